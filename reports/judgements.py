@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from reports import formatting
-from reports.model import CheckRow, ObjectiveRow, Report, Trust, Verdict
+from reports.model import CheckRow, ObjectiveRow, Report, ReportVerdict, Trust
 
 State = Literal["passed", "failed", "error", "open", "warned"]
 """`error`: the measurement itself; `open`: neither passed nor failed; `warned`: missed, and meant to warn only."""
@@ -35,18 +35,18 @@ def judgements(report: Report) -> Iterator[Judgement]:
         yield Judgement("validity", check.name, _OF_CHECKS[check.verdict], _told_of_check(check))
 
 
-def _state_of_run(verdict: Verdict) -> State:
+def _state_of_run(verdict: ReportVerdict) -> State:
     if verdict.exit_code:
         return "failed" if verdict.exit_code in _FAILED else "error"
     return "open" if verdict.outcome == "INCONCLUSIVE" else "passed"
 
 
-def _told_of_run(verdict: Verdict) -> str:
+def _told_of_run(verdict: ReportVerdict) -> str:
     reasons = "".join(f" {reason};" for reason in verdict.reasons).rstrip(";")
     return f"{verdict.outcome}, measurement {verdict.trust}: {verdict.sentence}{reasons}"
 
 
-def _state_of(row: ObjectiveRow, verdict: Verdict) -> State:
+def _state_of(row: ObjectiveRow, verdict: ReportVerdict) -> State:
     if verdict.trust == "INVALID" or row.judgement == "INCONCLUSIVE":
         return "open"
     if row.judgement == "PASS":
@@ -54,7 +54,7 @@ def _state_of(row: ObjectiveRow, verdict: Verdict) -> State:
     return "failed" if row.level == "fail" else "warned"
 
 
-def _told_of(row: ObjectiveRow, verdict: Verdict) -> str:
+def _told_of(row: ObjectiveRow, verdict: ReportVerdict) -> str:
     where = f" in {row.stage}" if row.stage else ""
     parts = [
         f"observed {formatting.quantity(row.observed)}{where}",

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from reports import formatting
 from reports.judgements import Judgement, State, judgements
-from reports.model import Header, Report
+from reports.model import Report, ReportHeader
 from reports.printable import printable
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -62,7 +62,7 @@ def _properties(report: Report) -> list[tuple[str, str]]:
     return [*facts, *((tile.label, formatting.quantity(tile.quantity)) for tile in report.tiles)]
 
 
-def _timestamp(header: Header) -> dict[str, str]:
+def _timestamp(header: ReportHeader) -> dict[str, str]:
     """In UTC and without a zone, as the schema wants it."""
     try:
         started = datetime.fromisoformat(header.started).astimezone(UTC)

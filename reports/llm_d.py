@@ -102,7 +102,7 @@ class Native(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     config: str | None = None
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LoadConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: Metadata
     standardized: StandardLoad
     native: Native
@@ -134,7 +134,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stack: tuple[Component, ...]
-    load: Load | None = None
+    load: LoadConfig | None = None
 
 
 class LlmdReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,15 +12,15 @@ from reports.local_text import best_lines, more_lines, variant_lines
 from reports.model import (
     CheckRow,
     ErrorRow,
-    Header,
+    HeadlineTile,
     ObjectiveRow,
     PlanReport,
     Quantity,
     Report,
+    ReportHeader,
+    ReportVerdict,
     StageRow,
-    Tile,
     TokenRow,
-    Verdict,
 )
 from reports.plan_text import more_lines as plan_lines
 from reports.plan_text import summary_lines
@@ -73,7 +73,7 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"### {title}", "", *lines] if lines else []
 
 
-def _head(header: Header, verdict: Verdict) -> list[str]:
+def _head(header: ReportHeader, verdict: ReportVerdict) -> list[str]:
     where = f"{header.target}, on {header.hardware}" if header.hardware else header.target
     where = where if header.called is None else f"{header.title}: {where}"
     return [
@@ -116,7 +116,7 @@ def _cell(one: Quantity) -> str:
     return _quantity(one) if one.trust == "INVALID" else text(formatting.value_unit(one))
 
 
-def _tiles(tiles: Sequence[Tile]) -> list[str]:
+def _tiles(tiles: Sequence[HeadlineTile]) -> list[str]:
     rows = [
         [
             text(tile.label),
@@ -200,7 +200,7 @@ def _local(local: LocalSection) -> list[list[str]]:
     return [_section("Variants", shown), *titled]
 
 
-def _run(header: Header) -> list[str]:
+def _run(header: ReportHeader) -> list[str]:
     facts = (
         f"Run {header.run_id}",
         header.started,

@@ -16,7 +16,7 @@ from reports.local_model import LocalSection
 from reports.plan_section import OfferRow as OfferRow
 from reports.plan_section import PlanReport as PlanReport
 from reports.plan_section import PlanSection as PlanSection
-from reports.plan_section import Recommendation as Recommendation
+from reports.plan_section import RecommendationRow as RecommendationRow
 from reports.quantity import Basis as Basis
 from reports.quantity import Limit as Limit
 from reports.quantity import Quantity as Quantity
@@ -31,7 +31,7 @@ Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
 """MEASURED: valid, and nothing was asked that could pass or fail."""
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True):
+class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     run_id: str
     started: str
@@ -49,7 +49,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return self.called or self.title
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class ReportVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """`sentence` is the stamp and the finding. The stamp says that this is not the run's own verdict; `None` where it
     is."""
 
@@ -63,7 +63,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """That the command ended with."""
 
 
-class Tile(msgspec.Struct, frozen=True, kw_only=True):
+class HeadlineTile(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     quantity: Quantity
     limit: Limit | None = None
@@ -177,7 +177,7 @@ class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_s: Quantity
 
 
-class SpikeRow(msgspec.Struct, frozen=True, kw_only=True):
+class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     baseline_per_s: float
     peak_per_s: float
@@ -216,7 +216,7 @@ class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
     lost_s: float | None
 
 
-class MaxRate(msgspec.Struct, frozen=True, kw_only=True):
+class MaxRateSection(msgspec.Struct, frozen=True, kw_only=True):
     per_s: Quantity
     slo: tuple[str, ...]
     limited_by: str
@@ -240,7 +240,7 @@ class KneeSection(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
-class Curve(msgspec.Struct, frozen=True, kw_only=True):
+class CurveLabels(msgspec.Struct, frozen=True, kw_only=True):
     """What the rate curve shows: `metric` is described by `percentile`, as in p95; the limit is the SLO's."""
 
     metric: str
@@ -309,7 +309,7 @@ _MEASURED_FROM: dict[SpectrumMetric, str] = {
 }  # fmt: skip
 
 
-class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
+class LatencyHeatMap(msgspec.Struct, frozen=True, kw_only=True):
     """Answers by their intended start and by what they took. A column begins at `from_s` and is `bin_s` wide; row k,
     the fastest first, is from `edges_ms[k]` to below `edges_ms[k + 1]`."""
 
@@ -374,7 +374,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     value: str | None
 
 
-class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
+class SelfTestRow(msgspec.Struct, frozen=True, kw_only=True):
     """Of the instrument, on the machine of the run; `failed` are the checks that did not pass."""
 
     id: str
@@ -384,7 +384,7 @@ class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple[str, ...] = ()
 
 
-class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     sha256: str
 
@@ -407,15 +407,15 @@ class Reproduce(msgspec.Struct, frozen=True, kw_only=True):
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal[1] = 1
-    header: Header
-    verdict: Verdict
-    tiles: tuple[Tile, ...]
+    header: ReportHeader
+    verdict: ReportVerdict
+    tiles: tuple[HeadlineTile, ...]
     checks: tuple[CheckRow, ...]
     objectives: tuple[ObjectiveRow, ...]
     model: ModelSection | None
     stages: tuple[StageRow, ...]
-    max_rate: MaxRate | None
-    curve: Curve
+    max_rate: MaxRateSection | None
+    curve: CurveLabels
     load: LoadSeries | None
     telemetry: tuple[TelemetrySeries, ...]
     spectra: tuple[Spectrum, ...]
@@ -424,14 +424,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     method: tuple[str, ...]
     environment: tuple[Fact, ...]
     reproduce: Reproduce
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[ArtifactRow, ...]
     result_json: str
     notes: tuple[str, ...] = ()
     """What a reader must know of how it was measured."""
     times: str = "latency_ms"
     """The metric of the stages' percentiles: latency, or service time where no intended start is known."""
     tokens: tuple[TokenRow, ...] = ()
-    spikes: tuple[SpikeRow, ...] = ()
+    spikes: tuple[SpikeSummary, ...] = ()
     cold_start: tuple[Named, ...] = ()
     groups: tuple[GroupTable, ...] = ()
     definitions: Definitions | None = None
@@ -443,11 +443,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of a run of a local model; `model` is of one that was served, and run beside it."""
     comparison: ComparisonSection | None = None
     """With a baseline."""
-    selftest: SelfTest | None = None
+    selftest: SelfTestRow | None = None
     """None where there was none when the run was measured; `method` says so too."""
     distributions: tuple[Spectrum, ...] = ()
     """As `spectra`, from the least to the most, whatever their number."""
-    heat_map: HeatMap | None = None
+    heat_map: LatencyHeatMap | None = None
     """Of all answers of the run."""
     downloads: tuple[Download, ...] = ()
     hidden: tuple[Literal["hosts", "models", "prompts"], ...] = ()

@@ -12,7 +12,7 @@ Settled = Literal["simulated", "formula", "measured"]
 """What decided a fleet's size: a simulation, a queueing formula, or the measured max rate alone."""
 
 
-class Spread(msgspec.Struct, frozen=True, kw_only=True):
+class PercentileRange(msgspec.Struct, frozen=True, kw_only=True):
     """10th, 50th and 90th percentile of what is believed of a number."""
 
     p10: float
@@ -24,12 +24,12 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     """That the capacity is not known well enough: the headline, and the measurement that tells more."""
 
     state: Literal["uncertain", "unknown"]
-    per_instance_per_s: Spread
+    per_instance_per_s: PercentileRange
     headline: str
     next_step: str
 
 
-class Chances(msgspec.Struct, frozen=True, kw_only=True):
+class ChancesRow(msgspec.Struct, frozen=True, kw_only=True):
     """P(the SLO is met at the peak) with the instances for the load, spares left out; and with one fewer or more."""
 
     one_fewer: float
@@ -57,10 +57,10 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     risk_reasons: tuple[str, ...] = ()
     on_front: bool = False
     refused: str | None = None
-    chances: Chances | None = None
-    instances_needed: Spread | None = None
+    chances: ChancesRow | None = None
+    instances_needed: PercentileRange | None = None
     """To carry the peak inside the SLO, spares left out."""
-    usd_per_month_needed: Spread | None = None
+    usd_per_month_needed: PercentileRange | None = None
     """Of so many instances and the spares, at prices that are not sure either."""
     settled: Settled | None = None
     price_kind: str = "on demand"
@@ -83,7 +83,7 @@ class FrontRow(msgspec.Struct, frozen=True, kw_only=True):
     chance: float | None = None
 
 
-class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+class RecommendationRow(msgspec.Struct, frozen=True, kw_only=True):
     offer: str
     sentence: str
     binding_constraint: str
@@ -127,7 +127,7 @@ class DaySeries(msgspec.Struct, frozen=True, kw_only=True):
     usd: tuple[float, ...]
 
 
-class Commitment(msgspec.Struct, frozen=True, kw_only=True):
+class CommitmentRow(msgspec.Struct, frozen=True, kw_only=True):
     reserved: int
     usd_per_month: float
     usd_per_month_on_demand: float
@@ -143,13 +143,13 @@ class SavingRow(msgspec.Struct, frozen=True, kw_only=True):
     saved_usd_per_month: float | None
 
 
-class MixPart(msgspec.Struct, frozen=True, kw_only=True):
+class MixRow(msgspec.Struct, frozen=True, kw_only=True):
     offer: str
     instances: int
 
 
-class Mix(msgspec.Struct, frozen=True, kw_only=True):
-    parts: tuple[MixPart, ...]
+class MixSection(msgspec.Struct, frozen=True, kw_only=True):
+    parts: tuple[MixRow, ...]
     usd_per_month: float
     sentence: str
 
@@ -167,7 +167,7 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     redundancy: int
     latency_metric: str
     planned_on: str
-    recommendation: Recommendation | None
+    recommendation: RecommendationRow | None
     runner_up: str | None
     cheapest_refused: str | None
     offers: tuple[OfferRow, ...]
@@ -184,9 +184,9 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     swings: tuple[SwingRow, ...] = ()
     """The widest first."""
     day: DaySeries | None = None
-    commitment: Commitment | None = None
+    commitment: CommitmentRow | None = None
     savings: tuple[SavingRow, ...] = ()
-    mix: Mix | None = None
+    mix: MixSection | None = None
     outlook: str | None = None
     """How the fleet goes through the coming year, as a sentence."""
     break_even: tuple[str, ...] = ()

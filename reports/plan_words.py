@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from reports import formatting
-from reports.plan_section import DaySeries, OfferRow, PlanSection, SavingRow, Spread, SwingRow, UnitCostRow
+from reports.plan_section import DaySeries, OfferRow, PercentileRange, PlanSection, SavingRow, SwingRow, UnitCostRow
 from reports.quantity import Quantity
 
 _CENT = 0.01
@@ -190,7 +190,7 @@ def _instances(one: DaySeries) -> str:
     return f"{formatting.plain(low)}{f' to {formatting.plain(high)}' if high > low else ''} instances"
 
 
-def _between(spread: Spread, shown: Callable[[float], str]) -> str:
+def _between(spread: PercentileRange, shown: Callable[[float], str]) -> str:
     low, high = shown(spread.p10), shown(spread.p90)
     return low if low == high else f"{low}–{high}"
 

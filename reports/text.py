@@ -15,6 +15,7 @@ from reports.model import (
     CheckRow,
     ErrorRow,
     GroupTable,
+    HeadlineTile,
     KneeSection,
     ModelSection,
     Named,
@@ -22,10 +23,9 @@ from reports.model import (
     PlanSection,
     Quantity,
     Report,
-    SelfTest,
-    SpikeRow,
+    SelfTestRow,
+    SpikeSummary,
     StageRow,
-    Tile,
     TokenRow,
     WorkerRow,
 )
@@ -104,7 +104,7 @@ def _checks(checks: Sequence[CheckRow]) -> list[str]:
     return [*map(_check, doubtful), f"{len(checks) - len(doubtful)} of {len(checks)} checks are valid"]
 
 
-def _selftest(selftest: SelfTest | None) -> list[str]:
+def _selftest(selftest: SelfTestRow | None) -> list[str]:
     """Where there was none, the report says so and the summary does not."""
     if selftest is None:
         return []
@@ -118,7 +118,7 @@ def _check(check: CheckRow) -> str:
     return f"{check.verdict} {check.name}: {formatting.check_value(check)}{limit}.{hint}"
 
 
-def _tiles(tiles: Sequence[Tile], width: int) -> list[str]:
+def _tiles(tiles: Sequence[HeadlineTile], width: int) -> list[str]:
     """Label, number, limit, basis in columns; the spaces between them must not be folded."""
     rows = [
         (tile.label, formatting.quantity(tile.quantity), _limit(tile), f"{_basis(tile)}{note}")
@@ -135,17 +135,17 @@ def _columns(row: tuple[str, str, str, str], widths: list[int], width: int) -> l
     return [before + first, *(" " * len(before) + part for part in rest)]
 
 
-def _limit(tile: Tile) -> str:
+def _limit(tile: HeadlineTile) -> str:
     return f"SLO {formatting.limit(tile.limit)}" if tile.limit else ""
 
 
-def _basis(tile: Tile) -> str:
+def _basis(tile: HeadlineTile) -> str:
     if tile.quantity.value is None:
         return tile.quantity.reason or ""
     return "INVALID" if tile.quantity.trust == "INVALID" else tile.quantity.basis
 
 
-def _notes_once(tiles: Sequence[Tile]) -> Iterator[str]:
+def _notes_once(tiles: Sequence[HeadlineTile]) -> Iterator[str]:
     """What a number is of, beside the first number that it holds for."""
     told: set[str | None] = set()
     for tile in tiles:
@@ -240,7 +240,7 @@ def _errors(errors: Sequence[ErrorRow]) -> list[str]:
     return [*told, *_left_out(len(errors))]
 
 
-def _spike(row: SpikeRow) -> str:
+def _spike(row: SpikeSummary) -> str:
     broken, drained = formatting.value_unit(row.slo_broken), formatting.value_unit(row.drained)
     reasons = [f"{one.reason}" for one in (row.slo_broken, row.drained) if one.reason]
     told = f" ({'; '.join(reasons)})" if reasons else ""

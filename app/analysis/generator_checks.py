@@ -33,7 +33,7 @@ _WITH_LIMITS = ("service_ms", *FROM_INTENDED)
 _SECOND_NS = 1_000_000_000
 
 
-class Demand(msgspec.Struct, frozen=True):
+class GeneratorDemand(msgspec.Struct, frozen=True):
     """What a stage asks of the generator: requests and chunks of streams a second, and the share of its ceilings that
     they are together; None where a ceiling is not known."""
 
@@ -64,7 +64,7 @@ def generator_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Se
     )
 
 
-def demand_of(rows: StageRows, facts: StageFacts, window: Window) -> Demand:
+def demand_of(rows: StageRows, facts: StageFacts, window: Window) -> GeneratorDemand:
     """Requests and chunks cost the same CPU, so their shares add up. Requests count when they were due, whether or not
     they could be sent. Chunks count when they came or, where a generator too busy to read them put that off, as many as
     the answers to those requests have. Where the rate changes the busiest second counts."""
@@ -78,7 +78,7 @@ def demand_of(rows: StageRows, facts: StageFacts, window: Window) -> Demand:
     if chunks_per_s:
         parts.append((chunks_per_s, facts.chunk_ceiling_per_s))
     shares = [per_s / ceiling for per_s, ceiling in parts if ceiling]
-    return Demand(requests_per_s, chunks_per_s, sum(shares) if len(shares) == len(parts) else None)
+    return GeneratorDemand(requests_per_s, chunks_per_s, sum(shares) if len(shares) == len(parts) else None)
 
 
 def _per_s(times_ns: Nanoseconds, window: Window, is_changing: bool) -> float:
@@ -89,7 +89,7 @@ def _per_s(times_ns: Nanoseconds, window: Window, is_changing: bool) -> float:
     return float(after_ns.size / (length_ns / 1e9))
 
 
-def _vouched(demand: Demand, facts: StageFacts) -> str:
+def _vouched(demand: GeneratorDemand, facts: StageFacts) -> str:
     """A sentence with the rate that this generator can vouch for; empty where that is not known."""
     per_s = demand.vouched_per_s(facts.ceiling_per_s)
     if per_s is None or demand.share is None:
@@ -136,7 +136,7 @@ def _sent_check(rows: StageRows, window: Window, vouched: str) -> Check:
     )
 
 
-def _ceiling_check(demand: Demand, facts: StageFacts, vouched: str) -> Check:
+def _ceiling_check(demand: GeneratorDemand, facts: StageFacts, vouched: str) -> Check:
     """Never INVALID by a ceiling that is a lower bound: what is late shows in the other checks."""
     more = _PERHAPS_MORE if facts.ceiling_is_at_least else _MORE
     return grade_high(
@@ -162,7 +162,7 @@ def _unknown(facts: StageFacts) -> str:
     )
 
 
-def _beside(demand: Demand, facts: StageFacts) -> str:
+def _beside(demand: GeneratorDemand, facts: StageFacts) -> str:
     before, after = ("at least ", "") if facts.ceiling_is_at_least else ("", " at most")
     can_send, can_read = f"{before}{facts.ceiling_per_s:,.0f}", f"{before}{facts.chunk_ceiling_per_s or 0:,.0f}"
     requests = f"{demand.requests_per_s:,.0f} requests a second of the {can_send} it can send{after}"

@@ -21,7 +21,7 @@ _ROOM = 1.25
 """Poisson arrivals are sometimes closer together than on average."""
 
 
-class LocalLimits(msgspec.Struct, frozen=True):
+class MachineLimits(msgspec.Struct, frozen=True):
     """Of this machine; None where there is no limit or it is not known. `descriptors` are of one load worker, `ports`
     are the local ports to one address of the target."""
 
@@ -29,7 +29,7 @@ class LocalLimits(msgspec.Struct, frozen=True):
     ports: int | None = None
 
 
-class Demand(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
     """What a load needs at its peak. `service_s` is what one request takes, None before it is known."""
 
     concurrency: int = 0
@@ -62,7 +62,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.concurrency, self.max_connections) / self.service_s if self.service_s else 0.0
 
 
-def demand_checks(demand: Demand, limits: LocalLimits) -> tuple[Check, ...]:
+def demand_checks(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Check, ...]:
     """A WARN for each limit that the load is expected to reach, with the value needed; before anything is sent."""
     checks = []
     if demand.concurrency > demand.max_connections:

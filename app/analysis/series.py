@@ -13,7 +13,7 @@ from app.records.metrics import Better
 from app.records.result import Result
 
 
-class Series(StageMetric, frozen=True):
+class MetricHistory(StageMetric, frozen=True):
     """By time, one value a run: the median over the repeats of its stage."""
 
     run_ids: tuple[str, ...]
@@ -30,7 +30,7 @@ def comparable_runs(runs: Sequence[Result]) -> tuple[Result, ...]:
     return tuple(run for run in valid if not any(one.forbids for one in differences_of([run], [last])))
 
 
-def series_of(runs: Sequence[Result]) -> tuple[Series, ...]:
+def series_of(runs: Sequence[Result]) -> tuple[MetricHistory, ...]:
     """Of each headline metric, by stage or variant; `runs` are by time."""
     found: dict[tuple[str, str, str | None], list[tuple[str, float]]] = {}
     facts: dict[tuple[str, str, str | None], tuple[str, Better]] = {}
@@ -42,7 +42,7 @@ def series_of(runs: Sequence[Result]) -> tuple[Series, ...]:
                 found.setdefault(key, []).append((run.run_id, value))
                 facts[key] = (one.unit, one.better)
     return tuple(
-        Series(
+        MetricHistory(
             metric=metric,
             aggregate=aggregate,
             unit=facts[stage, metric, aggregate][0],

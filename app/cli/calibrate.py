@@ -11,7 +11,7 @@ from app.cli.sharing import so_many_workers, worker_count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
+    from app.records.calibration import Calibration, CalibrationStep, Ceiling, LoadKind
 
 _UNITS = {"plain": "requests/s", "streaming": "chunks/s"}
 
@@ -95,12 +95,12 @@ def _at_least(ceiling: Ceiling) -> str | None:
 
 def _best(ceiling: Ceiling, field: str) -> float | None:
     """Of the rung that the ceiling is."""
-    held: list[Rung] = [rung for rung in ceiling.rungs if rung.held and rung.achieved_per_s == ceiling.per_s]
+    held: list[CalibrationStep] = [rung for rung in ceiling.rungs if rung.held and rung.achieved_per_s == ceiling.per_s]
     value: float | None = getattr(held[0], field) if held else None
     return value
 
 
-def _show_rung(kind: LoadKind, workers: int, rung: Rung) -> None:
+def _show_rung(kind: LoadKind, workers: int, rung: CalibrationStep) -> None:
     import sys
 
     sent_by = so_many_workers(workers)

@@ -51,9 +51,9 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _measured(arguments: argparse.Namespace) -> int:
     from app.cli.measuring_pairs import measure_pairs
-    from app.session.turns import PAIRS, Order
+    from app.session.turns import PAIRS, PairPlan
 
-    order = Order(arguments.pairs or PAIRS, arguments.max_s, _tolerance(arguments), arguments.force)
+    order = PairPlan(arguments.pairs or PAIRS, arguments.max_s, _tolerance(arguments), arguments.force)
     return measure_pairs(
         arguments, order, lambda turns: _compared(turns, arguments), lambda found: _tell(found, arguments)
     )

@@ -14,7 +14,7 @@ import msgspec
 
 from app.analysis.gating import DEFAULT, Gating, warnings_of
 from app.cli.github import tell_github
-from app.cli.progress import Progress, open_progress
+from app.cli.progress import ProgressView, open_progress
 from app.cli.secret_consent import consent
 from app.cli.signals import stoppable
 from app.cli.streams import leaving_reader, warn, without_controls
@@ -197,7 +197,7 @@ def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.N
         print(f"{'and also' if place else f'exit {outcome.result.exit.code}'}: {cause}", file=sys.stderr)
 
 
-def _listeners(store: RunWriter, progress: Progress, *, mirror: bool) -> Callable[[Event], None]:
+def _listeners(store: RunWriter, progress: ProgressView, *, mirror: bool) -> Callable[[Event], None]:
     encode = msgspec.json.Encoder().encode
     is_mirrored = mirror
 

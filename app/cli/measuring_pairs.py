@@ -15,7 +15,7 @@ from app.records.comparison import Comparison
 from app.records.events import Event, Noted, PhaseChanged, RunFinished, RunStarted
 from app.reporting.comparison import name_of_pairs
 from app.session.control import ControlWatch
-from app.session.turns import Order, Turns, measure_in_turns
+from app.session.turns import PairPlan, Turns, measure_in_turns
 from app.storage.comparisons import ComparisonWriter, comparisons_home
 from app.storage.run_directory import new_run_id
 from app.wiring.profile_runs import ProfileRuns, name_to_measure
@@ -23,7 +23,7 @@ from app.wiring.profile_runs import ProfileRuns, name_to_measure
 
 def measure_pairs(
     arguments: argparse.Namespace,
-    order: Order,
+    order: PairPlan,
     compared: Callable[[Turns], Comparison],
     tell: Callable[[Comparison], int],
 ) -> int:
@@ -47,7 +47,7 @@ def measure_pairs(
     return code
 
 
-def _turns(arguments: argparse.Namespace, order: Order, store: ComparisonWriter) -> Turns:
+def _turns(arguments: argparse.Namespace, order: PairPlan, store: ComparisonWriter) -> Turns:
     with open_progress() as progress, stoppable() as interruption:
 
         def emit(event: Event) -> None:

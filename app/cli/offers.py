@@ -12,10 +12,10 @@ from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from app.cli.tables import Cell
-    from app.profiles.price_list import Reading
+    from app.profiles.price_list import ParsedPriceList
     from app.records.offers import Offer
     from app.records.prices import PriceList
-    from app.reporting.offer_rows import OfferRow
+    from app.reporting.offer_rows import PriceListRow
 
 _HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y", "days old", "source", "yours")
 
@@ -65,7 +65,7 @@ def _list(arguments: argparse.Namespace, today: datetime.date) -> int:
     return 0
 
 
-def _cells(row: OfferRow) -> tuple[Cell, ...]:
+def _cells(row: PriceListRow) -> tuple[Cell, ...]:
     return (
         row.offer,
         row.accelerator,
@@ -135,7 +135,7 @@ def _before() -> PriceList | None:
         return None
 
 
-def _read(path: Path, today: datetime.date) -> Reading:
+def _read(path: Path, today: datetime.date) -> ParsedPriceList:
     """Over the bundled catalogue, since an imported list takes the place of the one before it."""
     from app.profiles.catalogue import bundled_catalogue
     from app.profiles.currencies import currency_notes
@@ -147,7 +147,7 @@ def _read(path: Path, today: datetime.date) -> Reading:
     return reading
 
 
-def _tell_problems(reading: Reading) -> None:
+def _tell_problems(reading: ParsedPriceList) -> None:
     from app.profiles.price_list import MOST_PROBLEMS
 
     for problem in reading.problems:
@@ -156,7 +156,7 @@ def _tell_problems(reading: Reading) -> None:
         print(f"only the first {MOST_PROBLEMS} problems are told")
 
 
-def _counted(reading: Reading) -> str:
+def _counted(reading: ParsedPriceList) -> str:
     from app.profiles.catalogue import bundled_catalogue
 
     known = {offer.key for offer in bundled_catalogue().offers}

@@ -18,7 +18,7 @@ from app.analysis.run_progress import stage_done_s, stage_lasts_s
 from app.cli.streams import terminal_of, without_controls
 from app.records.events import (
     CallsFinished,
-    Checked,
+    CheckCompleted,
     ColdStarted,
     ErrorSeen,
     Event,
@@ -40,12 +40,12 @@ from app.records.events import (
 from app.records.result import Stage
 
 
-class Progress(Protocol):
+class ProgressView(Protocol):
     def show(self, event: Event) -> None: ...
 
 
 @contextmanager
-def open_progress() -> Iterator[Progress]:
+def open_progress() -> Iterator[ProgressView]:
     console = Console(file=terminal_of(sys.stderr), highlight=False, markup=False, emoji=False)
     if not sys.stderr.isatty():  # not what rich takes for one: FORCE_COLOR would draw a bar into a log
         yield _Lines()
@@ -143,7 +143,7 @@ def _sentence(event: Event) -> str | None:
             return f"{event.phase}: {event.message}"
         case StageFinished():
             return _stage(event)
-        case Checked(check=check) if check.verdict != "VALID":
+        case CheckCompleted(check=check) if check.verdict != "VALID":
             return f"{check.verdict} {check.name}: {check.hint or check.value}"
         case RateResolved() | RateChanged() | StageExtended() | Noted():
             return _of_load(event)
@@ -155,7 +155,7 @@ def _sentence(event: Event) -> str | None:
             return _of_variant(event)
         case TurnStarted() | TurnFinished():
             return _of_turn(event)
-        case RunStarted() | RunFinished() | StageStarted() | Snapshot() | Checked():
+        case RunStarted() | RunFinished() | StageStarted() | Snapshot() | CheckCompleted():
             return None  # told by the summary, or by the bar
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from app.errors import UsageError
 
 if TYPE_CHECKING:
-    from app.analysis.series import Series
+    from app.analysis.series import MetricHistory
     from app.cli.tables import Cell
     from app.cli.verbs import Verbs
 
@@ -47,7 +47,7 @@ def _trend(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _row(series: Series) -> tuple[Cell, ...]:
+def _row(series: MetricHistory) -> tuple[Cell, ...]:
     from app.reporting.trends import change_words, metric_name
 
     changed = "; ".join(change_words(series, place) for place in range(len(series.changes)))

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from app.errors import UsageError
-from app.inference.rows import Array, Rows
+from app.inference.rows import Array, InputRows
 from app.inference.session import ModelSession
 from app.inference.tensor_spec import TensorSpec
 
@@ -30,7 +30,7 @@ class Caller(Protocol):
 class PlainCaller:
     """By `run`, which copies inside."""
 
-    def __init__(self, session: ModelSession, rows: Rows, batch: int, post_process: PostProcess) -> None:
+    def __init__(self, session: ModelSession, rows: InputRows, batch: int, post_process: PostProcess) -> None:
         self.outputs: Sequence[Array] = ()
         self._batch, self._size, self._post_process = rows.batch, batch, post_process
         self._run = session.runtime_session.run
@@ -51,7 +51,7 @@ class BoundCaller:
     stay the same, which is what a CUDA graph needs."""
 
     def __init__(
-        self, session: ModelSession, rows: Rows, batch: int, post_process: PostProcess, device: tuple[str, int]
+        self, session: ModelSession, rows: InputRows, batch: int, post_process: PostProcess, device: tuple[str, int]
     ) -> None:
         """`device` is as ONNX Runtime names it, such as ("cuda", 0). Runs the model once, to learn its outputs."""
         self.outputs: Sequence[Array] = ()

@@ -33,7 +33,7 @@ class SessionSettings(msgspec.Struct, frozen=True):
     engine_folder: str | None = None
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
     """One variant to be opened. `reference` is an .npz of `outputs` that the fp32 reference gave for the first rows."""
 
     model: str
@@ -110,7 +110,7 @@ class Calls(msgspec.Struct, frozen=True, tag="calls"):
     packed: bytes
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
+class VariantMeasured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
     end_ns: int
     half_width: float | None
     peak_memory_bytes: int | None
@@ -133,7 +133,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
     """The share that the most frequent class alone would score; None of amounts, or where there is but one class."""
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
+class VariantFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     """Why it goes on no further, with the exit code that a user would see."""
 
     message: str
@@ -141,7 +141,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     exit_code: int
 
 
-Report = Opened | Began | Calls | Measured | Outputs | Scored | Failed
+Report = Opened | Began | Calls | VariantMeasured | Outputs | Scored | VariantFailed
 
 _encode = msgspec.msgpack.Encoder().encode
 _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

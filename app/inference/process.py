@@ -18,16 +18,16 @@ from app.inference.job import (
     Began,
     Calls,
     Command,
-    Failed,
     GiveOutputs,
-    Job,
     Measure,
-    Measured,
     Opened,
     Outputs,
     Report,
     Score,
     Scored,
+    VariantFailed,
+    VariantJob,
+    VariantMeasured,
     read_report,
     write_message,
 )
@@ -40,7 +40,7 @@ _PATIENCE_S = 60.0
 """Beyond the time that a stage may take: a call that has not ended by then never will, or nobody would wait for it."""
 _ERRORS = {ExitCode.USAGE: UsageError, ExitCode.UNAVAILABLE: UnavailableError}
 
-_Answer = TypeVar("_Answer", Opened, Measured, Outputs, Scored)
+_Answer = TypeVar("_Answer", Opened, VariantMeasured, Outputs, Scored)
 
 
 class VariantProcess:
@@ -49,7 +49,7 @@ class VariantProcess:
     Methods raise UsageError, UnavailableError or InstrumentError for what ended the variant; the process is then gone.
     """
 
-    def __init__(self, what: str, job: Job, *, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, what: str, job: VariantJob, *, environment: dict[str, str] | None = None) -> None:
         """`what` names it in sentences; `environment` is added to this process's."""
         self._what = what
         self._started_ns = perf_counter_ns()
@@ -76,11 +76,11 @@ class VariantProcess:
     def started_ns(self) -> int:
         return self._started_ns
 
-    def measure(self, plan: Measure, on_told: Callable[[Began | Calls], None]) -> Measured:
+    def measure(self, plan: Measure, on_told: Callable[[Began | Calls], None]) -> VariantMeasured:
         """`on_told` takes packed rows as they come, and in between that the warm-up is over."""
         self._tell(plan)
         limit_s = plan.warmup_most_s + 2 * plan.most_s + _PATIENCE_S
-        return self._next(Measured, limit_s, on_told)
+        return self._next(VariantMeasured, limit_s, on_told)
 
     def give_outputs(self, rows: int, within_s: float) -> Outputs:
         self._tell(GiveOutputs(rows=rows))
@@ -134,7 +134,7 @@ class VariantProcess:
             match report:
                 case Began() | Calls() if on_told is not None:
                     on_told(report)
-                case Failed(message=message, hint=hint, exit_code=code):
+                case VariantFailed(message=message, hint=hint, exit_code=code):
                     raise _ERRORS.get(ExitCode(code), InstrumentError)(message, hint=hint)
                 case None:
                     raise self._ended()

@@ -31,7 +31,7 @@ _MOST_BYTES = 4 * 2**30
 _STRING_BYTES = 64
 
 
-class Rows(Protocol):
+class InputRows(Protocol):
     """`notes` are what a user should know of them, in sentences."""
 
     def __len__(self) -> int: ...

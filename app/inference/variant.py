@@ -14,10 +14,21 @@ from app.errors import UsageError
 from app.inference.callers import BoundCaller, Caller, PlainCaller, PostProcess
 from app.inference.datasets.labelled import load_labelled
 from app.inference.datasets.splitting import calibration_rows
-from app.inference.job import Began, Calls, GiveOutputs, Job, Measure, Measured, Opened, Outputs, Report, Scored
+from app.inference.job import (
+    Began,
+    Calls,
+    GiveOutputs,
+    Measure,
+    Opened,
+    Outputs,
+    Report,
+    Scored,
+    VariantJob,
+    VariantMeasured,
+)
 from app.inference.memory import peak_memory_bytes
 from app.inference.providers import NVIDIA
-from app.inference.rows import Array, Rows, StoredRows, SyntheticRows, check_batch
+from app.inference.rows import Array, InputRows, StoredRows, SyntheticRows, check_batch
 from app.inference.sampling import KeptOutputs
 from app.inference.scenarios import run_scenario
 from app.inference.session import ModelSession, open_session, run_error, runtime_version
@@ -32,7 +43,7 @@ _MOST_BYTES = 64 * 2**20
 class OpenVariant:
     """Belongs to one thread. Raises what opening and running a model raise, in our words."""
 
-    def __init__(self, job: Job, begun_ns: int, library_load_ms: float) -> None:
+    def __init__(self, job: VariantJob, begun_ns: int, library_load_ms: float) -> None:
         self._job, self._begun_ns, self._library_load_ms = job, begun_ns, library_load_ms
         start_ns = perf_counter_ns()
         self._sessions = [
@@ -75,7 +86,7 @@ class OpenVariant:
             notes=self._notes,
         )
 
-    def measure(self, plan: Measure, tell: Callable[[Report], None]) -> Measured:
+    def measure(self, plan: Measure, tell: Callable[[Report], None]) -> VariantMeasured:
         """Rows are told window by window."""
         check_batch(self._sessions[0].inputs, plan.batch)
         rows = self._rows(plan.batch)
@@ -86,7 +97,7 @@ class OpenVariant:
             ended = run_scenario(plan, callers, starts, _Teller(tell), kept)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise run_error(error) from error
-        return Measured(
+        return VariantMeasured(
             end_ns=ended.end_ns,
             half_width=ended.half_width,
             peak_memory_bytes=peak_memory_bytes(),
@@ -150,19 +161,19 @@ class OpenVariant:
         self._answer_index = answer_index(named, labels[: self._job.batch], self._job.output)
         check_answers(outputs[self._answer_index], labels, self._job.batch)
 
-    def _rows(self, batch: int) -> Rows:
+    def _rows(self, batch: int) -> InputRows:
         if self._stored is not None:
             return self._stored
         return SyntheticRows(self._sessions[0].inputs, batch, self._job.settings.axes)
 
-    def _callers(self, rows: Rows, plan: Measure) -> list[Caller]:
+    def _callers(self, rows: InputRows, plan: Measure) -> list[Caller]:
         return [
             self._caller(session, device, rows, plan.batch)
             for session, device in zip(self._sessions, self._job.settings.devices, strict=True)
             for _ in range(plan.streams)
         ]
 
-    def _caller(self, session: ModelSession, device: int, rows: Rows, batch: int) -> Caller:
+    def _caller(self, session: ModelSession, device: int, rows: InputRows, batch: int) -> Caller:
         post_process = self._post_process()
         if not self._job.settings.io_binding:
             return PlainCaller(session, rows, batch, post_process)
@@ -190,7 +201,7 @@ class OpenVariant:
         return None if pair is None or pair[0].dtype.kind not in "fiub" else fidelity_of(*pair)
 
 
-def _stored(job: Job, session: ModelSession) -> StoredRows:
+def _stored(job: VariantJob, session: ModelSession) -> StoredRows:
     assert job.rows is not None
     return load_labelled(Path(job.rows), session.inputs, job.label, largest_batch=job.batch)
 

@@ -18,12 +18,12 @@ from collections.abc import Callable  # noqa: E402
 from app.errors import ExitCode, InstrumentError, SizewiseError  # noqa: E402
 from app.inference.job import (  # noqa: E402
     Command,
-    Failed,
     GiveOutputs,
-    Job,
     Measure,
     Report,
     Score,
+    VariantFailed,
+    VariantJob,
     read_command,
     write_message,
 )
@@ -33,7 +33,7 @@ from loadgen.decoding import decode_json  # noqa: E402
 
 
 def main() -> int:
-    job = decode_json(sys.argv[1], Job)
+    job = decode_json(sys.argv[1], VariantJob)
     commands = _commands()
     with stdout_for_reports() as reports:
 
@@ -49,7 +49,7 @@ def main() -> int:
             failure = _in_words(error, is_limited=job.memory_limit_bytes is not None)
         message = str(failure).removesuffix(": MemoryError")  # the type of an error that said nothing more
         hint = failure.hint or (MORE_MEMORY if tells_of_want(message) else None)
-        tell(Failed(message=message, hint=hint, exit_code=int(failure.exit_code)))
+        tell(VariantFailed(message=message, hint=hint, exit_code=int(failure.exit_code)))
     return int(failure.exit_code)
 
 
@@ -63,7 +63,7 @@ def _in_words(error: Exception, *, is_limited: bool) -> SizewiseError:
     )
 
 
-def _answer(job: Job, commands: queue.SimpleQueue[Command], tell: Callable[[Report], None]) -> None:
+def _answer(job: VariantJob, commands: queue.SimpleQueue[Command], tell: Callable[[Report], None]) -> None:
     """Until this process leaves with its parent, or something fails."""
     start_ns = perf_counter_ns()
     import onnxruntime  # noqa: F401 - how long that takes is a part of a cold start

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.planning.candidates import Candidate
-from app.planning.commitments import Prices, split_commitments
+from app.planning.commitments import HourlyPrices, split_commitments
 from app.planning.demand import year_rates_per_s
 from app.planning.mixes import MixLimits, MixOffer, mix
 from app.planning.options import Option, candidate_of
@@ -32,7 +32,7 @@ def commitment_of(best: Candidate, demand: Demand, question: PlanQuestion) -> Co
     rates = year_rates_per_s(question.traffic, question.today)
     needed = replicas_by_hour(rates, np.array([peak_carried_per_s(1, best.capacity, demand)]))[0]
     hourly = needed + np.array([demand.spares_of(int(one)) for one in needed])
-    split = split_commitments(hourly, Prices(offer.on_demand_usd_per_hour, offer.reserved_1y_usd_per_hour))
+    split = split_commitments(hourly, HourlyPrices(offer.on_demand_usd_per_hour, offer.reserved_1y_usd_per_hour))
     if split is None:
         return None
     all_time = HOURS_A_MONTH * best.instances * offer.on_demand_usd_per_hour

@@ -59,7 +59,7 @@ class Candidate(msgspec.Struct, frozen=True):
         return monthly_cost(self.instances, self.usd_per_hour)
 
 
-class Refused(msgspec.Struct, frozen=True):
+class RefusedOffer(msgspec.Struct, frozen=True):
     """An offer of which nothing can be said."""
 
     offer: Offer
@@ -70,7 +70,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 def consider(
     offer: Offer, capacity: Capacity | Refusal, demand: Demand, limits: PlanLimits, today: datetime.date
-) -> Candidate | Refused:
+) -> Candidate | RefusedOffer:
     forbidden = _forbidden(offer, limits, today)
     price = price_of(offer, limits.price)
     if isinstance(capacity, Refusal):
@@ -106,8 +106,12 @@ def _refused(
     by: RejectedBy,
     sentence: str,
     refusal: RefusalId | None = None,
-) -> Refused:
-    return Refused(offer, sentence, by, refusal) if forbidden is None else Refused(offer, forbidden[1], forbidden[0])
+) -> RefusedOffer:
+    return (
+        RefusedOffer(offer, sentence, by, refusal)
+        if forbidden is None
+        else RefusedOffer(offer, forbidden[1], forbidden[0])
+    )
 
 
 def ranking_cost(candidate: Candidate, today: datetime.date) -> float:

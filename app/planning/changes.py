@@ -9,7 +9,7 @@ import msgspec
 from app.planning.candidates import Candidate
 from app.planning.goals import Goals
 from app.planning.options import Option, candidate_of, options_of
-from app.planning.savings import Change, Size, caching, faster_variant, savings
+from app.planning.savings import Size, WhatIfChange, caching, faster_variant, savings
 from app.planning.service_speed import faster
 from app.planning.sizing import HOURS_A_MONTH, Demand, instances_at
 from app.planning.warm_pool import warm_pool_saving
@@ -20,8 +20,10 @@ from app.records.plan_question import PlanQuestion
 from app.records.service import BatchService
 
 _ASSUMED = (
-    Change("a variant 1.5 × as fast (precision, runtime, a smaller model)", "assumed", "1.5 ×", capacity_factor=1.5),
-    Change("a variant 3 × as fast, as a distilled one may be", "assumed", "3 ×", capacity_factor=3.0),
+    WhatIfChange(
+        "a variant 1.5 × as fast (precision, runtime, a smaller model)", "assumed", "1.5 ×", capacity_factor=1.5
+    ),
+    WhatIfChange("a variant 3 × as fast, as a distilled one may be", "assumed", "3 ×", capacity_factor=3.0),
     msgspec.structs.replace(caching(0.3), name="a cache that answers 30 % of the requests"),
 )
 _WINDOWS = (0.0, 0.5, 2.0, 4.0)
@@ -37,7 +39,7 @@ def savings_of(
     feasible = [option for option in options if option.is_feasible]
     changes = [*_ASSUMED, *_window(best, question, goals)]
 
-    def size(change: Change) -> Size:
+    def size(change: WhatIfChange) -> Size:
         there = msgspec.structs.replace(demand, peak_per_s=demand.peak_per_s * change.traffic_factor)
         found = min((_sized(candidate_of(option), there, change) for option in feasible), default=None)
         return Size(None, None) if found is None else Size(found[1], found[0])
@@ -65,7 +67,7 @@ def _measured(best: Option, demand: Demand, question: PlanQuestion, goals: Goals
         yield Saving(f"{target.name} alone", basis, cheapest, None if cheapest is None else now - cheapest)
 
 
-def _window(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[Change]:
+def _window(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[WhatIfChange]:
     """The batching window under which one replica carries most, by formula, where it is another one."""
     from app.planning.formulae import rate_inside
 
@@ -82,7 +84,7 @@ def _window(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[Chan
         yield faster_variant(name, rates[place + 1], rates[0], "assumed")
 
 
-def _sized(candidate: Candidate, demand: Demand, change: Change) -> tuple[float, int]:
+def _sized(candidate: Candidate, demand: Demand, change: WhatIfChange) -> tuple[float, int]:
     per_s = candidate.capacity.per_s * change.capacity_factor
     needed = instances_at(demand, per_s, candidate.capacity.sigma, demand.z)
     instances = needed + demand.spares_of(needed) + candidate.spot_spares

@@ -22,8 +22,8 @@ from app.planning.moments import (
     FEWEST_RUNGS,
     CannotFitError,
     Observed,
+    ObservedStage,
     Play,
-    Stage,
     best_fits,
     judged,
     spread_out,
@@ -123,7 +123,7 @@ def _point(clients: int, rungs: Sequence[Rung]) -> _Point:
     return _Point(clients, observed, math.exp(logs[0]) if logs else clients / rate)
 
 
-def _stages(points: Sequence[_Point], most: int, budget: int, seed: int) -> list[Stage]:
+def _stages(points: Sequence[_Point], most: int, budget: int, seed: int) -> list[ObservedStage]:
     requests = [min(point.observed.requests, _MOST_REQUESTS) for point in points]
     times = max(_FEWEST_PLAYS, min(most, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(points))
@@ -131,5 +131,5 @@ def _stages(points: Sequence[_Point], most: int, budget: int, seed: int) -> list
     for point, many, of in zip(points, requests, seeds, strict=True):
         one = point.observed
         play = ClosedPlay(point.clients, np.random.default_rng(of).standard_normal((times, many)), one.names)
-        stages.append(Stage(one, play.played, min(1.0, _MOST_REQUESTS / one.requests) / one.points))
+        stages.append(ObservedStage(one, play.played, min(1.0, _MOST_REQUESTS / one.requests) / one.points))
     return stages

@@ -20,7 +20,7 @@ Hours = npt.NDArray[np.int64]
 MOST_REPLICAS = 10_000_000
 
 
-class Prices(msgspec.Struct, frozen=True):
+class HourlyPrices(msgspec.Struct, frozen=True):
     """USD per hour of one instance; None where it cannot be had so."""
 
     on_demand: float | None
@@ -61,7 +61,7 @@ class Split(msgspec.Struct, frozen=True):
 
 
 def split_commitments(
-    hourly_replicas: npt.ArrayLike, prices: Prices, *, least_reserved: int = 0, spot: SpotTerms | None = None
+    hourly_replicas: npt.ArrayLike, prices: HourlyPrices, *, least_reserved: int = 0, spot: SpotTerms | None = None
 ) -> Split | None:
     """The cheapest split of the hours' replicas, scaled to a year where they are not one; a part of one counts whole.
 
@@ -93,7 +93,7 @@ def _most_on_spot(demand: Hours, spot: SpotTerms | None, price: float | None, on
 
 
 def _reservations(
-    demand: Hours, on_spot: Hours, spot_price: float | None, prices: Prices, least_reserved: int
+    demand: Hours, on_spot: Hours, spot_price: float | None, prices: HourlyPrices, least_reserved: int
 ) -> tuple[int, ...]:
     """Numbers of reserved instances among which the best is."""
     if prices.reserved_1y is None:
@@ -103,7 +103,7 @@ def _reservations(
     return (best,) if best >= least_reserved else tuple({0, least_reserved})
 
 
-def _paying(demand: Hours, on_spot: Hours, spot_price: float | None, prices: Prices, forced: int) -> int:
+def _paying(demand: Hours, on_spot: Hours, spot_price: float | None, prices: HourlyPrices, forced: int) -> int:
     """How many more than `forced` replace more than they cost. On-demand is replaced first, then spot."""
     assert prices.reserved_1y is not None
     needing = _hours_needing(demand)
@@ -119,7 +119,7 @@ def _hours_needing(demand: Hours) -> Hours:
     return at_least[1:]
 
 
-def _cost(demand: Hours, on_spot: Hours, spot_price: float | None, prices: Prices, reserved: int) -> float:
+def _cost(demand: Hours, on_spot: Hours, spot_price: float | None, prices: HourlyPrices, reserved: int) -> float:
     """USD over the hours of the demand; infinite where nothing may carry a part of it."""
     spot_hours, on_demand_hours = _beyond(demand, on_spot, reserved)
     usd = reserved * demand.size * (prices.reserved_1y or 0.0) + spot_hours * (spot_price or 0.0)
@@ -135,7 +135,7 @@ def _beyond(demand: Hours, on_spot: Hours, reserved: int) -> tuple[int, int]:
     return int(spot.sum()), int((rest - spot).sum())
 
 
-def _split(demand: Hours, on_spot: Hours, prices: Prices, reserved: int, usd: float) -> Split:
+def _split(demand: Hours, on_spot: Hours, prices: HourlyPrices, reserved: int, usd: float) -> Split:
     a_year = HOURS_A_YEAR / demand.size
     spot_hours, on_demand_hours = _beyond(demand, on_spot, reserved)
     used = int(np.minimum(demand, reserved).sum())

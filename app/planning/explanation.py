@@ -24,7 +24,7 @@ from app.records.result import Fleet, Objective, Recommendation
 _MOST_STEPS = 2000
 
 
-class Choice(msgspec.Struct, frozen=True):
+class Selection(msgspec.Struct, frozen=True):
     """What was chosen, and what it was chosen over."""
 
     best: Candidate
@@ -34,7 +34,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def recommend(
-    choice: Choice,
+    choice: Selection,
     demand: Demand,
     limits: PlanLimits,
     curve: CapacityCurve,
@@ -84,7 +84,7 @@ def _binding_constraint(
     return words
 
 
-def _why(choice: Choice, demand: Demand, limits: PlanLimits, knowledge: CapacityKnowledge | None) -> list[str]:
+def _why(choice: Selection, demand: Demand, limits: PlanLimits, knowledge: CapacityKnowledge | None) -> list[str]:
     best, runner_up, rejected = choice.best, choice.runner_up, choice.cheapest_rejected
     reached = share(assurance_reached(best.needed, best.capacity, demand))
     subject = "One instance carries" if best.needed == 1 else f"{best.needed} instances carry"

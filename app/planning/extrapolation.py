@@ -24,7 +24,7 @@ BRACKET_MARGIN = 1.20
 _CPU = "cpu-"
 
 
-class Weights(msgspec.Struct, frozen=True):
+class RatioExponents(msgspec.Struct, frozen=True):
     """Exponents of the three ratios; they sum to 1, so that a card twice as good in all is twice as fast."""
 
     peak: float
@@ -32,21 +32,24 @@ class Weights(msgspec.Struct, frozen=True):
     power: float
 
 
-class Law(msgspec.Struct, frozen=True):
-    weights: Weights
+class ScalingModel(msgspec.Struct, frozen=True):
+    weights: RatioExponents
     throughput_sigma: float
     slo_sigma: float
 
 
-_BANDWIDTH = Weights(0.0, 1.0, 0.0)
+_BANDWIDTH = RatioExponents(0.0, 1.0, 0.0)
 # the middle of bandwidth and of √(peak × power)
-_MIXED = Weights(0.25, 0.5, 0.25)
+_MIXED = RatioExponents(0.25, 0.5, 0.25)
 # within one architecture, then across; chosen on published results, of which decode has none: it takes unknown's sigma
-_LAWS: dict[Work, tuple[Law, Law]] = {
-    "saturated": (Law(Weights(0.6, 0.2, 0.2), 0.10, 0.13), Law(Weights(0.5, 0.0, 0.5), 0.25, 0.32)),
-    "decode": (Law(_BANDWIDTH, 0.25, 0.32), Law(_BANDWIDTH, 0.36, 0.42)),
-    "batched-decode": (Law(_MIXED, 0.25, 0.32), Law(_MIXED, 0.30, 0.35)),
-    "unknown": (Law(_MIXED, 0.25, 0.32), Law(_MIXED, 0.36, 0.42)),
+_LAWS: dict[Work, tuple[ScalingModel, ScalingModel]] = {
+    "saturated": (
+        ScalingModel(RatioExponents(0.6, 0.2, 0.2), 0.10, 0.13),
+        ScalingModel(RatioExponents(0.5, 0.0, 0.5), 0.25, 0.32),
+    ),
+    "decode": (ScalingModel(_BANDWIDTH, 0.25, 0.32), ScalingModel(_BANDWIDTH, 0.36, 0.42)),
+    "batched-decode": (ScalingModel(_MIXED, 0.25, 0.32), ScalingModel(_MIXED, 0.30, 0.35)),
+    "unknown": (ScalingModel(_MIXED, 0.25, 0.32), ScalingModel(_MIXED, 0.36, 0.42)),
 }
 
 
@@ -153,7 +156,7 @@ def _unlike(measured: Accelerator, other: Accelerator, dtype: str) -> Refusal | 
 
 
 def _ratios(
-    measured: Accelerator, other: Accelerator, dtype: str, weights: Weights
+    measured: Accelerator, other: Accelerator, dtype: str, weights: RatioExponents
 ) -> list[tuple[float, float]] | Refusal:
     """Each figure's weight and ratio; a figure without weight may be missing, and is then left out."""
     ratios = []

@@ -28,7 +28,7 @@ from app.planning.formulae import LEAST_LOAD, most_in_work, rate_inside
 from app.planning.goals import Goal, Goals, goals_of
 from app.planning.service_laws import moved
 from app.planning.service_speed import faster
-from app.planning.simulation.design import FleetDesign, RequestClass, most_per_s
+from app.planning.simulation.design import FleetDesign, SimulatedClass, most_per_s
 from app.planning.simulation.replaying import Arrivals, Replayed, replay
 from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
 from app.planning.simulation.tallying import ClassOutcome
@@ -77,7 +77,7 @@ class FleetShape(msgspec.Struct, frozen=True):
 
     router: Router
     goals: Goals
-    classes: tuple[RequestClass, ...] = ()
+    classes: tuple[SimulatedClass, ...] = ()
     class_goals: tuple[Goals, ...] = ()
     """One for each class, in their order; the fleet meets all of them."""
     lengths: tuple[tuple[int, int], ...] = ((1, 1),)
@@ -110,7 +110,9 @@ def shape_of(traffic: Traffic, goals: Goals, router: Router, peak: float | None 
         goals_of([parse_objective(text) for text in one.slo]) if one.slo else goals for one in traffic.classes
     )
     classes = tuple(
-        RequestClass(one.share, own.limit_s("latency"), one.work, own.limit_s("first_token"), own.limit_s("per_token"))
+        SimulatedClass(
+            one.share, own.limit_s("latency"), one.work, own.limit_s("first_token"), own.limit_s("per_token")
+        )
         for one, own in zip(traffic.classes, of_classes, strict=True)
     )
     lengths = tuple((max(1, round(one.input)), max(1, round(one.output))) for one in _evenly(traffic.tokens))
@@ -479,7 +481,7 @@ def highest_rate(
 def design_of(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetDesign:
     goals = shape.goals
     classes = shape.classes or (
-        RequestClass(
+        SimulatedClass(
             limit_s=goals.limit_s("latency"),
             first_token_limit_s=goals.limit_s("first_token"),
             per_token_limit_s=goals.limit_s("per_token"),

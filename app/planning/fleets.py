@@ -12,9 +12,9 @@ import msgspec
 
 from app.planning.alternatives import commitment_of, mix_of
 from app.planning.break_even import break_even_of
-from app.planning.candidates import Refused, fleet_of, fleets_of, ranking_cost, refused_fleet
+from app.planning.candidates import RefusedOffer, fleet_of, fleets_of, ranking_cost, refused_fleet
 from app.planning.changes import savings_of
-from app.planning.explanation import Choice, recommend
+from app.planning.explanation import Selection, recommend
 from app.planning.fleet_costs import with_costs
 from app.planning.front_chance import with_front_chances
 from app.planning.goals import Goals, goals_of
@@ -77,7 +77,7 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
     chosen = candidate_of(best)
     bound = bound_note(chosen.capacity, best.target.name)
     checks = price_checks(chosen.offer, question.today)
-    choice = Choice(chosen, best_fleet, candidate_of(runner_up) if runner_up else None, cheapest_rejected)
+    choice = Selection(chosen, best_fleet, candidate_of(runner_up) if runner_up else None, cheapest_rejected)
     return msgspec.structs.replace(
         plan,
         notes=(
@@ -186,7 +186,7 @@ def _refused(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
     no_price = float("inf")
     ranked: list[tuple[tuple[int, float], Fleet]] = []
     for one in (option.looked_at for option in options):
-        if isinstance(one, Refused):
+        if isinstance(one, RefusedOffer):
             price = one.offer.on_demand_usd_per_hour
             rank = (1, no_price if price is None else price)
             ranked.append((rank, refused_fleet(one.offer, one.sentence, today, one.by, one.refusal)))

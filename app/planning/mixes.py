@@ -42,7 +42,7 @@ class MixLimits(msgspec.Struct, frozen=True):
     within_s: float = 5.0
 
 
-class Mix(msgspec.Struct, frozen=True):
+class MixedFleet(msgspec.Struct, frozen=True):
     """`counts` are instances by offer, spares among them; `shares` are of each bucket's requests, by bucket and offer.
 
     `is_best` is False where the search was cut at its time and a cheaper mix may exist.
@@ -58,12 +58,14 @@ class Mix(msgspec.Struct, frozen=True):
     """What a mix of several types needs; None for one."""
 
 
-def mix(demand_per_s: Mapping[str, float], offers: Sequence[MixOffer], limits: MixLimits | None = None) -> Mix | None:
+def mix(
+    demand_per_s: Mapping[str, float], offers: Sequence[MixOffer], limits: MixLimits | None = None
+) -> MixedFleet | None:
     """The cheapest fleet for so many requests a second by bucket; None where none fits."""
     limits = limits or MixLimits()
     demand = {bucket: per_s for bucket, per_s in demand_per_s.items() if per_s > 0}
     if not demand:
-        return Mix({}, {}, {}, 0.0, 0.0, True, None)
+        return MixedFleet({}, {}, {}, 0.0, 0.0, True, None)
     able = _worth_trying(
         [offer for offer in offers if any(offer.per_s.get(bucket, 0) > 0 for bucket in demand)], demand
     )
@@ -97,7 +99,7 @@ def _worth_trying(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> li
     return kept
 
 
-def _of_one_type(offer: MixOffer, demand: Mapping[str, float], limits: MixLimits) -> Mix | None:
+def _of_one_type(offer: MixOffer, demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
     if any(offer.per_s.get(bucket, 0) <= 0 for bucket in demand):
         return None
     load = sum(per_s / offer.per_s[bucket] for bucket, per_s in demand.items())
@@ -110,7 +112,7 @@ def _of_one_type(offer: MixOffer, demand: Mapping[str, float], limits: MixLimits
 
 def _within_budget(
     used: Sequence[tuple[MixOffer, int]], shares: dict[str, dict[str, float]], limits: MixLimits, is_best: bool
-) -> Mix | None:
+) -> MixedFleet | None:
     counts = {offer.key: needed + limits.spares for offer, needed in used}
     hour = sum(offer.usd_per_hour * counts[offer.key] for offer, _ in used)
     budget = limits.budget_usd_per_month
@@ -118,10 +120,10 @@ def _within_budget(
         return None
     spares = dict.fromkeys(counts, limits.spares)
     note = ROUTER_NOTE if len(counts) > 1 else None
-    return Mix(counts, spares, shares, hour, hour * HOURS_A_MONTH, is_best, note)
+    return MixedFleet(counts, spares, shares, hour, hour * HOURS_A_MONTH, is_best, note)
 
 
-def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits) -> Mix | None:
+def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
     """Unknowns: slices by bucket and offer (bucket by bucket), instances by offer, and whether it is used at all."""
     from scipy.optimize import Bounds, LinearConstraint, milp  # not paid for by plans without mixes
 
@@ -202,7 +204,7 @@ def _read(
     demand: Mapping[str, float],
     limits: MixLimits,
     is_best: bool,
-) -> Mix | None:
+) -> MixedFleet | None:
     """The counts are made of the slices again, so that a solver's tolerance leaves no instance overfull."""
     many, each = len(demand), len(offers)
     dealt = solution[: many * each].reshape(many, each)

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.service_laws import ADMISSION_LIMITS, LIMITS, Law, moved
+from app.planning.service_laws import ADMISSION_LIMITS, LIMITS, ServiceFamily, moved
 from app.records.curves import Gaps
 from app.records.service import (
     BatchService,
@@ -86,7 +86,7 @@ class Play(msgspec.Struct, frozen=True):
         return np.atleast_2d(np.cov(self.logs, rowvar=False))
 
 
-class Stage(msgspec.Struct, frozen=True):
+class ObservedStage(msgspec.Struct, frozen=True):
     """A measurement and how a law plays it; `share` of a play's variance is left in what was measured."""
 
     observed: Observed
@@ -95,7 +95,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class Fitted(msgspec.Struct, frozen=True):
-    law: Law
+    law: ServiceFamily
     cost: float
     """Twice the robust sum of squares, prior included: −2 ln of the likelihood, up to a constant."""
     jacobian: Floats
@@ -110,14 +110,14 @@ class Fitted(msgspec.Struct, frozen=True):
 
 
 def best_fits(
-    laws: Sequence[Law],
-    screening: Sequence[Stage],
-    stages: Sequence[Stage],
+    laws: Sequence[ServiceFamily],
+    screening: Sequence[ObservedStage],
+    stages: Sequence[ObservedStage],
     *,
     most: int,
-    further: Callable[[Sequence[Fitted]], Sequence[Law]] | None = None,
-    richer: Callable[[Law], Sequence[Law]] | None = None,
-    nearby: Callable[[Law], Sequence[Law]] | None = None,
+    further: Callable[[Sequence[Fitted]], Sequence[ServiceFamily]] | None = None,
+    richer: Callable[[ServiceFamily], Sequence[ServiceFamily]] | None = None,
+    nearby: Callable[[ServiceFamily], Sequence[ServiceFamily]] | None = None,
     most_behind: float = math.inf,
     holds_out: bool = False,
 ) -> list[Fitted]:
@@ -150,7 +150,7 @@ def best_fits(
     return sorted(compared, key=_score)
 
 
-def rough_cost(law: Law, screening: Sequence[Stage]) -> float:
+def rough_cost(law: ServiceFamily, screening: Sequence[ObservedStage]) -> float:
     """Of a law as it is, before it is fitted: what `best_fits` screens by."""
     logs = np.array(law.logs)
     residuals = [
@@ -184,7 +184,7 @@ def _best_of_each(screened: Sequence[Fitted]) -> list[Fitted]:
     return list(best.values())
 
 
-def _leading(screened: Sequence[Fitted], screening: Sequence[Stage], most: int) -> list[Fitted]:
+def _leading(screened: Sequence[Fitted], screening: Sequence[ObservedStage], most: int) -> list[Fitted]:
     """Screening may misjudge what it fits roughly: the best of each family is among them.
 
     Where batches lead, their sizes look alike to a rough fit, the more so behind a window: each size is fitted to the
@@ -204,7 +204,7 @@ def _leading(screened: Sequence[Fitted], screening: Sequence[Stage], most: int) 
     return first if len(first) >= most else [*first, *rest[: most - len(first)]]
 
 
-def judged(fits: Sequence[Fitted], stages: Sequence[Stage], highest_per_s: float) -> ServiceFit:
+def judged(fits: Sequence[Fitted], stages: Sequence[ObservedStage], highest_per_s: float) -> ServiceFit:
     best = fits[0]
     spread = _spread(best)
     chances = np.array([math.exp(-(one.score - best.score) / (2 * spread**2)) for one in fits])
@@ -226,7 +226,7 @@ def judged(fits: Sequence[Fitted], stages: Sequence[Stage], highest_per_s: float
     )
 
 
-def _whole(law: Law) -> ServiceModel:
+def _whole(law: ServiceFamily) -> ServiceModel:
     """With limits that a replica can have."""
     is_limited = any(name in LIMITS for name in law.parameters)
     return moved(law.service, law.parameters, np.array(law.logs)) if is_limited else law.service
@@ -253,16 +253,16 @@ def _score(fitted: Fitted) -> float:
     return fitted.score
 
 
-def _refined(law: Law, stages: Sequence[Stage]) -> Fitted:
+def _refined(law: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
     """Twice, since what a measurement scatters by is itself known from the law alone."""
     return _fit_by_own_scatter(_fit_by_own_scatter(law, stages).law, stages)
 
 
-def _fit_by_own_scatter(law: Law, stages: Sequence[Stage]) -> Fitted:
+def _fit_by_own_scatter(law: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
     return _fit(law, stages, _whiteners(law, stages))
 
 
-def _compared(laws: Sequence[Law], stages: Sequence[Stage]) -> list[Fitted]:
+def _compared(laws: Sequence[ServiceFamily], stages: Sequence[ObservedStage]) -> list[Fitted]:
     """Fitted once more, all of them by the scatter that the first of them predicts, so that no law gains by predicting
     less scatter than another."""
     whiteners = _whiteners(laws[0], stages)
@@ -294,12 +294,12 @@ def _held_out_cost(fitted: Fitted, sizes: Sequence[int]) -> float:
     return cost
 
 
-def _whiteners(law: Law, stages: Sequence[Stage]) -> list[Floats]:
+def _whiteners(law: ServiceFamily, stages: Sequence[ObservedStage]) -> list[Floats]:
     service = law.at(np.array(law.logs))
     return [_whitener(stage, stage.played(service)) for stage in stages]
 
 
-def _fit(law: Law, stages: Sequence[Stage], whiteners: Sequence[Floats]) -> Fitted:
+def _fit(law: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequence[Floats]) -> Fitted:
     """`whiteners` turn differences of logarithms into independent units."""
 
     def residuals(logs: Floats) -> Floats:
@@ -322,7 +322,7 @@ def _fit(law: Law, stages: Sequence[Stage], whiteners: Sequence[Floats]) -> Fitt
     return Fitted(law.moved_to(np.asarray(found.x)), cost, np.asarray(found.jac), np.asarray(found.fun))
 
 
-def _differences(law: Law) -> list[float]:
+def _differences(law: ServiceFamily) -> list[float]:
     """As shares of the logarithms, which is what scipy takes."""
     usual = _DIFFERENCES[type(law.service)]
     return [
@@ -331,7 +331,7 @@ def _differences(law: Law) -> list[float]:
     ]
 
 
-def _whitener(stage: Stage, play: Play) -> Floats:
+def _whitener(stage: ObservedStage, play: Play) -> Floats:
     """L⁻¹ of the Cholesky factor of the covariance of a measured mean.
 
     Half of the covariances between times is taken, for few plays tell them badly.
@@ -358,7 +358,7 @@ def _covariance(fitted: Fitted, spread: float) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(cell) for cell in row) for row in matrix)
 
 
-def _errors(stage: Stage, service: ServiceModel) -> list[FitError]:
+def _errors(stage: ObservedStage, service: ServiceModel) -> list[FitError]:
     one, play = stage.observed, stage.played(service)
     scatter = np.sqrt(np.diag(play.log_covariance) * stage.share + _LEAST_SCATTER**2)
     return [

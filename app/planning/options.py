@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from app.planning.candidates import Candidate, Refused, consider
+from app.planning.candidates import Candidate, RefusedOffer, consider
 from app.planning.capacity import Capacity, carry_over
 from app.planning.goals import Goals, goals_of
 from app.planning.latency_curve import LatencyCurve, latency_curve
@@ -36,7 +36,7 @@ _NOTHING = MeasuredTarget("nothing", Hardware("nothing"), CapacityCurve((), "lat
 class Option(msgspec.Struct, frozen=True):
     """One offer with the measurement it rests on, and the latencies that go with its capacity."""
 
-    looked_at: Candidate | Refused
+    looked_at: Candidate | RefusedOffer
     target: MeasuredTarget
     latencies: LatencyCurve
     carried: Capacity | None
@@ -113,14 +113,14 @@ def _option(
 
 def _considered(
     offer: Offer, target: MeasuredTarget, capacity: Capacity, demand: Demand, question: PlanQuestion
-) -> Candidate | Refused:
+) -> Candidate | RefusedOffer:
     """Against the limits that take the accelerator's data sheet too."""
     limits, card = question.limits, question.catalogue.accelerators.get(offer.accelerator or "")
     looked_at = consider(offer, capacity, demand, limits, question.today)
     unknown = _time_not_known(target, question)
     if unknown is not None and (isinstance(looked_at, Candidate) or looked_at.by == "slo"):
         by, sentence = (looked_at.refused_by, looked_at.refused) if isinstance(looked_at, Candidate) else (None, None)
-        return Refused(offer, sentence or unknown, by or "slo", None if sentence else "token_times_unknown")
+        return RefusedOffer(offer, sentence or unknown, by or "slo", None if sentence else "token_times_unknown")
     if not isinstance(looked_at, Candidate) or looked_at.refused is not None:
         return looked_at
     if limits.vendors and card is not None and card.vendor not in limits.vendors:
@@ -198,7 +198,7 @@ def _settled(options: list[Option], question: PlanQuestion, demand: Demand, sett
 
 
 def _misses_by_formula(option: Option) -> bool:
-    return isinstance(option.looked_at, Refused) and option.carried is not None and option.carried.per_s <= 0
+    return isinstance(option.looked_at, RefusedOffer) and option.carried is not None and option.carried.per_s <= 0
 
 
 def _kind(option: Option) -> tuple[str, float, float]:

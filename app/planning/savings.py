@@ -11,7 +11,7 @@ from app.records.estimate import Basis
 _SURENESS: tuple[Basis, ...] = ("measured", "interpolated", "extrapolated", "assumed")
 
 
-class Change(msgspec.Struct, frozen=True):
+class WhatIfChange(msgspec.Struct, frozen=True):
     """`capacity_factor` is on what one replica carries, `traffic_factor` on the requests that reach the fleet;
     `headroom_factor` is on the replicas kept for what comes while another starts. `because` tells what it rests on."""
 
@@ -32,29 +32,29 @@ class Size(msgspec.Struct, frozen=True):
     usd_per_month: float | None
 
 
-class Saving(msgspec.Struct, frozen=True):
+class WhatIfSaving(msgspec.Struct, frozen=True):
     """USD a month, negative where the change costs more than it saves; None where either side has no fleet."""
 
-    change: Change
+    change: WhatIfChange
     before: Size
     after: Size
     usd_per_month: float | None
     share: float | None
 
 
-Sizing = Callable[[Change], Size]
+Sizing = Callable[[WhatIfChange], Size]
 """Sizes the fleet as it would be with the change; the extra cost is added here, not there."""
-NO_CHANGE = Change("as it is", "measured", "nothing is changed")
+NO_CHANGE = WhatIfChange("as it is", "measured", "nothing is changed")
 
 
-def savings(changes: Iterable[Change], size: Sizing) -> tuple[Saving, ...]:
+def savings(changes: Iterable[WhatIfChange], size: Sizing) -> tuple[WhatIfSaving, ...]:
     """Each change by itself, the one that saves most first; unknown ones last."""
     before = size(NO_CHANGE)
     found = [_saving(change, before, size(change)) for change in changes]
     return tuple(sorted(found, key=lambda one: (one.usd_per_month is None, -(one.usd_per_month or 0), one.change.name)))
 
 
-def together(changes: Iterable[Change]) -> Change:
+def together(changes: Iterable[WhatIfChange]) -> WhatIfChange:
     """All of them at once: factors multiply, as if each left the others' effect alone; as sure as the least sure."""
     listed = tuple(changes)
     whole = NO_CHANGE
@@ -73,29 +73,31 @@ def together(changes: Iterable[Change]) -> Change:
     return msgspec.structs.replace(whole, name=names or whole.name, because="; ".join(one.because for one in listed))
 
 
-def faster_variant(name: str, per_s: float, than_per_s: float, basis: Basis = "measured") -> Change:
+def faster_variant(name: str, per_s: float, than_per_s: float, basis: Basis = "measured") -> WhatIfChange:
     """A precision, a batching window or a smaller model that carries `per_s` where the present carries `than_per_s`."""
     factor = per_s / than_per_s
-    return Change(name, basis, f"{factor:.2f} × the present rate inside the SLO, {basis}", capacity_factor=factor)
+    return WhatIfChange(name, basis, f"{factor:.2f} × the present rate inside the SLO, {basis}", capacity_factor=factor)
 
 
-def caching(hit_share: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> Change:
+def caching(hit_share: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
     """Answers of a cache do not reach the fleet."""
     because = f"{hit_share:.0%} of the requests answered by a cache, {basis}"
-    return Change("caching", basis, because, traffic_factor=1 - hit_share, extra_usd_per_month=usd_per_month)
+    return WhatIfChange("caching", basis, because, traffic_factor=1 - hit_share, extra_usd_per_month=usd_per_month)
 
 
-def warm_pool(warm_start_s: float, cold_start_s: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> Change:
+def warm_pool(
+    warm_start_s: float, cold_start_s: float, basis: Basis = "assumed", usd_per_month: float = 0.0
+) -> WhatIfChange:
     """The replicas kept for a rise of the traffic are as many as the rise fills while the next one starts."""
     factor = warm_start_s / cold_start_s
     because = f"a replica starts in {warm_start_s:g} s, not {cold_start_s:g} s, {basis}"
-    return Change("warm pool", basis, because, headroom_factor=factor, extra_usd_per_month=usd_per_month)
+    return WhatIfChange("warm pool", basis, because, headroom_factor=factor, extra_usd_per_month=usd_per_month)
 
 
-def _saving(change: Change, before: Size, after: Size) -> Saving:
+def _saving(change: WhatIfChange, before: Size, after: Size) -> WhatIfSaving:
     if after.usd_per_month is not None:
         after = msgspec.structs.replace(after, usd_per_month=after.usd_per_month + change.extra_usd_per_month)
     if before.usd_per_month is None or after.usd_per_month is None:
-        return Saving(change, before, after, None, None)
+        return WhatIfSaving(change, before, after, None, None)
     saved = before.usd_per_month - after.usd_per_month
-    return Saving(change, before, after, saved, saved / before.usd_per_month if before.usd_per_month else None)
+    return WhatIfSaving(change, before, after, saved, saved / before.usd_per_month if before.usd_per_month else None)

@@ -20,12 +20,12 @@ from app.planning.moments import (
     CannotFitError,
     Fitted,
     Observed,
-    Stage,
+    ObservedStage,
     best_fits,
     judged,
     spread_out,
 )
-from app.planning.service_laws import Law, candidate_laws, nearby_slots, shared_law, two_phase_law
+from app.planning.service_laws import ServiceFamily, candidate_laws, nearby_slots, shared_law, two_phase_law
 from app.planning.stage_play import StagePlay
 from app.records.curves import Gaps, Rung
 from app.records.service import RequestService, ServiceFit
@@ -70,7 +70,7 @@ def fit_service(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
     return judged(fits, stages, highest_per_s)
 
 
-def shared_cores(screened: Sequence[Fitted]) -> list[Law]:
+def shared_cores(screened: Sequence[Fitted]) -> list[ServiceFamily]:
     """Processor sharing on as many cores as the best of the laws has slots, and on the most that are about as good."""
     queued = [fitted for fitted in screened if isinstance(fitted.law.service, RequestService)]
     alike = [fitted.law for fitted in queued if fitted.cost <= queued[0].cost + _SHARED_BEHIND]
@@ -118,7 +118,7 @@ def _unloaded_s(observed: Sequence[Observed]) -> float:
     return math.exp(min(one.logs[0] for one in observed if one.logs))
 
 
-def _stages(observed: Sequence[Observed], most: int, budget: int, steady: int, seed: int) -> list[Stage]:
+def _stages(observed: Sequence[Observed], most: int, budget: int, steady: int, seed: int) -> list[ObservedStage]:
     requests = [steady if one.is_steady else min(one.requests, _MOST_REQUESTS) for one in observed]
     times = max(_FEWEST_PLAYS, min(most, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(observed))
@@ -130,8 +130,8 @@ def _stages(observed: Sequence[Observed], most: int, budget: int, steady: int, s
     return stages
 
 
-def _stage(one: Observed, play: StagePlay, requests: int) -> Stage:
+def _stage(one: Observed, play: StagePlay, requests: int) -> ObservedStage:
     """Of several points, and of longer stages, a mean scatters less."""
     quantiles = np.array([AGGREGATES[name] for name in one.names])
     share = requests / one.requests / one.points
-    return Stage(one, partial(play.played, quantiles=quantiles), share)
+    return ObservedStage(one, partial(play.played, quantiles=quantiles), share)

@@ -34,7 +34,7 @@ class Prior(msgspec.Struct, frozen=True):
     high: float
 
 
-class Law(msgspec.Struct, frozen=True):
+class ServiceFamily(msgspec.Struct, frozen=True):
     """A service model with the fields that a fit may move, all positive, as logarithms."""
 
     service: ServiceModel
@@ -68,7 +68,7 @@ class Law(msgspec.Struct, frozen=True):
         """Limits may be fractions here, so that a fit has slopes."""
         return msgspec.structs.replace(self.service, **dict(zip(self.parameters, np.exp(logs).tolist(), strict=True)))
 
-    def moved_to(self, logs: Floats) -> Law:
+    def moved_to(self, logs: Floats) -> ServiceFamily:
         return msgspec.structs.replace(self, service=self.at(logs))
 
     def prior_residuals(self, logs: Floats) -> Floats:
@@ -84,7 +84,7 @@ def moved(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> Ser
     return msgspec.structs.replace(service, **(values | whole))
 
 
-def candidate_laws(unloaded_s: float, most_per_s: float) -> list[Law]:
+def candidate_laws(unloaded_s: float, most_per_s: float) -> list[ServiceFamily]:
     """Laws that can answer `most_per_s` at the unloaded latency: as many slots as Little's law needs, or batches."""
     in_work = most_per_s * unloaded_s
     enough = [slots for slots in _SLOTS if slots >= 0.5 * in_work] or [_SLOTS[-1]]
@@ -101,10 +101,10 @@ def candidate_laws(unloaded_s: float, most_per_s: float) -> list[Law]:
     ]
 
 
-def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> Law:
+def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> ServiceFamily:
     mean_s = min(slots / most_per_s * 0.98, unloaded_s * 1.2)
     outside_s = max(unloaded_s - mean_s, 0.02 * unloaded_s)
-    return Law(
+    return ServiceFamily(
         RequestService(slots, mean_s, 0.3, outside_s),
         {
             "mean_s": Prior(mean_s, 1.0, mean_s / 20, mean_s * 20),
@@ -114,41 +114,41 @@ def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> Law:
     )
 
 
-def shared_law(law: Law) -> Law:
+def shared_law(law: ServiceFamily) -> ServiceFamily:
     """As many cores as the law has slots, shared by all requests, starting from what was fitted without."""
-    return Law(msgspec.structs.replace(law.service, discipline="processor sharing"), law.priors)
+    return ServiceFamily(msgspec.structs.replace(law.service, discipline="processor sharing"), law.priors)
 
 
-def two_phase_law(law: Law) -> list[Law]:
+def two_phase_law(law: ServiceFamily) -> list[ServiceFamily]:
     """The same slots with fast and slow requests, starting from what was fitted without them; none of other laws."""
     if not isinstance(law.service, RequestService) or law.service.slow_share > 0 or law.service.is_shared:
         return []
     service = msgspec.structs.replace(law.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
     phases = {"slow_share": Prior(0.1, 1.0, 0.004, 0.6), "slow_factor": Prior(6.0, 1.0, 1.5, 60.0)}
-    return [Law(service, {**law.priors, **phases})]
+    return [ServiceFamily(service, {**law.priors, **phases})]
 
 
-def nearby_slots(law: Law) -> list[Law]:
+def nearby_slots(law: ServiceFamily) -> list[ServiceFamily]:
     """The same law with one slot more and one less, at the same highest rate; none of other laws."""
     if not isinstance(law.service, RequestService):
         return []
     return [_with_slots(law, law.service, slots) for slots in (law.service.slots - 1, law.service.slots + 1) if slots]
 
 
-def _with_slots(law: Law, service: RequestService, slots: int) -> Law:
+def _with_slots(law: ServiceFamily, service: RequestService, slots: int) -> ServiceFamily:
     scale = slots / service.slots
     before, outside = law.priors["mean_s"], law.priors["outside_s"]
     mean = Prior(before.median * scale, before.sigma, before.low * scale, before.high * scale)
     outside_s = service.outside_s + service.mean_s * (1 - scale)
     outside_s = min(max(outside_s, 10 * outside.low), 0.9 * outside.high)
     there = msgspec.structs.replace(service, slots=slots, mean_s=service.mean_s * scale, outside_s=outside_s)
-    return Law(there, {**law.priors, "mean_s": mean})
+    return ServiceFamily(there, {**law.priors, "mean_s": mean})
 
 
-def _batch_law(most: int, fixed_share: float, unloaded_s: float, most_per_s: float) -> Law:
+def _batch_law(most: int, fixed_share: float, unloaded_s: float, most_per_s: float) -> ServiceFamily:
     fixed_s, window_s, outside_s = fixed_share * unloaded_s, 0.05 * unloaded_s, (0.95 - fixed_share) * unloaded_s
     per_item_s = min(max(1 / most_per_s - fixed_s / most, 0.05 * unloaded_s / most), 1 / most_per_s)
-    return Law(
+    return ServiceFamily(
         BatchService(fixed_s, per_item_s, most, window_s, 0.1, outside_s),
         {
             "fixed_s": Prior(fixed_s, 1.0, 0.05 * unloaded_s, 1.5 * unloaded_s),

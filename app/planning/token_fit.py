@@ -29,14 +29,14 @@ from app.planning.moments import (
     FEWEST_RUNGS,
     CannotFitError,
     Observed,
-    Stage,
+    ObservedStage,
     best_fits,
     judged,
     rough_cost,
     spread_out,
 )
 from app.planning.service_fit import requests_of
-from app.planning.service_laws import ADMISSION_LIMITS, Law, Prior
+from app.planning.service_laws import ADMISSION_LIMITS, Prior, ServiceFamily
 from app.planning.service_times import lognormal_factors
 from app.planning.simulation.compiled import Ints
 from app.planning.token_play import GAP, TokenLoad, TokenPlay
@@ -108,7 +108,7 @@ def fit_tokens(rungs: Sequence[Rung], *, max_sequences: int | None = None, seed:
     screening = _stages(spread_out(points, _SCREENED_LOADS), *_SCREENING, seed)
     unlimited = [_unlimited_law(start, points, max_sequences) for start in _starts(points)]
 
-    def limited(_: Law) -> list[Law]:
+    def limited(_: ServiceFamily) -> list[ServiceFamily]:
         """Each from the start that looks most like the screening. Where a limit is felt, what was fitted without one
         is no start: its times per sequence stand for the waiting."""
         each = zip(*(_limited_laws(law, points, max_sequences) for law in unlimited), strict=True)
@@ -272,13 +272,13 @@ def _starts(points: Sequence[_Point]) -> list[TokenService]:
     return starts
 
 
-def _unlimited_law(start: TokenService, points: Sequence[_Point], max_sequences: int | None) -> Law:
+def _unlimited_law(start: TokenService, points: Sequence[_Point], max_sequences: int | None) -> ServiceFamily:
     """Hardly limited, or by the limit of running sequences that is known."""
     beyond = max(_USUAL_LIMIT, 1 << math.ceil(math.log2(2 * _most_in_work(points, start)[0] + 1)))
     return _law(msgspec.structs.replace(start, max_sequences=max_sequences or beyond), points)
 
 
-def _limited_laws(unlimited: Law, points: Sequence[_Point], max_sequences: int | None) -> list[Law]:
+def _limited_laws(unlimited: ServiceFamily, points: Sequence[_Point], max_sequences: int | None) -> list[ServiceFamily]:
     """Limited by running sequences, unless their limit is known; limited by the KV cache."""
     assert isinstance(unlimited.service, TokenService)
     running, cached = _most_in_work(points, unlimited.service)
@@ -305,14 +305,14 @@ def _most_in_work(points: Sequence[_Point], service: TokenService) -> tuple[floa
     return min(float(running), float(most)), float(cached)
 
 
-def _with_limit(free: Law, name: str, in_work: float) -> Law:
+def _with_limit(free: ServiceFamily, name: str, in_work: float) -> ServiceFamily:
     value = max(1.0, _LIMIT_START * in_work)
     prior = Prior(2 * value, _LIMIT_SIGMA, max(0.5, 0.4 * value), _HIGHEST_LIMIT * value)
     service = msgspec.structs.replace(free.service, **{name: value})
-    return Law(service, {**free.priors, name: prior})
+    return ServiceFamily(service, {**free.priors, name: prior})
 
 
-def _law(service: TokenService, points: Sequence[_Point]) -> Law:
+def _law(service: TokenService, points: Sequence[_Point]) -> ServiceFamily:
     first_s, step_s, prompt = points[0].ttft_s, points[0].tpot_s, points[0].load.input_tokens
     widths = {"step_s": 1.0, "per_sequence_s": 1.0, "prefill_s_per_token": 1.0}
     most = {
@@ -329,10 +329,10 @@ def _law(service: TokenService, points: Sequence[_Point]) -> Law:
     priors["cv"] = Prior(service.cv, 1.0, 0.005, 2.0)
     if any(point.load.pairs[:, 0].max() > _SMALL_CHUNK for point in points):
         priors["chunk_tokens"] = Prior(float(_CHUNK), 1.0, _SMALL_CHUNK / 2, 16 * _CHUNK)
-    return Law(service, priors)
+    return ServiceFamily(service, priors)
 
 
-def _stages(points: Sequence[_Point], most: int, budget: int, seed: int) -> list[Stage]:
+def _stages(points: Sequence[_Point], most: int, budget: int, seed: int) -> list[ObservedStage]:
     requests = [min(point.observed.requests, _MOST_REQUESTS) for point in points]
     times = max(_FEWEST_PLAYS, min(most, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(points))
@@ -342,9 +342,11 @@ def _stages(points: Sequence[_Point], most: int, budget: int, seed: int) -> list
     ]
 
 
-def _stage(point: _Point, play: TokenPlay) -> Stage:
+def _stage(point: _Point, play: TokenPlay) -> ObservedStage:
     one = point.observed
-    return Stage(one, partial(play.played, names=one.names), min(1.0, _MOST_REQUESTS / one.requests) / one.points)
+    return ObservedStage(
+        one, partial(play.played, names=one.names), min(1.0, _MOST_REQUESTS / one.requests) / one.points
+    )
 
 
 def _without_unfelt_limits(fit: ServiceFit, free: ServiceModel) -> ServiceFit:

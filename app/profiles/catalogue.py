@@ -8,7 +8,7 @@ from pathlib import Path
 from app.errors import UsageError
 from app.profiles.architecture import cpu_architecture
 from app.profiles.bundled import DIRECTORY
-from app.profiles.csv_rows import Row, read_unique
+from app.profiles.csv_rows import CsvRow, read_unique
 from app.profiles.grid import load_grid
 from app.profiles.imported import imported_rows
 from app.profiles.merging import NO_ACCELERATOR, merge_offers
@@ -68,7 +68,7 @@ def _check(what: str, name: str, known: Iterable[str]) -> None:
         raise UsageError(f"the catalogue has no {what} {name!r}", hint=did_you_mean(name, names))
 
 
-def _accelerator(row: Row) -> Accelerator:
+def _accelerator(row: CsvRow) -> Accelerator:
     year = row.number("launch_year")
     return Accelerator(
         key=row.text("key"),
@@ -93,7 +93,7 @@ def _accelerator(row: Row) -> Accelerator:
     )
 
 
-def _offer(row: Row, accelerators: dict[str, Accelerator]) -> Offer:
+def _offer(row: CsvRow, accelerators: dict[str, Accelerator]) -> Offer:
     provider, instance_type = row.text("provider"), row.text("instance_type")
     key = row.text("accelerator_key")
     if key != NO_ACCELERATOR and key not in accelerators:

@@ -22,7 +22,7 @@ class Keyed(Protocol):
 K = TypeVar("K", bound=Keyed)
 
 
-class Row(msgspec.Struct, frozen=True):
+class CsvRow(msgspec.Struct, frozen=True):
     """One line's cells; each reader raises ValueError naming the column."""
 
     cells: dict[str, str | None]
@@ -55,7 +55,7 @@ class Row(msgspec.Struct, frozen=True):
             raise ValueError(f"{column} is not a date like 2026-07-20") from error
 
 
-def read_unique(path: Path, read: Callable[[Row], K]) -> Iterator[K]:
+def read_unique(path: Path, read: Callable[[CsvRow], K]) -> Iterator[K]:
     """What `read` makes of each row; no two may have the same `key`."""
     keys: set[str] = set()
     for line, row in _rows(path):
@@ -69,13 +69,13 @@ def read_unique(path: Path, read: Callable[[Row], K]) -> Iterator[K]:
         yield item
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _rows(path: Path) -> Iterator[tuple[int, CsvRow]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             for cells in reader:
                 if None in cells or None in cells.values():
                     raise UsageError(f"{path}:{reader.line_num}: not as many cells as columns")
-                yield reader.line_num, Row(cells)
+                yield reader.line_num, CsvRow(cells)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error

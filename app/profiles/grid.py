@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UsageError
-from app.profiles.csv_rows import Row, read_unique
+from app.profiles.csv_rows import CsvRow, read_unique
 from app.records.prices import GridIntensity
 
 
@@ -29,7 +29,7 @@ def load_grid(path: Path) -> dict[str, GridIntensity]:
     return {place.key: countries[place.country] for place in places}
 
 
-def _place(row: Row) -> _Place:
+def _place(row: CsvRow) -> _Place:
     place, country = row.text("place"), row.text("country")
     g_co2e_per_kwh = row.number("g_co2e_per_kwh")
     if (place == country) != (g_co2e_per_kwh is not None):

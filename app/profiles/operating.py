@@ -11,7 +11,7 @@ from app.profiles import units
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Seconds, Settings, Share, SomeSeconds, at_most
 from app.profiles.traffic_parts import ClockTime
-from app.records.scaling import ColdStart, Failures, RollingUpdate, Transfer
+from app.records.scaling import ColdStartModel, FailureModel, RollingUpdate, Transfer
 
 _MOST_HOURS = 1e6
 _SECONDS_AN_HOUR = 3600.0
@@ -80,8 +80,8 @@ class UpdateSettings(Settings):
     unavailable: Share = 0.25
 
 
-def cold_start_of(settings: ColdStartSettings, warm_nodes: int) -> ColdStart:
-    return ColdStart(
+def cold_start_of(settings: ColdStartSettings, warm_nodes: int) -> ColdStartModel:
+    return ColdStartModel(
         node_s=settings.node_s,
         image=_transfer(settings.image, network=settings.network),
         weights=_transfer(settings.weights, settings.network, settings.disk, settings.pcie),
@@ -100,8 +100,8 @@ def _transfer(amount: Amount, network: float, disk: float | None = None, pcie: f
     return Transfer(amount.size_bytes, network, disk, pcie)
 
 
-def failures_of(settings: FailureSettings | None) -> Failures | None:
-    return None if settings is None else Failures(settings.mtbf_hours, settings.detect_s, settings.new_node)
+def failures_of(settings: FailureSettings | None) -> FailureModel | None:
+    return None if settings is None else FailureModel(settings.mtbf_hours, settings.detect_s, settings.new_node)
 
 
 def updates_of(settings: UpdateSettings | None) -> tuple[RollingUpdate, ...]:

@@ -28,7 +28,7 @@ class CellError(BadValueError):
         self.cell = cell
 
 
-class Share(float):
+class CostShare(float):
     """Of what the hardware cost."""
 
 
@@ -45,7 +45,7 @@ def read_cell(cell: str, value: object) -> Any:
 def _share_or(parse: Callable[[object], float]) -> Callable[[object], float]:
     def read(value: object) -> float:
         is_share = isinstance(value, str) and value.strip().endswith(("%", "%/year"))
-        return Share(units.parse_share(str(value).removesuffix("/year"))) if is_share else _bounded(parse(value))
+        return CostShare(units.parse_share(str(value).removesuffix("/year"))) if is_share else _bounded(parse(value))
 
     return read
 

@@ -27,7 +27,7 @@ MOST_PROBLEMS = 100
 _KEY_SHAPE = "provider/instance@region"
 
 
-class Entry(msgspec.Struct, frozen=True):
+class PriceEntry(msgspec.Struct, frozen=True):
     """One row's cells as they stand in the file, with the line of each."""
 
     cells: dict[str, object]
@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True):
     lines: dict[str, int]
 
 
-class Reading(msgspec.Struct, frozen=True):
+class ParsedPriceList(msgspec.Struct, frozen=True):
     """The good rows, and up to MOST_PROBLEMS of what is wrong with the others, in the file's order.
 
     `values` is all that was written, for what is to be said about it.
@@ -57,7 +57,7 @@ def load_offers(paths: Sequence[Path], today: datetime.date, catalogue: Catalogu
     return catalogue
 
 
-def read_price_list(path: Path, catalogue: Catalogue, today: datetime.date) -> Reading:
+def read_price_list(path: Path, catalogue: Catalogue, today: datetime.date) -> ParsedPriceList:
     """The rows as they go over `catalogue`. A file that cannot be read at all is one problem; nothing is raised."""
     known = {offer.key: offer for offer in catalogue.offers}
     rows: dict[str, PriceRow] = {}
@@ -79,16 +79,16 @@ def read_price_list(path: Path, catalogue: Catalogue, today: datetime.date) -> R
                 rows[row.key] = row
     except ProfileError as error:
         problems.append(error)
-    return Reading(tuple(rows.values()), tuple(problems), tuple(values))
+    return ParsedPriceList(tuple(rows.values()), tuple(problems), tuple(values))
 
 
-def _problem(path: Path, entry: Entry, error: BadValueError) -> ProfileError:
+def _problem(path: Path, entry: PriceEntry, error: BadValueError) -> ProfileError:
     cell = error.cell if isinstance(error, CellError) else error.key if isinstance(error, UnknownKeyError) else None
     line = entry.line if cell is None else entry.lines.get(cell, entry.line)
     return ProfileError(str(error), path=str(path), line=line, hint=error.hint)
 
 
-def _entries(path: Path) -> Iterator[Entry]:
+def _entries(path: Path) -> Iterator[PriceEntry]:
     """Raises ProfileError for what is wrong with the file as a whole, or with the shape of a row."""
     content = _content(path)
     if path.suffix.lower() == ".csv":
@@ -112,7 +112,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _csv_entries(path: Path, content: bytes) -> Iterator[Entry]:
+def _csv_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -124,7 +124,7 @@ def _csv_entries(path: Path, content: bytes) -> Iterator[Entry]:
             if None in cells or None in cells.values():
                 raise ProfileError("not as many cells as columns", path=str(path), line=reader.line_num)
             trimmed: dict[str, object] = {column.strip(): cell.strip() for column, cell in cells.items()}
-            yield Entry(trimmed, reader.line_num, {})
+            yield PriceEntry(trimmed, reader.line_num, {})
     except csv.Error as error:
         raise ProfileError(f"not a CSV: {error}", path=str(path), line=reader.line_num) from error
 
@@ -141,7 +141,7 @@ def _check_header(path: Path, header: Sequence[str] | None) -> None:
         raise ProfileError(f"the column {twice!r} stands here a second time", path=str(path), line=1)
 
 
-def _yaml_entries(path: Path, content: bytes) -> Iterator[Entry]:
+def _yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
     document = read_document(content, str(path))
     value = document.value
     if value is None:
@@ -160,7 +160,7 @@ def _yaml_entries(path: Path, content: bytes) -> Iterator[Entry]:
         if not isinstance(row, dict):
             raise ProfileError("a row is a mapping of cells", path=str(path), line=line)
         lines = {cell: document.lines[(*where, cell)] for cell in row if (*where, cell) in document.lines}
-        yield Entry(row, line, lines)
+        yield PriceEntry(row, line, lines)
 
 
 def _keyed(path: Path, line: int | None, key: str, row: object) -> object:

@@ -13,7 +13,7 @@ from app.profiles.price_cells import (
     PLAIN_CELLS,
     READERS,
     CellError,
-    Share,
+    CostShare,
     read_cell,
 )
 from app.profiles.problems import BadValueError, UnknownKeyError
@@ -86,4 +86,4 @@ def _owned(read: Mapping[str, Any]) -> OwnedHardware | None:
 
 
 def _of_capex(value: float, capex_usd: float) -> float:
-    return value * capex_usd if isinstance(value, Share) else value
+    return value * capex_usd if isinstance(value, CostShare) else value

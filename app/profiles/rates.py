@@ -71,7 +71,7 @@ class RampSettings(Settings):
         return (0.0, self.from_per_s), (duration_s, self.to_per_s)
 
 
-class SpikeSettings(Settings):
+class RateSpikeSettings(Settings):
     """`base`, but for a jump to `peak` that begins `at` and lasts `for`."""
 
     base_per_s: Rate = Field(alias="base", examples=["50/s"])

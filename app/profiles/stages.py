@@ -22,9 +22,9 @@ from app.profiles.rates import (
     DiurnalSettings,
     RampSettings,
     RateOrShare,
+    RateSpikeSettings,
     ShareOfStage,
     SineSettings,
-    SpikeSettings,
     arrivals_of,
     steps_curve,
 )
@@ -77,7 +77,7 @@ class StageSettings(Settings):
     """From one rate to another in a straight line."""
     steps_per_s: Listed[SomeRate] = Field(default=(), alias="steps", examples=[["10/s", "20/s", "40/s"]])
     """Rates for equal parts of the stage, like 10/s, 20/s, 40/s."""
-    spike: SpikeSettings | None = None
+    spike: RateSpikeSettings | None = None
     """A rate with a jump in it."""
     sine: SineSettings | None = None
     """A rate that swings."""

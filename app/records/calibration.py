@@ -19,7 +19,7 @@ _SPARE_CORES = 1.0
 """… unless so much was idle all the while, that nobody had to wait for a core."""
 
 
-class Rung(msgspec.Struct, frozen=True):
+class CalibrationStep(msgspec.Struct, frozen=True):
     """One rate tried. `late_share`: of the sends, those more than 10 ms behind their intended time.
 
     Of a streaming rung the rates are of chunks, each of which came alone, and `late_share` is of them, behind the time
@@ -65,7 +65,7 @@ class Ceiling(msgspec.Struct, frozen=True):
     kind: LoadKind
     workers: int
     per_s: float | None
-    rungs: tuple[Rung, ...]
+    rungs: tuple[CalibrationStep, ...]
     is_at_least: bool = False
     disturbed_by_cores: float | None = None
 

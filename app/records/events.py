@@ -94,7 +94,7 @@ class StageFinished(msgspec.Struct, frozen=True, tag="stage_finished"):
     stage: Stage
 
 
-class Checked(msgspec.Struct, frozen=True, tag="checked"):
+class CheckCompleted(msgspec.Struct, frozen=True, tag="checked"):
     at_ns: int
     check: Check
 
@@ -208,7 +208,7 @@ Event = (
     | Snapshot
     | ErrorSeen
     | StageFinished
-    | Checked
+    | CheckCompleted
     | RateResolved
     | RateChanged
     | StageExtended

@@ -149,7 +149,7 @@ class Transfer(msgspec.Struct, frozen=True):
         return self.size_bytes / min(ways) if ways else 0.0
 
 
-class ColdStart(msgspec.Struct, frozen=True):
+class ColdStartModel(msgspec.Struct, frozen=True):
     """From wanting a replica to its first request, phase by phase: medians, each drawn lognormal with this `cv`.
 
     `warm_nodes` are kept provisioned, empty and paid for. A node is refused with `refusal_probability` (no stock) and
@@ -172,7 +172,7 @@ class ColdStart(msgspec.Struct, frozen=True):
         return self.node_s + self.image.median_s + self.weights.median_s + self.engine_s + self.warm_up_s
 
 
-class Failures(msgspec.Struct, frozen=True):
+class FailureModel(msgspec.Struct, frozen=True):
     """Each ready replica fails after an exponential time of this mean, takes what it holds with it, and `detect_s`
     later starts again: on its node, where the image lies, or on a new one."""
 
@@ -193,7 +193,7 @@ class RollingUpdate(msgspec.Struct, frozen=True):
 class Operations(msgspec.Struct, frozen=True):
     """How replicas start, stop and fail. A replica that leaves finishes what it holds for at most `drain_s`."""
 
-    cold_start: ColdStart = ColdStart()
-    failures: Failures | None = None
+    cold_start: ColdStartModel = ColdStartModel()
+    failures: FailureModel | None = None
     updates: tuple[RollingUpdate, ...] = ()
     drain_s: float = 30.0

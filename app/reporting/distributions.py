@@ -27,7 +27,7 @@ def distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> t
     return tuple(one for one in drawn if one is not None)
 
 
-def heat_map(requests: RequestTimes | None, times: str = "latency_ms") -> model.HeatMap | None:
+def heat_map(requests: RequestTimes | None, times: str = "latency_ms") -> model.LatencyHeatMap | None:
     """All answers of the run. None where nothing was answered, or everything took the same time."""
     values_ms = None if requests is None else span_ms(requests.rows, times)
     if requests is None or values_ms is None:
@@ -39,7 +39,7 @@ def heat_map(requests: RequestTimes | None, times: str = "latency_ms") -> model.
     bins = time_bins(float(at_s[0]), float(at_s[-1]), MOST_COLUMNS, fine=True)
     edges_ms = _log_edges(float(values_ms.min()), float(values_ms.max()))
     counts, _, _ = np.histogram2d(values_ms, at_s, bins=(edges_ms, bins.edges_s))
-    return model.HeatMap(
+    return model.LatencyHeatMap(
         bin_s=bins.width_s,
         from_s=rounded(bins.edges_s[:-1]),
         edges_ms=rounded(edges_ms, 6),

@@ -75,11 +75,11 @@ def _endpoint(result: Result) -> llm_d.Component:
     )
 
 
-def _load(result: Result, stage: Stage, place: int, spec_text: str) -> llm_d.Load | None:
+def _load(result: Result, stage: Stage, place: int, spec_text: str) -> llm_d.LoadConfig | None:
     asked, answered = _length(stage, "input_tokens"), _length(stage, "output_tokens")
     if asked is None:
         return None
-    return llm_d.Load(
+    return llm_d.LoadConfig(
         metadata=llm_d.Metadata(cfg_id=result.profile_hash, description=stage.arrivals),
         standardized=llm_d.StandardLoad(
             tool=result.tool.name,

@@ -41,7 +41,7 @@ def answering_stages(result: Result) -> tuple[Stage, ...]:
     return at_most or steady or heaviest_held(unsteady) or unsteady
 
 
-def headline_stage(result: Result, curve: model.Curve) -> Stage | None:
+def headline_stage(result: Result, curve: model.CurveLabels) -> Stage | None:
     """Of the stages the answer rests on, the one with the worst latency; None when there is none."""
     answering = answering_stages(result)
     if not answering:
@@ -49,18 +49,18 @@ def headline_stage(result: Result, curve: model.Curve) -> Stage | None:
     return max(answering, key=lambda stage: stage_quantity(stage, curve.metric, curve.percentile).value or 0.0)
 
 
-def curve_of(result: Result) -> model.Curve:
+def curve_of(result: Result) -> model.CurveLabels:
     """The time the first SLO about a percentile speaks of; p95 of what answers took when none does."""
     for one in result.slo:
         objective = one.objective
         if unit_of(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
-            return model.Curve(
+            return model.CurveLabels(
                 metric=objective.metric,
                 percentile=objective.aggregate or "p95",
                 limit=limit_of(objective),
                 counts=counted(result),
             )
-    return model.Curve(metric=times_of(result), percentile="p95", counts=counted(result))
+    return model.CurveLabels(metric=times_of(result), percentile="p95", counts=counted(result))
 
 
 def counted(result: Result) -> Literal["requests", "sessions"]:
@@ -76,7 +76,7 @@ def times_of(result: Result) -> str:
     return "latency_ms" if is_known else "service_ms"
 
 
-def stage_row(stage: Stage, curve: model.Curve, times: str, start_ns: int) -> model.StageRow:
+def stage_row(stage: Stage, curve: model.CurveLabels, times: str, start_ns: int) -> model.StageRow:
     """`times` is the metric that the row's percentiles are of."""
     trust = stage.verdict.status
     return model.StageRow(
@@ -105,9 +105,9 @@ def stage_row(stage: Stage, curve: model.Curve, times: str, start_ns: int) -> mo
     )
 
 
-def spike_rows(result: Result) -> tuple[model.SpikeRow, ...]:
+def spike_rows(result: Result) -> tuple[model.SpikeSummary, ...]:
     return tuple(
-        model.SpikeRow(
+        model.SpikeSummary(
             stage=stage.name,
             baseline_per_s=stage.spike.baseline_per_s,
             peak_per_s=stage.spike.peak_per_s,

@@ -39,7 +39,7 @@ class Axes(msgspec.Struct, frozen=True, kw_only=True):
         return "machine time per 1k inferences" if self.usd_per_hour is None else "cost per 1M inferences"
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class FrontPosition(msgspec.Struct, frozen=True, kw_only=True):
     latency: Quantity
     cost: Quantity
     throughput: Quantity
@@ -64,7 +64,7 @@ def axes_of(local: LocalResult, stages: Stages) -> Axes:
     return Axes(scenario=scenario, aggregate=aggregate, usd_per_hour=local.usd_per_hour)
 
 
-def front_places(local: LocalResult, stages: Stages, axes: Axes) -> tuple[Place, ...]:
+def front_places(local: LocalResult, stages: Stages, axes: Axes) -> tuple[FrontPosition, ...]:
     """One a variant, in their order. What cannot be relied on, and what ended early, is on no front."""
     places = [_place(facts, stages[facts.variant], axes) for facts in local.variants]
     points = [
@@ -101,12 +101,12 @@ def cost_of(throughput: Estimate, usd_per_hour: float | None) -> tuple[Estimate,
     return Estimate(at(throughput.value), ci95, throughput.n), unit
 
 
-def _place(facts: VariantFacts, stages: Sequence[Stage], axes: Axes) -> Place:
+def _place(facts: VariantFacts, stages: Sequence[Stage], axes: Axes) -> FrontPosition:
     fastest = fastest_stage(stages)
     throughput = Estimate(None, reason=facts.failure or "not measured") if fastest is None else _throughput(fastest)
     trust = "VALID" if fastest is None else fastest.verdict.status
     cost, unit = cost_of(throughput, axes.usd_per_hour)
-    return Place(
+    return FrontPosition(
         latency=_worst(stages, axes),
         cost=quantity(cost, unit, trust),
         throughput=quantity(throughput, "1/s", trust),
@@ -123,7 +123,7 @@ def _worst(stages: Sequence[Stage], axes: Axes) -> Quantity:
     return quantity(worst.metrics[axes.metric][axes.aggregate], "ms", worst.verdict.status)
 
 
-def _point(facts: VariantFacts, place: Place, *, is_trusted: bool) -> VariantPoint:
+def _point(facts: VariantFacts, place: FrontPosition, *, is_trusted: bool) -> VariantPoint:
     accuracy = facts.accuracy
     return VariantPoint(
         latency_ms=place.latency.value if is_trusted else None,

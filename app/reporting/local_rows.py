@@ -12,7 +12,7 @@ from app.records.result import Objective, Stage
 from app.reporting.local_arrivals import arrivals_of
 from app.reporting.local_cold import COLD_PARTS as COLD_PARTS
 from app.reporting.local_cold import cold_rows
-from app.reporting.local_front import Place, fastest_stage
+from app.reporting.local_front import FrontPosition, fastest_stage
 from app.reporting.local_scenarios import scenario_rows
 from app.reporting.quantities import quantity, stage_quantity, unit_of
 from reports import formatting
@@ -34,7 +34,7 @@ def variant_row(
     facts: VariantFacts,
     stages: Sequence[Stage],
     slo: Sequence[Objective],
-    place: Place,
+    place: FrontPosition,
     *,
     name: str,
     family: str,

@@ -21,7 +21,7 @@ from reports import formatting, model
 _TIMES = ("latency_ms", "service_ms")
 
 
-def local_tiles(result: Result) -> tuple[model.Tile, ...]:
+def local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     """Of the variant that is best, or came nearest; empty where none was measured."""
     shown = shown_variant(result)
     if shown is None or result.local is None:
@@ -42,11 +42,11 @@ def local_tiles(result: Result) -> tuple[model.Tile, ...]:
     )
 
 
-def _arrival_tiles(facts: VariantFacts, stages: Sequence[Stage]) -> list[model.Tile]:
+def _arrival_tiles(facts: VariantFacts, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
     """Of a search for the highest rate inside the SLO."""
     most, rows = arrivals_of(facts, stages), inferences_words(facts)
     note = f"as they arrive, inside the SLO{'; ' if rows else ''}{rows}"
-    return [] if most is None else [model.Tile(label="Most arrivals", quantity=most, note=note)]
+    return [] if most is None else [model.HeadlineTile(label="Most arrivals", quantity=most, note=note)]
 
 
 def _note(result: Result, shown: Variant, stage: Stage) -> str:
@@ -55,7 +55,7 @@ def _note(result: Result, shown: Variant, stage: Stage) -> str:
     return f"{name}, {stage.tags['scenario']}"
 
 
-def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.Tile]:
+def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
     """The times that objectives are about, where they are judged; else what a call alone takes."""
     asked = [one.objective for one in result.slo if one.objective.metric in _TIMES and one.objective.aggregate]
     answers = [(one, answer_of(one, stages)[0]) for one in asked]
@@ -84,32 +84,32 @@ def _label(metric: str, aggregate: str) -> str:
 
 def _tile(
     result: Result, label: str, shown: model.Quantity, note: str, metric: str, aggregate: str | None = None
-) -> model.Tile:
+) -> model.HeadlineTile:
     limits = {(one.objective.metric, one.objective.aggregate): limit_of(one.objective) for one in result.slo}
-    return model.Tile(label=label, quantity=shown, limit=limits.get((metric, aggregate)), note=note)
+    return model.HeadlineTile(label=label, quantity=shown, limit=limits.get((metric, aggregate)), note=note)
 
 
-def _accuracy_tiles(facts: VariantFacts) -> list[model.Tile]:
+def _accuracy_tiles(facts: VariantFacts) -> list[model.HeadlineTile]:
     if facts.accuracy is None:
         return []
     row = accuracy_row(facts.accuracy)
     label = "Accuracy" if row.metric == "top-1" else row.metric.capitalize()
-    tiles = [model.Tile(label=label, quantity=row.value, note="on the labelled rows")]
+    tiles = [model.HeadlineTile(label=label, quantity=row.value, note="on the labelled rows")]
     if row.kept is not None:
-        tiles.append(model.Tile(label="Accuracy kept", quantity=row.kept, note="of the fp32 reference's"))
+        tiles.append(model.HeadlineTile(label="Accuracy kept", quantity=row.kept, note="of the fp32 reference's"))
     return tiles
 
 
-def _energy_tiles(stages: Sequence[Stage]) -> list[model.Tile]:
+def _energy_tiles(stages: Sequence[Stage]) -> list[model.HeadlineTile]:
     energy, fastest = energy_of(stages), fastest_stage(stages)
     if energy is None or fastest is None:
         return []
     above = stage_quantity(fastest, "energy_above_idle_j_per_inference")
     note = None if above.value is None else f"{formatting.value_unit(above)} of it above idle"
-    return [model.Tile(label="Energy per inference", quantity=energy, note=note)]
+    return [model.HeadlineTile(label="Energy per inference", quantity=energy, note=note)]
 
 
-def _cost_tiles(result: Result, fastest: Stage) -> list[model.Tile]:
+def _cost_tiles(result: Result, fastest: Stage) -> list[model.HeadlineTile]:
     """The price of the hardware, and arithmetic on what was measured: as sure as that the price is of that hardware."""
     local = result.local
     if local is None or local.usd_per_hour is None:
@@ -119,4 +119,4 @@ def _cost_tiles(result: Result, fastest: Stage) -> list[model.Tile]:
     dated = f" ({local.price_note})" if local.price_note else ""
     note = f"at {formatting.plain(local.usd_per_hour)} USD/h{dated}, never idle"
     shown = quantity(cost, unit or "USD", fastest.verdict.status)
-    return [model.Tile(label="Cost per 1M inferences", quantity=shown, note=note)]
+    return [model.HeadlineTile(label="Cost per 1M inferences", quantity=shown, note=note)]

@@ -16,7 +16,7 @@ from app.records.offers import Catalogue, Offer
 _MONEY_CELLS = {"on_demand_usd_per_hour": "USD/h", "spot_usd_per_hour": "spot", "reserved_1y_usd_per_hour": "reserved"}
 
 
-class OfferRow(msgspec.Struct, frozen=True):
+class PriceListRow(msgspec.Struct, frozen=True):
     """Prices are USD an hour; None where nobody tells one. `yours` names the cells that are the user's own."""
 
     offer: str
@@ -57,8 +57,8 @@ def matching_offers(
     return sorted(wanted, key=_place)
 
 
-def offer_row(offer: Offer, today: datetime.date) -> OfferRow:
-    return OfferRow(
+def offer_row(offer: Offer, today: datetime.date) -> PriceListRow:
+    return PriceListRow(
         offer=offer.key,
         accelerator="none" if offer.accelerator is None else f"{offer.accelerator_count:g} × {offer.accelerator}",
         vcpus=offer.vcpus,

@@ -24,7 +24,7 @@ from app.profiles.document import read_document
 from app.records.events import CallsFinished, Event, Noted, PhaseChanged, RunFinished, RunStarted, StageFinished
 from app.records.result import Objective, Result, Stage, Window
 from app.records.stage import StageFacts
-from app.reporting.recovery import Recovery, marked_damaged, recovered_result
+from app.reporting.recovery import RecoveredData, marked_damaged, recovered_result
 from app.reporting.report import build_report
 from app.reporting.stored import COMMAND
 from app.storage.labels import read_labels
@@ -46,7 +46,7 @@ class OpenedRun:
     table: pa.Table
     spec_text: str
     result_text: str
-    recovery: Recovery | None = None
+    recovery: RecoveredData | None = None
     damage: tuple[Damage, ...] = ()
     """Files that are not what they were when the run ended; what is whole of the run was used."""
     unverified: tuple[str, ...] = ()

@@ -13,17 +13,17 @@ from app.records.plan_question import PlanQuestion
 from app.reporting.quantities import limit_of, quantity
 from reports import model
 from reports.plan_section import (
-    Chances,
-    Commitment,
+    ChancesRow,
+    CommitmentRow,
     DaySeries,
     FrontRow,
     Knowledge,
-    Mix,
-    MixPart,
+    MixRow,
+    MixSection,
+    PercentileRange,
     PlanReport,
     SavingRow,
     SourceRow,
-    Spread,
     SwingRow,
     UnitCostRow,
 )
@@ -107,10 +107,10 @@ def _latency_limit(plan: Plan) -> model.Limit | None:
     return next(limits, None)
 
 
-def _recommendation(one: records.Recommendation | None) -> model.Recommendation | None:
+def _recommendation(one: records.Recommendation | None) -> model.RecommendationRow | None:
     if one is None:
         return None
-    return model.Recommendation(
+    return model.RecommendationRow(
         offer=one.fleet.offer,
         sentence=one.sentence,
         binding_constraint=one.binding_constraint,
@@ -165,20 +165,20 @@ def _knowledge(known: records.CapacityKnowledge | None) -> Knowledge | None:
     spread = known.per_instance_per_s
     return Knowledge(
         state=known.state,
-        per_instance_per_s=Spread(p10=spread.p10, p50=spread.p50, p90=spread.p90),
+        per_instance_per_s=PercentileRange(p10=spread.p10, p50=spread.p50, p90=spread.p90),
         headline=known.headline,
         next_step=known.next_step,
     )
 
 
-def _chances(one: records.Chances | None) -> Chances | None:
+def _chances(one: records.Chances | None) -> ChancesRow | None:
     if one is None:
         return None
-    return Chances(one_fewer=one.one_fewer, planned=one.planned, one_more=one.one_more)
+    return ChancesRow(one_fewer=one.one_fewer, planned=one.planned, one_more=one.one_more)
 
 
-def _spread(one: records.Spread | None) -> Spread | None:
-    return None if one is None else Spread(p10=one.p10, p50=one.p50, p90=one.p90)
+def _spread(one: records.Spread | None) -> PercentileRange | None:
+    return None if one is None else PercentileRange(p10=one.p10, p50=one.p50, p90=one.p90)
 
 
 def _front_row(fleet: Fleet) -> FrontRow:
@@ -253,10 +253,10 @@ def _outlook(one: records.Outlook | None) -> str | None:
     )
 
 
-def _commitment(one: records.Commitment | None) -> Commitment | None:
+def _commitment(one: records.Commitment | None) -> CommitmentRow | None:
     if one is None:
         return None
-    return Commitment(
+    return CommitmentRow(
         reserved=one.reserved,
         usd_per_month=one.usd_per_month,
         usd_per_month_on_demand=one.usd_per_month_on_demand,
@@ -273,11 +273,11 @@ def _saving_row(one: records.Saving) -> SavingRow:
     )
 
 
-def _mix(one: records.Mix | None) -> Mix | None:
+def _mix(one: records.Mix | None) -> MixSection | None:
     if one is None:
         return None
-    return Mix(
-        parts=tuple(MixPart(offer=part.offer, instances=part.instances) for part in one.parts),
+    return MixSection(
+        parts=tuple(MixRow(offer=part.offer, instances=part.instances) for part in one.parts),
         usd_per_month=one.usd_per_month,
         sentence=one.sentence,
     )

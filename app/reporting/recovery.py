@@ -16,7 +16,7 @@ from app.errors import ExitCode, ProfileError, UsageError
 from app.profiles.document import read_document
 from app.records.events import (
     CallsFinished,
-    Checked,
+    CheckCompleted,
     Event,
     Noted,
     RunStarted,
@@ -32,7 +32,7 @@ from app.storage.seals import Damage
 from reports.formatting import counted
 
 
-class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a run there is. `rows_left_out` are of a stage that was not finished: no number is made of them."""
 
     stages_begun: int
@@ -48,7 +48,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
         return f"Recovered from the facts of a run that was cut short: {found}{left if self.rows_left_out else ''}."
 
 
-def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, Recovery]:
+def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, RecoveredData]:
     """With the stages as they were told when each ended, to be judged again. Raises UsageError where too little is
     there: no environment, or no stage that came to its end."""
     started = next((event for event in events if isinstance(event, RunStarted)), None)
@@ -59,7 +59,7 @@ def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -
             f"{run.directory} was cut short before one stage of it had ended",
             hint="Its rows can be read in Python: `sizewise.open_run(path).requests`, or `.calls` of a local model.",
         )
-    checks = tuple(event.check for event in events if isinstance(event, Checked))
+    checks = tuple(event.check for event in events if isinstance(event, CheckCompleted))
     recovery = _recovery(events, table)
     notes = tuple(f"noted: {event.text}" for event in events if isinstance(event, Noted))
     result = Result(
@@ -102,16 +102,16 @@ def marked_damaged(result: Result, damage: Sequence[Damage], left_out: Sequence[
     )
 
 
-def _recovery(events: Sequence[Event], table: pa.Table) -> Recovery:
+def _recovery(events: Sequence[Event], table: pa.Table) -> RecoveredData:
     finished = [event for event in events if isinstance(event, StageFinished)]
     variants = [event for event in events if isinstance(event, VariantFinished)]
     begun = sum(isinstance(event, StageStarted) for event in events)
     if any(isinstance(event, VariantStarted) for event in events):
         begun = sum(isinstance(event, VariantStarted) for event in events)
-        return Recovery(stages_begun=begun, stages_finished=len(variants), rows=0, rows_left_out=0, what="variant")
+        return RecoveredData(stages_begun=begun, stages_finished=len(variants), rows=0, rows_left_out=0, what="variant")
     known = pa.array([event.index for event in finished], pa.int32())
     used = pa.compute.sum(pa.compute.is_in(table["stage"], value_set=known)).as_py() or 0
-    return Recovery(
+    return RecoveredData(
         stages_begun=begun, stages_finished=len(finished), rows=table.num_rows, rows_left_out=table.num_rows - used
     )
 

@@ -127,8 +127,8 @@ def _plan(result: Result) -> model.PlanSection | None:
     return msgspec.structs.replace(section, notes=(_OVERSIZED, *section.notes))
 
 
-def _artifacts(result: Result) -> tuple[model.Artifact, ...]:
-    return tuple(model.Artifact(path=one.path, sha256=one.sha256) for one in result.artifacts)
+def _artifacts(result: Result) -> tuple[model.ArtifactRow, ...]:
+    return tuple(model.ArtifactRow(path=one.path, sha256=one.sha256) for one in result.artifacts)
 
 
 def _alike(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
@@ -149,11 +149,11 @@ def _sentence(note: str) -> str:
     return f"{note[:1].upper()}{note[1:]}{'' if note.endswith(('.', '!', '?')) else '.'}"
 
 
-def _selftest(result: Result) -> model.SelfTest | None:
+def _selftest(result: Result) -> model.SelfTestRow | None:
     mark = result.selftest
     if mark is None:
         return None
-    return model.SelfTest(id=mark.id, at=mark.at, passed=mark.passed, failed=mark.failed)
+    return model.SelfTestRow(id=mark.id, at=mark.at, passed=mark.passed, failed=mark.failed)
 
 
 def _rescored(result: Result) -> Iterator[str]:
@@ -175,9 +175,9 @@ def _said(labels: Labels) -> Iterator[str]:
         yield _sentence(f"Noted on {note.at}: {note.text}")
 
 
-def _header(result: Result) -> model.Header:
+def _header(result: Result) -> model.ReportHeader:
     target = result.target
-    return model.Header(
+    return model.ReportHeader(
         title=result.name,
         run_id=result.run_id,
         started=result.clock.wall_start,
@@ -197,12 +197,12 @@ def _target(result: Result) -> str:
     return f"{target.model} over {where}" if target.model else where
 
 
-def _max_rate(result: Result) -> model.MaxRate | None:
+def _max_rate(result: Result) -> model.MaxRateSection | None:
     found = result.max_rate
     if found is None:
         return None
     per_s = quantity(found.per_s, "sessions/s" if found.sessions else "1/s", result.verdict.status)
-    return model.MaxRate(
+    return model.MaxRateSection(
         per_s=per_s,
         slo=found.slo,
         limited_by=found.limited_by,
@@ -211,46 +211,50 @@ def _max_rate(result: Result) -> model.MaxRate | None:
     )
 
 
-def _tiles(result: Result, curve: model.Curve, local: model.ModelSection | None) -> tuple[model.Tile, ...]:
+def _tiles(
+    result: Result, curve: model.CurveLabels, local: model.ModelSection | None
+) -> tuple[model.HeadlineTile, ...]:
     stage = headline_stage(result, curve)
     load = load_tiles(result, stage) if stage is not None else ()
     return (*_max_rate_tile(result), *load, *_cost_tiles(result)) or local_tiles(result) or _model_tiles(local)
 
 
-def _max_rate_tile(result: Result) -> tuple[model.Tile, ...]:
+def _max_rate_tile(result: Result) -> tuple[model.HeadlineTile, ...]:
     found = _max_rate(result)
     if found is None or (found.per_s.value is None and not any(stage.kind == "probe" for stage in result.stages)):
         return ()  # a rate nobody looked for is no number that is missing
     if found.at_least:
         note = "no more could be sent" if found.is_generators else "none higher tried"
-        return (model.Tile(label="Carried at least", quantity=found.per_s, note=note),)
-    return (model.Tile(label="Max rate", quantity=found.per_s),)
+        return (model.HeadlineTile(label="Carried at least", quantity=found.per_s, note=note),)
+    return (model.HeadlineTile(label="Max rate", quantity=found.per_s),)
 
 
-def _cost_tiles(result: Result) -> tuple[model.Tile, ...]:
+def _cost_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     plan = result.plan
     if plan is None or plan.recommendation is None:
         return ()
     fleet = plan.recommendation.fleet
     what = f"{fleet.instances} × {fleet.offer}"
     return (
-        model.Tile(label="Cost of the fleet", quantity=quantity(fleet.usd_per_month, "USD/month"), note=what),
-        model.Tile(label="Cost per 1k inferences", quantity=quantity(fleet.usd_per_1k_inferences, "USD"), note=what),
+        model.HeadlineTile(label="Cost of the fleet", quantity=quantity(fleet.usd_per_month, "USD/month"), note=what),
+        model.HeadlineTile(
+            label="Cost per 1k inferences", quantity=quantity(fleet.usd_per_1k_inferences, "USD"), note=what
+        ),
     )
 
 
-def _model_tiles(local: model.ModelSection | None) -> tuple[model.Tile, ...]:
+def _model_tiles(local: model.ModelSection | None) -> tuple[model.HeadlineTile, ...]:
     if local is None:
         return ()
     best = max(local.batches, key=lambda row: row.throughput.value or 0.0)
     first = local.batches[0]
     tiles = [
-        model.Tile(label="Model alone: throughput", quantity=best.throughput, note=f"batch {best.batch}"),
-        model.Tile(label="Model alone: p50", quantity=first.p50, note=f"batch {first.batch}"),
-        model.Tile(label="Model alone: p99", quantity=first.p99, note=f"batch {first.batch}"),
+        model.HeadlineTile(label="Model alone: throughput", quantity=best.throughput, note=f"batch {best.batch}"),
+        model.HeadlineTile(label="Model alone: p50", quantity=first.p50, note=f"batch {first.batch}"),
+        model.HeadlineTile(label="Model alone: p99", quantity=first.p99, note=f"batch {first.batch}"),
     ]
     if local.accuracy is not None:
-        tiles.append(model.Tile(label="Model alone: accuracy", quantity=local.accuracy))
+        tiles.append(model.HeadlineTile(label="Model alone: accuracy", quantity=local.accuracy))
     return tuple(tiles)
 
 

@@ -10,7 +10,7 @@ from reports import formatting, model
 _TOKENS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"))
 
 
-def load_tiles(result: Result, stage: Stage) -> tuple[model.Tile, ...]:
+def load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, ...]:
     """What a user feels in the stage, and what it carries; of tokens too where answers have them."""
     times = times_of(result)
     found = [
@@ -26,25 +26,27 @@ def load_tiles(result: Result, stage: Stage) -> tuple[model.Tile, ...]:
     return (*found, _tile(result, stage, "Error rate", "error_rate"))
 
 
-def _carried(stage: Stage) -> model.Tile:
+def _carried(stage: Stage) -> model.HeadlineTile:
     note = f"in {stage.name}"
     if stage.kind == "closed":
-        return model.Tile(label="Throughput", quantity=stage_quantity(stage, "completed_per_s"), note=note)
-    return model.Tile(label="Good rate", quantity=quantity(stage.good_per_s, "1/s", stage.verdict.status), note=note)
+        return model.HeadlineTile(label="Throughput", quantity=stage_quantity(stage, "completed_per_s"), note=note)
+    return model.HeadlineTile(
+        label="Good rate", quantity=quantity(stage.good_per_s, "1/s", stage.verdict.status), note=note
+    )
 
 
 def _is_of_goodput(result: Result) -> bool:
     return any(one.objective.metric == "goodput_share" for one in result.slo)
 
 
-def _time(result: Result, stage: Stage, metric: str, aggregate: str) -> model.Tile:
+def _time(result: Result, stage: Stage, metric: str, aggregate: str) -> model.HeadlineTile:
     name = formatting.metric(metric)
     return _tile(result, stage, f"{name[:1].upper()}{name[1:]} {aggregate}", metric, aggregate)
 
 
-def _tile(result: Result, stage: Stage, label: str, metric: str, aggregate: str | None = None) -> model.Tile:
+def _tile(result: Result, stage: Stage, label: str, metric: str, aggregate: str | None = None) -> model.HeadlineTile:
     limits = {(one.objective.metric, one.objective.aggregate): limit_of(one.objective) for one in result.slo}
-    return model.Tile(
+    return model.HeadlineTile(
         label=label,
         quantity=stage_quantity(stage, metric, aggregate or "value"),
         limit=limits.get((metric, aggregate)),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.analysis.series import Series, comparable_runs, series_of
+from app.analysis.series import MetricHistory, comparable_runs, series_of
 from app.errors import UsageError
 from app.records.result import Result
 from app.reporting.run_rows import UNREADABLE, run_rows
@@ -20,7 +20,7 @@ class Trend(msgspec.Struct, frozen=True):
     name: str
     runs: tuple[Result, ...]
     left_out: int
-    series: tuple[Series, ...]
+    series: tuple[MetricHistory, ...]
 
 
 def trend_of(name: str | None) -> Trend:
@@ -30,7 +30,7 @@ def trend_of(name: str | None) -> Trend:
     return Trend(named[-1].name, runs, len(named) - len(runs), series_of(runs))
 
 
-def change_words(series: Series, place: int) -> str:
+def change_words(series: MetricHistory, place: int) -> str:
     """As in "+12 % since 20260102-120000-scores-1f2a (worse)"."""
     change = series.changes[place]
     is_better = (change.ratio < 1) == (series.better == "lower")
@@ -39,7 +39,7 @@ def change_words(series: Series, place: int) -> str:
     )
 
 
-def metric_name(series: Series) -> str:
+def metric_name(series: MetricHistory) -> str:
     """As in "latency_ms.p95"."""
     return series.metric if series.aggregate is None else f"{series.metric}.{series.aggregate.replace('_', '.')}"
 

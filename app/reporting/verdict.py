@@ -14,12 +14,12 @@ from reports.model import Outcome
 _STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
 
 
-def verdict_of(result: Result) -> model.Verdict:
+def verdict_of(result: Result) -> model.ReportVerdict:
     outcome = _outcome(result)
     reasons = result.verdict.unchecked if outcome == "INVALID" and result.verdict.reasons else result.exit.texts
     sentence = _sentence(result, outcome)
     stamp = None if result.rescored is None else f"{rescored_words(result.rescored)}; not the run's own verdict."
-    return model.Verdict(
+    return model.ReportVerdict(
         outcome=outcome,
         trust=result.verdict.status,
         sentence=sentence if stamp is None else f"{stamp} {sentence}",

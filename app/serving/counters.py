@@ -10,7 +10,7 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 OUTCOMES = ("ok", "bad_request", "not_found", "too_large", "queue_full", "bodies_full", "draining", "failed")
 
 
-class Histogram:
+class BucketHistogram:
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
@@ -35,8 +35,8 @@ class Counters:
     def __init__(self, max_batch: int) -> None:
         self.in_flight = 0
         self._requests: Counter[str] = Counter()
-        self._batch_rows = Histogram([2**power for power in range(max_batch.bit_length())])
-        self._inference_s = Histogram(_SECONDS)
+        self._batch_rows = BucketHistogram([2**power for power in range(max_batch.bit_length())])
+        self._inference_s = BucketHistogram(_SECONDS)
 
     def count_request(self, outcome: str) -> None:
         self._requests[outcome] += 1

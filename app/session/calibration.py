@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 
-from app.records.calibration import Ceiling, LoadKind, Rung
+from app.records.calibration import CalibrationStep, Ceiling, LoadKind
 from app.session.ceiling import ceiling, climb, disturbed_by_cores, is_at_least
 from app.session.interruption import Interruption
 from app.session.parts import Load, NullServer
@@ -24,7 +24,7 @@ def find_ceiling(
     start_null_server: Callable[[LoadKind], NullServer],
     interruption: Interruption,
     read_core_use: Callable[[Collection[int]], CoreUse | None],
-    on_rung: Callable[[Rung], None] = lambda _: None,
+    on_rung: Callable[[CalibrationStep], None] = lambda _: None,
 ) -> Ceiling:
     """Of all the workers of `load`, which must be of this machine; they are to be configured again afterwards. It ends
     early when the run is being stopped.
@@ -40,7 +40,7 @@ def find_ceiling(
         endpoint = Endpoint(urls=tuple(server.url for server in servers), max_connections=trial.connections * workers)
         load.configure(endpoint, trial.workload)
 
-        def tried(rate_per_s: float) -> Rung | None:
+        def tried(rate_per_s: float) -> CalibrationStep | None:
             rung = try_rate(trial, load, servers, read_core_use, rate_per_s)
             if interruption.is_requested:
                 return None

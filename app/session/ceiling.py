@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.records.calibration import Rung
+from app.records.calibration import CalibrationStep
 
 LATE_MS = 10.0
 LATE_SHARE_LIMIT = 0.01
@@ -35,14 +35,16 @@ def holds(achieved_share: float, late_share: float) -> bool:
     return achieved_share >= 0.99 and late_share <= LATE_SHARE_LIMIT
 
 
-def climb(try_rate: Callable[[float], Rung | None], ladder: Ladder = REQUESTS) -> tuple[Rung, ...]:
+def climb(
+    try_rate: Callable[[float], CalibrationStep | None], ladder: Ladder = REQUESTS
+) -> tuple[CalibrationStep, ...]:
     """Double the rate until a rung fails or the highest holds, or halve it until one holds; then try between the two.
 
     A rung that fails is tried once more, since a busy moment of the machine is not a limit of the generator; but only
     three are, so that it ends in time on a machine that is always busy. `try_rate` returns None when the run is being
     stopped. Every rung is returned, in the order tried.
     """
-    rungs: list[Rung] = []
+    rungs: list[CalibrationStep] = []
     retries = _RETRIES
 
     def held(rate: float) -> bool | None:
@@ -68,17 +70,17 @@ def climb(try_rate: Callable[[float], Rung | None], ladder: Ladder = REQUESTS) -
     return tuple(rungs)
 
 
-def ceiling(rungs: tuple[Rung, ...]) -> float | None:
+def ceiling(rungs: tuple[CalibrationStep, ...]) -> float | None:
     """The highest achieved rate among the rungs that held."""
     return max((rung.achieved_per_s for rung in rungs if rung.held), default=None)
 
 
-def is_at_least(rungs: tuple[Rung, ...]) -> bool:
+def is_at_least(rungs: tuple[CalibrationStep, ...]) -> bool:
     """Whether something held, and the next higher rate did not fail by the generator."""
     return ceiling(rungs) is not None and not any(rung.is_against_generator for rung in _decisive(rungs))
 
 
-def disturbed_by_cores(rungs: tuple[Rung, ...]) -> float | None:
+def disturbed_by_cores(rungs: tuple[CalibrationStep, ...]) -> float | None:
     """What other processes used while the next higher rate, or the lowest, failed by them and not by the generator;
     None where that is not why."""
     decisive = _decisive(rungs)
@@ -87,7 +89,7 @@ def disturbed_by_cores(rungs: tuple[Rung, ...]) -> float | None:
     return max((rung.other_cores or 0.0 for rung in decisive if rung.is_disturbed), default=None)
 
 
-def _decisive(rungs: tuple[Rung, ...]) -> list[Rung]:
+def _decisive(rungs: tuple[CalibrationStep, ...]) -> list[CalibrationStep]:
     """The tries of the lowest rate above all that held: those beyond it failed by more."""
     highest = max((rung.offered_per_s for rung in rungs if rung.held), default=0.0)
     above = [rung for rung in rungs if rung.offered_per_s > highest]

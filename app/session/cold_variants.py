@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from app.errors import SizewiseError
-from app.inference.job import Job
+from app.inference.job import VariantJob
 from app.records.local import ColdStartOf
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
@@ -55,7 +55,7 @@ class ColdStarts:
             settings = msgspec.structs.replace(settings, engine_folder=kept_model)
         elif kept_model is not None:
             settings = msgspec.structs.replace(settings, kept_model=kept_model)
-        job = Job(
+        job = VariantJob(
             model=path,
             provider=order.variant.provider,
             batch=order.variant.batch,

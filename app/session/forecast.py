@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from app.analysis.local_limit_checks import FILE_DESCRIPTORS, Demand, LocalLimits, demand_checks
+from app.analysis.local_limit_checks import FILE_DESCRIPTORS, ConnectionDemand, MachineLimits, demand_checks
 from app.errors import UsageError
 from app.records.result import Check
 from app.session.parts import Load
@@ -17,7 +17,7 @@ from loadgen.workloads import LocustWorkload
 _SECOND_NS = 1_000_000_000
 
 
-def demand_of(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float | None) -> Demand:
+def demand_of(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float | None) -> ConnectionDemand:
     """At the peak of the stages. A search begins with its first rate: how far it gets is not known."""
     loads = [stage.arrivals for stage in spec.stages if stage.share_of is None]
     rates = [_peak_per_s(arrivals) for arrivals in loads]
@@ -25,7 +25,7 @@ def demand_of(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float 
         rates.append(highest_rate(spec.search.arrivals) * spec.search.start_per_s)
     concurrency = max((one.concurrency for one in loads if isinstance(one, ClosedArrivals)), default=0)
     is_locust = isinstance(spec.workload, LocustWorkload)  # each of its users has connections of its own
-    return Demand(
+    return ConnectionDemand(
         concurrency=concurrency,
         rate_per_s=max(rates, default=0.0),
         service_s=service_s,
@@ -36,7 +36,7 @@ def demand_of(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float 
     )
 
 
-def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: LocalLimits) -> None:
+def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> None:
     """Raises UsageError for clients that cannot all have a connection here, whatever the target does."""
     demand = demand_of(spec, endpoint, _workers(load), None)
     if not demand.concurrency:  # what an open loop needs is an expectation, and only warned of
@@ -47,13 +47,13 @@ def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: Loca
 
 
 def capacity_checks(
-    spec: RunSpec, endpoint: Endpoint, load: Load, limits: LocalLimits, service_s: float | None
+    spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits, service_s: float | None
 ) -> tuple[Check, ...]:
     """`service_s` is what the request of the preflight took; None where that is not what the load will see."""
     return demand_checks(demand_of(spec, endpoint, _workers(load), service_s), _limits_of(limits, endpoint, load))
 
 
-def timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: LocalLimits) -> tuple[str, ...]:
+def timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> tuple[str, ...]:
     """What would be needed beyond the limits if requests took until they time out, as those of an overloaded target."""
     timeout_s = endpoint.timeouts.total_s
     checks = capacity_checks(spec, endpoint, load, limits, timeout_s)
@@ -69,10 +69,10 @@ def _workers(load: Load) -> int:
     return max(1, len(load.workers))
 
 
-def _limits_of(limits: LocalLimits, endpoint: Endpoint, load: Load) -> LocalLimits:
+def _limits_of(limits: MachineLimits, endpoint: Endpoint, load: Load) -> MachineLimits:
     """None of another machine's, and no ports of a unix socket."""
     if load.workers and not any(worker.is_local for worker in load.workers):
-        return LocalLimits()
+        return MachineLimits()
     return msgspec.structs.replace(limits, ports=None) if endpoint.unix_socket is not None else limits
 
 

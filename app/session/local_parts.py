@@ -10,7 +10,7 @@ import msgspec
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.inference.job import Job
+from app.inference.job import VariantJob
 from app.records.control import Answer, Wish
 from app.records.gpu import GpuProcess
 from app.records.local import Peaks
@@ -61,7 +61,7 @@ class LocalParts(msgspec.Struct, frozen=True):
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
     prepare_model: Callable[[VariantOrder, DataSpec], PreparedModel]
     """Makes the precision asked for, or takes it from the cache. Raises UsageError or InstrumentError."""
-    start_variant: Callable[[str, Job, tuple[tuple[str, str], ...]], RunningVariant]
+    start_variant: Callable[[str, VariantJob, tuple[tuple[str, str], ...]], RunningVariant]
     """`what` names it in sentences; the last is its environment."""
     cost_of: Callable[[str, int, dict[str, int]], BatchCost | None]
     """What an inference costs by a model's file, at a batch and with lengths of axes; None where it does not tell."""

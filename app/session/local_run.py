@@ -16,7 +16,7 @@ from app.session.local_limits import without_batch
 from app.session.local_outcome import MeasuredLocally, conclude_locally
 from app.session.local_parts import LocalParts
 from app.session.local_spec import LocalSpec, VariantOrder
-from app.session.machine import MachineWatch
+from app.session.machine import MachineMonitor
 from app.session.parts import Emit
 from app.session.run import RunOutcome
 from app.session.telling import Telling
@@ -38,7 +38,7 @@ class _LocalSession:
         self._limits = LimitWatch(spec.limits, parts.now_ns())
         self._runner = VariantRunner(spec, parts, self._telling, self._limits, interruption)
         self._started, self._wall_start = parts.read_clock(), parts.wall_now()
-        self._machine = MachineWatch(parts, self._telling)
+        self._machine = MachineMonitor(parts, self._telling)
         self._idle: Window | None = None
 
     def execute(self) -> RunOutcome:

@@ -16,7 +16,7 @@ from app.session.parts import Parts
 from app.session.telling import Telling
 
 
-class MachineWatch:
+class MachineMonitor:
     """Batches come from the telemetry's thread; all else is the session's."""
 
     def __init__(self, parts: Parts | LocalParts, telling: Telling, earlier: pa.Table | None = None) -> None:

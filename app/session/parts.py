@@ -10,8 +10,8 @@ from typing import Protocol
 import msgspec
 import pyarrow as pa
 
-from app.analysis.local_limit_checks import LocalLimits
-from app.inference.job import Began, Calls, Job, Measure, Measured, Opened, Outputs, Scored
+from app.analysis.local_limit_checks import MachineLimits
+from app.inference.job import Began, Calls, Measure, Opened, Outputs, Scored, VariantJob, VariantMeasured
 from app.records.calibration import Calibration, LoadKind
 from app.records.control import Answer, Wish
 from app.records.events import Event
@@ -78,7 +78,7 @@ class RunningVariant(Protocol):
 
     def opened(self, within_s: float) -> Opened: ...
 
-    def measure(self, plan: Measure, on_told: Callable[[Began | Calls], None]) -> Measured: ...
+    def measure(self, plan: Measure, on_told: Callable[[Began | Calls], None]) -> VariantMeasured: ...
 
     def give_outputs(self, rows: int, within_s: float) -> Outputs: ...
 
@@ -211,7 +211,7 @@ class Parts(msgspec.Struct, frozen=True):
     """Tells of workers that are waited for, and who has joined."""
     start_null_server: Callable[[LoadKind], NullServer]
     start_endpoint: Callable[[], ServedEndpoint] | None
-    start_alone: Callable[[Job], RunningVariant] | None
+    start_alone: Callable[[VariantJob], RunningVariant] | None
     """The model of the embedded endpoint, by itself."""
     telemetry: Telemetry
     store: Store
@@ -231,7 +231,7 @@ class Parts(msgspec.Struct, frozen=True):
     """Of this machine, and what this process and those of some ids use of it."""
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: ()
     """What the target's servers count, in the order of its URLs; None for one that does not tell. Never raises."""
-    local_limits: LocalLimits = LocalLimits()
+    local_limits: MachineLimits = MachineLimits()
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None
     """The last one of this machine's fingerprint."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.errors import SizewiseError
-from app.inference.job import Job, Scored, SessionSettings
+from app.inference.job import Scored, SessionSettings, VariantJob
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.local_parts import LocalParts
@@ -68,7 +68,7 @@ class References:
 
     def _find(self, order: VariantOrder) -> Reference:
         name = Path(order.model).stem
-        job = Job(
+        job = VariantJob(
             model=order.model,
             provider="cpu",
             batch=order.variant.batch,

@@ -26,7 +26,7 @@ from app.session.idle import stand_idle
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.local_model import measure_alone
-from app.session.machine import MachineWatch
+from app.session.machine import MachineMonitor
 from app.session.notes import notes_of
 from app.session.outcome import Measured, conclude
 from app.session.parts import Emit, Load, Parts
@@ -37,7 +37,7 @@ from app.session.replay import Replay
 from app.session.spec import RunSpec
 from app.session.stage_list import orders_of
 from app.session.stages import StageRunner
-from app.session.target import MeasuredTarget
+from app.session.target import TargetRunner
 from app.session.telling import Telling
 from app.session.warmup import warm_up
 from loadgen.process import LoadError
@@ -107,14 +107,14 @@ class _Session:
         self._interruption, self._parts_running = interruption, parts_running
         self._telling = Telling(emit, parts.now_ns)
         waiting = Waiting(parts.now_ns, parts.pause, interruption)
-        self._target = MeasuredTarget(spec, parts, self._telling, waiting, parts_running)
+        self._target = TargetRunner(spec, parts, self._telling, waiting, parts_running)
         before_ns = 0 if interrupted is None else interrupted.ended_ns - interrupted.started_ns
         self._limits = LimitWatch(spec.limits, parts.now_ns() - before_ns)
         self._practice = PracticeWatch(spec, parts, self._telling, interruption)
         self._started = parts.read_clock()
         self._wall_start = parts.wall_now()
         self._local: tuple[Stage, ...] = ()
-        self._machine = MachineWatch(parts, self._telling, None if interrupted is None else parts.store.telemetry())
+        self._machine = MachineMonitor(parts, self._telling, None if interrupted is None else parts.store.telemetry())
         self._idle: Window | None = None
         self._runner: StageRunner | None = None
         self._search: SearchOutcome | None = None

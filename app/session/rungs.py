@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from app.records.calibration import LoadKind, Rung
+from app.records.calibration import CalibrationStep, LoadKind
 from app.session.ceiling import CHUNKS, LATE_MS, REQUESTS, Ladder, holds
 from app.session.parts import Load, NullServer
 from app.telemetry.core_use import CoreUse
@@ -22,7 +22,7 @@ _DRAIN_S = 0.5
 _HOPELESS_MS = 100.0
 
 
-class Trial(msgspec.Struct, frozen=True):
+class LoadTrial(msgspec.Struct, frozen=True):
     """How a kind of load is tried. `per_arrival` is what each arrival brings of what is counted; `lead_in_s` is how
     long it takes until as much ends as begins.
 
@@ -39,12 +39,12 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 def try_rate(
-    trial: Trial,
+    trial: LoadTrial,
     load: Load,
     servers: Sequence[NullServer],
     read_core_use: Callable[[Collection[int]], CoreUse | None],
     rate_per_s: float,
-) -> Rung:
+) -> CalibrationStep:
     """`rate_per_s` is of what the trial counts. A rung that turns out hopeless is cut, and judged by what was sent.
     `read_core_use` is of this process and others, by their ids."""
     plan = StagePlan(
@@ -81,8 +81,8 @@ def _beside(
 
 
 def _rung(
-    trial: Trial, rate_per_s: float, ended: StageEnded, rows: pa.Table, server_cpu_s: Sequence[float | None]
-) -> Rung:
+    trial: LoadTrial, rate_per_s: float, ended: StageEnded, rows: pa.Table, server_cpu_s: Sequence[float | None]
+) -> CalibrationStep:
     sent = rows.filter(rows["sent_ns"].is_valid())
     sent_ns, intended_ns = sent["sent_ns"].to_numpy(), sent["intended_ns"].to_numpy()
     lag_ms = (sent_ns - intended_ns) / 1e6 if len(sent_ns) else np.array([np.inf])
@@ -93,7 +93,7 @@ def _rung(
     used_s = max((worker.cpu_s for worker in ended.workers), default=ended.cpu_s)
     known_s = [one for one in server_cpu_s if one is not None]
     is_whole = all(worker.lost_ns is None for worker in ended.workers)
-    return Rung(
+    return CalibrationStep(
         offered_per_s=rate_per_s,
         achieved_per_s=counted / min(_RUNG_S, measured_s),
         lag_p50_ms=float(np.median(lag_ms)),
@@ -134,9 +134,9 @@ def _count_chunks(sent: pa.Table, start_ns: int) -> tuple[int, float]:
     return within, 1 - in_time / (sent.num_rows * null_streams.CHUNKS)
 
 
-TRIALS: dict[LoadKind, Trial] = {
-    "plain": Trial(REQUESTS, HttpWorkload(method="POST", bodies=(b"\0" * 300,)), 64, _count_requests),
-    "streaming": Trial(
+TRIALS: dict[LoadKind, LoadTrial] = {
+    "plain": LoadTrial(REQUESTS, HttpWorkload(method="POST", bodies=(b"\0" * 300,)), 64, _count_requests),
+    "streaming": LoadTrial(
         CHUNKS,
         OpenAiWorkload(
             "chat", "null", SyntheticPrompts(FixedLength(100), FixedLength(null_streams.CHUNKS), unique=100)

@@ -7,7 +7,7 @@ import datetime
 import msgspec
 
 from app.analysis.gating import Gating
-from app.inference.job import Job
+from app.inference.job import VariantJob
 from app.records.abort import AbortRule
 from app.records.offers import Catalogue, PlanLimits
 from app.records.result import Objective, Result, Target, Traffic
@@ -73,7 +73,7 @@ class LimitSpec(msgspec.Struct, frozen=True):
 class AloneSpec(msgspec.Struct, frozen=True):
     """`seconds` is the most for each batch."""
 
-    job: Job
+    job: VariantJob
     name: str
     batches: tuple[int, ...]
     seconds: float

@@ -26,7 +26,7 @@ _CLOSES = (
 )
 
 
-class MeasuredTarget:
+class TargetRunner:
     """Starts what the profile wants started; `parts_running` closes it. `ending` reports a process of the target that
     ended by itself."""
 

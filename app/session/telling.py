@@ -29,7 +29,7 @@ class Telling:
 
     def check(self, check: Check) -> None:
         self.checks.append(check)
-        self.emit(events.Checked(at_ns=self._now_ns(), check=check))
+        self.emit(events.CheckCompleted(at_ns=self._now_ns(), check=check))
 
     def note(self, sentence: str) -> None:
         """For the result alone."""

@@ -16,7 +16,7 @@ _TRIES = 3
 """An INVALID run is no repeat, and is made again."""
 
 
-class Order(msgspec.Struct, frozen=True):
+class PairPlan(msgspec.Struct, frozen=True):
     """`pairs` of runs, and as many again where the first ones raise a suspicion; none begun that would end after
     `max_s`."""
 
@@ -42,7 +42,7 @@ class Turns(msgspec.Struct, frozen=True):
 
 
 def measure_in_turns(
-    order: Order,
+    order: PairPlan,
     measure: Callable[[Turn], Result | None],
     now_s: Callable[[], float],
     tell: Callable[[str], None],
@@ -58,7 +58,7 @@ def measure_in_turns(
 class _Measuring:
     def __init__(
         self,
-        order: Order,
+        order: PairPlan,
         measure: Callable[[Turn], Result | None],
         now_s: Callable[[], float],
         tell: Callable[[str], None],

@@ -9,7 +9,7 @@ from app.analysis.objectives import samples_needed
 from app.analysis.search import RateSearch
 from app.analysis.validity import provider_check, strays_of
 from app.analysis.variant_slo import missed_so_far
-from app.inference.job import Began, Calls, Measure, Measured, Opened
+from app.inference.job import Began, Calls, Measure, Opened, VariantMeasured
 from app.records import events
 from app.records.calls import CallStage, unpacked
 from app.records.estimate import Estimate
@@ -50,7 +50,7 @@ class VariantStages:
         self._indices, self._may_go_on = indices, may_go_on
         self.opened: Opened | None = None
         self.call_stages: list[CallStage] = []
-        self.measured: list[Measured] = []
+        self.measured: list[VariantMeasured] = []
         self.server_per_s: Estimate | None = None
 
     @property
@@ -115,7 +115,7 @@ class VariantStages:
             if not self._may_go_on():
                 running.kill()
 
-        measured: Measured | None = None
+        measured: VariantMeasured | None = None
         stage: Stage | None = None
         try:
             measured = running.measure(plan, take)

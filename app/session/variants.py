@@ -9,7 +9,7 @@ import msgspec
 
 from app.analysis.call_stages import summarise_calls
 from app.errors import SizewiseError
-from app.inference.job import Job
+from app.inference.job import VariantJob
 from app.records import events
 from app.records.calls import CallStage
 from app.records.local import ColdStartOf, VariantFacts
@@ -149,8 +149,8 @@ class VariantRunner:
         hint = f"While {order.variant.label} ran, others computed there: end them, or measure on a GPU of your own."
         self._telling.check(Check("other_processes_on_the_gpu", told, None, None, "WARN", hint))
 
-    def job_of(self, order: VariantOrder, prepared: PreparedModel, reference: str | None) -> Job:
-        return Job(
+    def job_of(self, order: VariantOrder, prepared: PreparedModel, reference: str | None) -> VariantJob:
+        return VariantJob(
             model=prepared.path,
             provider=order.variant.provider,
             batch=order.variant.batch,

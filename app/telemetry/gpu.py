@@ -9,7 +9,7 @@ from typing import Any
 
 import pynvml
 
-from app.telemetry.gpu_asking import Asking, Question, Readings
+from app.telemetry.gpu_asking import NvmlQuery, Question, Readings
 from app.telemetry.gpu_description import describe, or_none, used_gib, uuid_hash
 from app.telemetry.gpu_fields import FieldReader
 
@@ -52,7 +52,7 @@ class GpuReader:
     def __init__(self, index: int, handle: Any) -> None:
         self.description = describe(index, handle)
         self.handle = handle
-        self.asking = Asking()
+        self.asking = NvmlQuery()
         self._fields = FieldReader(handle, self.asking)
 
     @property

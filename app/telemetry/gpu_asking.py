@@ -30,7 +30,7 @@ class Question:
     ways: tuple[Callable[[Any], tuple[float, ...]], ...]
 
 
-class Asking:
+class NvmlQuery:
     """Asks for one GPU. Once it is lost it is not asked again, and all its readings are None.
 
     Threads may share one, each with questions of its own.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pynvml
 
-from app.telemetry.gpu_asking import ASK_AGAIN_NS, GONE, NOT_OFFERED, Asking, Readings
+from app.telemetry.gpu_asking import ASK_AGAIN_NS, GONE, NOT_OFFERED, NvmlQuery, Readings
 
 _TX, _RX = "gpu_pcie_tx_mb_per_s", "gpu_pcie_rx_mb_per_s"
 
@@ -32,7 +32,7 @@ _UNKNOWN_FIELD = (*NOT_OFFERED, pynvml.NVMLError_InvalidArgument)
 _WRAP = 2**32
 
 
-class Traffic:
+class ByteRate:
     """A counter of bytes as MB/s between two of its values, by the driver's clock."""
 
     def __init__(self) -> None:
@@ -60,10 +60,10 @@ class FieldReader:
     The call's structures are built once: building them anew would cost more than the call does.
     """
 
-    def __init__(self, handle: Any, asking: Asking) -> None:
+    def __init__(self, handle: Any, asking: NvmlQuery) -> None:
         self._handle = handle
         self._asking = asking
-        self._traffic = {_TX: Traffic(), _RX: Traffic()}
+        self._traffic = {_TX: ByteRate(), _RX: ByteRate()}
         self._ask_all_ns: int | None = None
         self._prepare(())
 

@@ -21,7 +21,7 @@ Left = Callable[[], float]
 """Seconds that are left; raises TimeoutError when none are."""
 
 
-class Page(NamedTuple):
+class ScrapedPage(NamedTuple):
     """`date` is the server's own word of when it answered."""
 
     text: str
@@ -42,7 +42,7 @@ def seconds_left(end_s: float) -> Left:
 
 def fetch_page(
     address: Address, context: ssl.SSLContext | None, left: Left, path: str = "/metrics", headers: Headers = ()
-) -> Page | None:
+) -> ScrapedPage | None:
     """The body of a 200, whole; None of anything else. A redirect is not followed.
 
     The look-up of a name takes as long as the system lets it.
@@ -79,7 +79,7 @@ def _request(address: Address, path: str, headers: Headers) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
-def _fetched(connection: socket.socket, request: bytes, left: Left) -> Page | None:
+def _fetched(connection: socket.socket, request: bytes, left: Left) -> ScrapedPage | None:
     connection.settimeout(left())
     connection.sendall(request)
     answer = _Answer()
@@ -96,7 +96,7 @@ def _fetched(connection: socket.socket, request: bytes, left: Left) -> Page | No
         parser.feed_data(block)
     if parser.get_status_code() != 200 or not (answer.is_whole or answer.ends_with_connection):
         return None
-    return Page(answer.body.decode(errors="replace"), answer.date)
+    return ScrapedPage(answer.body.decode(errors="replace"), answer.date)
 
 
 class _Answer:

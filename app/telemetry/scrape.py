@@ -8,9 +8,9 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from app.telemetry.cores import busy_percent
-from app.telemetry.metrics_page import LIMIT_S, Headers, Page, fetch_page, seconds_left
+from app.telemetry.metrics_page import LIMIT_S, Headers, ScrapedPage, fetch_page, seconds_left
 from app.telemetry.scrape_series import Kept, chosen_samples, named_series
-from app.telemetry.scrape_words import Words, node_of
+from app.telemetry.scrape_words import ScrapeReadings, node_of
 from loadgen.records import Tls
 from loadgen.transport.address import address_of
 from loadgen.transport.tls import tls_context
@@ -68,11 +68,11 @@ class Scraper:
         found = None if page is None else self._found(page, took_ms, middle_s)
         return self._with_what_is_missing({"": {"scrape_ok": 0.0}} if found is None else found)
 
-    def _found(self, page: Page, took_ms: float, middle_s: float) -> _Readings | None:
+    def _found(self, page: ScrapedPage, took_ms: float, middle_s: float) -> _Readings | None:
         chosen = chosen_samples(page.text, self._labels)
         if not chosen:
             return None
-        node, words = node_of(chosen), Words()
+        node, words = node_of(chosen), ScrapeReadings()
         for sample in chosen:
             words.take(sample)
         found: _Readings = {place: dict(readings) for place, readings in words.readings.items()}

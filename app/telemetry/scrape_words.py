@@ -71,7 +71,7 @@ _OF_GPU_BY_TRITON = {
 }
 
 
-class Words:
+class ScrapeReadings:
     """Readings by place: "" is the server itself; the others are `host`, `gpu0`, `gpu0/mig3`."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ def _is_blank_of_dcgm(value: float) -> bool:
     return 2**31 - 16 <= value < 2**31 or value >= 2**47
 
 
-class Node(NamedTuple):
+class NodeMetrics(NamedTuple):
     """What node_exporter tells of its machine. `cpu_s` is busy and all core-seconds since it started."""
 
     cpu_s: tuple[float, float] | None
@@ -135,7 +135,7 @@ class Node(NamedTuple):
 _ONE_A_NODE = ("node_memory_MemTotal_bytes", "node_memory_MemAvailable_bytes", "node_time_seconds")
 
 
-def node_of(samples: Iterable[Sample]) -> Node:
+def node_of(samples: Iterable[Sample]) -> NodeMetrics:
     by_mode: dict[str, float] = {}
     single: dict[str, float] = {}
     for sample in samples:
@@ -144,11 +144,11 @@ def node_of(samples: Iterable[Sample]) -> Node:
             by_mode[mode] = by_mode.get(mode, 0.0) + sample.value
         elif sample.name in _ONE_A_NODE:
             if sample.name in single:  # a page of several nodes, of which labels have to pick one
-                return Node(None, None, None)
+                return NodeMetrics(None, None, None)
             single[sample.name] = sample.value
     everything = sum(by_mode.values())
     total, available = single.get("node_memory_MemTotal_bytes"), single.get("node_memory_MemAvailable_bytes")
-    return Node(
+    return NodeMetrics(
         cpu_s=(everything - by_mode.get("idle", 0.0) - by_mode.get("iowait", 0.0), everything) if by_mode else None,
         memory_gib=None if total is None or available is None else (total - available) / _GIB,
         clock_s=single.get("node_time_seconds"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.inference.job import Job, SessionSettings
+from app.inference.job import SessionSettings, VariantJob
 from app.profiles.profile import EndpointProfile, OipProfile
 from app.session.spec import AloneSpec
 
@@ -16,7 +16,7 @@ def alone_of(profile: EndpointProfile) -> AloneSpec | None:
     serve, workload = profile.target.serve, profile.workload
     is_labelled = workload.tensors is not None and workload.labels is not None
     batches = _batches(serve.max_batch)
-    job = Job(
+    job = VariantJob(
         model=str(serve.model_path.absolute()),
         provider=serve.provider,
         batch=batches[0],

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from app.errors import InstrumentError
-from app.records.calibration import LOAD_KINDS, Calibration, Ceiling, LoadKind, Rung
+from app.records.calibration import LOAD_KINDS, Calibration, CalibrationStep, Ceiling, LoadKind
 from app.session.calibration import find_ceiling
 from app.session.interruption import Interruption
 from app.storage.calibrations import store_calibration
@@ -18,7 +18,7 @@ from app.wiring.workers import usable_workers
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import Gather
 
-OnRung = Callable[[LoadKind, int, Rung], None]
+OnRung = Callable[[LoadKind, int, CalibrationStep], None]
 
 
 def worker_counts(cores: float | None = None) -> tuple[int, ...]:

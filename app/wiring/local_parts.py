@@ -16,7 +16,7 @@ from app.errors import SizewiseError
 from app.inference.datasets.labelled import load_labelled
 from app.inference.datasets.splitting import calibration_rows
 from app.inference.inspection.inspecting import inspect_model
-from app.inference.job import Job
+from app.inference.job import VariantJob
 from app.inference.peaks import measure_peaks
 from app.inference.precision.keeping import default_cache
 from app.inference.precision.making import make_precision
@@ -123,7 +123,7 @@ def _inspected(path: str, axes: tuple[tuple[str, int], ...]) -> ModelFacts:
     return inspect_model(Path(path), GivenShapes(axes=dict(axes)))
 
 
-def _start_variant(what: str, job: Job, environment: tuple[tuple[str, str], ...]) -> VariantProcess:
+def _start_variant(what: str, job: VariantJob, environment: tuple[tuple[str, str], ...]) -> VariantProcess:
     return VariantProcess(what, job, environment=dict(environment))
 
 

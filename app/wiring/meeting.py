@@ -20,7 +20,7 @@ _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}
 _MAKE_ONE = 'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
 
 
-class Address(msgspec.Struct, frozen=True):
+class RendezvousAddress(msgspec.Struct, frozen=True):
     """`host` is a name or an address, without brackets."""
 
     host: str
@@ -30,7 +30,7 @@ class Address(msgspec.Struct, frozen=True):
         return shown_place(self.host, self.port)
 
 
-def read_address(option: str, text: str) -> Address:
+def read_address(option: str, text: str) -> RendezvousAddress:
     """`HOST:PORT`, an IPv6 address in brackets. Raises UsageError, which names the option."""
     hint = f"Write {option} HOST:PORT, like 10.0.0.1:5557; an IPv6 address in brackets, like [fd00::1]:5557."
     host, _, port = text.rpartition(":")
@@ -41,10 +41,10 @@ def read_address(option: str, text: str) -> Address:
     version = _ip_version(bare)
     if is_bracketed != (version == 6) or (version is None and _NAME.fullmatch(bare) is None):
         raise UsageError(f"{option} {text!r} names no host", hint=hint)
-    return Address(bare, int(port))
+    return RendezvousAddress(bare, int(port))
 
 
-def resolved(option: str, address: Address) -> Address:
+def resolved(option: str, address: RendezvousAddress) -> RendezvousAddress:
     """With the first address of its name. Raises UnavailableError."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
@@ -53,7 +53,7 @@ def resolved(option: str, address: Address) -> Address:
         raise UnavailableError(
             f"the host {address.host} of {option} is not known: {error.strerror}", hint=hint
         ) from None
-    return Address(str(found[0][4][0]), address.port)
+    return RendezvousAddress(str(found[0][4][0]), address.port)
 
 
 def read_token(reference: str) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from app.analysis.local_limit_checks import LocalLimits
+from app.analysis.local_limit_checks import MachineLimits
 from app.inference.process import VariantProcess
 from app.profiles.profile import EndpointProfile, LocustProfile, OipProfile
 from app.session.parts import Parts
@@ -52,7 +52,7 @@ def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | Non
         start_server=ServerProcess,
         read_metrics=read_metrics,
         load_selftest=stored_selftest,
-        local_limits=LocalLimits(reachable_limit(), local_ports()),
+        local_limits=MachineLimits(reachable_limit(), local_ports()),
         require_permission=(lambda _: None) if profile.target.permitted else require_permission,
     )
 

@@ -15,7 +15,7 @@ _TAIL_S = 0.001
 """A replay to the end lasts so much longer than its last arrival, which is in it then."""
 
 
-class Replay(msgspec.Struct, frozen=True):
+class TraceReplay(msgspec.Struct, frozen=True):
     """`offsets_ns` ascend from minus the lead-in; `rows` tell which row of the trace each arrival is."""
 
     offsets_ns: npt.NDArray[np.int64]
@@ -23,7 +23,7 @@ class Replay(msgspec.Struct, frozen=True):
     duration_s: float
 
 
-def replay(stage: StageSettings, seed: int) -> Replay:
+def replay(stage: StageSettings, seed: int) -> TraceReplay:
     """The first copy comes as recorded, each other one begins somewhere else in the trace and goes round."""
     assert stage.trace is not None
     at_s = read_trace(stage.trace).at_s / (stage.speed or 1.0)
@@ -32,7 +32,7 @@ def replay(stage: StageSettings, seed: int) -> Replay:
     copies = [at_s, *((at_s + rng.uniform(0, span_s)) % span_s for _ in range((stage.superpose or 1) - 1))]
     laid = np.concatenate(copies)
     order = np.argsort(laid, kind="stable")
-    return Replay(
+    return TraceReplay(
         offsets_ns=np.rint((laid[order] - stage.lead_in_s) * 1e9).astype(np.int64),
         rows=order % len(at_s),
         duration_s=stage.duration_s if stage.duration_s is not None else span_s - stage.lead_in_s,

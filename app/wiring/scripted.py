@@ -22,7 +22,7 @@ from app.profiles.profile import (
 )
 from app.profiles.scripted import ScriptedSettings, ScriptedTensors, ScriptedTexts, ScriptedTokens, parse_tensor
 from app.wiring.reference_server import ReferenceServer
-from loadgen.payloads.tensors import TensorSpec
+from loadgen.payloads.tensors import TensorInput
 from loadgen.reference.script import (
     Face,
     HttpFace,
@@ -90,9 +90,9 @@ def _law(settings: ScriptedSettings) -> Law:
     )
 
 
-def _tensors(settings: ScriptedTensors) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+def _tensors(settings: ScriptedTensors) -> tuple[tuple[TensorInput, ...], tuple[TensorInput, ...]]:
     return _specs(settings.inputs), _specs(settings.outputs)
 
 
-def _specs(tensors: dict[str, str]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(name, *parse_tensor(text)) for name, text in tensors.items())
+def _specs(tensors: dict[str, str]) -> tuple[TensorInput, ...]:
+    return tuple(TensorInput(name, *parse_tensor(text)) for name, text in tensors.items())

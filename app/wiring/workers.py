@@ -12,7 +12,7 @@ from app.profiles.permission import is_loopback
 from app.profiles.profile import EndpointProfile, LocustProfile
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.host import usable_cores
-from app.wiring.meeting import Address
+from app.wiring.meeting import RendezvousAddress
 from loadgen.records import Gather
 
 
@@ -20,7 +20,7 @@ class RemoteWorkers(msgspec.Struct, frozen=True):
     """So many are to join at `address`, which is bound here; `token` is the secret they know."""
 
     count: int
-    address: Address
+    address: RendezvousAddress
     token: str
 
 

@@ -16,7 +16,7 @@ _MOST_BYTES = 2**31 - 1
 _MOST_OF_A_NAME = 300
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
+class RequestRow(msgspec.Struct, frozen=True, gc=False):
     """What a request event tells; the other columns of a row cannot be known."""
 
     stage: int
@@ -34,7 +34,7 @@ class RequestLog:
     """Listens to Locust. `index` counts requests in the order they ended, for when they came due nobody knows."""
 
     def __init__(self) -> None:
-        self.rows: deque[Row] = deque()
+        self.rows: deque[RequestRow] = deque()
         self.stage = 0
         self.completed = self.failed = 0
         self._first_errors: dict[str, FirstError] = {}
@@ -75,7 +75,7 @@ class RequestLog:
         # a test may name its requests by what is no text
         shown = f"{request_type} {name}"[:_MOST_OF_A_NAME].encode(errors="replace").decode()
         self.rows.append(
-            Row(self.stage, index, sent_ns, end_ns, status, error, min(max(length, 0), _MOST_BYTES), shown)
+            RequestRow(self.stage, index, sent_ns, end_ns, status, error, min(max(length, 0), _MOST_BYTES), shown)
         )
 
     def take(self) -> pa.RecordBatch | None:
@@ -98,10 +98,10 @@ def _times(response_time_ms: float | None, start_s: float | None, now_ns: int, w
     return now_ns - took_ns, now_ns
 
 
-def _batch(rows: list[Row]) -> pa.RecordBatch:
+def _batch(rows: list[RequestRow]) -> pa.RecordBatch:
     columns = [
         pa.array([getattr(row, field.name) for row in rows], field.type)
-        if field.name in Row.__struct_fields__
+        if field.name in RequestRow.__struct_fields__
         else pa.nulls(len(rows), field.type)
         for field in REQUEST_SCHEMA
     ]

@@ -28,7 +28,7 @@ _LEAST_ERROR_NS = 20_000.0
 Times = npt.NDArray[np.int64]
 
 
-class Reading(msgspec.Struct, frozen=True):
+class ClockOffset(msgspec.Struct, frozen=True):
     """How far the worker's clock was ahead of the master's when it said `at_ns`; half the round trip is the most that
     this can be wrong."""
 
@@ -55,7 +55,7 @@ class ClockLine(msgspec.Struct, frozen=True):
         since_ns = master_ns + self.offset_ns - self.origin_ns
         return self.origin_ns + since_ns + round(since_ns * self.slope / (1 - self.slope))
 
-    def distance_ns(self, reading: Reading) -> int:
+    def distance_ns(self, reading: ClockOffset) -> int:
         return abs(reading.offset_ns - self._ahead_ns(reading.at_ns))
 
     def _ahead_ns(self, worker_ns: int) -> int:
@@ -69,14 +69,14 @@ class WorkerClock:
     """The readings of one worker's clock: of each window the one with the shortest round trip."""
 
     def __init__(self) -> None:
-        self._kept: deque[Reading] = deque(maxlen=_MOST_WINDOWS)
-        self._best: Reading | None = None
+        self._kept: deque[ClockOffset] = deque(maxlen=_MOST_WINDOWS)
+        self._best: ClockOffset | None = None
         self._window_ends_ns: int | None = None
         self.count = 0
 
     def add(self, sent_ns: int, at_ns: int, received_ns: int) -> None:
         """A ping of the master's and what the worker's clock said to it."""
-        reading = Reading(at_ns, at_ns - (sent_ns + received_ns) // 2, received_ns - sent_ns)
+        reading = ClockOffset(at_ns, at_ns - (sent_ns + received_ns) // 2, received_ns - sent_ns)
         self.count += 1
         if self._window_ends_ns is None:
             self._window_ends_ns = received_ns + _FIRST_WINDOW_NS
@@ -88,7 +88,7 @@ class WorkerClock:
             self._best = reading
 
     @property
-    def readings(self) -> tuple[Reading, ...]:
+    def readings(self) -> tuple[ClockOffset, ...]:
         return tuple(chain(self._kept, () if self._best is None else (self._best,)))
 
     @property
@@ -105,7 +105,7 @@ class WorkerClock:
         return max(line.distance_ns(one) + one.round_trip_ns / 2 for one in self.readings) / 1e6
 
 
-def fitted(readings: tuple[Reading, ...]) -> ClockLine:
+def fitted(readings: tuple[ClockOffset, ...]) -> ClockLine:
     """Weighted least squares. Raises ValueError without readings.
 
     What both ways of a round trip differ by for good shifts all readings alike and bends no line; what is longer than

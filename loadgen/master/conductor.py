@@ -13,9 +13,9 @@ from loadgen.master.crew import Crew, Member
 from loadgen.master.gathering import Gathering
 from loadgen.master.heard import heard_report
 from loadgen.master.merging import failure_from
-from loadgen.master.preflight import Asking
+from loadgen.master.preflight import PreflightRound
 from loadgen.master.reception import Door, Reception
-from loadgen.master.stage import Engine, StageInPlay
+from loadgen.master.stage import StageInPlay, StageListener
 from loadgen.records import (
     ChangeRate,
     Command,
@@ -45,14 +45,14 @@ class Conductor:
         self,
         gathering: Gathering,
         door: Door,
-        engine: Engine,
+        engine: StageListener,
         on_failed: Callable[[Failed], None],
         now_ns: Callable[[], int],
     ) -> None:
         self._door, self._engine, self._on_failed, self._now_ns = door, engine, on_failed, now_ns
         self._crew = Crew()
         self._reception = Reception(self._crew, gathering, door, engine)
-        self._asking: Asking | None = None
+        self._asking: PreflightRound | None = None
         self._stage: StageInPlay | None = None
         self._unreported: list[Member] = []
         """Lost since the last stage."""
@@ -63,7 +63,7 @@ class Conductor:
                 for member in self._crew.survivors:
                     self._tell(member, command)
             case Preflight():
-                self._asking = Asking(self._crew.by_host(self._crew.survivors), self._tell)
+                self._asking = PreflightRound(self._crew.by_host(self._crew.survivors), self._tell)
             case RunStage(plan=plan):
                 self._run(plan)
             case StopStage() | ChangeRate() | ExtendStage():

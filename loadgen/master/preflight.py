@@ -11,7 +11,7 @@ from loadgen.master.merging import merged_preflight
 from loadgen.records import Command, Preflight, PreflightDone
 
 
-class Asking:
+class PreflightRound:
     """`hosts` are the workers of each; the first that is left answers for its host."""
 
     def __init__(self, hosts: Sequence[Sequence[Member]], tell: Callable[[Member, Command], None]) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from loadgen.master.crew import Crew, Member
 from loadgen.master.gathering import Gathering
 from loadgen.master.heard import heard_report
-from loadgen.master.stage import Engine
+from loadgen.master.stage import StageListener
 from loadgen.records import Command, Failed, Hello, Joining, Ping, Quit, Ready
 
 _MOST_REFUSALS = 20
@@ -32,7 +32,7 @@ class Door(Protocol):
 
 
 class Reception:
-    def __init__(self, crew: Crew, gathering: Gathering, door: Door, engine: Engine) -> None:
+    def __init__(self, crew: Crew, gathering: Gathering, door: Door, engine: StageListener) -> None:
         self._crew, self._gathering, self._door, self._engine = crew, gathering, door, engine
         self.is_open = True
         self._told_joined = -1

@@ -36,7 +36,7 @@ _LEAD_ROUND_TRIPS = 4
 _PROGRESS_NS = 250_000_000
 
 
-class Engine(Protocol):
+class StageListener(Protocol):
     """Whoever the master works for; told without waiting."""
 
     def send(self, report: Report) -> None: ...
@@ -44,7 +44,7 @@ class Engine(Protocol):
     def send_rows(self, body: bytes) -> None: ...
 
 
-class Part:
+class WorkerStage:
     """What one worker did of a stage."""
 
     def __init__(self, member: Member, share: int) -> None:
@@ -102,12 +102,12 @@ class StageInPlay:
         crew: Sequence[Member],
         absent: Sequence[Member],
         tell: Callable[[Member, Command], None],
-        engine: Engine,
+        engine: StageListener,
         now_ns: Callable[[], int],
     ) -> None:
         self._plan, self._tell, self._engine, self._now_ns = plan, tell, engine, now_ns
-        self._parts = {member.client: Part(member, share) for share, member in enumerate(crew)}
-        self._absent = [Part(member, 0) for member in absent]
+        self._parts = {member.client: WorkerStage(member, share) for share, member in enumerate(crew)}
+        self._absent = [WorkerStage(member, 0) for member in absent]
         self._start_ns: int | None = None
         self._is_stopped = self._is_told = self.is_over = False
         self._next_progress_ns = 0
@@ -185,7 +185,7 @@ class StageInPlay:
         elif self._is_told:
             self._tell_progress()
 
-    def _start(self, left: Sequence[Part]) -> None:
+    def _start(self, left: Sequence[WorkerStage]) -> None:
         """At once when it was stopped before: those who heard of that wait for nothing."""
         lead_ns = 0 if self._is_stopped else self._lead_ns() + round(self._plan.lead_in_s * 1e9)
         self._start_ns = self._now_ns() + lead_ns
@@ -224,12 +224,12 @@ class StageInPlay:
             self._next_progress_ns = now_ns + _PROGRESS_NS
             self._engine.send(merged_progress(self._plan.index, now_ns, latest))
 
-    def _tell_awaited(self, command: Callable[[Part], Command]) -> None:
+    def _tell_awaited(self, command: Callable[[WorkerStage], Command]) -> None:
         for part in self._parts.values():
             if part.is_awaited:
                 self._tell(part.member, command(part))
 
-    def _line(self, part: Part) -> ClockLine:
+    def _line(self, part: WorkerStage) -> ClockLine:
         return part.line or part.member.line()
 
     def _lead_ns(self) -> int:

@@ -39,7 +39,7 @@ class OneRow(NamedTuple):
     name: str = ""
 
 
-class Reading:
+class DatasetReading:
     """The first rows, as many as `limit_bytes` of their file hold, at least one; once. In memory a row takes several
     times what it takes in its file. `was_cut`, known at the end: there were more."""
 

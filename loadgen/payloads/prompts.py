@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from loadgen.payloads.datasets import Reading, Row
+from loadgen.payloads.datasets import DatasetReading, Row
 from loadgen.payloads.lengths import MAX_LENGTH, draw
 from loadgen.payloads.popularity import picks
 from loadgen.payloads.texts import TextMaker
@@ -102,7 +102,7 @@ def traced(trace: TracePrompts, maker: TextMaker, limit_bytes: int) -> Iterator[
         yield alone(Prompt((maker.make(tokens),), output_tokens=max(answered, 1)))
 
 
-def of_dataset(prompts: DatasetPrompts, reading: Reading) -> Iterator[Session]:
+def of_dataset(prompts: DatasetPrompts, reading: DatasetReading) -> Iterator[Session]:
     """One prompt a row. Raises PromptError and DatasetError."""
     for number, one in enumerate(reading, 1):
         value = _cell(one.row, prompts.prompt, number)

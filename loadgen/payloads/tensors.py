@@ -42,7 +42,7 @@ class TensorError(Exception):
     """The file or the metadata gives no usable inputs."""
 
 
-class TensorSpec(msgspec.Struct, frozen=True):
+class TensorInput(msgspec.Struct, frozen=True):
     """One input in a model's metadata; -1 in `shape` is a dimension of any size."""
 
     name: str
@@ -63,7 +63,7 @@ def read_npz(path: str) -> dict[str, Tensor]:
         raise TensorError(f"{path} cannot be read: {reason}") from error
 
 
-def inputs_from(arrays: Mapping[str, Tensor], specs: Sequence[TensorSpec]) -> dict[str, Tensor]:
+def inputs_from(arrays: Mapping[str, Tensor], specs: Sequence[TensorInput]) -> dict[str, Tensor]:
     """The arrays the model asks for, in its types. Raises TensorError when one is missing or cannot be converted."""
     missing = [spec.name for spec in specs if spec.name not in arrays]
     if missing:
@@ -75,7 +75,7 @@ def inputs_from(arrays: Mapping[str, Tensor], specs: Sequence[TensorSpec]) -> di
     return inputs
 
 
-def _as_datatype(array: Tensor, spec: TensorSpec) -> Tensor:
+def _as_datatype(array: Tensor, spec: TensorInput) -> Tensor:
     if spec.datatype == "BYTES":
         if array.dtype.kind not in "SU":
             raise TensorError(f"{spec.name} must hold text for BYTES, and holds {array.dtype}")
@@ -86,7 +86,9 @@ def _as_datatype(array: Tensor, spec: TensorSpec) -> Tensor:
     return array.astype(dtype, copy=False)
 
 
-def made_up(specs: Sequence[TensorSpec], rows: int, requests: int, seed: int, *, limit_bytes: int) -> dict[str, Tensor]:
+def made_up(
+    specs: Sequence[TensorInput], rows: int, requests: int, seed: int, *, limit_bytes: int
+) -> dict[str, Tensor]:
     """Seeded inputs for requests of `rows` rows: a free first axis is the row's, every other has size 1. They are for
     `requests` requests, or as many as `limit_bytes` hold.
 
@@ -103,7 +105,7 @@ def made_up(specs: Sequence[TensorSpec], rows: int, requests: int, seed: int, *,
     return {spec.name: _random(spec, (count, *shape), rng) for spec, shape in zip(specs, shapes, strict=True)}
 
 
-def _row_shape(spec: TensorSpec, rows: int) -> tuple[int, ...]:
+def _row_shape(spec: TensorInput, rows: int) -> tuple[int, ...]:
     if not spec.shape:
         raise TensorError(f"{spec.name} is a scalar: give its values in an .npz")
     if spec.shape[0] not in (-1, rows):
@@ -113,12 +115,12 @@ def _row_shape(spec: TensorSpec, rows: int) -> tuple[int, ...]:
     return tuple(1 if size < 0 else size for size in spec.shape[1:])
 
 
-def _drawn_bytes(spec: TensorSpec) -> int:
+def _drawn_bytes(spec: TensorInput) -> int:
     """What one element takes while it is drawn."""
     return _TEXT_BYTES if spec.datatype == "BYTES" else max(_dtype(spec).itemsize, 4)
 
 
-def _random(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+def _random(spec: TensorInput, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
     if spec.datatype == "BYTES":
         return rng.integers(100_000, 1_000_000, shape).astype("S6")
     dtype = _dtype(spec)
@@ -128,7 +130,7 @@ def _random(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) 
     return rng.standard_normal(shape, drawn).astype(dtype, copy=False)
 
 
-def _dtype(spec: TensorSpec) -> np.dtype[Any]:
+def _dtype(spec: TensorInput) -> np.dtype[Any]:
     if spec.datatype == "BF16":
         raise TensorError(f"{spec.name} takes BF16, which no array can hold: serve the model with FP16 or FP32 inputs")
     if spec.datatype not in DTYPES:

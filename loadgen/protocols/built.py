@@ -20,7 +20,7 @@ class WorkloadError(Exception):
         self.hint = hint
 
 
-class Judgement(msgspec.Struct, frozen=True):
+class ResponseCheck(msgspec.Struct, frozen=True):
     """`error`: one of ERROR_CLASSES, None when the answer is as promised. `right`: how many of its rows were right,
     None when they were not held against labels. `note`: what the answer shows of the target, for the result."""
 
@@ -29,13 +29,13 @@ class Judgement(msgspec.Struct, frozen=True):
     note: str | None = None
 
 
-AS_PROMISED = Judgement()
+AS_PROMISED = ResponseCheck()
 
-Judge = Callable[[Exchange], Judgement]
+Judge = Callable[[Exchange], ResponseCheck]
 """Called with an answer that came whole, streamed or not. It may set the exchange's `tokens`."""
 
 
-Identify = Callable[[Exchange, Callable[[bytes], Awaitable[Exchange]]], Awaitable[Judgement]]
+Identify = Callable[[Exchange, Callable[[bytes], Awaitable[Exchange]]], Awaitable[ResponseCheck]]
 """Whether the server speaks the protocol: called in the preflight, with a response as promised and what sends
 another request. It may set the exchange's `detail`."""
 
@@ -71,14 +71,14 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     identify: Identify | None = None
 
 
-def judged(judge: Judge, exchange: Exchange) -> Judgement:
+def judged(judge: Judge, exchange: Exchange) -> ResponseCheck:
     """What `judge` says of the answer, if one came; else the transport's error."""
     if exchange.error is not None or exchange.status is None:
-        return Judgement(exchange.error)
+        return ResponseCheck(exchange.error)
     try:
         return judge(exchange)
     except Exception:  # raised into the parser it would cost the request its row
-        return Judgement("bad-payload")
+        return ResponseCheck("bad-payload")
 
 
 def tokens_of(exchange: Exchange) -> Tokens | None:

@@ -8,19 +8,19 @@ from typing import Any
 import msgspec
 
 from loadgen.decoding import decode_json
-from loadgen.protocols.built import AS_PROMISED, Judge, Judgement, WorkloadError, status_error
+from loadgen.protocols.built import AS_PROMISED, Judge, ResponseCheck, WorkloadError, status_error
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import Expectation
 
 SEARCHED_BYTES = 2**20
 """A regular expression is searched in so much of an answer."""
 
-_BAD_OUTPUT, _BAD_PAYLOAD = Judgement("bad-output"), Judgement("bad-payload")
+_BAD_OUTPUT, _BAD_PAYLOAD = ResponseCheck("bad-output"), ResponseCheck("bad-payload")
 
 
-def judge_status(exchange: Exchange) -> Judgement:
+def judge_status(exchange: Exchange) -> ResponseCheck:
     error = status_error(exchange.status or 0)
-    return AS_PROMISED if error is None else Judgement(error)
+    return AS_PROMISED if error is None else ResponseCheck(error)
 
 
 def judge_of(expect: Expectation | None) -> Judge:
@@ -32,7 +32,7 @@ def judge_of(expect: Expectation | None) -> Judge:
     if is_right is None:
         return judge
 
-    def judge_both(exchange: Exchange) -> Judgement:
+    def judge_both(exchange: Exchange) -> ResponseCheck:
         judgement = judge(exchange)
         if judgement.error is not None:
             return judgement
@@ -45,9 +45,9 @@ def judge_of(expect: Expectation | None) -> Judge:
 
 
 def _by_status(statuses: frozenset[int]) -> Judge:
-    def judge(exchange: Exchange) -> Judgement:
+    def judge(exchange: Exchange) -> ResponseCheck:
         status = exchange.status or 0
-        return AS_PROMISED if status in statuses else Judgement(status_error(status) or "bad-output")
+        return AS_PROMISED if status in statuses else ResponseCheck(status_error(status) or "bad-output")
 
     return judge
 

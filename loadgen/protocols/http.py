@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from mimetypes import guess_type
 from typing import NamedTuple
 
-from loadgen.payloads.datasets import DatasetError, OneRow, Reading, as_body
+from loadgen.payloads.datasets import DatasetError, DatasetReading, OneRow, as_body
 from loadgen.payloads.popularity import picks
 from loadgen.protocols.built import MAX_BUILT_BYTES, Built, WorkloadError
 from loadgen.protocols.expectation import judge_of
@@ -57,7 +57,7 @@ class Unsent(NamedTuple):
 def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> Built:
     """Raises WorkloadError."""
     method, path = workload.method.upper(), workload.path or address.path
-    reading = None if workload.dataset is None else Reading(workload.dataset, MAX_BUILT_BYTES)
+    reading = None if workload.dataset is None else DatasetReading(workload.dataset, MAX_BUILT_BYTES)
     unsent = _fixed(workload, method, path) if reading is None else _filled(workload, method, path, reading)
     try:
         requests, was_cut = within_memory(unsent, method, endpoint, address)
@@ -87,7 +87,7 @@ def _fixed(workload: HttpWorkload, method: str, path: str) -> Iterator[Unsent]:
         yield Unsent(path, None if method in _BODILESS else b"")
 
 
-def _filled(workload: HttpWorkload, method: str, path: str, reading: Reading) -> Iterator[Unsent]:
+def _filled(workload: HttpWorkload, method: str, path: str, reading: DatasetReading) -> Iterator[Unsent]:
     path_template = PathTemplate(workload.path or "")
     path_of = path_template.fill if path_template.has_holes else lambda _row: path
     body_of = _body_maker(workload, method, reading.format)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from loadgen.payloads.classes import Named, UnclearOutputError, class_output
 from loadgen.payloads.popularity import picks
-from loadgen.payloads.tensors import TensorError, TensorSpec
+from loadgen.payloads.tensors import TensorError, TensorInput
 from loadgen.protocols.asking import AskMethod
 from loadgen.protocols.built import MAX_BUILT_BYTES, Built, Judge, WorkloadError
 from loadgen.protocols.http import left_out_notes
@@ -30,7 +30,7 @@ class Dialect(Protocol):
     @property
     def new_reader(self) -> Callable[[], StreamReader] | None: ...
 
-    async def inputs(self, ask: AskMethod, /) -> tuple[TensorSpec, ...]:
+    async def inputs(self, ask: AskMethod, /) -> tuple[TensorInput, ...]:
         """What the model takes. Raises TargetError."""
         ...
 

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from loadgen.payloads.classes import Named
-from loadgen.payloads.tensors import DTYPES, Tensor, TensorError, TensorSpec, text_of, to_bytes
+from loadgen.payloads.tensors import DTYPES, Tensor, TensorError, TensorInput, text_of, to_bytes
 from loadgen.protocols.asking import AskMethod, TargetError, answer_to
 from loadgen.protocols.built import Judge
 from loadgen.protocols.oip_inputs import Part
@@ -72,7 +72,7 @@ class OipGrpc:
         self.shown = shown(address, infer_method(workload))
         self.new_reader = StreamedOutputs if self._is_streamed else None
 
-    async def inputs(self, ask: AskMethod) -> tuple[TensorSpec, ...]:
+    async def inputs(self, ask: AskMethod) -> tuple[TensorInput, ...]:
         """What the model takes. Raises TargetError."""
         request = ModelMetadataRequest(name=self._model, version=self._version).SerializeToString()
         answer = await answer_to(request, shown(self._address, METADATA), lambda message: ask(message, METADATA))
@@ -82,7 +82,7 @@ class OipGrpc:
             raise TargetError("the model's metadata cannot be read", "bad-payload", answer.status) from error
         if not inputs:
             raise TargetError("the model's metadata names no inputs", "bad-payload", answer.status)
-        return tuple(TensorSpec(each.name, each.datatype, tuple(each.shape)) for each in inputs)
+        return tuple(TensorInput(each.name, each.datatype, tuple(each.shape)) for each in inputs)
 
     def request(self, part: Part, is_binary: bool) -> bytes:
         """Raises TensorError."""
@@ -219,7 +219,7 @@ def _from_contents(datatype: str, shape: tuple[int, ...], contents: InferTensorC
     return shaped(tensor, shape)
 
 
-def _contents(spec: TensorSpec, tensor: Tensor) -> InferTensorContents:
+def _contents(spec: TensorInput, tensor: Tensor) -> InferTensorContents:
     field = _CONTENTS.get(spec.datatype)
     if field is None:
         raise TensorError(f"{spec.name} has datatype {spec.datatype}, which gRPC carries as raw bytes alone")

@@ -10,7 +10,7 @@ import numpy as np
 
 from loadgen.decoding import decode_json
 from loadgen.payloads.classes import Named
-from loadgen.payloads.tensors import Tensor, TensorError, TensorSpec, to_bytes, to_list
+from loadgen.payloads.tensors import Tensor, TensorError, TensorInput, to_bytes, to_list
 from loadgen.protocols.asking import Ask, TargetError, answer_to
 from loadgen.protocols.built import Judge
 from loadgen.protocols.http import request_bytes
@@ -26,7 +26,7 @@ Fields = list[tuple[str, str]]
 
 
 class _Metadata(msgspec.Struct, frozen=True):
-    inputs: tuple[TensorSpec, ...]
+    inputs: tuple[TensorInput, ...]
 
 
 class OipHttp:
@@ -39,7 +39,7 @@ class OipHttp:
         self._path = f"{self._model_path}/infer"
         self.shown = f"POST {address.shown(self._path)}"
 
-    async def inputs(self, ask: Ask) -> tuple[TensorSpec, ...]:
+    async def inputs(self, ask: Ask) -> tuple[TensorInput, ...]:
         """What the model takes. Raises TargetError."""
         request = request_bytes("GET", self._model_path, self._address, self._endpoint.headers, None)
         answer = await answer_to(request, f"GET {self._address.shown(self._model_path)}", ask)
@@ -66,7 +66,7 @@ def model_path(address: Address, model: str, version: str | None) -> str:
     return f"{address.path.partition('?')[0].rstrip('/')}/v2/models/{quote(model, safe='')}{versions}"
 
 
-def read_metadata(answer: Exchange) -> tuple[TensorSpec, ...]:
+def read_metadata(answer: Exchange) -> tuple[TensorInput, ...]:
     """Raises TargetError."""
     try:
         inputs = decode_json(answer.body, _Metadata).inputs
@@ -94,11 +94,11 @@ def binary_body(part: Part) -> tuple[Fields, bytes]:
     return fields, head + b"".join(blobs)
 
 
-def _described(spec: TensorSpec, tensor: Tensor) -> dict[str, Any]:
+def _described(spec: TensorInput, tensor: Tensor) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(tensor.shape)}
 
 
-def _listed(spec: TensorSpec, tensor: Tensor) -> list[Any]:
+def _listed(spec: TensorInput, tensor: Tensor) -> list[Any]:
     if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
         raise TensorError(f"{spec.name} holds NaN or infinity, which JSON has no form for")
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from loadgen.payloads.tensors import Tensor, TensorError, TensorSpec, inputs_from, made_up, read_npz
+from loadgen.payloads.tensors import Tensor, TensorError, TensorInput, inputs_from, made_up, read_npz
 from loadgen.protocols.built import MAX_BUILT_BYTES
 from loadgen.protocols.oip_outputs import Labels
 from loadgen.workloads import OipWorkload
@@ -15,7 +15,7 @@ from loadgen.workloads import OipWorkload
 _MADE_UP_REQUESTS = 32
 """Different ones, so that a cache in front of the model does not answer them all."""
 
-Part = list[tuple[TensorSpec, Tensor]]
+Part = list[tuple[TensorInput, Tensor]]
 """The inputs of one request."""
 
 
@@ -26,7 +26,7 @@ class Inputs(msgspec.Struct, frozen=True):
     input holds whole inputs: a scalar, or an input without a batch.
     """
 
-    specs: Sequence[TensorSpec]
+    specs: Sequence[TensorInput]
     arrays: Mapping[str, Tensor]
     rows: int
     row_labels: Labels | None
@@ -46,7 +46,7 @@ class Inputs(msgspec.Struct, frozen=True):
         return self.row_labels[: requests * self.rows].reshape(requests, self.rows)
 
 
-def inputs_of(workload: OipWorkload, specs: Sequence[TensorSpec]) -> Inputs:
+def inputs_of(workload: OipWorkload, specs: Sequence[TensorInput]) -> Inputs:
     """Raises TensorError."""
     rows = workload.rows_per_request
     if rows < 1:
@@ -64,18 +64,18 @@ def inputs_of(workload: OipWorkload, specs: Sequence[TensorSpec]) -> Inputs:
     return Inputs(specs, arrays, rows, _labels(workload.labels, read, len(arrays[specs[0].name])))
 
 
-def _made_up(specs: Sequence[TensorSpec], rows: int, seed: int) -> dict[str, Tensor]:
+def _made_up(specs: Sequence[TensorInput], rows: int, seed: int) -> dict[str, Tensor]:
     """An input whose first axis is not the row's is made up whole, once for each request."""
     whole = [spec for spec in specs if not spec.shape or (rows == 1 and spec.shape[0] not in (-1, 1))]
     in_rows = [spec for spec in specs if spec not in whole]
-    lifted = [TensorSpec(spec.name, spec.datatype, (1, *spec.shape)) for spec in whole]
+    lifted = [TensorInput(spec.name, spec.datatype, (1, *spec.shape)) for spec in whole]
     return {
         **made_up(lifted, 1, _MADE_UP_REQUESTS, seed, limit_bytes=MAX_BUILT_BYTES),
         **made_up(in_rows, rows, _MADE_UP_REQUESTS, seed, limit_bytes=MAX_BUILT_BYTES),
     }
 
 
-def _check_axes(spec: TensorSpec, array: Tensor, rows: int) -> None:
+def _check_axes(spec: TensorInput, array: Tensor, rows: int) -> None:
     if array.ndim == len(spec.shape) + 1:
         if rows != 1:
             raise TensorError(f"{spec.name} holds whole inputs, one for each request: ask for one row a request")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from loadgen.payloads.classes import Named, UnclearOutputError, class_output, classes_of
 from loadgen.payloads.tensors import DTYPES, Tensor
-from loadgen.protocols.built import Judge, Judgement, status_error
+from loadgen.protocols.built import Judge, ResponseCheck, status_error
 from loadgen.transport.exchange import Exchange
 
 Labels = npt.NDArray[np.int64]
@@ -68,26 +68,26 @@ def judge_of(read: Callable[[Exchange], list[Tensor]], labels: Labels | None, cl
     """Judges what `read` finds in an answer; it may raise AnswerError. `labels` are those of each request's rows, and
     `class_index` is the output that they are compared with; where it is None, the answer itself must make it clear."""
 
-    def judge(exchange: Exchange) -> Judgement:
+    def judge(exchange: Exchange) -> ResponseCheck:
         error = status_error(exchange.status or 0)
         if error is not None:
-            return Judgement(error)
+            return ResponseCheck(error)
         try:
             outputs = read(exchange)
             return judge_outputs(outputs, None if labels is None else labels[exchange.number], class_index)
         except (AnswerError, ValueError, OverflowError, RecursionError, MemoryError):
-            return Judgement("bad-payload")
+            return ResponseCheck("bad-payload")
 
     return judge
 
 
-def judge_outputs(outputs: list[Tensor], labels: Labels | None, class_index: int | None = None) -> Judgement:
+def judge_outputs(outputs: list[Tensor], labels: Labels | None, class_index: int | None = None) -> ResponseCheck:
     """`bad-output` when a number is NaN; how many rows were given the class that is their label. Raises AnswerError
     when the output with the classes has not one row for each label."""
     if any(output.dtype.kind == "f" and np.isnan(output).any() for output in outputs):
-        return Judgement("bad-output")
+        return ResponseCheck("bad-output")
     if labels is None:
-        return Judgement()
+        return ResponseCheck()
     if class_index is None:
         class_index = _clear_index(outputs, len(labels))
     if class_index >= len(outputs):
@@ -95,7 +95,7 @@ def judge_outputs(outputs: list[Tensor], labels: Labels | None, class_index: int
     output = outputs[class_index]
     if output.ndim == 0 or output.shape[0] != len(labels) or output.size == 0:
         raise AnswerError
-    return Judgement(right=int(np.count_nonzero(classes_of(output, len(labels)) == labels)))
+    return ResponseCheck(right=int(np.count_nonzero(classes_of(output, len(labels)) == labels)))
 
 
 def _clear_index(outputs: list[Tensor], rows: int) -> int:

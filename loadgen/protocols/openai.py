@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from loadgen.payloads.datasets import DatasetError, Reading
+from loadgen.payloads.datasets import DatasetError, DatasetReading
 from loadgen.payloads.lengths import LengthError
 from loadgen.payloads.popularity import picks
 from loadgen.payloads.prompts import PromptError, Session, of_dataset, synthetic, traced
@@ -17,7 +17,7 @@ from loadgen.protocols.built import (
     MAX_BUILT_BYTES,
     Built,
     Judge,
-    Judgement,
+    ResponseCheck,
     Sessions,
     WorkloadError,
     status_error,
@@ -86,7 +86,7 @@ class _Source:
 
     def __init__(self, workload: OpenAiWorkload, maker: TextMaker) -> None:
         self._workload, self._maker = workload, maker
-        self._reading: Reading | None = None
+        self._reading: DatasetReading | None = None
         self._wanted: int | None = None
         self._made = 0
 
@@ -116,7 +116,7 @@ class _Source:
                 self._wanted = len(prompts.input_tokens) // 4
                 return traced(prompts, self._maker, MAX_BUILT_BYTES)
             case DatasetPrompts():
-                self._reading = Reading(prompts.dataset, MAX_BUILT_BYTES)
+                self._reading = DatasetReading(prompts.dataset, MAX_BUILT_BYTES)
                 sessions = of_dataset(prompts, self._reading)
                 return for_reranking(sessions, workload.documents) if workload.api == "rerank" else sessions
 
@@ -202,11 +202,11 @@ def _length_notes(workload: OpenAiWorkload, maker: TextMaker) -> Iterator[str]:
         yield f"the tokenizer has no text of just the length drawn for {maker.missed:,} texts: those are a little off"
 
 
-_UNSTREAMED = Judgement(note="the server does not stream: its answers have no times of tokens")
+_UNSTREAMED = ResponseCheck(note="the server does not stream: its answers have no times of tokens")
 
 
 def _judge_of(api: Api, sizes: list[int], count_tokens: CountTokens | None) -> Judge:
-    def judge(exchange: Exchange) -> Judgement:
+    def judge(exchange: Exchange) -> ResponseCheck:
         error, reader = status_error(exchange.status or 0), exchange.reader
         if error is None and isinstance(reader, OpenAiReader):
             error, exchange.detail = reader.end(exchange.headers), reader.detail
@@ -216,6 +216,6 @@ def _judge_of(api: Api, sizes: list[int], count_tokens: CountTokens | None) -> J
             asked = sizes[exchange.number]
             answer = read_answer(api, exchange.body, asked=asked, count_tokens=count_tokens)
             error, exchange.tokens = answer.error, answer.tokens
-        return AS_PROMISED if error is None else Judgement(error)
+        return AS_PROMISED if error is None else ResponseCheck(error)
 
     return judge

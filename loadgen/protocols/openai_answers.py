@@ -9,21 +9,21 @@ from typing import Literal
 import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
-from loadgen.protocols.openai_chunks import MALFORMED, Part, ToolCall
+from loadgen.protocols.openai_chunks import MALFORMED, ContentPart, ToolCall
 from loadgen.protocols.openai_tokens import CountTokens, believable, usage_of
 from loadgen.transport.exchange import Tokens
 
 Api = Literal["chat", "completions", "responses", "embeddings", "rerank"]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class DecodedResponse(msgspec.Struct, frozen=True):
     """`error` is one of ERROR_CLASSES, None when the answer is as promised."""
 
     error: str | None
     tokens: Tokens
 
 
-def read_answer(api: Api, body: bytes, *, asked: int = 1, count_tokens: CountTokens | None = None) -> Answer:
+def read_answer(api: Api, body: bytes, *, asked: int = 1, count_tokens: CountTokens | None = None) -> DecodedResponse:
     """`asked` is how many texts were to be embedded, or documents to be ranked.
 
     What is no JSON of the API's shape is bad-payload; an error told with status 200, or a wrong number of results, is
@@ -36,7 +36,7 @@ def read_answer(api: Api, body: bytes, *, asked: int = 1, count_tokens: CountTok
             return _read_ranking(body, asked)
         return _read_response(body, count_tokens) if api == "responses" else _read_choices(body, count_tokens)
     except MALFORMED:
-        return Answer("bad-output" if _is_error(body) else "bad-payload", Tokens())
+        return DecodedResponse("bad-output" if _is_error(body) else "bad-payload", Tokens())
 
 
 class _ErrorAnswer(msgspec.Struct):
@@ -54,7 +54,7 @@ def _is_error(body: bytes) -> bool:
 
 
 class _Message(msgspec.Struct):
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
     reasoning_content: object = None
     reasoning: object = None
     tool_calls: list[ToolCall] | None = None
@@ -75,13 +75,13 @@ class _Completion(msgspec.Struct):
 _decode_completion = json_decoder(_Completion)
 
 
-def _read_choices(body: bytes, count_tokens: CountTokens | None) -> Answer:
+def _read_choices(body: bytes, count_tokens: CountTokens | None) -> DecodedResponse:
     answer = _decode_completion(body)
     if answer.error or answer.kind == "error":
-        return Answer("bad-output", Tokens())
+        return DecodedResponse("bad-output", Tokens())
     if not answer.choices or any(choice.message is None and choice.text is None for choice in answer.choices):
-        return Answer("bad-payload", Tokens())
-    return Answer(None, _counted(answer.usage, count_tokens, lambda: _choice_texts(answer.choices)))
+        return DecodedResponse("bad-payload", Tokens())
+    return DecodedResponse(None, _counted(answer.usage, count_tokens, lambda: _choice_texts(answer.choices)))
 
 
 def _choice_texts(choices: Iterable[_Choice]) -> Iterable[object]:
@@ -93,7 +93,7 @@ def _choice_texts(choices: Iterable[_Choice]) -> Iterable[object]:
         yield message.reasoning_content or message.reasoning
         yield message.content
         for part in message.content or ():
-            yield part.text or part.thinking if isinstance(part, Part) else None
+            yield part.text or part.thinking if isinstance(part, ContentPart) else None
         for call in message.tool_calls or ():
             for function in (call.function, call.custom):
                 if function is not None:
@@ -133,13 +133,13 @@ class _Response(msgspec.Struct):
 _decode_response = json_decoder(_Response)
 
 
-def _read_response(body: bytes, count_tokens: CountTokens | None) -> Answer:
+def _read_response(body: bytes, count_tokens: CountTokens | None) -> DecodedResponse:
     answer = _decode_response(body)
     if answer.error or answer.status in ("failed", "cancelled"):
-        return Answer("bad-output", Tokens())
+        return DecodedResponse("bad-output", Tokens())
     if answer.status in ("in_progress", "queued"):
-        return Answer("bad-payload", Tokens())
-    return Answer(None, _counted(answer.usage, count_tokens, lambda: _item_texts(answer.output)))
+        return DecodedResponse("bad-payload", Tokens())
+    return DecodedResponse(None, _counted(answer.usage, count_tokens, lambda: _item_texts(answer.output)))
 
 
 def _item_texts(items: Iterable[_Item]) -> Iterable[object]:
@@ -165,13 +165,13 @@ class _Embeddings(msgspec.Struct):
 _decode_embeddings = json_decoder(_Embeddings)
 
 
-def _read_embeddings(body: bytes, asked: int) -> Answer:
+def _read_embeddings(body: bytes, asked: int) -> DecodedResponse:
     """One embedding for each text, all of one length; base64 is taken as it is."""
     answer = _decode_embeddings(body)
     sizes = {len(one.embedding) for one in answer.data}
     indices = {position if one.index is None else one.index for position, one in enumerate(answer.data)}
     is_right = len(answer.data) == asked and len(sizes) == 1 and 0 not in sizes and indices == set(range(asked))
-    return Answer(None if is_right else "bad-output", Tokens(tokens_in=_tokens_in(answer.usage)))
+    return DecodedResponse(None if is_right else "bad-output", Tokens(tokens_in=_tokens_in(answer.usage)))
 
 
 def _tokens_in(usage: object) -> int | None:
@@ -198,17 +198,17 @@ class _Ranking(msgspec.Struct):
 _decode_ranking = json_decoder(_Ranking | list[_Rank])
 
 
-def _read_ranking(body: bytes, asked: int) -> Answer:
+def _read_ranking(body: bytes, asked: int) -> DecodedResponse:
     """Each document at most once, with a score: a server may leave out the last ones."""
     answer = _decode_ranking(body)
     results, usage = (answer, None) if isinstance(answer, list) else (answer.results, answer.usage)
     scores = [one.score if one.relevance_score is None else one.relevance_score for one in results]
     if None in scores:
-        return Answer("bad-payload", Tokens())
+        return DecodedResponse("bad-payload", Tokens())
     indices = {one.index for one in results}
     is_right = (
         0 < len(indices) == len(results)
         and all(0 <= index < asked for index in indices)
         and all(math.isfinite(score) for score in scores if score is not None)
     )
-    return Answer(None if is_right else "bad-output", Tokens(tokens_in=_tokens_in(usage)))
+    return DecodedResponse(None if is_right else "bad-output", Tokens(tokens_in=_tokens_in(usage)))

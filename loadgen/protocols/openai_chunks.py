@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from loadgen.decoding import json_decoder
-from loadgen.protocols.openai_tokens import Tally
+from loadgen.protocols.openai_tokens import TokenCounter
 
 _MAX_CHOICES = 1024
 DONE = b"[DONE]"
 MALFORMED = msgspec.DecodeError
 
 
-class Part(msgspec.Struct, gc=False):
+class ContentPart(msgspec.Struct, gc=False):
     """Of a content that is a list."""
 
     type: str | None = None
@@ -32,7 +32,7 @@ class ToolCall(msgspec.Struct, gc=False):
 
 
 class _Delta(msgspec.Struct, gc=False):
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
     reasoning_content: object = None
     reasoning: object = None
     refusal: str | None = None
@@ -67,7 +67,7 @@ class ChunkEvents:
 
     __slots__ = ("_finished", "_is_done", "_open", "_tally")
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: TokenCounter) -> None:
         self._tally = tally
         self._open: set[int] = set()
         self._finished: set[int] = set()
@@ -122,7 +122,7 @@ def _kind_of(delta: _Delta) -> int:
     """Of a delta without plain text."""
     kind = _NOTHING
     for part in delta.content or ():
-        if isinstance(part, Part):
+        if isinstance(part, ContentPart):
             kind |= (_REASONING if part.thinking else _NOTHING) | (_OUTPUT if part.text else _NOTHING)
     if delta.reasoning_content or delta.reasoning:
         kind |= _REASONING
@@ -143,7 +143,7 @@ def _text_of(delta: _Delta | None) -> str:
     if delta is None:
         return ""
     texts = [delta.reasoning_content or delta.reasoning, delta.refusal]
-    texts += [part.text or part.thinking for part in delta.content or () if isinstance(part, Part)]
+    texts += [part.text or part.thinking for part in delta.content or () if isinstance(part, ContentPart)]
     calls = [function for call in delta.tool_calls or () for function in (call.function, call.custom)]
     for function in (*calls, delta.function_call):
         if function is not None:

@@ -6,7 +6,7 @@ import msgspec
 
 from loadgen.decoding import json_decoder
 from loadgen.protocols.openai_chunks import DONE, MALFORMED
-from loadgen.protocols.openai_tokens import Tally
+from loadgen.protocols.openai_tokens import TokenCounter
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -37,7 +37,7 @@ class ResponseEvents:
 
     __slots__ = ("_tally", "is_whole")
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: TokenCounter) -> None:
         self._tally = tally
         self.is_whole = False
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from loadgen.protocols.openai_answers import Answer, Api, read_answer
+from loadgen.protocols.openai_answers import Api, DecodedResponse, read_answer
 from loadgen.protocols.openai_chunks import ChunkEvents
 from loadgen.protocols.openai_responses import ResponseEvents
-from loadgen.protocols.openai_tokens import CountTokens, Tally
+from loadgen.protocols.openai_tokens import CountTokens, TokenCounter
 from loadgen.protocols.sse import MAX_EVENT_BYTES, MAX_LINE_BYTES, EventSplitter
 from loadgen.transport.exchange import Headers, Tokens, header_value
 
@@ -45,13 +45,13 @@ class OpenAiReader:
 
     def __init__(self, api: Api, count_tokens: CountTokens | None) -> None:
         self._api, self._count_tokens = api, count_tokens
-        self._tally = Tally(count_tokens)
+        self._tally = TokenCounter(count_tokens)
         self._splitter = EventSplitter()
         self._events: Events = ResponseEvents(self._tally) if api == "responses" else ChunkEvents(self._tally)
         self._take = self._events.take
         self._kind: Literal["unknown", "events", "json"] = "unknown"
         self._body = bytearray()
-        self._whole: Answer | None = None
+        self._whole: DecodedResponse | None = None
         self._last_ns = 0
         self.detail: str | None = None
 

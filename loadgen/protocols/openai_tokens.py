@@ -35,7 +35,7 @@ def usage_of(usage: object) -> tuple[int | None, int | None]:
     return None, None
 
 
-class Tally:
+class TokenCounter:
     """The tokens of one streamed answer. A chunk is an event with a delta that is not empty.
 
     Several choices are counted together: their chunks as they come, their tokens as one sum.

@@ -12,9 +12,9 @@ import numpy as np
 
 from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.popularity import picks
-from loadgen.payloads.tensors import Tensor, TensorError, TensorSpec, inputs_from, made_up, read_npz
+from loadgen.payloads.tensors import Tensor, TensorError, TensorInput, inputs_from, made_up, read_npz
 from loadgen.protocols.asking import Ask, TargetError, answer_to
-from loadgen.protocols.built import AS_PROMISED, MAX_BUILT_BYTES, Built, Judgement, WorkloadError, status_error
+from loadgen.protocols.built import AS_PROMISED, MAX_BUILT_BYTES, Built, ResponseCheck, WorkloadError, status_error
 from loadgen.protocols.http import Unsent, left_out_notes, request_bytes, within_memory
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
@@ -103,16 +103,16 @@ async def build_tf_serving(workload: TfServingWorkload, endpoint: Endpoint, addr
 _decode = json_decoder(_Answer)
 
 
-def judge_prediction(exchange: Exchange) -> Judgement:
+def judge_prediction(exchange: Exchange) -> ResponseCheck:
     error = status_error(exchange.status or 0)
     if error is not None:
-        return Judgement(error)
+        return ResponseCheck(error)
     try:
         answer = _decode(exchange.body)
     except msgspec.DecodeError:
         # not JSON, but it is how the server writes a NaN, and then the output is at fault, not the message
-        return Judgement("bad-output" if b"NaN" in exchange.body else "bad-payload")
-    return AS_PROMISED if memoryview(answer.predictions) or memoryview(answer.outputs) else Judgement("bad-payload")
+        return ResponseCheck("bad-output" if b"NaN" in exchange.body else "bad-payload")
+    return AS_PROMISED if memoryview(answer.predictions) or memoryview(answer.outputs) else ResponseCheck("bad-payload")
 
 
 def _model_path(workload: TfServingWorkload, address: Address) -> str:
@@ -120,7 +120,7 @@ def _model_path(workload: TfServingWorkload, address: Address) -> str:
     return f"{address.path.partition('?')[0].rstrip('/')}/v1/models/{quote(workload.model, safe='')}{version}"
 
 
-def _specs(answer: Exchange, signature: str) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
+def _specs(answer: Exchange, signature: str) -> tuple[tuple[TensorInput, ...], tuple[str, ...]]:
     """What the signature takes, in the order of names, and what had to be guessed."""
     try:
         signatures = decode_json(answer.body, _Metadata).metadata.signature_def.signature_def
@@ -140,12 +140,12 @@ def _specs(answer: Exchange, signature: str) -> tuple[tuple[TensorSpec, ...], tu
     return specs, tuple(f"the model does not tell the shape of {name}: one value a row was taken" for name in unknown)
 
 
-def _spec(name: str, given: _Input) -> TensorSpec:
+def _spec(name: str, given: _Input) -> TensorInput:
     shape = (-1,) if given.tensor_shape.unknown_rank else tuple(int(dim.size) for dim in given.tensor_shape.dim)
-    return TensorSpec(name, _DATATYPES.get(given.dtype, given.dtype), shape)
+    return TensorInput(name, _DATATYPES.get(given.dtype, given.dtype), shape)
 
 
-def _inputs(workload: TfServingWorkload, specs: Sequence[TensorSpec]) -> dict[str, Tensor]:
+def _inputs(workload: TfServingWorkload, specs: Sequence[TensorInput]) -> dict[str, Tensor]:
     """All have rows first, a scalar too."""
     if workload.tensors is None:
         by_row = [msgspec.structs.replace(spec, shape=spec.shape or (-1,)) for spec in specs]
@@ -158,7 +158,7 @@ def _inputs(workload: TfServingWorkload, specs: Sequence[TensorSpec]) -> dict[st
 
 
 def _unsent(
-    path: str, workload: TfServingWorkload, specs: Sequence[TensorSpec], inputs: Mapping[str, Tensor]
+    path: str, workload: TfServingWorkload, specs: Sequence[TensorInput], inputs: Mapping[str, Tensor]
 ) -> Iterator[Unsent]:
     """Instances by row; but a scalar has no row, so beside one everything goes by column."""
     rows = workload.rows_per_request

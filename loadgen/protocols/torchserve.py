@@ -8,7 +8,7 @@ import msgspec
 
 from loadgen.decoding import decode_json
 from loadgen.protocols.asking import Ask
-from loadgen.protocols.built import AS_PROMISED, Built, Judgement, WorkloadError
+from loadgen.protocols.built import AS_PROMISED, Built, ResponseCheck, WorkloadError
 from loadgen.protocols.http import build_http, request_bytes
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
@@ -21,7 +21,7 @@ _CACHE_CONTROL = b"no-cache; no-store, must-revalidate, private"
 _HEALTH_KEYS = ("status", "health")
 """Of the JSON object that `GET /ping` returns: TorchServe's today, and that of DJL Serving and older TorchServe."""
 
-_NOT_IDENTIFIED = Judgement(
+_NOT_IDENTIFIED = ResponseCheck(
     note="The server did not identify itself as TorchServe: its predictions lack TorchServe's headers, and `GET /ping` "
     "does not report its health, which a proxy may prevent. Its responses count as predictions."
 )
@@ -46,13 +46,13 @@ def build_torchserve(workload: TorchServeWorkload, endpoint: Endpoint, address: 
     )
     ping = request_bytes("GET", f"{base}/ping", address, endpoint.headers, None)
 
-    async def identify(prediction: Exchange, ask: Ask) -> Judgement:
+    async def identify(prediction: Exchange, ask: Ask) -> ResponseCheck:
         return await _identified(prediction, ping, ask)
 
     return msgspec.structs.replace(build_http(request, endpoint, address), identify=identify)
 
 
-async def _identified(prediction: Exchange, ping: bytes, ask: Ask) -> Judgement:
+async def _identified(prediction: Exchange, ping: bytes, ask: Ask) -> ResponseCheck:
     """Whether the server is TorchServe. A prediction may have any content, so that only what a server sends beside it
     can tell; refused is only a server that sends the same to `GET /ping`, or a web page to both."""
     if header_value(prediction.headers, b"cache-control") == _CACHE_CONTROL:
@@ -62,7 +62,7 @@ async def _identified(prediction: Exchange, ping: bytes, ask: Ask) -> Judgement:
         return _NOT_IDENTIFIED
     if pong.body == prediction.body or (_is_web_page(pong) and _is_web_page(prediction)):
         prediction.detail = "`GET /ping` gets such a response too, so the server is not TorchServe"
-        return Judgement("bad-payload")
+        return ResponseCheck("bad-payload")
     return AS_PROMISED if _is_health(pong.body) else _NOT_IDENTIFIED
 
 

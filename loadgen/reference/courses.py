@@ -68,7 +68,7 @@ class Wire:
         self._transport.abort()
 
 
-class Play:
+class ResponsePlayback:
     """A course on its way."""
 
     __slots__ = ("_at", "_course", "_hold", "_start_ns", "_wire")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from loadgen.decoding import json_decoder
-from loadgen.payloads.tensors import DTYPES, TensorSpec
+from loadgen.payloads.tensors import DTYPES, TensorInput
 from loadgen.reference.asked import Answer, Request, json_course, refused
 from loadgen.reference.courses import Course
 from loadgen.reference.laws import Desk
@@ -86,7 +86,7 @@ def _inference(face: OipFace) -> Answer:
     return infer
 
 
-def _wrong_inputs(specs: Sequence[TensorSpec], given: Sequence[_Input]) -> str | None:
+def _wrong_inputs(specs: Sequence[TensorInput], given: Sequence[_Input]) -> str | None:
     by_name = {one.name: one for one in given}
     if by_name.keys() != {spec.name for spec in specs}:
         return "the inputs are not those of the model"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from loadgen.payloads.tensors import TensorSpec
+from loadgen.payloads.tensors import TensorInput
 
 Manner = Literal[
     "whole", "chunked", "until-close", "close-after", "close-unsaid", "interim", "slow-head", "slow-body", "cut-body",
@@ -83,8 +83,8 @@ class TensorModel(msgspec.Struct, frozen=True):
 
     law: Law = Law()
     model: str = "scripted"
-    inputs: tuple[TensorSpec, ...] = (TensorSpec("input", "FP32", (-1, 4)),)
-    outputs: tuple[TensorSpec, ...] = (TensorSpec("output", "FP32", (-1, 2)),)
+    inputs: tuple[TensorInput, ...] = (TensorInput("input", "FP32", (-1, 4)),)
+    outputs: tuple[TensorInput, ...] = (TensorInput("output", "FP32", (-1, 2)),)
 
 
 class OipFace(TensorModel, frozen=True, tag="oip"):

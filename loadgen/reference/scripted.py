@@ -24,7 +24,7 @@ from loadgen.decoding import decode_json
 from loadgen.pacing import Agenda, alarm_on
 from loadgen.reference.asked import request_of
 from loadgen.reference.child import new_event_loop, serve_until_stdin_closes
-from loadgen.reference.courses import Course, Play, Wire, course_of_reply, course_of_stream
+from loadgen.reference.courses import Course, ResponsePlayback, Wire, course_of_reply, course_of_stream
 from loadgen.reference.faces import answer_of
 from loadgen.reference.laws import freeze_of
 from loadgen.reference.requests import RequestCutter
@@ -45,7 +45,7 @@ class ScriptedServer:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="scripted-server")
         self._playbook = _Playbook(script)
-        self._agenda: Agenda[Play] | None = None
+        self._agenda: Agenda[ResponsePlayback] | None = None
         self._hold: Callable[[int], int] | None = None
         self.transports: set[asyncio.Transport] = set()
         self.received_ns: list[int] = []
@@ -84,9 +84,9 @@ class ScriptedServer:
             self.requests.append(request)
         if self._hold is None and self._script.freeze_s:
             self._hold = freeze_of(self._script, at_ns)
-        self._go_on(at_ns, Play(wire, self._playbook.course(request, at_ns), at_ns, self._hold))
+        self._go_on(at_ns, ResponsePlayback(wire, self._playbook.course(request, at_ns), at_ns, self._hold))
 
-    def _go_on(self, _due_ns: int, play: Play) -> None:
+    def _go_on(self, _due_ns: int, play: ResponsePlayback) -> None:
         again_ns = play.go()
         if again_ns is not None and self._agenda is not None:
             self._agenda.add(again_ns, play)

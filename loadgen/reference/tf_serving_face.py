@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from loadgen.decoding import json_decoder
-from loadgen.payloads.tensors import TensorSpec
+from loadgen.payloads.tensors import TensorInput
 from loadgen.reference.asked import Answer, Request, json_course, refused
 from loadgen.reference.courses import Course
 from loadgen.reference.laws import Desk
@@ -91,7 +91,7 @@ def _metadata(face: TfServingFace) -> dict[str, Any]:
     }
 
 
-def _tensors(specs: Sequence[TensorSpec]) -> dict[str, Any]:
+def _tensors(specs: Sequence[TensorInput]) -> dict[str, Any]:
     return {
         spec.name: {
             "dtype": _DTYPES.get(spec.datatype, f"DT_{spec.datatype}"),

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from loadgen.payloads.tensors import DTYPES, TensorSpec
+from loadgen.payloads.tensors import DTYPES, TensorInput
 
 MAX_ROWS = 65_536
 
 
-def shape_of(spec: TensorSpec, rows: int) -> list[int]:
+def shape_of(spec: TensorInput, rows: int) -> list[int]:
     if not spec.shape:
         return []
     return [rows if spec.shape[0] < 0 else spec.shape[0], *(1 if size < 0 else size for size in spec.shape[1:])]
 
 
-def zero_of(spec: TensorSpec) -> str | float | bool:
+def zero_of(spec: TensorInput) -> str | float | bool:
     if spec.datatype == "BYTES":
         return ""
     if spec.datatype == "BOOL":
@@ -30,7 +30,7 @@ def nested(value: object, shape: Sequence[int]) -> Any:
     return value
 
 
-def check_datatypes(specs: Sequence[TensorSpec]) -> None:
+def check_datatypes(specs: Sequence[TensorInput]) -> None:
     """Raises ValueError."""
     unknown = [spec.datatype for spec in specs if spec.datatype not in DTYPES and spec.datatype != "BYTES"]
     if unknown:

@@ -15,7 +15,7 @@ from loadgen.transport.balance import BalancedPools
 from loadgen.transport.exchange import Exchange, ResolveError, Transport
 from loadgen.transport.grpc_address import grpc_address_of
 from loadgen.transport.grpc_channel import credentials_of, metadata_of, options_of
-from loadgen.transport.grpc_lines import Line, Peer, StreamLine, UnaryLine
+from loadgen.transport.grpc_lines import Peer, PooledChannel, StreamLine, UnaryLine
 from loadgen.transport.grpc_status import End
 from loadgen.transport.local_limits import LOCAL_LIMIT
 
@@ -61,7 +61,7 @@ class GrpcReplicas(BalancedPools):
 class _Call:
     __slots__ = ("cancel", "exchange", "line")
 
-    def __init__(self, exchange: Exchange, line: Line) -> None:
+    def __init__(self, exchange: Exchange, line: PooledChannel) -> None:
         self.exchange, self.line = exchange, line
         self.cancel: Callable[[], object] = _nothing
 
@@ -85,7 +85,7 @@ class GrpcPool:
         address: Address,
         endpoint: Endpoint,
         method: str,
-        new_line: Callable[[Peer], Line],
+        new_line: Callable[[Peer], PooledChannel],
         max_calls: int,
     ) -> None:
         """Raises EndpointError."""
@@ -94,7 +94,7 @@ class GrpcPool:
         self._metadata = metadata_of(endpoint)
         credentials = credentials_of(endpoint.tls) if address.is_tls else None
         self._peer = Peer(loop, "", options_of(endpoint, address), credentials, endpoint.timeouts)
-        self._lines: list[Line] = []
+        self._lines: list[PooledChannel] = []
         self._calls: set[_Call] = set()
         self._waiting: deque[Exchange] = deque()
         self.opened = 0

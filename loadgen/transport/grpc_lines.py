@@ -37,7 +37,7 @@ OnEnd = Callable[[End, int, bytes], None]
 """Called on the loop's thread with when it ended, and the answer's message."""
 
 
-class Line(Protocol):
+class PooledChannel(Protocol):
     """`in_flight` and `was_used` belong to the pool."""
 
     in_flight: int

@@ -16,7 +16,7 @@ _MAX_KEY_BYTES = 64 * 1024
 _AGAIN_NS = 1_000_000_000
 
 
-class Keys:
+class ApiKeys:
     """All methods belong to the loop's thread; files are read, and requests rewritten, off it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:

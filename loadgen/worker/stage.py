@@ -15,12 +15,12 @@ from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange, Headers, Transport
 from loadgen.worker.first_errors import error_of
 from loadgen.worker.schedule import part_of
-from loadgen.worker.traffic import ClosedTraffic, OpenTraffic, Traffic, schedule_ns
+from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, schedule_ns
 
 _NO_HEADERS: Headers = []
 
 
-class Stage:
+class SendingStage:
     """Counts may be read, `first_errors` too, and `finished` taken from the left, by other threads.
 
     `due` counts requests, `scheduled` is None where the answers decide how many there will be. `offsets` are the
@@ -134,7 +134,7 @@ class Stage:
 
     def _traffic_of(
         self, plan: StagePlan, offsets: Offsets | None, built: Built, loop: asyncio.AbstractEventLoop
-    ) -> Traffic:
+    ) -> ArrivalSource:
         if offsets is not None:
             schedule = schedule_ns(offsets, self.start_ns)
             return OpenTraffic(self._send, self._drain, built, self._share, loop, schedule, self._end_ns)

@@ -26,8 +26,8 @@ from loadgen.worker.first_errors import first_errors
 from loadgen.worker.rows import record_batch
 from loadgen.worker.schedule import Schedule
 from loadgen.worker.sender import Sender
-from loadgen.worker.stage import Stage
-from loadgen.worker.target import Target
+from loadgen.worker.stage import SendingStage
+from loadgen.worker.target import SendingTarget
 
 _SHIP_S = 0.05
 _PROGRESS_NS = 250_000_000
@@ -40,7 +40,7 @@ class StageRun:
         self._plan, self._share = command.plan, command.share
         self._sender, self._listener = sender, listener
         self._schedule: Schedule | None = None
-        self._stage: Stage | None = None
+        self._stage: SendingStage | None = None
         self._start_ns: int | None = None
         self._may_begin = threading.Event()
         self.is_sending = False
@@ -80,7 +80,7 @@ class StageRun:
                 else:
                     self._extend(stage, change.duration_s, number)
 
-    def _change_rate(self, stage: Stage, change: ChangeRate, number: int) -> None:
+    def _change_rate(self, stage: SendingStage, change: ChangeRate, number: int) -> None:
         if self._schedule is None:
             return
         at_ns, rate_per_s = max(change.at_ns, stage.first_ns), change.rate_per_s
@@ -90,11 +90,11 @@ class StageRun:
                 lambda: stage.change_rate(rate_per_s, later, at_ns, time.perf_counter_ns())
             )
 
-    def _extend(self, stage: Stage, duration_s: float, number: int) -> None:
+    def _extend(self, stage: SendingStage, duration_s: float, number: int) -> None:
         later = None if self._schedule is None else self._schedule.extend(duration_s, number)
         self._sender.loop.call_soon_threadsafe(stage.extend, duration_s, later)
 
-    def conduct(self, target: Target) -> None:
+    def conduct(self, target: SendingTarget) -> None:
         """Prepare the stage, send it once it may begin, and ship its rows, to the last report. Raises TargetError and
         WorkloadError."""
         built = self._sender.call(target.prepare(self._share)).result()
@@ -132,7 +132,7 @@ class StageRun:
             )
         )
 
-    def _send(self, stage: Stage, target: Target) -> None:
+    def _send(self, stage: SendingStage, target: SendingTarget) -> None:
         bound = target.memory_bound()
         sending = self._sender.call(stage.run())
         next_progress_ns = 0
@@ -146,18 +146,18 @@ class StageRun:
                 self._listener.send(_progress(self.index, stage, now_ns))
         sending.result()
 
-    def _ship(self, stage: Stage) -> None:
+    def _ship(self, stage: SendingStage) -> None:
         while count := min(len(stage.finished), BATCH_ROWS):
             exchanges = [stage.finished.popleft() for _ in range(count)]
             batch = record_batch(self.index, exchanges, stage.tokens_asked, worker=self._share.index)
             self._listener.send_rows(batch)
 
-    async def _begin(self, target: Target, built: Built) -> Stage:
+    async def _begin(self, target: SendingTarget, built: Built) -> SendingStage:
         now_ns = time.perf_counter_ns()
         start_ns = now_ns if self._start_ns is None else self._start_ns  # stopped before it was told to start
         offsets = None if self._schedule is None else self._schedule.own
         on_refused_key = target.keys.refused if target.keys else None
-        stage = Stage(
+        stage = SendingStage(
             self._plan, self._share, offsets, start_ns, target.transport, built, self._sender.loop, on_refused_key
         )
         self._stage = stage
@@ -171,7 +171,7 @@ class StageRun:
             self._stage.stop(drain, time.perf_counter_ns())
 
 
-def _progress(index: int, stage: Stage, now_ns: int) -> Progress:
+def _progress(index: int, stage: SendingStage, now_ns: int) -> Progress:
     completed, failed, never_started = stage.completed, stage.failed, stage.never_started
     sent = stage.sent  # after the others, so that what is in flight is never below zero
     return Progress(

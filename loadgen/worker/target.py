@@ -13,7 +13,7 @@ from loadgen.transport.address import Address, EndpointError, address_of
 from loadgen.transport.exchange import Exchange, Headers, ResolveError, StreamReader, Transport
 from loadgen.transport.grpc_address import grpc_address_of
 from loadgen.transport.opening import new_transport
-from loadgen.worker.keys import Keys
+from loadgen.worker.keys import ApiKeys
 from loadgen.worker.memory import MemoryBound
 from loadgen.workloads import (
     HttpWorkload,
@@ -38,12 +38,12 @@ _MOST_SHOWN, _MOST_LETTERS = 40, 200
 _ALL = Share()
 
 
-class Target:
+class SendingTarget:
     """Belongs to the sending thread. The constructor raises WorkloadError for a URL nothing can be sent to."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload) -> None:
         self._loop, self._workload = loop, workload
-        self.keys = Keys(loop, endpoint)
+        self.keys = ApiKeys(loop, endpoint)
         self._endpoint = self.keys.endpoint
         self._built: Built | None = None
         self._workers = 1

@@ -24,7 +24,7 @@ _BACK_OFF_NS = 100_000_000
 _NO_CONNECTION = ("dns", "connect", "tls", "send", "local-limit")
 
 
-class Traffic(Protocol):
+class ArrivalSource(Protocol):
     """Calls `send` for each request that is due and, once no more will be, `on_end()`."""
 
     @property

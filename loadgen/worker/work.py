@@ -29,7 +29,7 @@ from loadgen.worker.orchestration import Orchestra, without_blocking
 from loadgen.worker.rows import load_ahead
 from loadgen.worker.sender import Sender
 from loadgen.worker.stage_run import StageRun
-from loadgen.worker.target import Target
+from loadgen.worker.target import SendingTarget
 
 _HINT_LIMIT = "Raise the limit on this machine (`ulimit -n` for open files), or lower the rate or the concurrency."
 
@@ -56,7 +56,7 @@ class Worker:
         self._sender, self._orchestra, self._listener = sender, orchestra, listener
         self._commands: queue.SimpleQueue[Configure | Preflight | StageRun] = queue.SimpleQueue()
         self._running: StageRun | None = None
-        self._target: Target | None = None
+        self._target: SendingTarget | None = None
         self._loading = threading.Thread(target=load_ahead, name="loading", daemon=True)
         self._loading.start()
 
@@ -106,11 +106,11 @@ class Worker:
         else:
             self._orchestra.play(lambda: self._conduct(command, target))
 
-    def _conduct(self, stage: StageRun, target: Target) -> None:
+    def _conduct(self, stage: StageRun, target: SendingTarget) -> None:
         self._loading.join()
         stage.conduct(target)
 
     async def _configure(self, command: Configure) -> None:
         if self._target is not None:
             self._target.close()
-        self._target = Target(self._sender.loop, command.endpoint, command.workload)
+        self._target = SendingTarget(self._sender.loop, command.endpoint, command.workload)

@@ -10,7 +10,7 @@ import altair as alt
 from reports import formatting
 from reports.charts.picture import Drawing
 from reports.charts.style import ACCENT, chart_of, fitted, limit_line, styled
-from reports.model import HeatMap, Report
+from reports.model import LatencyHeatMap, Report
 
 
 def answers_over_time(report: Report) -> Drawing | None:
@@ -58,7 +58,7 @@ def answers_over_time(report: Report) -> Drawing | None:
     )
 
 
-def _cells(heat: HeatMap) -> list[dict[str, Any]]:
+def _cells(heat: LatencyHeatMap) -> list[dict[str, Any]]:
     """Those that are not empty."""
     return [
         {"from": at, "to": round(at + heat.bin_s, 3), "low": low, "high": high, "answers": row[column]}
@@ -74,7 +74,7 @@ def _range(edges: tuple[float, float]) -> str:
     return f"{low}–{high} ms"
 
 
-def _alternative(heat: HeatMap, times: str) -> str:
+def _alternative(heat: LatencyHeatMap, times: str) -> str:
     totals = [sum(row) for row in heat.counts]
     common = _range(list(pairwise(heat.edges_ms))[totals.index(max(totals))])
     answers, most = formatting.count(sum(totals)), formatting.count(max(totals))

@@ -12,7 +12,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from app.analysis.objectives import parse_gate, parse_objective
-from app.inference.job import Began, Calls, Job, Measure, Measured, Opened, Outputs, Scored, SessionSettings
+from app.inference.job import (
+    Began,
+    Calls,
+    Measure,
+    Opened,
+    Outputs,
+    Scored,
+    SessionSettings,
+    VariantJob,
+    VariantMeasured,
+)
 from app.inference.parent import ChildKilledError
 from app.inference.tensor_spec import TensorSpec
 from app.records.calls import COLUMNS
@@ -74,7 +84,7 @@ def spec_of(*orders: VariantOrder, slo: tuple[str, ...] = (), gates: tuple[str, 
 class Script(msgspec.Struct, kw_only=True):
     """How variants behave, by their label; a reference is "the reference of m"."""
 
-    service_ms: Callable[[Job], float] = lambda job: 1.0 + 0.5 * job.batch
+    service_ms: Callable[[VariantJob], float] = lambda job: 1.0 + 0.5 * job.batch
     fails_opening: Mapping[str, Exception] = {}
     fails_measuring: Mapping[str, Exception] = {}
     """After the first window of the measured part."""
@@ -88,7 +98,7 @@ class Script(msgspec.Struct, kw_only=True):
 class PlayedVariant:
     pid = 4242
 
-    def __init__(self, clock: FakeClock, script: Script, what: str, job: Job) -> None:
+    def __init__(self, clock: FakeClock, script: Script, what: str, job: VariantJob) -> None:
         self.what, self.job = what, job
         self.started_ns = clock.now_ns
         self.is_killed = self.is_closed = False
@@ -113,7 +123,7 @@ class PlayedVariant:
             placements=(Placement("Gemm", CPU, 2, is_stray=used != self.job.provider),),
         )
 
-    def measure(self, plan: Measure, on_told: Callable[[Began | Calls], None]) -> Measured:
+    def measure(self, plan: Measure, on_told: Callable[[Began | Calls], None]) -> VariantMeasured:
         service_ns = round(self._script.service_ms(self.job) * 1e6)
         warm = played_calls(
             msgspec.structs.replace(plan, scenario="single-stream"), self._clock.now_ns, service_ns, 0.75
@@ -132,7 +142,7 @@ class PlayedVariant:
             if self.is_killed:
                 raise ChildKilledError(f"{self.what} was killed, perhaps for want of memory")
         end_ns = start_ns + round(plan.most_s * 1e9) if plan.scenario == "server" else self._clock.now_ns
-        return Measured(end_ns=end_ns, half_width=0.001, peak_memory_bytes=2**30, fidelity=None)
+        return VariantMeasured(end_ns=end_ns, half_width=0.001, peak_memory_bytes=2**30, fidelity=None)
 
     def give_outputs(self, rows: int, within_s: float) -> Outputs:
         assert within_s > 0
@@ -218,7 +228,7 @@ class LocalBench:
             load_selftest=self.selftests.get,
         )
 
-    def _start(self, what: str, job: Job, _: tuple[tuple[str, str], ...]) -> PlayedVariant:
+    def _start(self, what: str, job: VariantJob, _: tuple[tuple[str, str], ...]) -> PlayedVariant:
         played = PlayedVariant(self.clock, self.script, what, job)
         self.started.append(played)
         return played

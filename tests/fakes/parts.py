@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection
 
 import pyarrow as pa
 
-from app.analysis.local_limit_checks import LocalLimits
-from app.inference.job import Job
-from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
+from app.analysis.local_limit_checks import MachineLimits
+from app.inference.job import VariantJob
+from app.records.calibration import Calibration, CalibrationStep, Ceiling, LoadKind
 from app.records.gpu import GpuProcess
 from app.records.result import Check, Environment
 from app.records.selftest import SelfTest
@@ -26,7 +26,7 @@ from tests.fakes.load import ScriptedLoad
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 CALIBRATION = Calibration(
     ceilings=tuple(
-        Ceiling(kind, workers, per_s, (Rung(per_s, per_s, 0.05, 1.0, 0.0, 0.6, True),))
+        Ceiling(kind, workers, per_s, (CalibrationStep(per_s, per_s, 0.05, 1.0, 0.0, 0.6, True),))
         for kind, per_s in (("plain", 20_000.0), ("streaming", 40_000.0))
         for workers in (1, 2)
     ),
@@ -115,7 +115,7 @@ class FakeServer:
         self.is_stopped = True
 
 
-_NO_LIMITS = LocalLimits()
+_NO_LIMITS = MachineLimits()
 
 
 def no_null_server(kind: LoadKind) -> NullServer:
@@ -131,7 +131,7 @@ def fake_parts(
     checks: tuple[Check, ...] = (),
     start_endpoint: Callable[[], ServedEndpoint] | None = None,
     start_load: Callable[[], ScriptedLoad] | None = None,
-    start_alone: Callable[[Job], RunningVariant] | None = None,
+    start_alone: Callable[[VariantJob], RunningVariant] | None = None,
     start_server: Callable[[StartSpec], StartedServer] | None = None,
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: (),
     read_clock: Callable[[], ClockReading] | None = None,
@@ -141,7 +141,7 @@ def fake_parts(
     store_calibration: Callable[[Calibration], object] = lambda _: None,
     read_core_use: Callable[[Collection[int]], CoreUse | None] = lambda _: None,
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None,
-    local_limits: LocalLimits = _NO_LIMITS,
+    local_limits: MachineLimits = _NO_LIMITS,
 ) -> Parts:
     return Parts(
         inspect_machine=lambda: (ENVIRONMENT, checks),

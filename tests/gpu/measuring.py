@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.analysis.call_stages import summarise_calls
-from app.inference.job import Began, Calls, Job, Measure, Opened, SessionSettings
+from app.inference.job import Began, Calls, Measure, Opened, SessionSettings, VariantJob
 from app.inference.process import VariantProcess
 from app.records.calls import CallStage, unpacked
 from app.records.estimate import Variant
@@ -39,7 +39,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 def seen_of(model: Path, provider: str, settings: SessionSettings | None = None, seconds: float = 3.0) -> Seen:
     """One call after another for `seconds`. Raises what opening and running the variant raise."""
-    job = Job(model=str(model), provider=provider, batch=1, settings=settings or SessionSettings())
+    job = VariantJob(model=str(model), provider=provider, batch=1, settings=settings or SessionSettings())
     process = VariantProcess(f"{model.stem} on {provider}", job)
     try:
         opened = process.opened(OPEN_LIMIT_S)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from app.analysis.energy import energy_per_item, energy_use
-from app.inference.job import Job, SessionSettings
+from app.inference.job import SessionSettings, VariantJob
 from app.inference.process import VariantProcess
 from app.records.estimate import Variant
 from app.records.gpu import THROTTLE_REASONS, throttle_names
@@ -38,7 +38,7 @@ def burn(resnet50: Path) -> tuple[Stage, Window, pd.DataFrame]:
     pause.wait(IDLE_S)
     idle = Window(start_ns, time.perf_counter_ns())
     settings = SessionSettings(io_binding=True)
-    process = VariantProcess("the load", Job(model=str(resnet50), provider="cuda", batch=1, settings=settings))
+    process = VariantProcess("the load", VariantJob(model=str(resnet50), provider="cuda", batch=1, settings=settings))
     try:
         process.opened(OPEN_LIMIT_S)
         stage = run_for(process, Variant("resnet50", "cuda", "as-is", 1, 1), BURN_S)

@@ -23,7 +23,7 @@ from onnx import helper
 
 from app.inference.bundled import DIGITS_MODEL
 from app.inference.callers import PlainCaller
-from app.inference.job import Began, Calls, Job, Measure
+from app.inference.job import Began, Calls, Measure, VariantJob
 from app.inference.process import VariantProcess
 from app.inference.rows import Array, SyntheticRows
 from app.inference.sampling import KeptOutputs
@@ -144,7 +144,7 @@ class Heard:
 
 
 def show_child(model: Path) -> None:
-    variant = VariantProcess(model.stem, Job(model=str(model), provider="cpu", batch=1))
+    variant = VariantProcess(model.stem, VariantJob(model=str(model), provider="cpu", batch=1))
     variant.opened(60)
     command = [sys.executable, "-m", "tests.performance.local_harness", "--bare", str(model)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
@@ -196,7 +196,7 @@ def show_with_stand_in(folder: Path, model: Path) -> None:
 
 def show_telemetry(model: Path) -> None:
     print(f"-- telemetry of host, processes and one stand-in GPU: {CHILD_PAIRS} pairs, {load_average()}")
-    variant = VariantProcess(model.stem, Job(model=str(model), provider="cpu", batch=1))
+    variant = VariantProcess(model.stem, VariantJob(model=str(model), provider="cpu", batch=1))
     variant.opened(60)
 
     def watched() -> Done:

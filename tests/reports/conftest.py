@@ -15,7 +15,7 @@ from app.reporting.comparison import comparison_section
 from app.reporting.plan import plan_report
 from reports.charts.renderer import chart_renderer
 from reports.html import render_html, render_plan_html
-from reports.model import Artifact, PlanReport, PlanSection, Report
+from reports.model import ArtifactRow, PlanReport, PlanSection, Report
 from tests.fakes.browsing import offline_chromium, tab_of
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
 from tests.fakes.repeated import result, steady
@@ -34,7 +34,7 @@ def report_of(run: Run) -> Report:
 @pytest.fixture(scope="session")
 def full_report() -> Report:
     """With the checksums of two data files, which the run in memory does not have."""
-    artifacts = tuple(Artifact(path=name, sha256="0f3b" * 16) for name in ("requests.arrow", "telemetry.arrow"))
+    artifacts = tuple(ArtifactRow(path=name, sha256="0f3b" * 16) for name in ("requests.arrow", "telemetry.arrow"))
     return msgspec.structs.replace(report_of(full_run(gpu=True)), artifacts=artifacts)
 
 

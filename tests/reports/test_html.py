@@ -19,7 +19,7 @@ import pytest
 from reports import html
 from reports.html import MAX_BYTES, USUAL_BYTES, inert_json, render_html, render_plan_html
 from reports.model import Download, PlanReport, Report
-from reports.plan_section import Knowledge, Spread
+from reports.plan_section import Knowledge, PercentileRange
 from reports.text import render_plan
 from tests.fakes.results import Run, full_run
 from tests.reports.conftest import Rendered, report_of
@@ -438,7 +438,7 @@ def test_a_plans_own_page_is_whole(name: str, rendered: Rendered) -> None:
 
 
 def test_a_plan_says_first_that_the_capacity_is_not_known_well_enough(max_rate_plan_report: PlanReport) -> None:
-    spread = Spread(p10=2.0, p50=4.0, p90=9.0)
+    spread = PercentileRange(p10=2.0, p50=4.0, p90=9.0)
     unsure = Knowledge(state="uncertain", per_instance_per_s=spread, headline="Not known.", next_step="Measure it.")
     plan = msgspec.structs.replace(max_rate_plan_report.plan, knowledge=unsure)
     text = _text(render_plan_html(msgspec.structs.replace(max_rate_plan_report, plan=plan)))

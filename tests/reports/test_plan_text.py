@@ -3,7 +3,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from reports.model import PlanReport, PlanSection
-from reports.plan_section import Knowledge, Spread
+from reports.plan_section import Knowledge, PercentileRange
 from reports.plan_text import more_lines, summary_lines
 from reports.text import render_plan
 
@@ -37,7 +37,7 @@ def test_without_a_recommendation_there_is_nothing_more(no_offer_plan_report: Pl
 def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probability(plan: PlanSection) -> None:
     knowledge = Knowledge(
         state="uncertain",
-        per_instance_per_s=Spread(p10=2.0, p50=4.0, p90=9.0),
+        per_instance_per_s=PercentileRange(p10=2.0, p50=4.0, p90=9.0),
         headline="Unsure.",
         next_step="Measure.",
     )

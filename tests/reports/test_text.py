@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from reports.model import Report, SelfTest
+from reports.model import Report, SelfTestRow
 from reports.text import render_plan, render_text
 from tests.fakes.golden import assert_golden
 
@@ -39,14 +39,17 @@ def test_without_doubt_the_checks_are_one_line_above_the_first_number(full_repor
 @pytest.mark.parametrize(
     ("selftest", "line"),
     [
-        (SelfTest(id="0123456789ab", at="2026-08-01T09:00:00+00:00", passed=True), "0123456789ab, 2026-08-01, passed"),
         (
-            SelfTest(id="0123456789ab", at="2026-08-01T09:00:00+00:00", passed=False, failed=("stall", "clock")),
+            SelfTestRow(id="0123456789ab", at="2026-08-01T09:00:00+00:00", passed=True),
+            "0123456789ab, 2026-08-01, passed",
+        ),
+        (
+            SelfTestRow(id="0123456789ab", at="2026-08-01T09:00:00+00:00", passed=False, failed=("stall", "clock")),
             "0123456789ab, 2026-08-01, FAILED: stall, clock",
         ),
     ],
 )
-def test_the_self_test_is_above_the_first_number(full_report: Report, selftest: SelfTest, line: str) -> None:
+def test_the_self_test_is_above_the_first_number(full_report: Report, selftest: SelfTestRow, line: str) -> None:
     text = render_text(msgspec.structs.replace(full_report, selftest=selftest))
     assert text.index(f"Self-test {line}") < text.index("Carries 218/s")
 

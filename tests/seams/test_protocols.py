@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen.payloads.tensors import TensorSpec
+from loadgen.payloads.tensors import TensorInput
 from loadgen.process import LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint
 from loadgen.reference.script import HttpFace, Law, OipFace, OpenAiFace, Reply, Script, TfServingFace, TorchServeFace
@@ -27,7 +27,7 @@ from loadgen.workloads import (
 from tests.fakes.played import Played, plan
 
 PROMPTS = SyntheticPrompts(UniformLength(5, 20), FixedLength(4), unique=20)
-INPUTS = (TensorSpec("x", "FP32", (-1, 3)), TensorSpec("id", "INT64", (-1, 1)), TensorSpec("t", "BYTES", (-1, 1)))
+INPUTS = (TensorInput("x", "FP32", (-1, 3)), TensorInput("id", "INT64", (-1, 1)), TensorInput("t", "BYTES", (-1, 1)))
 LAW = Law(delay_s=0.002)
 SCRIPT = Script(
     reply=Reply(404),

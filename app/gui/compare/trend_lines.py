@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.analysis.series import Series
+from app.analysis.series import MetricHistory
 from app.analysis.trend import FEWEST
 from app.reporting.run_rows import run_rows
 from app.reporting.trends import Trend, change_words, metric_name
@@ -22,7 +22,7 @@ def profile_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.name for row in rows if row.name is not None))
 
 
-def levels_of(series: Series) -> npt.NDArray[np.float64]:
+def levels_of(series: MetricHistory) -> npt.NDArray[np.float64]:
     """The median of each level, one value a run."""
     values = np.asarray(series.values, dtype=np.float64)
     ends = [0, *(change.place for change in series.changes), len(values)]
@@ -32,7 +32,7 @@ def levels_of(series: Series) -> npt.NDArray[np.float64]:
     return levels
 
 
-def series_name(series: Series) -> str:
+def series_name(series: MetricHistory) -> str:
     return f"{metric_name(series)} · {series.stage}"
 
 
@@ -57,7 +57,7 @@ TREND_HEADERS = {
 }
 
 
-def trend_frame(series: Sequence[Series]) -> pd.DataFrame:
+def trend_frame(series: Sequence[MetricHistory]) -> pd.DataFrame:
     """The rows of `sizewise runs trend`."""
     return pd.DataFrame(
         {

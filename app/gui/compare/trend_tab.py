@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
-from app.analysis.series import Series
+from app.analysis.series import MetricHistory
 from app.gui.background import Latest
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
@@ -129,7 +129,7 @@ class TrendTab(QWidget):
         describe(self.table, "Trends")
         self._draw()
 
-    def _chosen(self) -> Series | None:
+    def _chosen(self) -> MetricHistory | None:
         place = self.series.currentIndex()
         return None if self._trend is None or not 0 <= place < len(self._trend.series) else self._trend.series[place]
 

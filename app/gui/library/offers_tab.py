@@ -16,7 +16,7 @@ from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
 from app.gui.widgets import button, label
 from app.profiles.imported import imported_list
-from app.reporting.offer_rows import OfferRow, known_offers, matching_offers, offer_row
+from app.reporting.offer_rows import PriceListRow, known_offers, matching_offers, offer_row
 
 STALE_DAYS = 30
 
@@ -24,7 +24,7 @@ STALE_DAYS = 30
 class Prices(msgspec.Struct, frozen=True):
     """`imported_from` is the user's own list, over the catalogue."""
 
-    rows: tuple[OfferRow, ...]
+    rows: tuple[PriceListRow, ...]
     imported_from: str | None
     imported_on: date | None
 
@@ -110,8 +110,8 @@ _HEADERS = {
 }
 
 
-def _frame(rows: tuple[OfferRow, ...]) -> pd.DataFrame:
-    frame = pd.DataFrame([msgspec.structs.asdict(row) for row in rows], columns=list(OfferRow.__struct_fields__))
+def _frame(rows: tuple[PriceListRow, ...]) -> pd.DataFrame:
+    frame = pd.DataFrame([msgspec.structs.asdict(row) for row in rows], columns=list(PriceListRow.__struct_fields__))
     return frame.assign(as_of=frame["as_of"].astype(str))
 
 

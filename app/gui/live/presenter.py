@@ -17,7 +17,7 @@ from app.gui.live.stages import LiveStages, LiveVariants
 from app.gui.live.state import Going, LiveState, Marker
 from app.records.events import (
     CallsFinished,
-    Checked,
+    CheckCompleted,
     ColdStarted,
     ErrorSeen,
     Event,
@@ -83,7 +83,7 @@ class LivePresenter:
                 self._take_moment(event)
             case VariantStarted() | VariantFinished():
                 self._take_of_variant(event)
-            case Checked(check=check):
+            case CheckCompleted(check=check):
                 self._take_check(check, event.at_ns)
             case RunFinished():
                 self.going = "finished"

@@ -23,7 +23,7 @@ from app.wiring.planning import NoTrafficError, PlanRequest, question_of
 _SUPPOSED_TRAFFIC = "traffic.peak=100/s"
 
 
-class Answer(msgspec.Struct, frozen=True):
+class PlanOutcome(msgspec.Struct, frozen=True):
     question: PlanQuestion
     plan: Plan
     relaxations: tuple[Relaxation, ...]
@@ -66,13 +66,15 @@ def changed_by(question: PlanQuestion, edits: Edits) -> PlanQuestion:
     return overridden(question, edits.overrides) if edits.values else question
 
 
-def answer(loaded: Loaded, edits: Edits, today: datetime.date, *, preview: bool, wanted: Wanted = always) -> Answer:
+def answer(
+    loaded: Loaded, edits: Edits, today: datetime.date, *, preview: bool, wanted: Wanted = always
+) -> PlanOutcome:
     question = edited_question(loaded, edits, today)
     began = time.perf_counter()
     plan = plan_fleets(question, preview=preview, wanted=wanted)
     took_ms = 1000 * (time.perf_counter() - began)
     blocked = plan.recommendation is None and not preview
-    return Answer(question, plan, relaxations_of(question) if blocked else (), took_ms)
+    return PlanOutcome(question, plan, relaxations_of(question) if blocked else (), took_ms)
 
 
 def compile_simulator() -> None:

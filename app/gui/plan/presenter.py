@@ -14,7 +14,7 @@ from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app.errors import SizewiseError
 from app.gui.background import Latest, submit
-from app.gui.plan.answering import Answer, answer, changed_by, compile_simulator, load
+from app.gui.plan.answering import PlanOutcome, answer, changed_by, compile_simulator, load
 from app.gui.plan.edits import NOTHING, Change, Edits, command_of, request_with
 from app.gui.plan.hardware_choices import with_hardware
 from app.gui.plan.state import Loaded, PlanState
@@ -45,8 +45,8 @@ class PlanPresenter(QObject):
         self.undo = QUndoStack(self)
         self._asked: PlanRequest | None = None
         self._loading: Latest[Loaded] = Latest(self, self._loaded, self._not_loaded)
-        self._preview: Latest[tuple[Edits, Answer]] = Latest(self, self._previewed, self._not_answered)
-        self._full: Latest[tuple[Edits, Answer]] = Latest(self, self._settled, self._not_answered)
+        self._preview: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._previewed, self._not_answered)
+        self._full: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._settled, self._not_answered)
         self._outdated = Event()
         self._quiet = QTimer(self)
         self._quiet.setSingleShot(True)
@@ -161,18 +161,18 @@ class PlanPresenter(QObject):
         unplaced = self._asked if isinstance(error, NoHardwareError) else None
         self._become(phase="failed", error=error, unplaced=unplaced)
 
-    def _previewed(self, outcome: tuple[Edits, Answer]) -> None:
+    def _previewed(self, outcome: tuple[Edits, PlanOutcome]) -> None:
         edits, found = outcome
         is_late = self.state.phase == "simulated" and self.state.is_current
         if edits == self.state.edits and not is_late:
             self._show(found, "preview")
 
-    def _settled(self, outcome: tuple[Edits, Answer]) -> None:
+    def _settled(self, outcome: tuple[Edits, PlanOutcome]) -> None:
         edits, found = outcome
         if edits == self.state.edits:
             self._show(found, "simulated")
 
-    def _show(self, found: Answer, phase: str) -> None:
+    def _show(self, found: PlanOutcome, phase: str) -> None:
         relaxations = found.relaxations if phase == "simulated" else None
         self._become(
             phase=phase,
@@ -204,7 +204,7 @@ class PlanPresenter(QObject):
 
 def _answered(
     loaded: Loaded, edits: Edits, today: datetime.date, preview: bool, outdated: Event | None = None
-) -> tuple[Edits, Answer]:
+) -> tuple[Edits, PlanOutcome]:
     """A simulation that is outdated leaves the processor to the preview of what is asked now."""
     wanted = always if outdated is None else lambda: not outdated.is_set()
     return edits, answer(loaded, edits, today, preview=preview, wanted=wanted)

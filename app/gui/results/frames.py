@@ -19,7 +19,7 @@ from reports.model import (
     KneeSection,
     PlanSection,
     Report,
-    SpikeRow,
+    SpikeSummary,
     StageRow,
     TokenRow,
     WorkerRow,
@@ -126,7 +126,7 @@ def knee_frame(section: KneeSection) -> pd.DataFrame:
     )
 
 
-def spike_frame(rows: Sequence[SpikeRow]) -> pd.DataFrame:
+def spike_frame(rows: Sequence[SpikeSummary]) -> pd.DataFrame:
     return _frame(
         [
             {"stage": row.stage, "jump": f"{formatting.number(row.baseline_per_s)} → "

@@ -11,7 +11,7 @@ from app.gui.flow import FlowLayout
 from app.gui.results.quantity_model import about
 from app.gui.widgets import Badge, label, tip
 from reports import formatting
-from reports.model import Tile
+from reports.model import HeadlineTile
 
 _GAP = 8
 
@@ -25,7 +25,7 @@ class Tiles(QWidget):
         self._layout = Flow(self)
         self.cards: list[TileCard] = []
 
-    def show_tiles(self, tiles: Sequence[Tile]) -> None:
+    def show_tiles(self, tiles: Sequence[HeadlineTile]) -> None:
         for card in self.cards:
             self._layout.removeWidget(card)
             card.deleteLater()
@@ -37,7 +37,7 @@ class Tiles(QWidget):
 
 
 class TileCard(QFrame):
-    def __init__(self, tile: Tile) -> None:
+    def __init__(self, tile: HeadlineTile) -> None:
         super().__init__()
         self.setProperty("role", "card")
         one = tile.quantity
@@ -67,7 +67,7 @@ class TileCard(QFrame):
         return [one.text() for one in self.findChildren(QLabel)]
 
 
-def tile_lines(tile: Tile) -> list[str]:
+def tile_lines(tile: HeadlineTile) -> list[str]:
     """Below the number."""
     one = tile.quantity
     if one.value is None:

@@ -15,7 +15,7 @@ from app.inference.precision.recipe import Recipe, sha256_of
 from loadgen.decoding import decode_json
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class StoredConversion(msgspec.Struct, frozen=True, kw_only=True):
     recipe: Recipe
     sha256: str
     delivery: Delivery
@@ -31,23 +31,23 @@ def default_cache() -> Path:
     return platformdirs.user_cache_path("sizewise", appauthor=False) / "precision"
 
 
-def model_path(cache: Path, entry: Entry) -> Path:
+def model_path(cache: Path, entry: StoredConversion) -> Path:
     return cache / f"{entry.recipe.precision}-{entry.sha256}.onnx"
 
 
-def kept_entry(cache: Path, recipe: Recipe) -> Entry | None:
+def kept_entry(cache: Path, recipe: Recipe) -> StoredConversion | None:
     """None where nothing was kept, or not all of it is as it was."""
     try:
-        entry = decode_json((cache / f"{recipe.key}.json").read_bytes(), Entry)
+        entry = decode_json((cache / f"{recipe.key}.json").read_bytes(), StoredConversion)
         is_whole = entry.recipe == recipe and sha256_of(model_path(cache, entry)) == entry.sha256
     except (OSError, msgspec.DecodeError):
         return None  # it is made again, which mends it
     return entry if is_whole else None
 
 
-def keep(cache: Path, recipe: Recipe, draft: Path, delivery: Delivery) -> Entry:
+def keep(cache: Path, recipe: Recipe, draft: Path, delivery: Delivery) -> StoredConversion:
     """Moves the draft, which lies on the same disk, into the cache. Raises OSError."""
-    entry = Entry(recipe=recipe, sha256=sha256_of(draft), delivery=delivery)
+    entry = StoredConversion(recipe=recipe, sha256=sha256_of(draft), delivery=delivery)
     _flush(draft)
     draft.replace(model_path(cache, entry))
     entry_draft = draft.with_suffix(".json")

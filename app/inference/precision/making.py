@@ -13,7 +13,7 @@ import numpy as np
 from app.errors import InstrumentError, UsageError
 from app.inference.inspection.inspecting import inspect_model
 from app.inference.parent import ChildKilledError, answer_of
-from app.inference.precision.keeping import Entry, keep, kept_entry, model_path
+from app.inference.precision.keeping import StoredConversion, keep, kept_entry, model_path
 from app.inference.precision.made import Delivery, MadeModel, Order
 from app.inference.precision.recipe import Recipe, recipe_of, sha256_of
 from app.inference.rows import Feeds
@@ -116,7 +116,7 @@ def _check_calibration(calibration: Feeds | None) -> None:
         raise UsageError("the arrays it is to be calibrated with do not all have the same number of rows, at least one")
 
 
-def _told(cache: Path, entry: Entry, took_s: float | None) -> MadeModel:
+def _told(cache: Path, entry: StoredConversion, took_s: float | None) -> MadeModel:
     return MadeModel(
         path=model_path(cache, entry),
         sha256=entry.sha256,

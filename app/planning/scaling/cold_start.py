@@ -8,7 +8,7 @@ import msgspec
 import msgspec.structs
 import numpy as np
 
-from app.records.scaling import ColdStart
+from app.records.scaling import ColdStartModel
 
 
 class ColdStartDraw(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class ColdStartDraw(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, refused_s=0.0, node_s=0.0)
 
 
-def draw_cold_start(settings: ColdStart, generator: np.random.Generator) -> ColdStartDraw:
+def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) -> ColdStartDraw:
     """Takes as many random numbers whatever the settings, so that two settings can be compared under the same ones."""
     sigma = math.sqrt(math.log1p(settings.cv * settings.cv))
     node, image, weights, engine, warm_up = np.exp(sigma * generator.standard_normal(5)).tolist()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from app.planning.scaling.cold_start import ColdStartDraw, draw_cold_start
-from app.records.scaling import ColdStart, Failures
+from app.records.scaling import ColdStartModel, FailureModel
 
 _SECONDS_AN_HOUR = 3600.0
 
@@ -33,7 +33,7 @@ STARTING = (Phase.LOADING, Phase.WARMING, Phase.FAILED)
 BILLED = tuple(phase for phase in Phase if phase not in (Phase.WAITING, Phase.GONE))
 
 
-class Turn(NamedTuple):
+class PhaseChange(NamedTuple):
     """A change of phase at its exact time."""
 
     at_s: float
@@ -63,11 +63,11 @@ class ReplicaLife:
     def is_leaving(self) -> bool:
         return self.phase in (Phase.DRAINING, Phase.GONE)
 
-    def turn(self, at_s: float, phase: Phase, ends_s: float = np.inf) -> Turn:
+    def turn(self, at_s: float, phase: Phase, ends_s: float = np.inf) -> PhaseChange:
         if self.phase in self.billed_s:
             self.billed_s[self.phase] += at_s - self.since_s
         self.phase, self.since_s, self.ends_s = phase, at_s, ends_s
-        return Turn(at_s, self.number, phase)
+        return PhaseChange(at_s, self.number, phase)
 
     def billed_until(self, now_s: float) -> dict[Phase, float]:
         """The phase it is in included."""
@@ -82,7 +82,7 @@ class Lives:
     started, so they are the same whatever befalls the others."""
 
     def __init__(
-        self, cold_start: ColdStart, failures: Failures | None, seed: int, *, replicas: int, now_s: float = 0.0
+        self, cold_start: ColdStartModel, failures: FailureModel | None, seed: int, *, replicas: int, now_s: float = 0.0
     ) -> None:
         """`replicas` are ready at the start."""
         self._cold_start, self._failures, self._seed = cold_start, failures, seed
@@ -105,7 +105,7 @@ class Lives:
     def count(self, *phases: Phase) -> int:
         return sum(1 for life in self.lives if life.phase in phases)
 
-    def order(self, version: int, now_s: float) -> Turn:
+    def order(self, version: int, now_s: float) -> PhaseChange:
         """One more replica: a warm node if one is ready, else a node to provision."""
         life = self._new(version, now_s)
         draw = self._draw(life)
@@ -113,7 +113,7 @@ class Lives:
             draw = draw.on_a_node()
         return self._begin(life, draw, now_s, is_cached=False)
 
-    def advance(self, now_s: float) -> list[Turn]:
+    def advance(self, now_s: float) -> list[PhaseChange]:
         """Every change of phase that time alone brings until now, in order of time."""
         if now_s < self._next_turn_s:
             return []
@@ -124,14 +124,14 @@ class Lives:
         self._next_turn_s = min((life.ends_s for life in self.lives), default=np.inf)
         return sorted(turns)
 
-    def drain(self, number: int, now_s: float) -> Turn:
+    def drain(self, number: int, now_s: float) -> PhaseChange:
         """No more requests for it; one that is not ready goes at once."""
         life = self._life(number)
         if life.is_ready:
             return life.turn(now_s, Phase.DRAINING)
         return self.release(number, now_s)
 
-    def release(self, number: int, now_s: float) -> Turn:
+    def release(self, number: int, now_s: float) -> PhaseChange:
         life = self._life(number)
         turn = life.turn(now_s, Phase.GONE)
         self.lives.remove(life)
@@ -159,7 +159,7 @@ class Lives:
         life.fails_after_s = self._time_to_failure(life)
         return life
 
-    def _begin(self, life: ReplicaLife, draw: ColdStartDraw, now_s: float, *, is_cached: bool) -> Turn:
+    def _begin(self, life: ReplicaLife, draw: ColdStartDraw, now_s: float, *, is_cached: bool) -> PhaseChange:
         life.starts += 1
         life.ahead = [
             (Phase.WAITING, draw.refused_s),
@@ -174,7 +174,7 @@ class Lives:
         self._next_turn_s = min(self._next_turn_s, now_s + lasts_s)
         return life.turn(now_s, phase, now_s + lasts_s)
 
-    def _next_phase(self, life: ReplicaLife) -> Turn:
+    def _next_phase(self, life: ReplicaLife) -> PhaseChange:
         at_s = life.ends_s
         if life.ahead:
             phase, lasts_s = life.ahead.pop(0)
@@ -184,7 +184,7 @@ class Lives:
             return life.turn(at_s, Phase.FAILED, at_s + self._failures.detect_s)
         return self._restart(life, at_s)
 
-    def _restart(self, life: ReplicaLife, at_s: float) -> Turn:
+    def _restart(self, life: ReplicaLife, at_s: float) -> PhaseChange:
         life.fails_after_s = self._time_to_failure(life)
         draw = self._draw(life)
         if self._failures is not None and not self._failures.new_node:

@@ -10,14 +10,14 @@ from app.planning.scaling.lives import ReplicaLife
 from app.records.scaling import RollingUpdate
 
 
-class Steps(NamedTuple):
+class RolloutSteps(NamedTuple):
     """`orders` new ones of the latest version; `leaving` are numbers."""
 
     orders: int
     leaving: tuple[int, ...]
 
 
-def next_steps(lives: Sequence[ReplicaLife], wanted: int, version: int, update: RollingUpdate | None) -> Steps:
+def next_steps(lives: Sequence[ReplicaLife], wanted: int, version: int, update: RollingUpdate | None) -> RolloutSteps:
     """From what there is to what is wanted, all of `version` in the end. `update` is the one under way, if any.
 
     Those that drain are not counted. The first to leave are those that are not ready, then the newest.
@@ -35,7 +35,7 @@ def next_steps(lives: Sequence[ReplicaLife], wanted: int, version: int, update: 
     removable = max(0, len(ready) + len(unready_old) - (wanted - unavailable))
     ready_old = [life for life in reversed(old) if life.is_ready]
     leaving_old = [*unready_old, *ready_old][:removable]
-    return Steps(orders, tuple(life.number for life in (*surplus_new, *leaving_old)))
+    return RolloutSteps(orders, tuple(life.number for life in (*surplus_new, *leaving_old)))
 
 
 def limits_of(update: RollingUpdate, wanted: int) -> tuple[int, int]:
@@ -44,10 +44,10 @@ def limits_of(update: RollingUpdate, wanted: int) -> tuple[int, int]:
     return (surge, unavailable) if surge or unavailable else (0, 1)
 
 
-def _scaled(staying: Sequence[ReplicaLife], wanted: int) -> Steps:
+def _scaled(staying: Sequence[ReplicaLife], wanted: int) -> RolloutSteps:
     missing = wanted - len(staying)
     leaving = _first_to_leave(staying, max(0, -missing))
-    return Steps(max(0, missing), tuple(life.number for life in leaving))
+    return RolloutSteps(max(0, missing), tuple(life.number for life in leaving))
 
 
 def _first_to_leave(lives: Sequence[ReplicaLife], count: int) -> list[ReplicaLife]:

@@ -14,7 +14,7 @@ ROUTERS: tuple[Router, ...] = (
 )  # fmt: skip
 
 
-class RequestClass(msgspec.Struct, frozen=True):
+class SimulatedClass(msgspec.Struct, frozen=True):
     """A share of the requests, good when answered inside every limit. The two of tokens hold for token service alone.
 
     `work` multiplies a request's service time, its part of a batch's time, or its input and output tokens.
@@ -37,7 +37,7 @@ class FleetDesign(msgspec.Struct, frozen=True):
 
     services: tuple[ServiceModel, ...]
     router: Router = "least_outstanding"
-    classes: tuple[RequestClass, ...] = (RequestClass(),)
+    classes: tuple[SimulatedClass, ...] = (SimulatedClass(),)
     queue_limit: int = 10_000
     timeout_s: float = math.inf
     weights: tuple[float, ...] = ()

@@ -15,8 +15,8 @@ from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
 from app.records.curves import Gaps, Precision, Rung
 from app.records.token_sample import TokenSample
 from app.storage.foreign.aggregates import UNITS_S, exact, in_seconds, mean_or_none, present, taken
-from app.storage.foreign.documents import Document, refused
-from app.storage.foreign.found import FROM_SEND, Found, only, worst
+from app.storage.foreign.documents import ForeignDocument, refused
+from app.storage.foreign.found import FROM_SEND, ParsedCurve, only, worst
 from app.storage.foreign.node import Node
 
 TOOL = "AIPerf"
@@ -31,11 +31,11 @@ _NO_LOAD = "requests without profile_export_aiperf.json beside them tell neither
 _UNKNOWN_LOAD = "a summary does not tell its load, neither rate nor concurrency"
 
 
-def recognises(document: Document) -> bool:
+def recognises(document: ForeignDocument) -> bool:
     return _is_summary(document) or _is_requests(document)
 
 
-def read(documents: tuple[Document, ...]) -> Found:
+def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     rows = _by_folder(document for document in documents if not _is_summary(document))
     summaries = _by_folder(document for document in documents if _is_summary(document))
     models: list[tuple[str, str | None]] = []
@@ -65,7 +65,7 @@ def read(documents: tuple[Document, ...]) -> Found:
         precisions.append("requests")
         notes.append(_NO_LOAD)
     notes += [_TPOT] * any("tpot" in rung.latencies_s for rung in rungs)
-    return Found(
+    return ParsedCurve(
         tool=TOOL,
         version=" and ".join(sorted(versions)) or None,
         model=only("model", models),
@@ -75,7 +75,7 @@ def read(documents: tuple[Document, ...]) -> Found:
     )
 
 
-def _is_summary(document: Document) -> bool:
+def _is_summary(document: ForeignDocument) -> bool:
     value = document.value
     return (
         isinstance(value, dict)
@@ -84,15 +84,15 @@ def _is_summary(document: Document) -> bool:
     )
 
 
-def _is_requests(document: Document) -> bool:
+def _is_requests(document: ForeignDocument) -> bool:
     return bool(document.values) and all(
         isinstance(value, dict) and isinstance(value.get("metadata"), dict) and "request_start_ns" in value["metadata"]
         for value in document.values
     )
 
 
-def _by_folder(documents: Iterable[Document]) -> dict[Path, Document]:
-    found: dict[Path, Document] = {}
+def _by_folder(documents: Iterable[ForeignDocument]) -> dict[Path, ForeignDocument]:
+    found: dict[Path, ForeignDocument] = {}
     for document in documents:
         if document.folder in found:
             raise refused(document.name, f"{found[document.folder].name} in its folder is of the same kind")
@@ -172,7 +172,7 @@ def _unit_s(node: Node) -> float:
     return UNITS_S[unit]
 
 
-def _from_requests(document: Document) -> Rung:
+def _from_requests(document: ForeignDocument) -> Rung:
     rows = _profiled(document)
     good = [row for row in rows if _succeeded(row)]
     starts = [row.at("metadata", "request_start_ns").number() for row in rows]
@@ -194,7 +194,7 @@ def _from_requests(document: Document) -> Rung:
     )
 
 
-def _profiled(document: Document | None) -> list[Node]:
+def _profiled(document: ForeignDocument | None) -> list[Node]:
     """Its requests without those of the warm-up; none of no document."""
     if document is None:
         return []

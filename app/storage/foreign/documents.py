@@ -21,7 +21,7 @@ _LARGEST_NAME = 80
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
 
-class Document(msgspec.Struct, frozen=True):
+class ForeignDocument(msgspec.Struct, frozen=True):
     """One file. `values` are the JSON values in it, one after the other; `header` and `lines` are those of a CSV table,
     cells stripped; `text` is kept of a file that is neither."""
 
@@ -56,7 +56,7 @@ def printable(text: str, longest: int = _LARGEST_NAME) -> str:
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
-def open_document(path: Path) -> Document:
+def open_document(path: Path) -> ForeignDocument:
     """Raises UsageError where the file is too large, no text, or broken JSON or CSV."""
     name = printable(path.name)
     text = _text(path, name)
@@ -64,11 +64,11 @@ def open_document(path: Path) -> Document:
     if not start:
         raise refused(name, "it is empty")
     if start in "{[":
-        return Document(name, path.parent, values=_json_values(text, name))
+        return ForeignDocument(name, path.parent, values=_json_values(text, name))
     header = text.lstrip().partition("\n")[0]
     if "," in header and ":" not in header and not header.startswith("#"):
         return _table(text, name, path.parent)
-    return Document(name, path.parent, text=text)
+    return ForeignDocument(name, path.parent, text=text)
 
 
 def _text(path: Path, name: str) -> str:
@@ -139,7 +139,7 @@ def _first_repeated(names: Iterable[str]) -> str | None:
     return None
 
 
-def _table(text: str, name: str, folder: Path) -> Document:
+def _table(text: str, name: str, folder: Path) -> ForeignDocument:
     if len(text) > LARGEST_TABLE_BYTES:
         raise refused(name, f"as a table it is larger than {LARGEST_TABLE_BYTES >> 20} MiB")
     try:
@@ -147,7 +147,7 @@ def _table(text: str, name: str, folder: Path) -> Document:
         header, *lines = [tuple(cell.strip() for cell in line) for line in reader if line]
     except csv.Error as error:
         raise refused(name, f"it is not a CSV table ({error})") from error
-    return Document(name, folder, header=header, lines=tuple(lines))
+    return ForeignDocument(name, folder, header=header, lines=tuple(lines))
 
 
 def _row(header: Sequence[str], line: Sequence[str], name: str) -> dict[str, str]:

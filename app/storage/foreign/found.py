@@ -13,7 +13,7 @@ FROM_SEND = "latency is counted from the send, not from the intended start: wait
 ALL_AT_ONCE = "a load point without a rate sent its requests all at once: its throughput is an upper bound"
 
 
-class Found(msgspec.Struct, frozen=True):
+class ParsedCurve(msgspec.Struct, frozen=True):
     tool: str
     precision: Precision
     rungs: tuple[Rung, ...]

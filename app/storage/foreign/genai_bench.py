@@ -9,8 +9,8 @@ from app.analysis.token_samples import sample_of_rows
 from app.records.curves import Precision, Rung
 from app.records.token_sample import TokenSample
 from app.storage.foreign.aggregates import UNITS_S, exact, in_seconds, present, taken
-from app.storage.foreign.documents import Document, refused
-from app.storage.foreign.found import FROM_SEND, Found, only, worst
+from app.storage.foreign.documents import ForeignDocument, refused
+from app.storage.foreign.found import FROM_SEND, ParsedCurve, only, worst
 from app.storage.foreign.node import Node
 
 TOOL = "genai-bench"
@@ -20,17 +20,17 @@ _TRIMMED = "latencies are the tool's own, of fewer requests than it lists: warm-
 _CLOSE = 1e-6
 
 
-def recognises(document: Document) -> bool:
+def recognises(document: ForeignDocument) -> bool:
     return _is_run(document) or _is_metadata(document)
 
 
-def read(documents: tuple[Document, ...]) -> Found:
+def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     runs = [document for document in documents if _is_run(document)]
     about = [Node(document.value, document.name) for document in documents if not _is_run(document)]
     scenario = only("traffic scenario", ((run.name, _scenario(run)) for run in runs))
     found = [_rung(document) for document in runs]
     notes = [FROM_SEND, *(note for _, _, said in found for note in said)]
-    return Found(
+    return ParsedCurve(
         tool=TOOL,
         version=" and ".join(sorted({text for node in about if (text := node.at("benchmark_version").text())})) or None,
         model=only("model", (("experiment_metadata.json", node.at("model").text()) for node in about)),
@@ -40,21 +40,21 @@ def read(documents: tuple[Document, ...]) -> Found:
     )
 
 
-def _is_run(document: Document) -> bool:
+def _is_run(document: ForeignDocument) -> bool:
     value = document.value
     return isinstance(value, dict) and isinstance(value.get("aggregated_metrics"), dict)
 
 
-def _is_metadata(document: Document) -> bool:
+def _is_metadata(document: ForeignDocument) -> bool:
     value = document.value
     return isinstance(value, dict) and {"benchmark_version", "api_backend", "traffic_scenario"} <= value.keys()
 
 
-def _scenario(run: Document) -> str | None:
+def _scenario(run: ForeignDocument) -> str | None:
     return Node(run.value, run.name).at("aggregated_metrics", "scenario").text()
 
 
-def _rung(document: Document) -> tuple[Rung, Precision, list[str]]:
+def _rung(document: ForeignDocument) -> tuple[Rung, Precision, list[str]]:
     run = Node(document.value, document.name)
     figures = run.at("aggregated_metrics")
     if figures.at("iteration_type").value == "batch_size":

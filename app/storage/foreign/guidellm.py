@@ -9,8 +9,8 @@ from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
 from app.records.curves import Precision, Rung
 from app.records.token_sample import TokenSample
 from app.storage.foreign.aggregates import exact, in_seconds, present, taken
-from app.storage.foreign.documents import Document, refused
-from app.storage.foreign.found import ALL_AT_ONCE, FROM_SEND, Found, only, worst
+from app.storage.foreign.documents import ForeignDocument, refused
+from app.storage.foreign.found import ALL_AT_ONCE, FROM_SEND, ParsedCurve, only, worst
 from app.storage.foreign.node import Node
 
 TOOL = "GuideLLM"
@@ -21,7 +21,7 @@ _CUT = "requests still under way when a stage ended are in no percentile"
 _CAPPED = "the rate was capped by max_concurrency"
 
 
-def recognises(document: Document) -> bool:
+def recognises(document: ForeignDocument) -> bool:
     benchmarks = document.value.get("benchmarks") if isinstance(document.value, dict) else None
     return isinstance(benchmarks, list) and all(
         isinstance(one, dict) and isinstance(one.get("metrics"), dict) and "request_latency" in one["metrics"]
@@ -29,7 +29,7 @@ def recognises(document: Document) -> bool:
     )
 
 
-def read(documents: tuple[Document, ...]) -> Found:
+def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     rungs: list[Rung] = []
     precisions: list[Precision] = []
     notes: list[str] = []
@@ -47,7 +47,7 @@ def read(documents: tuple[Document, ...]) -> Found:
             rungs.append(rung)
             precisions.append(precision)
             notes += said
-    return Found(
+    return ParsedCurve(
         tool=TOOL,
         version=" and ".join(sorted(filter(None, versions))) or None,
         model=only("model", models),

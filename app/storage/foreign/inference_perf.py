@@ -5,8 +5,8 @@ from __future__ import annotations
 from app.analysis.token_samples import sample_of_percentiles
 from app.records.curves import Rung
 from app.storage.foreign.aggregates import in_seconds, percentile_name, present, taken
-from app.storage.foreign.documents import Document, refused
-from app.storage.foreign.found import FROM_SEND, Found
+from app.storage.foreign.documents import ForeignDocument, refused
+from app.storage.foreign.found import FROM_SEND, ParsedCurve
 from app.storage.foreign.node import Node
 
 TOOL = "inference-perf"
@@ -25,12 +25,12 @@ _SUMMARY = "the file is a summary of all stages: a load point only where the run
 _LEFT_OUT = "the summary of all stages is left out, being no load point of its own"
 
 
-def recognises(document: Document) -> bool:
+def recognises(document: ForeignDocument) -> bool:
     value = document.value
     return isinstance(value, dict) and {"load_summary", "successes", "failures"} <= value.keys()
 
 
-def read(documents: tuple[Document, ...]) -> Found:
+def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     for document in documents:
         if document.name.startswith("adapter_"):
             raise refused(document.name, "it is of one adapter's requests, a part of the load")
@@ -44,7 +44,7 @@ def read(documents: tuple[Document, ...]) -> Found:
     read_points = stages or points
     rungs = [_rung(point) for point in read_points]
     notes += [_ITL] * any("itl" in rung.latencies_s for rung in rungs) + _late(read_points)
-    return Found(tool=TOOL, precision="aggregates", rungs=tuple(rungs), notes=tuple(notes))
+    return ParsedCurve(tool=TOOL, precision="aggregates", rungs=tuple(rungs), notes=tuple(notes))
 
 
 def _rung(point: Node) -> Rung:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from app.records.curves import Rung
 from app.storage.foreign.aggregates import in_seconds, percentile_name, present
-from app.storage.foreign.documents import Document, refused
-from app.storage.foreign.found import FROM_SEND, Found
+from app.storage.foreign.documents import ForeignDocument, refused
+from app.storage.foreign.found import FROM_SEND, ParsedCurve
 from app.storage.foreign.node import cell_number
 
 TOOL = "Locust"
@@ -23,11 +23,11 @@ _NO_USERS = "a _stats.csv does not tell its users: give the _stats_history.csv b
 _VARIED = "the users varied during a run: its load point is a mixture, named by the most users"
 
 
-def recognises(document: Document) -> bool:
+def recognises(document: ForeignDocument) -> bool:
     return _is_stats(document) or _is_history(document)
 
 
-def read(documents: tuple[Document, ...]) -> Found:
+def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     histories = {_run(document): document for document in documents if _is_history(document)}
     stats = {_run(document): document for document in documents if _is_stats(document)}
     for run, document in histories.items():
@@ -39,28 +39,28 @@ def read(documents: tuple[Document, ...]) -> Found:
         rungs.append(_rung(document, max(users, default=None)))
         notes += [_VARIED] if len(set(users)) > 1 else [] if users else [_NO_USERS]
     notes += [_FAILURES] * any(rung.failed for rung in rungs)
-    return Found(tool=TOOL, precision="rounded", rungs=tuple(rungs), notes=tuple(notes))
+    return ParsedCurve(tool=TOOL, precision="rounded", rungs=tuple(rungs), notes=tuple(notes))
 
 
-def _is_stats(document: Document) -> bool:
+def _is_stats(document: ForeignDocument) -> bool:
     return {"Type", "Name", "Request Count", "Failure Count", "Requests/s", "Failures/s"} <= set(document.header)
 
 
-def _is_history(document: Document) -> bool:
+def _is_history(document: ForeignDocument) -> bool:
     return {"Timestamp", "User Count", "Requests/s", "Total Request Count"} <= set(document.header)
 
 
-def _run(document: Document) -> tuple[Path, str]:
+def _run(document: ForeignDocument) -> tuple[Path, str]:
     return document.folder, re.sub(r"_stats(_history)?\.csv$", "", document.name)
 
 
-def _users(history: Document) -> list[float]:
+def _users(history: ForeignDocument) -> list[float]:
     """Of the rows in which there were any."""
     counts = [cell_number(row, "User Count", history.name) for row in history.rows()]
     return [count for count in counts if count]
 
 
-def _rung(document: Document, users: float | None) -> Rung:
+def _rung(document: ForeignDocument, users: float | None) -> Rung:
     rows = [row for row in document.rows() if row["Name"] == "Aggregated"]
     if len(rows) != 1:
         raise refused(document.name, f"it has {len(rows)} rows named Aggregated where one was expected")

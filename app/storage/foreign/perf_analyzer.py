@@ -6,8 +6,8 @@ import re
 
 from app.records.curves import Rung
 from app.storage.foreign.aggregates import in_seconds, percentile_name, present
-from app.storage.foreign.documents import Document, refused
-from app.storage.foreign.found import FROM_SEND, Found
+from app.storage.foreign.documents import ForeignDocument, refused
+from app.storage.foreign.found import FROM_SEND, ParsedCurve
 from app.storage.foreign.node import cell_number
 
 TOOL = "perf_analyzer"
@@ -18,17 +18,17 @@ _EVEN = "requests at a rate are taken to have come at even gaps, as is the tool'
 _COUNTS = "the file tells no counts of requests, so how far its percentiles can be trusted is unknown"
 
 
-def recognises(document: Document) -> bool:
+def recognises(document: ForeignDocument) -> bool:
     return "Inferences/Second" in document.header and any(load in document.header for load in _LOADS)
 
 
-def read(documents: tuple[Document, ...]) -> Found:
+def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     rungs = tuple(rung for document in documents for rung in _rungs(document))
     even = [_EVEN] * any(rung.offered_per_s is not None for rung in rungs)
-    return Found(tool=TOOL, precision="aggregates", rungs=rungs, notes=(FROM_SEND, _BATCH, *even, _COUNTS))
+    return ParsedCurve(tool=TOOL, precision="aggregates", rungs=rungs, notes=(FROM_SEND, _BATCH, *even, _COUNTS))
 
 
-def _rungs(document: Document) -> list[Rung]:
+def _rungs(document: ForeignDocument) -> list[Rung]:
     percentiles = {column: match for column in document.header if (match := _PERCENTILE.fullmatch(column))}
     if not percentiles:
         hint = "The CSV of a composing model has none: give that of the whole model."
@@ -36,7 +36,7 @@ def _rungs(document: Document) -> list[Rung]:
     return [_rung(document, row, percentiles) for row in document.rows()]
 
 
-def _rung(document: Document, row: dict[str, str], percentiles: dict[str, re.Match[str]]) -> Rung:
+def _rung(document: ForeignDocument, row: dict[str, str], percentiles: dict[str, re.Match[str]]) -> Rung:
     def cell(column: str) -> float:
         return cell_number(row, column, document.name)
 

@@ -15,8 +15,8 @@ from app.analysis.sample_size import needed_samples
 from app.errors import UsageError
 from app.records.curves import ForeignCurve, Rung
 from app.storage.foreign import aiperf, genai_bench, guidellm, inference_perf, locust, perf_analyzer, typed, vllm
-from app.storage.foreign.documents import Document, open_document, printable, refused
-from app.storage.foreign.found import Found
+from app.storage.foreign.documents import ForeignDocument, open_document, printable, refused
+from app.storage.foreign.found import ParsedCurve
 
 MOST_FILES = 200
 _MOST_RUNGS = 2000
@@ -44,7 +44,7 @@ def read_foreign(paths: Sequence[Path]) -> ForeignCurve:
         if other is not module:
             tools = f"{first.name} is of {module.TOOL} and {document.name} of {other.TOOL}"
             raise UsageError(f"{tools}: a curve is of one tool", hint="Give the files of one tool.")
-    found: Found = module.read(tuple(document for _, document in documents))
+    found: ParsedCurve = module.read(tuple(document for _, document in documents))
     source = first.name if len(documents) == 1 else f"{first.name} and {len(documents) - 1} more"
     _refuse_nonsense(source, found)
     return ForeignCurve(
@@ -58,7 +58,7 @@ def read_foreign(paths: Sequence[Path]) -> ForeignCurve:
     )
 
 
-def _documents(paths: Sequence[Path]) -> list[tuple[ModuleType, Document]]:
+def _documents(paths: Sequence[Path]) -> list[tuple[ModuleType, ForeignDocument]]:
     if not paths:
         raise UsageError("no result file was given", hint=_KNOWN)
     found = [one for path in paths for one in (_folder(path) if path.is_dir() else [_known(path)])]
@@ -70,7 +70,7 @@ def _documents(paths: Sequence[Path]) -> list[tuple[ModuleType, Document]]:
     return found
 
 
-def _folder(path: Path) -> list[tuple[ModuleType, Document]]:
+def _folder(path: Path) -> list[tuple[ModuleType, ForeignDocument]]:
     """The files of a folder that are known; others lie beside results with good reason."""
     try:
         files = sorted(one for one in path.iterdir() if one.suffix.lower() in _SUFFIXES and one.is_file())
@@ -85,7 +85,7 @@ def _folder(path: Path) -> list[tuple[ModuleType, Document]]:
     return known
 
 
-def _known(path: Path) -> tuple[ModuleType, Document]:
+def _known(path: Path) -> tuple[ModuleType, ForeignDocument]:
     document = open_document(path)
     module = _format(document)
     if module is None:
@@ -93,11 +93,11 @@ def _known(path: Path) -> tuple[ModuleType, Document]:
     return module, document
 
 
-def _format(document: Document) -> ModuleType | None:
+def _format(document: ForeignDocument) -> ModuleType | None:
     return next((module for module in _FORMATS if module.recognises(document)), None)
 
 
-def _refuse_nonsense(source: str, found: Found) -> None:
+def _refuse_nonsense(source: str, found: ParsedCurve) -> None:
     if not found.rungs:
         raise refused(source, "it has no load point")
     if len(found.rungs) > _MOST_RUNGS:
@@ -131,7 +131,7 @@ def _by_load(rungs: tuple[Rung, ...]) -> list[Rung]:
     return sorted(rungs, key=lambda rung: (rung.offered_per_s or rung.achieved_per_s, rung.achieved_per_s))
 
 
-def _notes(found: Found) -> tuple[str, ...]:
+def _notes(found: ParsedCurve) -> tuple[str, ...]:
     needed = needed_samples(0.99)
     counts = [rung.completed for rung in found.rungs if rung.completed is not None and rung.latencies_s]
     few = (

@@ -14,8 +14,8 @@ import yaml
 
 from app.records.curves import Rung
 from app.storage.foreign.aggregates import in_seconds, present
-from app.storage.foreign.documents import Document, printable, refused
-from app.storage.foreign.found import Found, only
+from app.storage.foreign.documents import ForeignDocument, printable, refused
+from app.storage.foreign.found import ParsedCurve, only
 from app.storage.foreign.node import cell_number
 
 TOOL = "typed"
@@ -28,12 +28,12 @@ _AS_OFFERED = "completions are assumed to keep up with the offered rate"
 _SHAPE = f"a list of points, each with {_OFFERED} and latencies such as latency_ms.p95"
 
 
-def recognises(document: Document) -> bool:
+def recognises(document: ForeignDocument) -> bool:
     """Whatever is neither JSON nor another tool's table is tried as YAML."""
     return _OFFERED in document.header or bool(document.text)
 
 
-def read(documents: tuple[Document, ...]) -> Found:
+def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     models: list[tuple[str, str | None]] = []
     rows: list[tuple[str, dict[str, str]]] = []
     for document in documents:
@@ -42,7 +42,7 @@ def read(documents: tuple[Document, ...]) -> Found:
         rows += [(document.name, point) for point in points]
     notes = (_ASSUMED, _AS_OFFERED) if any(_ACHIEVED not in row for _, row in rows) else (_ASSUMED,)
     rungs = tuple(_rung(name, row) for name, row in rows)
-    return Found(tool=TOOL, precision="typed", rungs=rungs, notes=notes, model=only("model", models))
+    return ParsedCurve(tool=TOOL, precision="typed", rungs=rungs, notes=notes, model=only("model", models))
 
 
 def _rung(name: str, row: dict[str, str]) -> Rung:
@@ -68,7 +68,7 @@ def _rung(name: str, row: dict[str, str]) -> Rung:
     )
 
 
-def _yaml(document: Document) -> tuple[str | None, list[dict[str, str]]]:
+def _yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, str]]]:
     """The model and the points. Scalars stay text, and nothing but mappings, lists and scalars is let in."""
     if len(document.text) > _LARGEST_CHARACTERS:
         raise refused(document.name, f"it is no result file that is known, and too long for {_SHAPE}")
@@ -89,7 +89,7 @@ def _yaml(document: Document) -> tuple[str | None, list[dict[str, str]]]:
     return model, [_point(point, document.name) for point in points.value]
 
 
-def _refuse_depth(document: Document) -> None:
+def _refuse_depth(document: ForeignDocument) -> None:
     """And aliases. It stops at what is too deep, since the time that reading it takes grows with the depth."""
     depth = 0
     for event in yaml.parse(document.text, Loader=yaml.SafeLoader):

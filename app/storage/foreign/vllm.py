@@ -14,8 +14,8 @@ from app.analysis.token_samples import sample_of_rows
 from app.records.curves import Precision, Rung
 from app.records.token_sample import TokenSample
 from app.storage.foreign.aggregates import exact, in_seconds, percentile_name, present
-from app.storage.foreign.documents import Document, refused
-from app.storage.foreign.found import ALL_AT_ONCE, FROM_SEND, Found, only, worst
+from app.storage.foreign.documents import ForeignDocument, refused
+from app.storage.foreign.found import ALL_AT_ONCE, FROM_SEND, ParsedCurve, only, worst
 from app.storage.foreign.node import Node, same_length
 
 TOOL = "vllm bench serve"
@@ -30,18 +30,18 @@ _NO_LATENCY = (
 )
 
 
-def recognises(document: Document) -> bool:
+def recognises(document: ForeignDocument) -> bool:
     return bool(document.values) and all(
         isinstance(value, dict) and {"model_id", "num_prompts", "request_throughput", "completed"} <= value.keys()
         for value in document.values
     )
 
 
-def read(documents: tuple[Document, ...]) -> Found:
+def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     points = [(document.name, Node(value, document.name)) for document in documents for value in document.values]
     found = [_rung(name, point) for name, point in points]
     notes = [note for _, _, said in found for note in said]
-    return Found(
+    return ParsedCurve(
         tool=TOOL,
         model=only("model", ((name, point.at("model_id").text()) for name, point in points)),
         precision=worst([precision for _, precision, _ in found]),

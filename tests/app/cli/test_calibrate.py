@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from app.cli.calibrate import lines
-from app.records.calibration import Calibration, Ceiling, LoadKind, Rung
+from app.records.calibration import Calibration, CalibrationStep, Ceiling, LoadKind
 
 
 def ceiling(
     kind: LoadKind, workers: int, per_s: float | None, *, is_at_least: bool = False, disturbed: float | None = None
 ) -> Ceiling:
     tried = 8_000.0 if per_s is None else per_s
-    rung = Rung(tried, tried, 0.05, 0.8, 0.0, 0.6, held=per_s is not None)
+    rung = CalibrationStep(tried, tried, 0.05, 0.8, 0.0, 0.6, held=per_s is not None)
     return Ceiling(kind, workers, per_s, (rung,), is_at_least, disturbed)
 
 

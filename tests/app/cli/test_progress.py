@@ -10,7 +10,7 @@ from app.analysis.call_stages import summarise_calls
 from app.cli.progress import open_progress
 from app.records.events import (
     CallsFinished,
-    Checked,
+    CheckCompleted,
     ColdStarted,
     ErrorSeen,
     Noted,
@@ -90,7 +90,7 @@ def test_a_stage_with_too_few_answers_is_not_said_to_have_failed(capsys: pytest.
 def test_phases_and_doubtful_checks_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     good = Check("cores", 2, 2, "cores", "VALID")
     doubtful = Check("other_load", 0.9, 0.3, "cores", "WARN", "Stop other work.")
-    lines = told(capsys, PhaseChanged(1, "search", "searching"), Checked(2, good), Checked(3, doubtful))
+    lines = told(capsys, PhaseChanged(1, "search", "searching"), CheckCompleted(2, good), CheckCompleted(3, doubtful))
     assert lines == ["search: searching", "WARN other load: Stop other work."]
 
 
@@ -118,7 +118,7 @@ def test_a_terminal_shows_brackets_and_colons_as_they_are(
         PhaseChanged(1, "preflight", "asking http://[::1]/[/a]"),
         StageStarted(2, 0, "[/c]", "steady", 1, 10.0, 5.0, 2),
         Snapshot(3, 0, 1, 1, 1, 0, 0, 1.0, 2.0),
-        Checked(4, check),
+        CheckCompleted(4, check),
     )
     text = "\n".join(lines)
     for part in ("http://[::1]/[/a]", "Stop [/b] :smile:.", "[/c]"):

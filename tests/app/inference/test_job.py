@@ -7,11 +7,11 @@ import pytest
 
 from app.inference.job import (
     Calls,
-    Failed,
     GiveOutputs,
-    Measured,
     Report,
     Score,
+    VariantFailed,
+    VariantMeasured,
     read_command,
     read_report,
     write_message,
@@ -24,8 +24,8 @@ def test_commands_and_reports_come_out_as_they_went_in() -> None:
     commands = [plan_of("server", rate_per_s=3.0), GiveOutputs(rows=3), Score()]
     reports: list[Report] = [
         Calls(b"\x00\xff" * 9),
-        Measured(end_ns=1, half_width=None, peak_memory_bytes=2, fidelity=None),
-        Failed(message="it — failed", hint=None, exit_code=2),
+        VariantMeasured(end_ns=1, half_width=None, peak_memory_bytes=2, fidelity=None),
+        VariantFailed(message="it — failed", hint=None, exit_code=2),
     ]
     for message in (*commands, *reports):
         write_message(stream, message)

@@ -12,7 +12,7 @@ import pytest
 
 from app.errors import InstrumentError, UnavailableError, UsageError
 from app.inference.bundled import DIGITS_MODEL, DIGITS_ROWS
-from app.inference.job import Began, Calls, Job, SessionSettings
+from app.inference.job import Began, Calls, SessionSettings, VariantJob
 from app.inference.parent import ChildKilledError
 from app.inference.process import VariantProcess
 from app.records.calls import unpacked
@@ -29,7 +29,7 @@ def start() -> Iterator[Start]:
     started: list[VariantProcess] = []
 
     def begin(model: Path, *, environment: dict[str, str] | None = None, **job: object) -> VariantProcess:
-        plain = Job(model=str(model), provider="cpu", batch=1)
+        plain = VariantJob(model=str(model), provider="cpu", batch=1)
         running = VariantProcess(model.stem, msgspec.structs.replace(plain, **job), environment=environment)
         started.append(running)
         return running

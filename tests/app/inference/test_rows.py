@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.rows import Rows, StoredRows, SyntheticRows, batched_inputs, check_batch, synthetic_feeds
+from app.inference.rows import InputRows, StoredRows, SyntheticRows, batched_inputs, check_batch, synthetic_feeds
 from app.inference.tensor_spec import TensorSpec
 
 X = TensorSpec("x", "float32", (-1, 2))
@@ -28,7 +28,7 @@ def test_rows_go_round(largest_batch: int, size: int, start: int) -> None:
 
 
 @pytest.mark.parametrize("rows", [labelled(5, 4), SyntheticRows((X, STATE), 4)])
-def test_a_batch_is_a_slice_and_no_copy(rows: Rows) -> None:
+def test_a_batch_is_a_slice_and_no_copy(rows: InputRows) -> None:
     last = len(rows) - 1
     first, again = rows.batch(last, 4), rows.batch(last, 4)
     assert all(np.shares_memory(first[name], again[name]) for name in first)

@@ -9,13 +9,13 @@ import pytest
 from app.errors import UsageError
 from app.inference.bundled import DIGITS_MODEL
 from app.inference.datasets.splitting import calibration_rows
-from app.inference.job import Began, Calls, GiveOutputs, Job, Report, SessionSettings
+from app.inference.job import Began, Calls, GiveOutputs, Report, SessionSettings, VariantJob
 from app.inference.variant import FED_ROWS, OpenVariant
 from app.records.calls import unpacked
 from tests.fakes import odd_models, onnx_models
 from tests.fakes.callers import plan_of
 
-PLAIN = Job(model=str(DIGITS_MODEL), provider="cpu", batch=1)
+PLAIN = VariantJob(model=str(DIGITS_MODEL), provider="cpu", batch=1)
 
 
 def opened(**job: object) -> OpenVariant:

@@ -12,12 +12,12 @@ import pytest
 
 from app.errors import ExitCode
 from app.inference.bundled import DIGITS_MODEL
-from app.inference.job import Failed, Job, Measured, Opened, read_report, write_message
+from app.inference.job import Opened, VariantFailed, VariantJob, VariantMeasured, read_report, write_message
 from tests.fakes.callers import plan_of
 
 
 def started(model: Path, memory_limit_bytes: int | None = None) -> subprocess.Popen[bytes]:
-    order = Job(model=str(model), provider="cpu", batch=1, memory_limit_bytes=memory_limit_bytes)
+    order = VariantJob(model=str(model), provider="cpu", batch=1, memory_limit_bytes=memory_limit_bytes)
     job = msgspec.json.encode(order).decode()
     return subprocess.Popen(
         [sys.executable, "-m", "app.inference.worker", job],
@@ -32,7 +32,7 @@ def test_failure_is_a_report_and_an_exit_code_and_nothing_else(tmp_path: Path) -
         assert child.stdout is not None
         assert child.stderr is not None
         report = read_report(child.stdout)
-        assert isinstance(report, Failed)
+        assert isinstance(report, VariantFailed)
         assert (report.exit_code, "there is no model" in report.message) == (ExitCode.USAGE, True)
         assert read_report(child.stdout) is None
         assert (child.wait(60), child.stderr.read()) == (ExitCode.USAGE, b""), "with nobody closing its input"
@@ -44,7 +44,7 @@ def test_a_limit_that_is_too_small_is_told_in_words_of_what_to_do() -> None:
     with started(DIGITS_MODEL, memory_limit_bytes=2**24) as child:
         assert child.stdout is not None
         report = read_report(child.stdout)
-    assert isinstance(report, Failed)
+    assert isinstance(report, VariantFailed)
     assert report.exit_code == ExitCode.INVALID
     assert report.hint == "Raise limits.memory, or free some, or use a smaller batch."
     assert not report.message.endswith("MemoryError")
@@ -61,4 +61,4 @@ def test_it_leaves_with_its_parent_amid_a_measurement() -> None:
         said = io.BytesIO(child.stdout.read())
         assert child.wait(60) == ExitCode.TERMINATED
     while (report := read_report(said)) is not None:
-        assert not isinstance(report, Measured)
+        assert not isinstance(report, VariantMeasured)

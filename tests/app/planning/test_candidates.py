@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from app.planning.candidates import Candidate, Refused, consider, fleet_of, fleets_of
+from app.planning.candidates import Candidate, RefusedOffer, consider, fleet_of, fleets_of
 from app.planning.capacity import Capacity, Refusal
 from app.planning.latency_curve import latency_curve
 from app.planning.sizing import Demand
@@ -45,8 +45,8 @@ def test_what_the_plan_forbids_is_refused_in_words(limits: PlanLimits, says: str
 def test_without_price_or_capacity_nothing_can_be_said() -> None:
     unpriced = consider(offer(on_demand_usd_per_hour=None), SURE, DEMAND, PlanLimits(), TODAY)
     unmeasured = consider(offer(), Refusal("not_measured", "measure it"), DEMAND, PlanLimits(), TODAY)
-    assert isinstance(unpriced, Refused)
-    assert isinstance(unmeasured, Refused)
+    assert isinstance(unpriced, RefusedOffer)
+    assert isinstance(unmeasured, RefusedOffer)
     assert unpriced.sentence == "no on demand price is known"
     assert unmeasured.sentence == "measure it"
 

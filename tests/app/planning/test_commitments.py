@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from app.planning.commitments import Prices, SpotTerms, split_commitments
+from app.planning.commitments import HourlyPrices, SpotTerms, split_commitments
 from app.planning.costs import effective_spot_usd_per_hour
 
 
-def cost_by_hand(demand: list[int], reserved: int, prices: Prices, spot: SpotTerms | None, share: float) -> float:
+def cost_by_hand(demand: list[int], reserved: int, prices: HourlyPrices, spot: SpotTerms | None, share: float) -> float:
     """Hour by hour, with `share` of each hour's replicas on spot."""
     total = 0.0
     for needed in demand:
@@ -24,7 +24,7 @@ def cost_by_hand(demand: list[int], reserved: int, prices: Prices, spot: SpotTer
     return total
 
 
-def cheapest_by_hand(demand: list[int], prices: Prices, least: int, spot: SpotTerms | None) -> float:
+def cheapest_by_hand(demand: list[int], prices: HourlyPrices, least: int, spot: SpotTerms | None) -> float:
     most = 0 if prices.reserved_1y is None else max(*demand, least)
     numbers = [n for n in range(most + 1) if n == 0 or n >= least]
     shares = {0.0, spot.most_share if spot else 0.0}
@@ -36,7 +36,7 @@ def test_it_is_the_cheapest_of_all_splits() -> None:
     tried = 0
     for _ in range(400):
         demand = [int(n) for n in dice.integers(0, 9, size=dice.integers(1, 30))]
-        prices = Prices(
+        prices = HourlyPrices(
             None if dice.random() < 0.2 else float(dice.uniform(1, 2)),
             None if dice.random() < 0.2 else float(dice.uniform(0.3, 2)),
             None if dice.random() < 0.3 else float(dice.uniform(0.2, 2)),
@@ -57,7 +57,7 @@ def test_it_is_the_cheapest_of_all_splits() -> None:
 
 def test_it_is_the_newsvendors_quantile() -> None:
     demand = np.random.default_rng(2).poisson(20, 8760)
-    found = split_commitments(demand, Prices(1.0, 0.6))
+    found = split_commitments(demand, HourlyPrices(1.0, 0.6))
     assert found is not None
     assert found.reserved == np.quantile(demand, 1 - 0.6, method="inverted_cdf")
 
@@ -66,7 +66,7 @@ def test_it_never_costs_more_than_all_on_demand() -> None:
     dice = np.random.default_rng(3)
     for _ in range(200):
         demand = dice.integers(0, 50, size=200)
-        prices = Prices(1.0, float(dice.uniform(0.1, 2)), float(dice.uniform(0.1, 2)))
+        prices = HourlyPrices(1.0, float(dice.uniform(0.1, 2)), float(dice.uniform(0.1, 2)))
         spot = SpotTerms(0.5, float(dice.uniform(0, 5)), 600, 0.2)
         found = split_commitments(demand, prices, least_reserved=int(dice.integers(0, 60)), spot=spot)
         assert found is not None
@@ -78,42 +78,42 @@ def test_it_never_costs_more_than_all_on_demand() -> None:
 def test_a_dearer_commitment_never_reserves_more() -> None:
     demand = np.random.default_rng(4).poisson(8, 8760)
     reserved = [split.reserved for price in np.linspace(0.2, 1.1, 10)
-                if (split := split_commitments(demand, Prices(1.0, float(price)))) is not None]  # fmt: skip
+                if (split := split_commitments(demand, HourlyPrices(1.0, float(price)))) is not None]  # fmt: skip
     assert reserved == sorted(reserved, reverse=True)
     assert reserved[0] > 0
     assert reserved[-1] == 0
 
 
 def test_a_steady_load_is_reserved_whole_and_the_hours_add_up() -> None:
-    found = split_commitments([4] * 8760, Prices(1.0, 0.6))
+    found = split_commitments([4] * 8760, HourlyPrices(1.0, 0.6))
     assert found is not None
     assert (found.reserved, found.on_demand_hours, found.used_share_of_reserved) == (4, 0, 1.0)
     assert found.saving_share == pytest.approx(0.4)
-    daily = split_commitments([2] * 12 + [6] * 12, Prices(1.0, 0.6, 0.3), spot=SpotTerms(0.5))
+    daily = split_commitments([2] * 12 + [6] * 12, HourlyPrices(1.0, 0.6, 0.3), spot=SpotTerms(0.5))
     assert daily is not None
     assert daily.on_demand_hours + daily.spot_hours == (6 - daily.reserved) * 4380 + max(0, 2 - daily.reserved) * 4380
 
 
 def test_the_least_that_can_be_reserved_is_all_or_nothing() -> None:
     demand = [3] * 8760
-    forced = split_commitments(demand, Prices(1.0, 0.6), least_reserved=4)
+    forced = split_commitments(demand, HourlyPrices(1.0, 0.6), least_reserved=4)
     assert forced is not None
     assert forced.reserved == 4
-    too_many = split_commitments(demand, Prices(1.0, 0.6), least_reserved=6)
+    too_many = split_commitments(demand, HourlyPrices(1.0, 0.6), least_reserved=6)
     assert too_many is not None
     assert too_many.reserved == 0
 
 
 def test_without_on_demand_the_peak_is_reserved() -> None:
-    found = split_commitments([1, 1, 7], Prices(None, 0.6))
+    found = split_commitments([1, 1, 7], HourlyPrices(None, 0.6))
     assert found is not None
     assert (found.reserved, found.saving_usd_per_year, found.saving_share) == (7, None, None)
-    assert split_commitments([1], Prices(None, None, 0.1), spot=SpotTerms(0.5)) is None
-    assert split_commitments([1], Prices(None)) is None
+    assert split_commitments([1], HourlyPrices(None, None, 0.1), spot=SpotTerms(0.5)) is None
+    assert split_commitments([1], HourlyPrices(None)) is None
 
 
 def test_a_part_of_a_replica_is_a_whole_one() -> None:
-    found = split_commitments([1.2] * 10, Prices(1.0))
+    found = split_commitments([1.2] * 10, HourlyPrices(1.0))
     assert found is not None
     assert found.usd_per_year == 2 * 8760
 
@@ -121,4 +121,4 @@ def test_a_part_of_a_replica_is_a_whole_one() -> None:
 @pytest.mark.parametrize("demand", [[], [-1], [float("nan")], [float("inf")], [1e12]])
 def test_what_is_no_demand_is_refused(demand: list[float]) -> None:
     with pytest.raises(ValueError, match="hourly demand"):
-        split_commitments(demand, Prices(1.0))
+        split_commitments(demand, HourlyPrices(1.0))

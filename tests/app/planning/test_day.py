@@ -7,14 +7,14 @@ import pytest
 from app.errors import UsageError
 from app.planning.day import play_day
 from app.planning.scaling.arrivals import minutes_of_arrivals
-from app.planning.simulation.design import FleetDesign, RequestClass
+from app.planning.simulation.design import FleetDesign, SimulatedClass
 from app.planning.simulation.serving import counts_of, serve, settle
 from app.planning.simulation.state import new_fleet
 from app.records.day import DayOutcome
 from app.records.scaling import (
     Autoscaler,
-    ColdStart,
-    Failures,
+    ColdStartModel,
+    FailureModel,
     Fixed,
     Hpa,
     Keda,
@@ -29,7 +29,7 @@ from app.records.service import BatchService, RequestService
 
 SERVICE = RequestService(slots=2, mean_s=0.2, cv=0.5)  # 10/s each
 DESIGN = FleetDesign(
-    (SERVICE,), router="least_outstanding", classes=(RequestClass(limit_s=1.0),), queue_limit=50, timeout_s=20.0
+    (SERVICE,), router="least_outstanding", classes=(SimulatedClass(limit_s=1.0),), queue_limit=50, timeout_s=20.0
 )
 SPIKE = np.array([8.0] * 5 + [40.0] * 10 + [8.0] * 15)
 RAMP = np.linspace(8.0, 60.0, 30)
@@ -67,8 +67,8 @@ def assert_nothing_is_lost(outcome: DayOutcome) -> None:
 )
 def test_every_arrival_has_one_end_whatever_befalls_the_fleet(autoscaler: Autoscaler) -> None:
     operations = Operations(
-        ColdStart(node_s=40.0, engine_s=20.0, cv=0.5, refusal_probability=0.3, retry_s=15.0, warm_nodes=1),
-        Failures(mtbf_hours=0.2),
+        ColdStartModel(node_s=40.0, engine_s=20.0, cv=0.5, refusal_probability=0.3, retry_s=15.0, warm_nodes=1),
+        FailureModel(mtbf_hours=0.2),
         (RollingUpdate(600.0),),
         drain_s=1.0,
     )
@@ -101,7 +101,7 @@ def test_a_slot_of_two_seconds_does_not_change_a_static_fleet() -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
-    operations = Operations(ColdStart(node_s=60.0, cv=0.5), Failures(1.0))
+    operations = Operations(ColdStartModel(node_s=60.0, cv=0.5), FailureModel(1.0))
     one, again = (msgspec.json.encode(played(SPIKE, HPA, operations)) for _ in range(2))
     assert one == again
     other = play_day(DESIGN, SPIKE, 60.0, HPA, operations, seed=6, usd_per_hour=2.0)
@@ -109,14 +109,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
 
 
 def test_a_longer_cold_start_is_never_better_on_a_spike() -> None:
-    outcomes = [played(SPIKE, HPA, Operations(ColdStart(engine_s=long_s, cv=0.3))) for long_s in (0, 30, 120, 400)]
+    outcomes = [played(SPIKE, HPA, Operations(ColdStartModel(engine_s=long_s, cv=0.3))) for long_s in (0, 30, 120, 400)]
     reached = [outcome.totals.attainment or 0.0 for outcome in outcomes]
     assert reached == sorted(reached, reverse=True)
     assert reached[0] > reached[-1] + 0.1
 
 
 def test_what_comes_is_paid_for_before_it_serves() -> None:
-    outcome = played(SPIKE, HPA, Operations(ColdStart(node_s=200.0, engine_s=60.0)))
+    outcome = played(SPIKE, HPA, Operations(ColdStartModel(node_s=200.0, engine_s=60.0)))
     first = next(minute for minute in outcome.minutes if minute.coming)
     ready = next(minute for minute in outcome.minutes if minute.ready > outcome.minutes[0].ready)
     assert first.billed > first.ready
@@ -127,7 +127,7 @@ def test_what_comes_is_paid_for_before_it_serves() -> None:
 
 
 def test_foresight_beats_reaction_on_a_ramp() -> None:
-    operations = Operations(ColdStart(node_s=100.0, engine_s=80.0))
+    operations = Operations(ColdStartModel(node_s=100.0, engine_s=80.0))
     reactive = played(RAMP, HPA, operations)
     foreseen = played(RAMP, Predictive(6.0, lead_s=240.0, max=12), operations)
     late = played(RAMP, Predictive(6.0, lead_s=0.0, max=12), operations)
@@ -144,7 +144,7 @@ def test_the_table_of_the_day_is_kept() -> None:
 
 def test_knative_holds_what_comes_while_it_wakes_and_a_refusing_fleet_drops_it() -> None:
     rates = np.array([0.0] * 3 + [2.0] * 5 + [0.0] * 4)
-    operations = Operations(ColdStart(engine_s=15.0))
+    operations = Operations(ColdStartModel(engine_s=15.0))
     held = played(rates, Knative(capacity=4.0), operations)
     assert held.minutes[2].ready == 0
     assert held.minutes[-1].ready == 0
@@ -157,7 +157,7 @@ def test_knative_holds_what_comes_while_it_wakes_and_a_refusing_fleet_drops_it()
 
 
 def test_an_update_keeps_serving_with_its_surge() -> None:
-    operations = Operations(ColdStart(engine_s=60.0), updates=(RollingUpdate(300.0),))
+    operations = Operations(ColdStartModel(engine_s=60.0), updates=(RollingUpdate(300.0),))
     outcome = played(np.full(30, 24.0), Fixed(8), operations)
     assert outcome.totals.dropped == outcome.totals.failed == 0
     assert max(minute.billed for minute in outcome.minutes) > 8
@@ -178,7 +178,7 @@ def test_what_drains_finishes_and_is_cut_off_after_the_grace() -> None:
 
 def test_a_large_day_is_played_as_a_cell_of_it() -> None:
     service = BatchService(fixed_s=0.02, per_item_s=0.0005, max_batch=32)
-    design = FleetDesign((service,), router="power_of_two", classes=(RequestClass(limit_s=0.2),))
+    design = FleetDesign((service,), router="power_of_two", classes=(SimulatedClass(limit_s=0.2),))
     rates = np.full(2, 170_000.0)
     outcome = play_day(design, rates, 60.0, Fixed(256), Operations(), seed=5, usd_per_hour=1.0)
     assert outcome.cell_of == 2

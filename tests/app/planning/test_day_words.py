@@ -11,8 +11,8 @@ from app.planning.planned_fleet import planned_fleet
 from app.records.day import DayTotals
 from app.records.scaling import (
     Autoscaler,
-    ColdStart,
-    Failures,
+    ColdStartModel,
+    FailureModel,
     Fixed,
     Hpa,
     Keda,
@@ -118,7 +118,7 @@ def test_the_autoscaler_is_told_with_its_target(autoscaler: Autoscaler, words: s
 
 def test_what_is_assumed_and_what_befalls_the_fleet_is_told() -> None:
     operations = Operations(
-        ColdStart(node_s=90.0, engine_s=15.0, warm_nodes=2), Failures(48.0), (RollingUpdate(36_000.0, 0.1),)
+        ColdStartModel(node_s=90.0, engine_s=15.0, warm_nodes=2), FailureModel(48.0), (RollingUpdate(36_000.0, 0.1),)
     )
     told = notes(day(operations=operations))
     assert "A cold start takes 105 s in the median (node 90 s, build 15 s), which is assumed" in told
@@ -129,7 +129,7 @@ def test_what_is_assumed_and_what_befalls_the_fleet_is_told() -> None:
     static = notes(day(autoscaler=Fixed(12)))
     assert "cold start" not in static
     assert "An instance holds" not in static
-    assert "cold start" in notes(day(autoscaler=Fixed(12), operations=Operations(failures=Failures(48.0))))
+    assert "cold start" in notes(day(autoscaler=Fixed(12), operations=Operations(failures=FailureModel(48.0))))
 
 
 def test_a_cell_and_an_overload_are_told() -> None:

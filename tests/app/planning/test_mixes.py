@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from app.planning.mixes import ROUTER_NOTE, Mix, MixLimits, MixOffer, mix
+from app.planning.mixes import ROUTER_NOTE, MixedFleet, MixLimits, MixOffer, mix
 
 DEMAND = {"short": 100.0, "long": 10.0}
 SMALL = MixOffer("small", 1.0, {"short": 50.0, "long": 0.5})
@@ -45,7 +45,7 @@ def cost_by_hand(
     return None if types > limits.most_types or over else hour
 
 
-def found(demand: dict[str, float], offers: list[MixOffer], limits: MixLimits | None = None) -> Mix:
+def found(demand: dict[str, float], offers: list[MixOffer], limits: MixLimits | None = None) -> MixedFleet:
     one = mix(demand, offers, limits)
     assert one is not None
     return one

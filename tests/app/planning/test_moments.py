@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from app.planning.moments import Observed, Play, Stage, best_fits, judged, spread_out
-from app.planning.service_laws import Law, Prior
+from app.planning.moments import Observed, ObservedStage, Play, best_fits, judged, spread_out
+from app.planning.service_laws import Prior, ServiceFamily
 from app.records.service import RequestService, ServiceFit, ServiceModel
 
 NOISE = np.random.default_rng(1).standard_normal(40)
@@ -20,21 +20,21 @@ MISSES = 1.3  # fits of simulated truths miss by more than their own information
 CLOSE, NEAR, APART = [2.08, 2.1, 2.12, 2.1], [2.0, 2.1, 2.2, 2.1], [1.5, 2.1, 2.9, 2.1]
 
 
-def stage(measured_s: float, share: float = 1.0, scatter: float = 0.05, per_s: float = 1.0) -> Stage:
+def stage(measured_s: float, share: float = 1.0, scatter: float = 0.05, per_s: float = 1.0) -> ObservedStage:
     """Each play is off by `scatter`, of which `share` of the variance is left in what was measured."""
 
     def played(service: ServiceModel) -> Play:
         assert isinstance(service, RequestService)
         return Play(math.log(service.mean_s) + scatter * NOISE[:, None])
 
-    return Stage(Observed(per_s, 1000, 1, ("p50",), (math.log(measured_s),)), played, share)
+    return ObservedStage(Observed(per_s, 1000, 1, ("p50",), (math.log(measured_s),)), played, share)
 
 
-def law(slots: int = 1, start_s: float = 1.0, sigma: float = 10.0) -> Law:
-    return Law(RequestService(slots, start_s, 0.5), {"mean_s": Prior(start_s, sigma, 1e-3, 1e3)})
+def law(slots: int = 1, start_s: float = 1.0, sigma: float = 10.0) -> ServiceFamily:
+    return ServiceFamily(RequestService(slots, start_s, 0.5), {"mean_s": Prior(start_s, sigma, 1e-3, 1e3)})
 
 
-def fitted(measured_s: Sequence[float], *laws: Law, share: float = 1.0) -> ServiceFit:
+def fitted(measured_s: Sequence[float], *laws: ServiceFamily, share: float = 1.0) -> ServiceFit:
     stages = [stage(one, share) for one in measured_s]
     return judged(best_fits(laws or [law()], stages, stages, most=3), stages, highest_per_s=9.0)
 
@@ -63,7 +63,7 @@ def test_longer_stages_are_surer_and_unexplained_ones_less_sure() -> None:
 def test_laws_that_explain_as_well_share_the_chance_and_what_does_not_has_none() -> None:
     alike = fitted(NEAR, law(1), law(2))
     assert [one.chance for one in alike.laws] == pytest.approx([0.5, 0.5], abs=1e-3)
-    bound = Law(RequestService(2, 1.0, 0.5), {"mean_s": Prior(1.0, 10.0, 0.5, 1.5)})
+    bound = ServiceFamily(RequestService(2, 1.0, 0.5), {"mean_s": Prior(1.0, 10.0, 0.5, 1.5)})
     sole = fitted(NEAR, bound, law(1))
     assert [one.service for one in sole.laws] == [alike.laws[0].service]
     assert sole.laws[0].chance == 1.0
@@ -87,7 +87,7 @@ def test_the_cost_of_held_out_load_points_is_that_of_fits_without_them(measured_
 
 def test_a_law_at_a_bound_does_not_step_beyond_it_for_a_held_out_point() -> None:
     stages = [stage(one) for one in CLOSE]
-    bound = Law(RequestService(1, 1.0, 0.5), {"mean_s": Prior(1.0, 10.0, 0.5, 2.0)})
+    bound = ServiceFamily(RequestService(1, 1.0, 0.5), {"mean_s": Prior(1.0, 10.0, 0.5, 2.0)})
     (found,) = best_fits([bound], stages, stages, most=1, holds_out=True)
     expected = sum(robust((math.log(one / 2.0) / math.hypot(0.05, 0.02)) ** 2) for one in CLOSE)
     assert found.held_out == pytest.approx(expected, rel=0.01)
@@ -96,16 +96,18 @@ def test_a_law_at_a_bound_does_not_step_beyond_it_for_a_held_out_point() -> None
 def test_a_law_that_only_follows_the_noise_of_the_points_is_not_preferred() -> None:
     """A trend over the points fits them better, and predicts each from the others worse."""
 
-    def rising(measured_s: float, place: float) -> Stage:
+    def rising(measured_s: float, place: float) -> ObservedStage:
         def played(service: ServiceModel) -> Play:
             assert isinstance(service, RequestService)
             return Play(math.log(service.mean_s) + place * math.log(service.outside_s) + 0.05 * NOISE[:, None])
 
-        return Stage(Observed(1.0, 1000, 1, ("p50",), (math.log(measured_s),)), played, 1.0)
+        return ObservedStage(Observed(1.0, 1000, 1, ("p50",), (math.log(measured_s),)), played, 1.0)
 
     stages = [rising(one, place) for one, place in zip((2.02, 2.18, 2.03, 2.18), (-1.5, -0.5, 0.5, 1.5), strict=True)]
-    plain = Law(RequestService(2, 2.0, 0.5, outside_s=1.0), {"mean_s": Prior(2.0, 10.0, 0.1, 10.0)})
-    trend = Law(RequestService(1, 2.0, 0.5, outside_s=1.0), {**plain.priors, "outside_s": Prior(1.0, 10.0, 0.1, 10.0)})
+    plain = ServiceFamily(RequestService(2, 2.0, 0.5, outside_s=1.0), {"mean_s": Prior(2.0, 10.0, 0.1, 10.0)})
+    trend = ServiceFamily(
+        RequestService(1, 2.0, 0.5, outside_s=1.0), {**plain.priors, "outside_s": Prior(1.0, 10.0, 0.1, 10.0)}
+    )
     by_fit = best_fits([plain, trend], stages, stages, most=2)
     assert by_fit[0].law.parameters == trend.parameters
     by_held_out = best_fits([plain, trend], stages, stages, most=2, holds_out=True)

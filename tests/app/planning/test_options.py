@@ -3,7 +3,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
-from app.planning.candidates import Candidate, Refused
+from app.planning.candidates import Candidate, RefusedOffer
 from app.planning.goals import goals_of
 from app.planning.options import Option, candidate_of, options_of
 from app.planning.sizing import demand_of
@@ -25,7 +25,7 @@ def only(asked: PlanQuestion) -> Option:
 
 def refused(option: Option) -> str | None:
     looked_at = option.looked_at
-    return looked_at.sentence if isinstance(looked_at, Refused) else looked_at.refused
+    return looked_at.sentence if isinstance(looked_at, RefusedOffer) else looked_at.refused
 
 
 def test_an_offer_rests_on_the_measurement_that_says_most_of_it() -> None:

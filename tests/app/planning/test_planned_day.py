@@ -10,7 +10,7 @@ from app.planning.fleet_rate import design_of, play_traffic
 from app.planning.planned_day import DayPlay, simulate_day, told_day
 from app.planning.planned_fleet import BIN_S, day_rates, planned_fleet, planned_replica
 from app.records.plan_question import PlanQuestion
-from app.records.scaling import Autoscaler, ColdStart, Failures, Fixed, Hpa, Operations, RollingUpdate
+from app.records.scaling import Autoscaler, ColdStartModel, FailureModel, Fixed, Hpa, Operations, RollingUpdate
 from app.records.service import TokenService
 from app.records.simulated_day import SimulatedDay
 from app.records.traffic import Dispersion, TokenLengths, Traffic
@@ -21,7 +21,7 @@ from tests.fakes.planned import DAYTIME, LAW, planned, question
 QUESTION = question()
 FLEET = planned_fleet(planned(QUESTION), QUESTION, None, None)
 HPA = Hpa(0.67, 12)
-STARTS = Operations(ColdStart(node_s=60.0))
+STARTS = Operations(ColdStartModel(node_s=60.0))
 
 
 def morning(autoscaler: Autoscaler = HPA, operations: Operations = STARTS, hours: slice = slice(5, 7)) -> SimulatedDay:
@@ -79,7 +79,7 @@ def test_an_autoscaler_is_billed_by_whole_instances_and_compared() -> None:
 
 
 def test_every_arrival_is_accounted_for() -> None:
-    day = morning(Fixed(2), Operations(ColdStart(node_s=60.0), Failures(2.0), (RollingUpdate(6 * 3600.0),)))
+    day = morning(Fixed(2), Operations(ColdStartModel(node_s=60.0), FailureModel(2.0), (RollingUpdate(6 * 3600.0),)))
     totals = day.totals
     parts = (totals.good, totals.late, totals.dropped, totals.timed_out, totals.failed, totals.in_flight)
     assert totals.arrivals == sum(parts)
@@ -90,7 +90,9 @@ def test_every_arrival_is_accounted_for() -> None:
 
 
 def test_what_becomes_ready_late_is_answered_late() -> None:
-    attained = [morning(operations=Operations(ColdStart(node_s=node_s))).attainment or 0.0 for node_s in (0.0, 2400.0)]
+    attained = [
+        morning(operations=Operations(ColdStartModel(node_s=node_s))).attainment or 0.0 for node_s in (0.0, 2400.0)
+    ]
     assert attained[0] > attained[1] + 0.01
 
 

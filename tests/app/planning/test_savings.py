@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from app.planning.savings import Change, Size, caching, faster_variant, savings, together, warm_pool
+from app.planning.savings import Size, WhatIfChange, caching, faster_variant, savings, together, warm_pool
 
 
-def sized(change: Change) -> Size:
+def sized(change: WhatIfChange) -> Size:
     """1,000/s over 100/s each, and four kept for a rise; 100 USD a month each."""
     needed = math.ceil(1000 * change.traffic_factor / (100 * change.capacity_factor) - 1e-9)
     replicas = needed + math.ceil(4 * change.headroom_factor - 1e-9)

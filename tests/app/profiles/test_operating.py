@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import ProfileError
 from app.profiles.scaling import load_day, operations_of
-from app.records.scaling import ColdStart, Failures, Operations, RollingUpdate
+from app.records.scaling import ColdStartModel, FailureModel, Operations, RollingUpdate
 
 
 def operations(*overrides: str, per_instance: int = 1) -> Operations:
@@ -41,10 +41,10 @@ def test_failures_updates_and_the_pool_are_those_said() -> None:
         "failures.mtbf=30d", "failures.detect=1m", "failures.new_node=true", "update.at=10:30", "update.surge=10%",
         "warm_pool=2", "drain=1m", "cold_start.refused=20%", "cold_start.retry=5m", per_instance=4,
     )  # fmt: skip
-    assert said.failures == Failures(720, 60, True)
+    assert said.failures == FailureModel(720, 60, True)
     assert said.updates == (RollingUpdate(37_800, 0.1, 0.25),)
     assert said.drain_s == 60
-    start: ColdStart = said.cold_start
+    start: ColdStartModel = said.cold_start
     assert (start.warm_nodes, start.refusal_probability, start.retry_s) == (8, 0.2, 300)
 
 

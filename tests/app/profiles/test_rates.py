@@ -8,8 +8,8 @@ from app.profiles.problems import BadValueError
 from app.profiles.rates import (
     DiurnalSettings,
     RampSettings,
+    RateSpikeSettings,
     SineSettings,
-    SpikeSettings,
     arrivals_of,
     steps_curve,
 )
@@ -29,7 +29,7 @@ def test_a_ramp_is_one_line() -> None:
 
 
 def test_a_spike_jumps_up_and_comes_back() -> None:
-    spike = made(SpikeSettings, **{"base": "50/s", "peak": "300/s", "at": "20s", "for": "10s"})
+    spike = made(RateSpikeSettings, **{"base": "50/s", "peak": "300/s", "at": "20s", "for": "10s"})
     curve = spike.curve(60.0)
     assert curve == ((0.0, 50.0), (20.0, 50.0), (20.0, 300.0), (30.0, 300.0), (30.0, 50.0))
     assert arrivals_of(curve, 60.0, 2.0) == 50 * 62 + 250 * 10
@@ -60,7 +60,7 @@ def test_steps_are_of_equal_length() -> None:
     [
         (RampSettings, {"from": "0/s", "to": "0/s"}, "never leaves 0/s"),
         (RampSettings, {"from": "-1/s", "to": "5/s"}, "below zero"),
-        (SpikeSettings, {"base": "50/s", "peak": "50/s", "at": "1s", "for": "1s"}, "not above spike.base"),
+        (RateSpikeSettings, {"base": "50/s", "peak": "50/s", "at": "1s", "for": "1s"}, "not above spike.base"),
         (SineSettings, {"mean": "50/s", "amplitude": "60/s", "period": "1s"}, "below zero"),
     ],
 )
@@ -70,7 +70,7 @@ def test_nonsense_is_told(kind: type[Settings], keys: dict[str, Any], says: str)
 
 
 def test_a_spike_must_end_before_its_stage_and_a_sine_may_not_tremble() -> None:
-    spike = made(SpikeSettings, **{"base": "1/s", "peak": "2/s", "at": "20s", "for": "10s"})
+    spike = made(RateSpikeSettings, **{"base": "1/s", "peak": "2/s", "at": "20s", "for": "10s"})
     with pytest.raises(BadValueError, match="the spike ends at 30s, and the stage lasts 30s"):
         spike.curve(30.0)
     sine = made(SineSettings, mean="2/s", amplitude="1/s", period="1ms")

@@ -6,13 +6,15 @@ import pytest
 
 from app.analysis.accuracy import accuracy_of
 from app.records.result import Estimate, Stage
-from app.reporting.local_front import Place
+from app.reporting.local_front import FrontPosition
 from app.reporting.local_rows import accuracy_row, energy_of, variant_row
 from reports.local_model import VariantRow
 from reports.model import Quantity
 from tests.fakes.local_runs import SLO, facts, stage, variant
 
-PLACE = Place(latency=Quantity(2.0, "ms"), cost=Quantity(1.0, "s"), throughput=Quantity(500.0, "1/s"), on_front=False)
+PLACE = FrontPosition(
+    latency=Quantity(2.0, "ms"), cost=Quantity(1.0, "s"), throughput=Quantity(500.0, "1/s"), on_front=False
+)
 
 
 def _row(*stages: Stage, is_best: bool = False, **changes: object) -> VariantRow:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from app.records.plan import Plan
 from app.reporting.plan import plan_report, plan_section
 from reports.model import Limit
-from reports.plan_section import Chances, PlanSection, Spread
+from reports.plan_section import ChancesRow, PercentileRange, PlanSection
 from tests.fakes.whole_plan import A10G, L4, OWN, REFUSAL, T4, nothing_fits, question, whole_plan
 
 
@@ -30,8 +30,8 @@ def test_feasible_offers_come_by_cost_and_refused_ones_apart(section: PlanSectio
 def test_a_fleets_chances_and_ranges_are_its_own(section: PlanSection) -> None:
     row = section.chosen
     assert row is not None
-    assert row.chances == Chances(one_fewer=0.412, planned=0.953, one_more=0.9998)
-    assert row.instances_needed == Spread(p10=3, p50=4, p90=5)
+    assert row.chances == ChancesRow(one_fewer=0.412, planned=0.953, one_more=0.9998)
+    assert row.instances_needed == PercentileRange(p10=3, p50=4, p90=5)
     assert row.usd_per_month_needed is not None
     assert row.usd_per_month_needed.p50 == row.usd_per_month.value
     assert (row.settled, row.measured_on, row.price_kind) == ("simulated", "20260801-chat", "on demand")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.errors import ExitCode
-from app.records.calibration import Rung
+from app.records.calibration import CalibrationStep
 from app.session.calibration import find_ceiling
 from app.session.interruption import Interruption
 from loadgen.records import LoadWorker
@@ -14,7 +14,7 @@ TWO = tuple(LoadWorker(index, "here", index, is_local=True) for index in range(2
 
 def test_the_ceiling_is_what_the_generator_kept_up_with() -> None:
     servers, start = null_servers()
-    told: list[Rung] = []
+    told: list[CalibrationStep] = []
     load = LimitedLoad(25_000.0)
     found = find_ceiling("plain", load, start, Interruption(), nobody_knows, told.append)
     assert (found.kind, found.workers, found.is_at_least) == ("plain", 1, False)

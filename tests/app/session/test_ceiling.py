@@ -1,11 +1,11 @@
 import pytest
 
-from app.records.calibration import Rung
+from app.records.calibration import CalibrationStep
 from app.session.ceiling import REQUESTS, ceiling, climb, disturbed_by_cores, holds, is_at_least
 
 
-def rung(rate: float, held: bool) -> Rung:
-    return Rung(rate, rate, 0.05, 1.0, 0.0, 0.5, held)
+def rung(rate: float, held: bool) -> CalibrationStep:
+    return CalibrationStep(rate, rate, 0.05, 1.0, 0.0, 0.5, held)
 
 
 def test_the_ceiling_is_the_highest_rate_that_held() -> None:
@@ -22,7 +22,7 @@ def test_a_slow_machine_is_found_from_above() -> None:
 def test_one_disturbed_moment_does_not_lower_the_ceiling() -> None:
     tries: list[float] = []
 
-    def try_rate(rate: float) -> Rung:
+    def try_rate(rate: float) -> CalibrationStep:
         tries.append(rate)
         return rung(rate, rate < 40_000 and (rate != 16_000 or tries.count(rate) > 1))
 
@@ -55,8 +55,8 @@ def test_so_many_workers_begin_and_end_so_much_higher() -> None:
 
 
 def test_a_ceiling_may_be_higher_where_nothing_failed_by_the_generator() -> None:
-    def tried(rate: float, server: float | None) -> Rung:
-        return Rung(rate, rate, 0.05, 1.0, 0.0, 0.5, rate <= 20_000, server)
+    def tried(rate: float, server: float | None) -> CalibrationStep:
+        return CalibrationStep(rate, rate, 0.05, 1.0, 0.0, 0.5, rate <= 20_000, server)
 
     assert is_at_least(climb(lambda rate: tried(rate, 0.96)))
     assert not is_at_least(climb(lambda rate: tried(rate, 0.9)))
@@ -65,8 +65,8 @@ def test_a_ceiling_may_be_higher_where_nothing_failed_by_the_generator() -> None
     assert not is_at_least(climb(lambda rate: rung(rate, False)))
 
 
-def beside(rate: float, others: float, limit: float) -> Rung:
-    return Rung(rate, rate, 0.05, 1.0, 0.0, 0.5, rate <= limit, 0.5, others, 0.0)
+def beside(rate: float, others: float, limit: float) -> CalibrationStep:
+    return CalibrationStep(rate, rate, 0.05, 1.0, 0.0, 0.5, rate <= limit, 0.5, others, 0.0)
 
 
 def test_a_rate_that_failed_beside_others_says_only_that_the_ceiling_is_no_lower() -> None:

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.errors import ExitCode, InstrumentError
-from app.inference.job import Job
+from app.inference.job import VariantJob
 from app.session.cold_variants import ColdStarts
 from app.session.limits import LimitWatch
 from app.session.local_parts import PreparedModel
@@ -22,7 +22,7 @@ KEPT = replace(PLAIN, kept_model="/cache/kept")
 class Bench(LocalBench):
     """Its `fails` decides by the job whether a process cannot open it."""
 
-    fails: Callable[[Job], bool] = staticmethod(lambda _: False)
+    fails: Callable[[VariantJob], bool] = staticmethod(lambda _: False)
 
     def __init__(self, store: RunWriter) -> None:
         super().__init__(store.directory)
@@ -35,7 +35,7 @@ class Bench(LocalBench):
             spec, self.parts(self._store), self.telling, LimitWatch(spec.limits, self.clock.now_ns), self.interruption
         )
 
-    def _start(self, what: str, job: Job, environment: tuple[tuple[str, str], ...]) -> PlayedVariant:
+    def _start(self, what: str, job: VariantJob, environment: tuple[tuple[str, str], ...]) -> PlayedVariant:
         self.script.fails_opening = {what: InstrumentError("it cannot be kept")} if self.fails(job) else {}
         return super()._start(what, job, environment)
 

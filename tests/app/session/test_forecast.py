@@ -4,9 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.analysis.local_limit_checks import LocalLimits
+from app.analysis.local_limit_checks import MachineLimits
 from app.errors import ExitCode, UsageError
-from app.records.events import Checked, PhaseChanged
+from app.records.events import CheckCompleted, PhaseChanged
 from app.session.forecast import demand_of
 from app.session.spec import StageSpec
 from loadgen.records import ClosedArrivals, TraceArrivals
@@ -27,17 +27,17 @@ def test_the_peak_of_all_stages_is_what_is_needed() -> None:
 
 def test_more_clients_than_descriptors_are_refused_before_anything_is_sent(bench: Bench) -> None:
     with pytest.raises(UsageError, match="200 clients are more than this machine can connect") as raised:
-        bench.run(CLIENTS, local_limits=LocalLimits(descriptors=100))
+        bench.run(CLIENTS, local_limits=MachineLimits(descriptors=100))
     assert "264 open files" in str(raised.value.hint)
     assert bench.load.asked == 0
 
 
 def test_an_open_loop_is_not_refused(bench: Bench) -> None:
-    assert bench.run(SPEC, local_limits=LocalLimits(descriptors=10)).result.exit.code == 0
+    assert bench.run(SPEC, local_limits=MachineLimits(descriptors=10)).result.exit.code == 0
 
 
 def test_what_a_target_that_times_out_would_need_is_a_note(bench: Bench) -> None:
-    result = bench.run(SPEC, local_limits=LocalLimits(descriptors=1_024)).result
+    result = bench.run(SPEC, local_limits=MachineLimits(descriptors=1_024)).result
     assert result.verdict.status == "VALID"
     assert result.notes == (
         "If requests took until target.timeouts.total (60 s), the load would need about 2,112 file descriptors in each "
@@ -47,13 +47,15 @@ def test_what_a_target_that_times_out_would_need_is_a_note(bench: Bench) -> None
 
 def test_a_rate_that_may_need_more_descriptors_is_a_warning_before_the_load(bench: Bench) -> None:
     slow = msgspec.structs.replace(OK, service_ms=1_000.0)
-    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, preflights=(slow,)), local_limits=LocalLimits(descriptors=100))
+    outcome = bench.run(
+        SPEC, ScriptedLoad(bench.clock, preflights=(slow,)), local_limits=MachineLimits(descriptors=100)
+    )
     check = check_of(outcome, "file_descriptors")
     assert check is not None
     assert (check.verdict, check.value, check.limit) == ("WARN", 189.0, 100.0)
-    told = [event for event in bench.events if isinstance(event, Checked | PhaseChanged)]
+    told = [event for event in bench.events if isinstance(event, CheckCompleted | PhaseChanged)]
     stages = next(n for n, event in enumerate(told) if isinstance(event, PhaseChanged) and event.phase == "stages")
-    assert any(isinstance(event, Checked) and event.check == check for event in told[:stages])
+    assert any(isinstance(event, CheckCompleted) and event.check == check for event in told[:stages])
 
 
 def test_requests_that_failed_by_a_local_limit_are_the_only_cause_of_the_exit(bench: Bench) -> None:

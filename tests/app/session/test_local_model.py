@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import InstrumentError
-from app.inference.job import Job
+from app.inference.job import VariantJob
 from app.records.events import Event, Snapshot, StageStarted
 from app.session.interruption import Interruption
 from app.session.local_model import Alone, measure_alone
@@ -17,7 +17,7 @@ from tests.fakes.load import ScriptedLoad
 from tests.fakes.local import PlayedVariant, Script
 from tests.fakes.parts import fake_parts
 
-LABELLED = Job(model="m.onnx", provider="cpu", batch=1, rows="r.npz", label="label")
+LABELLED = VariantJob(model="m.onnx", provider="cpu", batch=1, rows="r.npz", label="label")
 
 
 class Alones:
@@ -27,8 +27,8 @@ class Alones:
         self.told: list[Event] = []
         self._directory = directory
 
-    def measure(self, job: Job, script: Script | None = None) -> Alone:
-        def start(job: Job) -> PlayedVariant:
+    def measure(self, job: VariantJob, script: Script | None = None) -> Alone:
+        def start(job: VariantJob) -> PlayedVariant:
             self.started.append(PlayedVariant(self.clock, script or Script(), "the model", job))
             return self.started[-1]
 
@@ -67,11 +67,11 @@ def test_what_it_does_is_told_as_stages_before_the_runs_own(alones: Alones) -> N
 
 
 def test_without_labels_there_is_no_accuracy(alones: Alones) -> None:
-    assert "accuracy" not in alones.measure(Job(model="m.onnx", provider="cpu", batch=1)).stages[0].metrics
+    assert "accuracy" not in alones.measure(VariantJob(model="m.onnx", provider="cpu", batch=1)).stages[0].metrics
 
 
 def test_another_provider_than_asked_for_is_told(alones: Alones) -> None:
-    job = Job(model="m.onnx", provider="cuda", batch=1)
+    job = VariantJob(model="m.onnx", provider="cuda", batch=1)
     found = alones.measure(job, Script(provider_used={"the model": "cpu"}))
     assert found.provider.verdict == "INVALID"
     assert {stage.verdict.status for stage in found.stages} == {"INVALID"}

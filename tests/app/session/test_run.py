@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from app.errors import ExitCode, InstrumentError, UnavailableError, UsageError
-from app.inference.job import Job
+from app.inference.job import VariantJob
 from app.records.events import PhaseChanged, Snapshot, StageFinished
 from app.records.result import Check
 from app.records.selftest import finding, selftest
@@ -218,10 +218,10 @@ def test_a_sampler_that_fails_costs_only_the_telemetry(bench: Bench) -> None:
 
 
 def test_a_model_that_cannot_be_measured_alone_is_loaded_all_the_same(bench: Bench) -> None:
-    def fail(_: Job) -> None:
+    def fail(_: VariantJob) -> None:
         raise InstrumentError("the model did not end within 60 s and was stopped")
 
-    alone = AloneSpec(Job(model="m.onnx", provider="cpu", batch=1), "m", (1,), 0.1)
+    alone = AloneSpec(VariantJob(model="m.onnx", provider="cpu", batch=1), "m", (1,), 0.1)
     result = bench.run(msgspec.structs.replace(SPEC, alone=alone), start_alone=fail).result
     assert result.stages[0].completed > 900
     assert any(check.id == "model_alone" and check.verdict == "WARN" for check in result.validity)

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from app.records.calibration import LoadKind, Rung
+from app.records.calibration import CalibrationStep, LoadKind
 from app.session.rungs import TRIALS, try_rate
 from app.telemetry.core_use import CoreUse
 from loadgen.records import Endpoint, LoadWorker
 from tests.fakes.generator import FakeMachine, FakeNullServer, LimitedLoad, nobody_knows
 
 
-def tried(kind: LoadKind, load: LimitedLoad, rate_per_s: float, cores: float | None = 0.3) -> Rung:
+def tried(kind: LoadKind, load: LimitedLoad, rate_per_s: float, cores: float | None = 0.3) -> CalibrationStep:
     load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS[kind].workload)
     return try_rate(TRIALS[kind], load, [FakeNullServer(cores), FakeNullServer(None)], nobody_knows, rate_per_s)
 
@@ -53,7 +53,7 @@ def test_an_answer_without_its_end_is_late_as_a_whole(cut_off: int, held: bool) 
     assert rung.late_share == pytest.approx(1 / cut_off if cut_off else 0.0, abs=0.001)
 
 
-def beside(machine: FakeMachine, load: LimitedLoad) -> Rung:
+def beside(machine: FakeMachine, load: LimitedLoad) -> CalibrationStep:
     load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS["plain"].workload)
     return try_rate(TRIALS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
 

@@ -6,7 +6,7 @@ import pytest
 from app.errors import InstrumentError
 from app.records.comparison import Side
 from app.records.result import Result, Verdict
-from app.session.turns import Order, Turn, Turns, measure_in_turns
+from app.session.turns import PairPlan, Turn, Turns, measure_in_turns
 from tests.fakes.repeated import result, steady
 
 QUIET_MS = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
@@ -39,7 +39,7 @@ class Bench:
         return found
 
     def turns(self, max_s: float = 3_600.0, pairs: int = 7) -> Turns:
-        order = Order(pairs, max_s, 0.05)
+        order = PairPlan(pairs, max_s, 0.05)
         return measure_in_turns(order, self.measure, lambda: self.now_s, self.told.append)
 
 

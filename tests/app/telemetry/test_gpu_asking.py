@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pynvml
 import pytest
 
-from app.telemetry.gpu_asking import ASK_AGAIN_NS, Asking, Question
+from app.telemetry.gpu_asking import ASK_AGAIN_NS, NvmlQuery, Question
 
 Way = Callable[[object], tuple[float, ...]]
 
@@ -19,13 +19,13 @@ def refusing(code: int, calls: list[int]) -> Way:
 
 
 def test_an_answer_is_under_the_names_of_its_metrics() -> None:
-    assert Asking().put(Question(("a", "b"), (lambda handle: (1.0, 2.0),)), None, 0) == {"a": 1.0, "b": 2.0}
+    assert NvmlQuery().put(Question(("a", "b"), (lambda handle: (1.0, 2.0),)), None, 0) == {"a": 1.0, "b": 2.0}
 
 
 def test_the_first_way_that_is_offered_is_kept() -> None:
     calls: list[int] = []
     ways = (refusing(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, calls), lambda handle: (1.0,))
-    asking, question = Asking(), Question(("a",), ways)
+    asking, question = NvmlQuery(), Question(("a",), ways)
     assert [asking.put(question, None, at_ns)["a"] for at_ns in (0, 1, 2)] == [1.0] * 3
     assert len(calls) == 1
 
@@ -33,7 +33,7 @@ def test_the_first_way_that_is_offered_is_kept() -> None:
 def test_all_ways_are_tried_again_after_a_while() -> None:
     calls: list[int] = []
     codes = (pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NOT_SUPPORTED)
-    asking, question = Asking(), Question(("a",), tuple(refusing(code, calls) for code in codes))
+    asking, question = NvmlQuery(), Question(("a",), tuple(refusing(code, calls) for code in codes))
     for at_ns in (0, 1, ASK_AGAIN_NS - 1, ASK_AGAIN_NS):
         assert asking.put(question, None, at_ns) == {"a": None}
     assert calls == [*codes, *codes]
@@ -42,7 +42,7 @@ def test_all_ways_are_tried_again_after_a_while() -> None:
 def test_a_hiccup_tries_no_other_way_and_is_asked_again_at_once() -> None:
     calls: list[int] = []
     ways = (refusing(pynvml.NVML_ERROR_TIMEOUT, calls), lambda handle: (1.0,))
-    asking, question = Asking(), Question(("a",), ways)
+    asking, question = NvmlQuery(), Question(("a",), ways)
     assert [asking.put(question, None, at_ns)["a"] for at_ns in (0, 1)] == [None, None]
     assert len(calls) == 2
 
@@ -50,7 +50,7 @@ def test_a_hiccup_tries_no_other_way_and_is_asked_again_at_once() -> None:
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED])
 def test_a_lost_gpu_is_not_asked_again(code: int) -> None:
     calls: list[int] = []
-    asking, question = Asking(), Question(("a",), (refusing(code, calls),))
+    asking, question = NvmlQuery(), Question(("a",), (refusing(code, calls),))
     assert [asking.put(question, None, at_ns)["a"] for at_ns in (0, ASK_AGAIN_NS)] == [None, None]
     assert asking.is_lost
     assert len(calls) == 1
@@ -58,4 +58,4 @@ def test_a_lost_gpu_is_not_asked_again(code: int) -> None:
 
 def test_a_binding_older_than_the_call_is_a_call_not_offered() -> None:
     ways = (lambda handle: pynvml.nvmlDeviceGetSomethingNew(handle), lambda handle: (1.0,))
-    assert Asking().put(Question(("a",), ways), None, 0) == {"a": 1.0}
+    assert NvmlQuery().put(Question(("a",), ways), None, 0) == {"a": 1.0}

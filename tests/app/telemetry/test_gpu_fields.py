@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.telemetry.gpu_fields import Traffic
+from app.telemetry.gpu_fields import ByteRate
 from tests.fakes.nvml.stand_in import run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
@@ -72,7 +72,7 @@ def test_a_field_that_hiccups_is_asked_again_at_once(nvml_stand_in: Path) -> Non
 
 
 def test_a_counter_by_the_drivers_own_clock() -> None:
-    traffic = Traffic()
+    traffic = ByteRate()
     assert traffic.follow(1_000, 10, wraps=False) is None
     assert traffic.follow(3_000, 20, wraps=False) == 200
     assert traffic.follow(3_000, 20, wraps=False) == 200  # the driver has not counted anew

@@ -16,7 +16,7 @@ from app.records.metrics import METRICS
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.telemetry import sampler as module
 from app.telemetry.gpu import Gpus
-from app.telemetry.gpu_asking import Asking
+from app.telemetry.gpu_asking import NvmlQuery
 from app.telemetry.sampler import Sampler, beats
 
 BEAT_NS = 100_000_000
@@ -68,7 +68,7 @@ class FakeGpu:
         self.index = index
         self.is_lost = False
         self.handle = None
-        self.asking = Asking()
+        self.asking = NvmlQuery()
         self.asking.is_lost = True
         self._answer = answer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import UnavailableError, UsageError
-from app.wiring.meeting import Address, read_address, read_token, resolved
+from app.wiring.meeting import RendezvousAddress, read_address, read_token, resolved
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from app.wiring.meeting import Address, read_address, read_token, resolved
 )
 def test_an_address_is_read_and_written(text: str, host: str) -> None:
     address = read_address("--bind", text)
-    assert address == Address(host, 5557)
+    assert address == RendezvousAddress(host, 5557)
     assert str(address) == text
 
 
@@ -31,9 +31,9 @@ def test_what_is_no_address_is_a_usage_error(text: str) -> None:
 
 
 def test_a_name_is_looked_up() -> None:
-    assert resolved("--bind", Address("127.0.0.1", 5)) == Address("127.0.0.1", 5)
+    assert resolved("--bind", RendezvousAddress("127.0.0.1", 5)) == RendezvousAddress("127.0.0.1", 5)
     with pytest.raises(UnavailableError, match=r"no-such-host\.invalid of --bind"):
-        resolved("--bind", Address("no-such-host.invalid", 5))
+        resolved("--bind", RendezvousAddress("no-such-host.invalid", 5))
 
 
 def test_the_token_is_where_it_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

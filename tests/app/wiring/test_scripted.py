@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from app.wiring.scripted import face_of, start_scripted
-from loadgen.payloads.tensors import TensorSpec
+from loadgen.payloads.tensors import TensorInput
 from loadgen.reference.script import Face, HttpFace, Law, OipFace, OpenAiFace, TfServingFace, TorchServeFace
 from tests.app.wiring.conftest import Written
 from tests.fakes.program import wait_until
 
 PROMPTS = {"prompts": {"input_tokens": 5}}
-SPECS = ((TensorSpec("x", "FP32", (-1, 3)),), (TensorSpec("output", "FP32", (-1, 2)),))
+SPECS = ((TensorInput("x", "FP32", (-1, 3)),), (TensorInput("output", "FP32", (-1, 2)),))
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from app.errors import ProfileError, UsageError
-from app.wiring.meeting import Address
+from app.wiring.meeting import RendezvousAddress
 from app.wiring.workers import RemoteWorkers, gather_of
 from loadgen.records import Gather
 from tests.app.wiring.conftest import LOAD, Written
 
 HERE = {"protocol": "http", "url": "http://127.0.0.1:8000/"}
 THERE = {"protocol": "http", "url": "http://10.1.2.3:8000/"}
-REMOTE = RemoteWorkers(3, Address("10.0.0.1", 5557), "a token of enough letters")
+REMOTE = RemoteWorkers(3, RendezvousAddress("10.0.0.1", 5557), "a token of enough letters")
 
 
 @pytest.mark.parametrize(

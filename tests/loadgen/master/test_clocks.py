@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loadgen.master.clocks import SAME_CLOCK, ClockLine, Reading, WorkerClock, fitted
+from loadgen.master.clocks import SAME_CLOCK, ClockLine, ClockOffset, WorkerClock, fitted
 
 UPTIME_NS = 400 * 86_400 * 10**9
 """More than floating point can count in nanoseconds."""
@@ -68,8 +68,8 @@ def test_answers_that_are_held_up_on_one_way_have_no_say() -> None:
 
 
 def test_one_window_without_a_quick_answer_bends_nothing() -> None:
-    good = [Reading(UPTIME_NS + s * 10**9, AHEAD_NS, 400_000) for s in range(0, 60, 10)]
-    line = fitted((*good, Reading(UPTIME_NS + 60 * 10**9, AHEAD_NS + 25_000_000, 50_400_000)))
+    good = [ClockOffset(UPTIME_NS + s * 10**9, AHEAD_NS, 400_000) for s in range(0, 60, 10)]
+    line = fitted((*good, ClockOffset(UPTIME_NS + 60 * 10**9, AHEAD_NS + 25_000_000, 50_400_000)))
     assert abs(line.slope) < 1e-8
     assert line.master_ns(UPTIME_NS) == pytest.approx(UPTIME_NS - AHEAD_NS, abs=1_000)
 
@@ -86,7 +86,7 @@ def test_of_the_first_second_and_each_ten_after_the_shortest_round_trip_is_kept(
 
 
 def test_no_clock_is_taken_to_run_wrong_by_more_than_clocks_do() -> None:
-    line = fitted(tuple(Reading(UPTIME_NS + s * 10**9, s * 10_000_000, 100_000) for s in range(0, 300, 10)))
+    line = fitted(tuple(ClockOffset(UPTIME_NS + s * 10**9, s * 10_000_000, 100_000) for s in range(0, 300, 10)))
     assert line.slope == 500e-6
 
 

@@ -6,14 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from loadgen.payloads import datasets
-from loadgen.payloads.datasets import DatasetError, OneRow, Reading, as_body
+from loadgen.payloads.datasets import DatasetError, DatasetReading, OneRow, as_body
 from loadgen.workloads import Dataset
 
 MIB = 2**20
 
 
 def rows(path: Path, format_: str, limit_bytes: int = MIB) -> list[dict[str, object]]:
-    return [one.row for one in Reading(Dataset(str(path), format_), limit_bytes)]
+    return [one.row for one in DatasetReading(Dataset(str(path), format_), limit_bytes)]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_folders_files_by_name_and_nothing_else(folder: Path) -> None:
     (folder / "deeper").mkdir()
     (folder / "link").symlink_to(folder / "a.txt")
     os.mkfifo(folder / "pipe")
-    read = [(one.name, one.row) for one in Reading(Dataset(str(folder), "folder"), MIB)]
+    read = [(one.name, one.row) for one in DatasetReading(Dataset(str(folder), "folder"), MIB)]
     assert read == [("a.txt", {"file": b"a"}), ("b.png", {"file": b"bb"}), ("link", {"file": b"a"})]
 
 
@@ -69,15 +69,15 @@ def test_only_as_many_rows_as_the_limit_holds(tmp_path: Path, format_: str, cont
     file = tmp_path / "d"
     file.write_bytes(content)
     cut, whole = (
-        Reading(Dataset(str(file), format_), 40 if format_ == "jsonl" else 36),
-        Reading(Dataset(str(file), format_), MIB),
+        DatasetReading(Dataset(str(file), format_), 40 if format_ == "jsonl" else 36),
+        DatasetReading(Dataset(str(file), format_), MIB),
     )
     assert (len(list(cut)), cut.was_cut) == (kept, True)
     assert (len(list(whole)), whole.was_cut) == (10, False)
 
 
 def test_only_as_many_files_as_the_limit_holds(folder: Path) -> None:
-    reading = Reading(Dataset(str(folder), "folder"), 2)
+    reading = DatasetReading(Dataset(str(folder), "folder"), 2)
     assert ([one.name for one in reading], reading.was_cut) == (["a.txt"], True)
 
 
@@ -135,7 +135,9 @@ def test_a_row_larger_than_the_limit_is_refused(folder: Path) -> None:
 def test_a_row_is_sent_as_it_is_or_as_an_object(tmp_path: Path) -> None:
     file = tmp_path / "d.jsonl"
     file.write_bytes(b'  {"a":1.50,  "b":2}\n')
-    assert [as_body(one, is_csv=False) for one in Reading(Dataset(str(file), "jsonl"), MIB)] == [b'{"a":1.50,  "b":2}']
+    assert [as_body(one, is_csv=False) for one in DatasetReading(Dataset(str(file), "jsonl"), MIB)] == [
+        b'{"a":1.50,  "b":2}'
+    ]
     row = {"n": "-1.50", "zip": "007", "on": "true", "none": "", "say": 'a"b'}
     assert as_body(OneRow(row, 1), is_csv=True) == b'{"n":-1.50,"zip":"007","on":true,"none":"","say":"a\\"b"}'
     assert as_body(OneRow({"n": "1"}, 1), is_csv=False) == b'{"n":"1"}'

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen.payloads.tensors import DTYPES, TensorError, TensorSpec, inputs_from, made_up, read_npz, to_bytes, to_list
+from loadgen.payloads.tensors import DTYPES, TensorError, TensorInput, inputs_from, made_up, read_npz, to_bytes, to_list
 
 
-def spec(datatype: str = "FP32", shape: tuple[int, ...] = (-1, 3), name: str = "x") -> TensorSpec:
-    return TensorSpec(name, datatype, shape)
+def spec(datatype: str = "FP32", shape: tuple[int, ...] = (-1, 3), name: str = "x") -> TensorInput:
+    return TensorInput(name, datatype, shape)
 
 
 def test_an_npz_is_read_whole(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_inputs_take_the_models_types_and_leave_other_arrays() -> None:
         ({"x": np.float32(1)}, [spec()], "at least one"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(arrays: dict, specs: list[TensorSpec], message: str) -> None:
+def test_arrays_that_do_not_fit_are_refused(arrays: dict, specs: list[TensorInput], message: str) -> None:
     with pytest.raises(TensorError, match=message):
         inputs_from(arrays, specs)
 

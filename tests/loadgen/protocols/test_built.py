@@ -1,4 +1,4 @@
-from loadgen.protocols.built import Judgement, judged, status_error
+from loadgen.protocols.built import ResponseCheck, judged, status_error
 from loadgen.transport.exchange import Exchange
 
 
@@ -6,22 +6,22 @@ def done(status: int | None, error: str | None = None) -> Exchange:
     return Exchange(0, 1, 0, b"", lambda _: None, status=status, error=error, body=b"b")
 
 
-def judge(exchange: Exchange) -> Judgement:
-    return Judgement(right=exchange.number + (exchange.status or 0) + len(exchange.body))
+def judge(exchange: Exchange) -> ResponseCheck:
+    return ResponseCheck(right=exchange.number + (exchange.status or 0) + len(exchange.body))
 
 
-def broken(_: Exchange) -> Judgement:
+def broken(_: Exchange) -> ResponseCheck:
     raise ZeroDivisionError
 
 
 def test_an_answer_is_judged_and_a_lost_one_is_not() -> None:
-    assert judged(judge, done(200)) == Judgement(None, 202)
-    assert judged(judge, done(200, "truncated")) == Judgement("truncated")
-    assert judged(judge, done(None, "send")) == Judgement("send")
+    assert judged(judge, done(200)) == ResponseCheck(None, 202)
+    assert judged(judge, done(200, "truncated")) == ResponseCheck("truncated")
+    assert judged(judge, done(None, "send")) == ResponseCheck("send")
 
 
 def test_an_answer_that_breaks_the_judge_has_a_judgement() -> None:
-    assert judged(broken, done(200)) == Judgement("bad-payload")
+    assert judged(broken, done(200)) == ResponseCheck("bad-payload")
 
 
 def test_only_2xx_is_as_promised() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from loadgen.protocols import oip
 from loadgen.protocols.asking import TargetError
-from loadgen.protocols.built import Built, Judgement, WorkloadError
+from loadgen.protocols.built import Built, ResponseCheck, WorkloadError
 from loadgen.protocols.oip import build_oip
 from loadgen.protocols.oip_grpc import METADATA
 from loadgen.protocols.open_inference_pb2 import (
@@ -159,9 +159,9 @@ def test_the_answer_is_held_against_the_labels(npz: str) -> None:
     built = build(OipWorkload("m", tensors=npz, labels="y"))
     exchange = Exchange(0, 1, 0, b"", lambda _: None)
     exchange.status, exchange.body = 200, ANSWER_JSON
-    assert built.judge(exchange) == Judgement(None, 0)
+    assert built.judge(exchange) == ResponseCheck(None, 0)
     exchange.number = 0
-    assert built.judge(exchange) == Judgement(None, 1)
+    assert built.judge(exchange) == ResponseCheck(None, 1)
 
 
 def _classified(*outputs: tuple[str, str, list[int], list[float]]) -> Server:
@@ -174,7 +174,7 @@ LABEL = ("label", "INT64", [1, 1], [1])
 SCORES = ("probabilities", "FP32", [1, 4], [0.0, 0.0, 0.0, 1.0])
 
 
-def _judged(built: Built, status_and_body: tuple[int | None, bytes]) -> Judgement:
+def _judged(built: Built, status_and_body: tuple[int | None, bytes]) -> ResponseCheck:
     exchange = Exchange(0, 1, 0, b"", lambda _: None)
     exchange.status, exchange.body = status_and_body
     return built.judge(exchange)
@@ -184,7 +184,7 @@ def _judged(built: Built, status_and_body: tuple[int | None, bytes]) -> Judgemen
 def test_labels_are_compared_with_the_class_that_a_model_gives(npz: str, output: str | None, right: int) -> None:
     server = _classified(LABEL, SCORES)
     built = build(OipWorkload("m", tensors=npz, labels="y", output=output), server)
-    assert _judged(built, server.answer(b"POST")) == Judgement(None, right)
+    assert _judged(built, server.answer(b"POST")) == ResponseCheck(None, right)
 
 
 @pytest.mark.parametrize("output", [None, "nothing"])
@@ -215,7 +215,7 @@ def test_over_grpc_too(npz: str, transport: Literal["grpc", "grpc-stream"]) -> N
     else:
         exchange.reader = built.new_reader()
         assert exchange.reader.feed(whole.SerializeToString(), 1) is None
-    assert built.judge(exchange) == Judgement(None, 1)
+    assert built.judge(exchange) == ResponseCheck(None, 1)
 
 
 def test_tensors_beyond_the_memory_for_them_are_left_out_and_said_so(npz: str, monkeypatch: pytest.MonkeyPatch) -> None:

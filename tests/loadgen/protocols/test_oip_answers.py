@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from loadgen.protocols.built import Judgement
+from loadgen.protocols.built import ResponseCheck
 from loadgen.protocols.oip_answers import read_outputs
 from loadgen.protocols.oip_outputs import AnswerError, judge_outputs
 
@@ -94,10 +94,10 @@ def test_sizes_that_do_not_add_up_are_refused(headers: list[tuple[bytes, bytes]]
 
 def test_nan_is_a_bad_output_however_it_is_written() -> None:
     headers, body = binary_answer(np.array([1, np.nan], np.float32).tobytes(), 8)
-    assert judge_outputs(read_outputs(headers, body), None) == Judgement("bad-output")
-    assert judge_outputs(read_outputs([], json_answer("[1, NaN]")), None) == Judgement("bad-output")
-    assert judge_outputs(read_outputs([], json_answer("[1, null]")), None) == Judgement("bad-output")
-    assert judge_outputs(read_outputs([], json_answer("[1, Infinity]")), None) == Judgement()
+    assert judge_outputs(read_outputs(headers, body), None) == ResponseCheck("bad-output")
+    assert judge_outputs(read_outputs([], json_answer("[1, NaN]")), None) == ResponseCheck("bad-output")
+    assert judge_outputs(read_outputs([], json_answer("[1, null]")), None) == ResponseCheck("bad-output")
+    assert judge_outputs(read_outputs([], json_answer("[1, Infinity]")), None) == ResponseCheck()
 
 
 def test_one_long_text_costs_no_memory_for_the_short_ones() -> None:

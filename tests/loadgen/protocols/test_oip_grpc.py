@@ -3,8 +3,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from loadgen.payloads.tensors import TensorError, TensorSpec
-from loadgen.protocols.built import Judgement, judged
+from loadgen.payloads.tensors import TensorError, TensorInput
+from loadgen.protocols.built import ResponseCheck, judged
 from loadgen.protocols.oip_grpc import METADATA, OipGrpc, StreamedOutputs, infer_method, read_response
 from loadgen.protocols.oip_outputs import AnswerError
 from loadgen.protocols.open_inference_pb2 import (
@@ -20,7 +20,7 @@ from loadgen.workloads import OipWorkload
 from tests.fakes.open_inference import floats, inputs
 
 ADDRESS = grpc_address_of("grpc://h:8001")
-X = TensorSpec("x", "FP32", (-1, 2))
+X = TensorInput("x", "FP32", (-1, 2))
 ARRAYS = {
     "BOOL": np.array([[True, False]]),
     "INT8": np.array([[1, -2]], np.int8),
@@ -71,12 +71,12 @@ def test_the_metadata_is_asked_for_by_its_own_method() -> None:
         return done
 
     dialect = OipGrpc(OipWorkload("m", version="3", transport="grpc"), ADDRESS)
-    assert asyncio.run(dialect.inputs(ask)) == (X, TensorSpec("t", "INT64", ()))
+    assert asyncio.run(dialect.inputs(ask)) == (X, TensorInput("t", "INT64", ()))
 
 
 @pytest.mark.parametrize("datatype", ARRAYS)
 def test_a_tensor_goes_raw_or_as_numbers_and_comes_back_either_way(datatype: str) -> None:
-    array, spec = ARRAYS[datatype], TensorSpec("x", datatype, (-1, 2))
+    array, spec = ARRAYS[datatype], TensorInput("x", datatype, (-1, 2))
     dialect = OipGrpc(OipWorkload("m", transport="grpc"), ADDRESS)
     sent = ModelInferRequest.FromString(dialect.request([(spec, array)], True))
     assert (list(sent.inputs[0].shape), sent.inputs[0].datatype) == ([1, 2], datatype)
@@ -92,7 +92,7 @@ def test_a_tensor_goes_raw_or_as_numbers_and_comes_back_either_way(datatype: str
 
 
 def test_texts_go_raw_or_as_bytes() -> None:
-    spec, texts = TensorSpec("x", "BYTES", (-1,)), np.array(["a", "éé"])
+    spec, texts = TensorInput("x", "BYTES", (-1,)), np.array(["a", "éé"])
     dialect = OipGrpc(OipWorkload("m", transport="grpc"), ADDRESS)
     (blob,) = ModelInferRequest.FromString(dialect.request([(spec, texts)], True)).raw_input_contents
     assert blob == b"\x01\0\0\0a\x04\0\0\0" + "éé".encode()
@@ -103,7 +103,7 @@ def test_texts_go_raw_or_as_bytes() -> None:
 
 
 def test_half_floats_go_raw_alone() -> None:
-    half = [(TensorSpec("x", "FP16", (-1,)), np.array([1.5], np.float16))]
+    half = [(TensorInput("x", "FP16", (-1,)), np.array([1.5], np.float16))]
     dialect = OipGrpc(OipWorkload("m", transport="grpc"), ADDRESS)
     assert ModelInferRequest.FromString(dialect.request(half, True)).raw_input_contents[0] == b"\x00\x3e"
     with pytest.raises(TensorError, match="raw bytes alone"):
@@ -130,19 +130,19 @@ def test_half_floats_go_raw_alone() -> None:
 )
 def test_sizes_and_types_that_do_not_add_up_are_a_bad_payload(response: ModelInferResponse) -> None:
     judge = OipGrpc(OipWorkload("m", transport="grpc"), ADDRESS).judge(None)
-    assert judge(answered(response)) == Judgement("bad-payload")
+    assert judge(answered(response)) == ResponseCheck("bad-payload")
 
 
 def test_an_answer_is_judged_by_status_then_nan_then_labels() -> None:
     judge = OipGrpc(OipWorkload("m", transport="grpc"), ADDRESS).judge(np.array([[1], [0]]))
-    assert judge(answered(floats(0, 1))) == Judgement(None, 1)
-    assert judge(answered(floats(0, 1), number=1)) == Judgement(None, 0)
-    assert judge(answered(floats(0, float("nan")))) == Judgement("bad-output")
-    assert judge(answered(floats(0, 1), status=404)) == Judgement("http-4xx")
-    assert judge(answered(floats(0, 1), status=501)) == Judgement("http-5xx")
+    assert judge(answered(floats(0, 1))) == ResponseCheck(None, 1)
+    assert judge(answered(floats(0, 1), number=1)) == ResponseCheck(None, 0)
+    assert judge(answered(floats(0, float("nan")))) == ResponseCheck("bad-output")
+    assert judge(answered(floats(0, 1), status=404)) == ResponseCheck("http-4xx")
+    assert judge(answered(floats(0, 1), status=501)) == ResponseCheck("http-5xx")
     garbage = answered(floats(0, 1))
     garbage.body = b"\xff\xff"
-    assert judge(garbage) == Judgement("bad-payload")
+    assert judge(garbage) == ResponseCheck("bad-payload")
 
 
 def fed(reader: StreamedOutputs, *messages: ModelStreamInferResponse | ModelInferResponse) -> str | None:
@@ -170,14 +170,14 @@ def test_streamed_answers_are_timed_one_by_one_and_the_first_is_held_against_the
     assert tokens.chunk_ns == [1, 2, 3]
     assert (tokens.tokens_out, tokens.tokens_from) == (None, None)
     judge = OipGrpc(OipWorkload("m", transport="grpc-stream"), ADDRESS).judge(np.array([[1]]))
-    assert judged(judge, streamed(reader)) == Judgement(None, 1)
+    assert judged(judge, streamed(reader)) == ResponseCheck(None, 1)
 
 
 def test_a_stream_without_an_answer_is_a_bad_payload() -> None:
     reader = StreamedOutputs()
     assert (reader.tokens.chunk_ns, reader.tokens.first_token_ns) == (None, None)
     judge = OipGrpc(OipWorkload("m", transport="grpc-stream"), ADDRESS).judge(None)
-    assert judged(judge, streamed(reader)) == Judgement("bad-payload")
+    assert judged(judge, streamed(reader)) == ResponseCheck("bad-payload")
 
 
 @pytest.mark.parametrize("version", ["", "1", "v1.2"])

@@ -2,10 +2,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadgen.payloads.tensors import TensorError, TensorSpec
+from loadgen.payloads.tensors import TensorError, TensorInput
 from loadgen.protocols import oip_http
 from loadgen.protocols.asking import TargetError
-from loadgen.protocols.built import Judgement
+from loadgen.protocols.built import ResponseCheck
 from loadgen.protocols.oip_http import OipHttp, model_path, read_metadata
 from loadgen.records import Endpoint
 from loadgen.transport.address import address_of
@@ -14,7 +14,7 @@ from loadgen.workloads import OipWorkload
 
 ADDRESS = address_of("http://h:1/base/")
 ENDPOINT = Endpoint(("http://h:1/base/",), headers=(("X-A", "1"),))
-X = TensorSpec("x", "FP32", (-1, 2))
+X = TensorInput("x", "FP32", (-1, 2))
 
 
 def spoken(workload: OipWorkload) -> OipHttp:
@@ -39,7 +39,7 @@ def test_names_are_quoted_and_a_version_has_its_place() -> None:
 
 
 def test_a_binary_request_is_a_json_head_and_the_tensors() -> None:
-    part = [(X, np.array([[4, 5], [6, 7]], np.float32)), (TensorSpec("t", "BYTES", ()), np.array("é"))]
+    part = [(X, np.array([[4, 5], [6, 7]], np.float32)), (TensorInput("t", "BYTES", ()), np.array("é"))]
     head, body = split(spoken(OipWorkload("m")).request(part, True))
     assert head.startswith(b"POST /base/v2/models/m/infer HTTP/1.1\r\n")
     assert b"\r\nX-A: 1" in head
@@ -56,7 +56,7 @@ def test_a_binary_request_is_a_json_head_and_the_tensors() -> None:
 
 
 def test_a_json_request_has_its_data_inside() -> None:
-    part = [(X, np.array([[0, 1]], np.float32)), (TensorSpec("t", "BYTES", (-1,)), np.array(["é".encode()]))]
+    part = [(X, np.array([[0, 1]], np.float32)), (TensorInput("t", "BYTES", (-1,)), np.array(["é".encode()]))]
     head, body = split(spoken(OipWorkload("m")).request(part, False))
     assert b"\r\nContent-Type: application/json" in head
     assert msgspec.json.decode(body) == {
@@ -99,10 +99,10 @@ def test_metadata_tells_the_inputs() -> None:
 def test_the_answer_is_held_against_the_labels_of_its_rows() -> None:
     judge = spoken(OipWorkload("m")).judge(np.array([[0, 1], [1, 0]]))
     answer = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [2, 2], "data": [9, 1, 2, 8]}]}'
-    assert judge(answered(answer, number=0)) == Judgement(None, 2)
-    assert judge(answered(answer, number=1)) == Judgement(None, 0)
-    assert judge(answered(answer, status=500)) == Judgement("http-5xx")
-    assert judge(answered(b"{}")) == Judgement("bad-payload")
+    assert judge(answered(answer, number=0)) == ResponseCheck(None, 2)
+    assert judge(answered(answer, number=1)) == ResponseCheck(None, 0)
+    assert judge(answered(answer, status=500)) == ResponseCheck("http-5xx")
+    assert judge(answered(b"{}")) == ResponseCheck("bad-payload")
 
 
 @pytest.mark.parametrize("error", [ValueError, OverflowError, RecursionError, MemoryError])
@@ -113,4 +113,4 @@ def test_an_answer_that_breaks_its_reader_is_a_bad_payload(
         raise error
 
     monkeypatch.setattr(oip_http, "read_outputs", fail)
-    assert spoken(OipWorkload("m")).judge(None)(answered(b"{}")) == Judgement("bad-payload")
+    assert spoken(OipWorkload("m")).judge(None)(answered(b"{}")) == ResponseCheck("bad-payload")

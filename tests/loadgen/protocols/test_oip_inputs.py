@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen.payloads.tensors import TensorError, TensorSpec
+from loadgen.payloads.tensors import TensorError, TensorInput
 from loadgen.protocols.oip_inputs import inputs_of
 from loadgen.workloads import OipWorkload
 
-X = TensorSpec("x", "FP32", (-1, 2))
+X = TensorInput("x", "FP32", (-1, 2))
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def npz(tmp_path: Path) -> str:
     return str(tmp_path / "t.npz")
 
 
-def shapes(workload: OipWorkload, *specs: TensorSpec) -> list[list[tuple[int, ...]]]:
+def shapes(workload: OipWorkload, *specs: TensorInput) -> list[list[tuple[int, ...]]]:
     return [[tensor.shape for _, tensor in part] for part in inputs_of(workload, specs).parts()]
 
 
@@ -37,19 +37,19 @@ def shapes(workload: OipWorkload, *specs: TensorSpec) -> list[list[tuple[int, ..
     ],
 )
 def test_inputs_are_made_up_for_every_shape(shape: tuple[int, ...], rows: int, made: tuple[int, ...]) -> None:
-    parts = shapes(OipWorkload("m", rows_per_request=rows), TensorSpec("x", "INT64", shape))
+    parts = shapes(OipWorkload("m", rows_per_request=rows), TensorInput("x", "INT64", shape))
     assert set(map(tuple, parts)) == {(made,)}
     assert len(parts) == 32
 
 
 def test_a_scalar_beside_rows_is_one_for_each_request() -> None:
-    parts = shapes(OipWorkload("m", rows_per_request=3), X, TensorSpec("t", "FP32", ()))
+    parts = shapes(OipWorkload("m", rows_per_request=3), X, TensorInput("t", "FP32", ()))
     assert parts == [[(3, 2), ()]] * 32
 
 
 @pytest.mark.parametrize("datatype", ["BOOL", "UINT8", "INT64", "FP16", "FP64", "BYTES"])
 def test_every_datatype_is_made_up_seeded(datatype: str) -> None:
-    spec = TensorSpec("x", datatype, (-1, 64))
+    spec = TensorInput("x", datatype, (-1, 64))
     first, again, other = (
         next(inputs_of(OipWorkload("m", seed=seed), [spec]).parts())[0][1].tolist() for seed in (1, 1, 2)
     )
@@ -58,7 +58,7 @@ def test_every_datatype_is_made_up_seeded(datatype: str) -> None:
 
 def test_bfloat16_is_refused_with_what_to_do() -> None:
     with pytest.raises(TensorError, match=r"x takes BF16.*FP16 or FP32"):
-        inputs_of(OipWorkload("m"), [TensorSpec("x", "BF16", (-1, 2))])
+        inputs_of(OipWorkload("m"), [TensorInput("x", "BF16", (-1, 2))])
 
 
 def test_rows_of_a_file_go_into_requests_with_their_labels(npz: str) -> None:
@@ -68,7 +68,7 @@ def test_rows_of_a_file_go_into_requests_with_their_labels(npz: str) -> None:
 
 
 def test_a_file_holds_a_scalar_for_each_request(npz: str) -> None:
-    scalar = TensorSpec("t", "FP32", ())
+    scalar = TensorInput("t", "FP32", ())
     parts = list(inputs_of(OipWorkload("m", tensors=npz), [X, scalar]).parts())
     assert [part[1][1].tolist() for part in parts] == [0.5, 1, 1.5, 2, 2.5]
     assert parts[0][1][1].shape == ()
@@ -78,7 +78,7 @@ def test_a_file_holds_a_scalar_for_each_request(npz: str) -> None:
 
 def test_axes_that_do_not_fit_are_refused(npz: str) -> None:
     with pytest.raises(TensorError, match="x has 2 axes, and the model's input 3"):
-        inputs_of(OipWorkload("m", tensors=npz), [TensorSpec("x", "FP32", (-1, 1, 2))])
+        inputs_of(OipWorkload("m", tensors=npz), [TensorInput("x", "FP32", (-1, 1, 2))])
 
 
 @pytest.mark.parametrize("labels", ["nothing", "x"])
@@ -95,7 +95,7 @@ def test_made_up_inputs_have_no_labels() -> None:
 @pytest.mark.parametrize(
     ("specs", "rows", "sentence"), [([X, X], 1, "alike"), ([X], 0, "at least one row"), ([X], -1, "at least one row")]
 )
-def test_what_makes_no_request_is_refused(specs: list[TensorSpec], rows: int, sentence: str) -> None:
+def test_what_makes_no_request_is_refused(specs: list[TensorInput], rows: int, sentence: str) -> None:
     with pytest.raises(TensorError, match=sentence):
         inputs_of(OipWorkload("m", rows_per_request=rows), specs)
 
@@ -103,4 +103,4 @@ def test_what_makes_no_request_is_refused(specs: list[TensorSpec], rows: int, se
 @pytest.mark.parametrize("shape", [(-1, 2**40), (-1, 0, 10**30), (-1, *[1] * 70), (-1, 2**31, 2**31), (0, 3), (2**40,)])
 def test_inputs_of_any_size_a_server_may_name_are_refused_before_they_are_made(shape: tuple[int, ...]) -> None:
     with pytest.raises(TensorError, match=r"MiB|no values"):
-        inputs_of(OipWorkload("m"), [TensorSpec("x", "FP32", shape)])
+        inputs_of(OipWorkload("m"), [TensorInput("x", "FP32", shape)])

@@ -3,13 +3,13 @@ from typing import Any
 
 import pytest
 
-from loadgen.protocols.openai_answers import Answer, Api, read_answer
+from loadgen.protocols.openai_answers import Api, DecodedResponse, read_answer
 from loadgen.transport.exchange import Tokens
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 3}
 
 
-def read(api: Api, answer: Any, asked: int = 2, **more: Any) -> Answer:
+def read(api: Api, answer: Any, asked: int = 2, **more: Any) -> DecodedResponse:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     return read_answer(api, body, asked=asked, **more)
 
@@ -21,16 +21,16 @@ def completion(message: Any = None, **more: Any) -> dict[str, Any]:
 
 def test_an_answer_with_usage() -> None:
     told = Tokens(tokens_in=11, tokens_out=3, tokens_from="server")
-    assert read("chat", completion(usage=USAGE)) == Answer(None, told)
-    assert read("completions", {"choices": [{"text": "ab"}], "usage": USAGE}) == Answer(None, told)
+    assert read("chat", completion(usage=USAGE)) == DecodedResponse(None, told)
+    assert read("completions", {"choices": [{"text": "ab"}], "usage": USAGE}) == DecodedResponse(None, told)
     response = {"output": [], "status": "completed", "usage": {"input_tokens": 11, "output_tokens": 3}, "error": None}
-    assert read("responses", response) == Answer(None, told)
+    assert read("responses", response) == DecodedResponse(None, told)
 
 
 def test_an_answer_without_usage_is_counted_by_a_tokenizer_or_not_at_all() -> None:
     call = {"function": {"name": "f", "arguments": "{}"}}
     message = {"content": None, "reasoning_content": "hm", "tool_calls": [call]}
-    assert read("chat", completion(message)) == Answer(None, Tokens())
+    assert read("chat", completion(message)) == DecodedResponse(None, Tokens())
     counted = read("chat", completion(message), count_tokens=len)
     assert counted.tokens == Tokens(tokens_out=5, tokens_from="tokenizer")
     parts = {"content": [{"type": "text", "text": "abc"}]}
@@ -46,7 +46,7 @@ def test_an_answer_without_usage_is_counted_by_a_tokenizer_or_not_at_all() -> No
 @pytest.mark.parametrize("api", ["chat", "completions", "responses", "embeddings", "rerank"])
 def test_an_error_told_with_a_good_status_is_bad_output(api: Api) -> None:
     for error in ({"message": "out of memory"}, "out of memory"):
-        assert read(api, {"error": error}) == Answer("bad-output", Tokens())
+        assert read(api, {"error": error}) == DecodedResponse("bad-output", Tokens())
 
 
 @pytest.mark.parametrize("api", ["chat", "completions", "responses", "embeddings", "rerank"])
@@ -54,7 +54,7 @@ def test_an_error_told_with_a_good_status_is_bad_output(api: Api) -> None:
     "body", [b"", b"{", b"7", b"null", b"[7]", b"{}", b'{"data": 7, "results": 7, "choices": 7}', b"[" * 100_000]
 )
 def test_what_is_not_the_apis_answer_is_bad_payload(api: Api, body: bytes) -> None:
-    assert read(api, body) == Answer("bad-payload", Tokens())
+    assert read(api, body) == DecodedResponse("bad-payload", Tokens())
 
 
 def test_how_a_response_may_have_ended() -> None:
@@ -75,7 +75,7 @@ def embeddings(*vectors: Any, **more: Any) -> dict[str, Any]:
 
 def test_embeddings() -> None:
     right = embeddings([0.1, 1], [2, 3e-2], usage={"prompt_tokens": 7, "total_tokens": 7})
-    assert read("embeddings", right) == Answer(None, Tokens(tokens_in=7))
+    assert read("embeddings", right) == DecodedResponse(None, Tokens(tokens_in=7))
     assert read("embeddings", embeddings("AACAPw==", "AACAPw==")).error is None
     assert read("embeddings", {"data": [{"embedding": [1]}, {"embedding": [2]}]}).error is None
     for wrong in (
@@ -92,7 +92,9 @@ def test_embeddings() -> None:
 
 def test_a_ranking() -> None:
     right = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": -3}]
-    assert read("rerank", {"results": right, "usage": {"total_tokens": 5}}) == Answer(None, Tokens(tokens_in=5))
+    assert read("rerank", {"results": right, "usage": {"total_tokens": 5}}) == DecodedResponse(
+        None, Tokens(tokens_in=5)
+    )
     assert read("rerank", {"results": right[:1]}).error is None
     assert read("rerank", [{"index": 0, "score": 1}]).error is None
     for wrong in ([], [right[0]] * 2, [{"index": 2, "score": 1}], [{"index": -1, "score": 1}]):

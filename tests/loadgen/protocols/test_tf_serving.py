@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadgen.payloads.tensors import TensorSpec
+from loadgen.payloads.tensors import TensorInput
 from loadgen.protocols.asking import TargetError
 from loadgen.protocols.built import Built, WorkloadError
 from loadgen.protocols.tf_serving import build_tf_serving, judge_prediction
@@ -23,7 +23,7 @@ ADDRESS = address_of(URL)
 ENDPOINT = Endpoint((URL,), headers=(("X-Key", "k"),))
 SEVERAL = TfServingFace(
     model="m",
-    inputs=(TensorSpec("x", "FP32", (-1, 2)), TensorSpec("ids", "INT64", (-1, -1)), TensorSpec("t", "BYTES", (-1,))),
+    inputs=(TensorInput("x", "FP32", (-1, 2)), TensorInput("ids", "INT64", (-1, -1)), TensorInput("t", "BYTES", (-1,))),
 )
 
 
@@ -92,13 +92,13 @@ def test_text_that_is_not_utf8_goes_as_base64(tmp_path: Path) -> None:
     np.savez(file, t=np.array([b"\xff\xfe", "é".encode()]))
     built = build(
         TfServingWorkload("m", tensors=str(file), rows_per_request=2),
-        Model(TfServingFace(model="m", inputs=(TensorSpec("t", "BYTES", (-1,)),))),
+        Model(TfServingFace(model="m", inputs=(TensorInput("t", "BYTES", (-1,)),))),
     )
     assert body_of(built.requests[0])["instances"] == [{"b64": "//4="}, "é"]
 
 
 def test_beside_a_scalar_everything_goes_by_column(tmp_path: Path) -> None:
-    face = TfServingFace(model="m", inputs=(TensorSpec("rate", "FP32", ()), TensorSpec("x", "INT32", (-1, 1))))
+    face = TfServingFace(model="m", inputs=(TensorInput("rate", "FP32", ()), TensorInput("x", "INT32", (-1, 1))))
     file = tmp_path / "rows.npz"
     np.savez(file, rate=np.array([0.5, 0.25]), x=np.array([[1], [2]]))
     first, second = build(TfServingWorkload("m", tensors=str(file)), Model(face)).requests

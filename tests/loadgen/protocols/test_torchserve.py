@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.protocols.built import AS_PROMISED, Judgement, WorkloadError
+from loadgen.protocols.built import AS_PROMISED, ResponseCheck, WorkloadError
 from loadgen.protocols.torchserve import build_torchserve
 from loadgen.records import Endpoint
 from loadgen.transport.address import address_of
@@ -52,7 +52,7 @@ def responded(
     return Exchange(0, 0, 0, b"", lambda _: None, status=status, body=body, headers=headers or [], error=error)
 
 
-def identified(prediction: Exchange, pong: Exchange | None) -> tuple[Judgement, list[bytes]]:
+def identified(prediction: Exchange, pong: Exchange | None) -> tuple[ResponseCheck, list[bytes]]:
     """Of a preflight's response, where `GET /ping` gets that one."""
     asked: list[bytes] = []
 

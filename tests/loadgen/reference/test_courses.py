@@ -2,7 +2,7 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.reference.courses import Course, Play, course_of_stream
+from loadgen.reference.courses import Course, ResponsePlayback, course_of_stream
 from loadgen.reference.script import Stream
 
 
@@ -37,7 +37,7 @@ def wire() -> FakeWire:
 
 def test_what_is_due_goes_out_and_the_rest_is_told(wire: FakeWire) -> None:
     long_ago_ns = perf_counter_ns() - 10**9
-    play = Play(wire, Course([0, 5, 3 * 10**9], [b"a", b"b", b"c"]), long_ago_ns, None)
+    play = ResponsePlayback(wire, Course([0, 5, 3 * 10**9], [b"a", b"b", b"c"]), long_ago_ns, None)
     assert play.go() == long_ago_ns + 3 * 10**9
     assert wire.written == [b"a", b"b"]
 
@@ -46,20 +46,20 @@ def test_what_is_due_goes_out_and_the_rest_is_told(wire: FakeWire) -> None:
 def test_after_the_last_piece_the_connection_gets_what_was_meant_for_it(
     wire: FakeWire, end: str, ends: list[str]
 ) -> None:
-    assert Play(wire, Course([0], [b"a"], end), 0, None).go() is None
+    assert ResponsePlayback(wire, Course([0], [b"a"], end), 0, None).go() is None
     assert (wire.written, wire.ends) == ([b"a"], ends)
 
 
 def test_the_end_is_repeated_a_period_later_each_time(wire: FakeWire) -> None:
     start_ns = perf_counter_ns() - 4_500_000_000
-    play = Play(wire, Course([0, 10, 20], [b"a", b"b", b"c"], "repeat", 2, 10**9), start_ns, None)
+    play = ResponsePlayback(wire, Course([0, 10, 20], [b"a", b"b", b"c"], "repeat", 2, 10**9), start_ns, None)
     assert play.go() == start_ns + 10 + 5 * 10**9
     assert b"".join(wire.written) == b"abcbcbcbcbc"
 
 
 def test_a_full_wire_is_waited_for(wire: FakeWire) -> None:
     wire.full = True
-    play = Play(wire, Course([0], [b"a"]), 0, None)
+    play = ResponsePlayback(wire, Course([0], [b"a"]), 0, None)
     again_ns = play.go()
     assert again_ns is not None
     assert 0 < again_ns - perf_counter_ns() <= 10**6
@@ -70,13 +70,13 @@ def test_a_full_wire_is_waited_for(wire: FakeWire) -> None:
 
 def test_what_is_held_waits(wire: FakeWire) -> None:
     later_ns = perf_counter_ns() + 10**9
-    assert Play(wire, Course([0], [b"a"]), 0, lambda _: later_ns).go() == later_ns
+    assert ResponsePlayback(wire, Course([0], [b"a"]), 0, lambda _: later_ns).go() == later_ns
     assert wire.written == []
 
 
 def test_a_connection_that_is_gone_ends_it(wire: FakeWire) -> None:
     wire.open = False
-    assert Play(wire, Course([0], [b"a"], "repeat", 1, 1), 0, None).go() is None
+    assert ResponsePlayback(wire, Course([0], [b"a"], "repeat", 1, 1), 0, None).go() is None
     assert wire.written == []
 
 

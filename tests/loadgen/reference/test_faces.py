@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from loadgen.child import start_module
-from loadgen.payloads.tensors import TensorSpec
+from loadgen.payloads.tensors import TensorInput
 from loadgen.reference.faces import answer_of
 from loadgen.reference.script import (
     HttpFace,
@@ -23,7 +23,7 @@ from loadgen.reference.script import (
 )
 from loadgen.reference.scripted import ScriptedServer
 
-TWO = (TensorSpec("a", "FP32", (-1, 2)), TensorSpec("b", "INT64", (-1,)))
+TWO = (TensorInput("a", "FP32", (-1, 2)), TensorInput("b", "INT64", (-1,)))
 SCRIPT = Script(
     faces=(
         HttpFace(path="/score", answer={"fraud": 0.5}),
@@ -178,7 +178,7 @@ def test_a_law_makes_requests_wait_for_a_server() -> None:
 
 def test_a_datatype_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="FLOAT"):
-        answer_of(OipFace(inputs=(TensorSpec("x", "FLOAT", (1,)),)))
+        answer_of(OipFace(inputs=(TensorInput("x", "FLOAT", (1,)),)))
 
 
 def test_a_child_speaks_a_script_given_as_json() -> None:

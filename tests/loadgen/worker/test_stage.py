@@ -10,12 +10,12 @@ import uvloop
 from scipy import stats
 
 from loadgen.arrivals import offsets_ns
-from loadgen.protocols.built import Built, Judgement, Sessions
+from loadgen.protocols.built import Built, ResponseCheck, Sessions
 from loadgen.protocols.expectation import judge_status
 from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.worker.schedule import Schedule
-from loadgen.worker.stage import Stage
+from loadgen.worker.stage import SendingStage
 from tests.fakes.transport import FakeTransport
 
 REQUESTS = [b"zero", b"one", b"two", b"three"]
@@ -25,7 +25,7 @@ ALL = Share()
 
 
 class Played(NamedTuple):
-    stage: Stage
+    stage: SendingStage
     transport: FakeTransport
     finished: list[Exchange]
 
@@ -50,7 +50,7 @@ def play(
     of: StagePlan,
     transport: FakeTransport | None = None,
     workload: Built | None = None,
-    meanwhile: Callable[[Stage], None] | None = None,
+    meanwhile: Callable[[SendingStage], None] | None = None,
     at_s: float = 0.1,
     on_refused_key: Callable[[], None] | None = None,
     share: Share = ALL,
@@ -58,13 +58,13 @@ def play(
     """`meanwhile` is called `at_s` after the stage's start."""
     transport = transport or FakeTransport()
 
-    async def run() -> Stage:
+    async def run() -> SendingStage:
         loop = asyncio.get_running_loop()
         offsets = None
         if not isinstance(of.arrivals, ClosedArrivals):
             offsets = Schedule(of, share).own
         start_ns = perf_counter_ns() + round(of.lead_in_s * 1e9)
-        stage = Stage(of, share, offsets, start_ns, transport, workload or built(), loop, on_refused_key)
+        stage = SendingStage(of, share, offsets, start_ns, transport, workload or built(), loop, on_refused_key)
         if meanwhile is not None:
             loop.call_later(at_s, meanwhile, stage)
         await asyncio.wait_for(stage.run(), 10)
@@ -133,10 +133,10 @@ def test_every_streamed_answer_has_a_reader_of_its_own() -> None:
 
 
 def test_the_judge_decides_and_a_judge_that_raises_costs_no_row() -> None:
-    def judge(exchange: Exchange) -> Judgement:
+    def judge(exchange: Exchange) -> ResponseCheck:
         if exchange.number == 1:
             raise ZeroDivisionError
-        return Judgement("bad-output" if exchange.number == 2 else None, right=exchange.number)
+        return ResponseCheck("bad-output" if exchange.number == 2 else None, right=exchange.number)
 
     played = play(plan(constant(20)), workload=built(judge=judge))
     errors = {exchange.number: (exchange.error, exchange.right) for exchange in played.finished}
@@ -166,13 +166,13 @@ def test_a_401_asks_for_a_new_key_and_stays_a_401() -> None:
 # a change of rate
 
 
-def change_now(stage: Stage, rate_per_s: float) -> None:
+def change_now(stage: SendingStage, rate_per_s: float) -> None:
     now_ns = perf_counter_ns()
     stage.change_rate(rate_per_s, offsets_ns(constant(rate_per_s), 5, 0, 1)[1:], now_ns, now_ns)
 
 
 def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
-    def change(stage: Stage) -> None:
+    def change(stage: SendingStage) -> None:
         change_now(stage, 500)
 
     played = play(plan(constant(20), duration_s=0.4), meanwhile=change, at_s=0.2)
@@ -187,7 +187,7 @@ def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
 
 
 def test_a_change_of_rate_takes_nothing_from_the_arrivals_that_were_due() -> None:
-    def change(stage: Stage) -> None:
+    def change(stage: SendingStage) -> None:
         begun_ns = perf_counter_ns()
         while (now_ns := perf_counter_ns()) < begun_ns + 50_000_000:
             """Nothing is sent meanwhile."""
@@ -200,7 +200,7 @@ def test_a_change_of_rate_takes_nothing_from_the_arrivals_that_were_due() -> Non
 
 
 def test_a_changed_rate_does_not_outlive_the_limit_of_requests() -> None:
-    def change(stage: Stage) -> None:
+    def change(stage: SendingStage) -> None:
         change_now(stage, 1_000)
 
     played = play(plan(constant(50), duration_s=0.5, max_requests=15), meanwhile=change)
@@ -208,7 +208,7 @@ def test_a_changed_rate_does_not_outlive_the_limit_of_requests() -> None:
 
 
 def test_a_change_after_the_last_of_the_requests_is_none() -> None:
-    def change(stage: Stage) -> None:
+    def change(stage: SendingStage) -> None:
         change_now(stage, 1_000)
 
     of, slow = plan(constant(100), duration_s=1.0, max_requests=3), FakeTransport(after_s=0.3)
@@ -216,7 +216,7 @@ def test_a_change_after_the_last_of_the_requests_is_none() -> None:
 
 
 def test_a_closed_stage_has_no_rate_to_change() -> None:
-    def change(stage: Stage) -> None:
+    def change(stage: SendingStage) -> None:
         change_now(stage, 500)
 
     assert play(plan(ClosedArrivals(2)), meanwhile=change).stage.rates() == ()
@@ -230,7 +230,7 @@ def test_the_curve_of_a_stopped_stage_ends_where_it_was_stopped() -> None:
 
 
 def test_until_the_rate_changes_the_old_arrivals_go_on() -> None:
-    def change(stage: Stage) -> None:
+    def change(stage: SendingStage) -> None:
         soon_ns = stage.start_ns + 200_000_000
         stage.change_rate(200, offsets_ns(constant(200), 5, 0, 1)[1:], soon_ns, perf_counter_ns())
 
@@ -243,7 +243,7 @@ def test_until_the_rate_changes_the_old_arrivals_go_on() -> None:
 
 
 def test_a_change_that_comes_too_late_takes_back_nothing_that_was_sent() -> None:
-    def change(stage: Stage) -> None:
+    def change(stage: SendingStage) -> None:
         stage.change_rate(200, offsets_ns(constant(200), 5, 0, 1)[1:], stage.start_ns, perf_counter_ns())
 
     played = play(plan(constant(100)), meanwhile=change, at_s=0.15)
@@ -276,7 +276,7 @@ def test_a_change_of_rate_keeps_the_order_of_all_shares() -> None:
         of = plan(OpenArrivals("poisson", ((0.0, 60.0),)), duration_s=0.4)
         schedule = Schedule(of, share)
 
-        def change(stage: Stage) -> None:
+        def change(stage: SendingStage) -> None:
             for at_ns, rate_per_s, number in ((100_000_000, 200.0, 1), (200_000_000, 80.0, 2)):
                 later = schedule.change(rate_per_s, at_ns, number)
                 stage.change_rate(rate_per_s, later, stage.start_ns + at_ns, perf_counter_ns())
@@ -401,9 +401,9 @@ def test_a_stopped_closed_stage_starts_no_more() -> None:
 def test_a_stage_stopped_before_it_began_sends_nothing(arrivals: OpenArrivals | ClosedArrivals) -> None:
     of = plan(arrivals, duration_s=60.0)
 
-    async def run() -> Stage:
+    async def run() -> SendingStage:
         offsets = None if isinstance(arrivals, ClosedArrivals) else offsets_ns(arrivals, 60, 0, 1)
-        stage = Stage(of, ALL, offsets, perf_counter_ns(), FakeTransport(), built(), asyncio.get_running_loop())
+        stage = SendingStage(of, ALL, offsets, perf_counter_ns(), FakeTransport(), built(), asyncio.get_running_loop())
         stage.stop(True, perf_counter_ns())
         await asyncio.wait_for(stage.run(), 5)
         return stage

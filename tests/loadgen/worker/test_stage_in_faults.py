@@ -15,7 +15,7 @@ from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.exchange import Transport
 from loadgen.transport.opening import new_transport
 from loadgen.worker.schedule import Schedule
-from loadgen.worker.stage import Stage
+from loadgen.worker.stage import SendingStage
 from tests.fakes.asker import LOOPS
 
 MANNERS = {
@@ -59,14 +59,14 @@ async def play_and_check(transport: Transport, draw: random.Random) -> None:
     share = draw.choice([Share(), Share(), Share(0, 2), Share(2, 3)])
     offsets = Schedule(plan, share).own if isinstance(plan.arrivals, OpenArrivals) else None
     start_ns = perf_counter_ns() + round(plan.lead_in_s * 1e9)
-    stage = Stage(plan, share, offsets, start_ns, transport, drawn_workload(draw), loop)
+    stage = SendingStage(plan, share, offsets, start_ns, transport, drawn_workload(draw), loop)
     for _ in range(draw.choice([0, 1, 2])):
         loop.call_later(draw.uniform(0, plan.lead_in_s + plan.duration_s + 0.1), drawn_order(draw, stage))
     await asyncio.wait_for(stage.run(), 5)
     check(stage, plan, share)
 
 
-def check(stage: Stage, plan: StagePlan, share: Share) -> None:
+def check(stage: SendingStage, plan: StagePlan, share: Share) -> None:
     rows = list(stage.finished)
     assert sorted(row.index for row in rows) == [share.index + n * share.of for n in range(stage.due)]
     assert all(row.end_ns is not None for row in rows)
@@ -101,7 +101,7 @@ def drawn_workload(draw: random.Random) -> Built:
     return Built(requests=REQUESTS, judge=judge_status, shown="GET /", picks=picks, sessions=sessions)
 
 
-def drawn_order(draw: random.Random, stage: Stage):
+def drawn_order(draw: random.Random, stage: SendingStage):
     drains, rate, is_stop = draw.random() < 0.5, draw.choice([10.0, 5_000.0]), draw.random() < 0.4
     ahead_ns = draw.choice([-20_000_000, 0, 50_000_000])
     offsets = np.arange(1, 2 * rate).astype(np.int64) * round(1e9 / rate)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from app.gui.live.presenter import LivePresenter
 from app.records.events import (
     CallsFinished,
-    Checked,
+    CheckCompleted,
     ErrorSeen,
     Event,
     Noted,
@@ -107,7 +107,7 @@ def test_a_stage_of_one_rate_or_of_clients_may_be_made_longer() -> None:
 
 def test_trust_is_judged_as_it_will_be_and_a_stage_that_is_run_again_forgives() -> None:
     doubtful = Check("other_load", 1.2, 0.3, "cores", "WARN", "End other processes.")
-    presenter = after(started(), Checked(at(1), doubtful), begun(0, 2), ended(0, 12, INVALID, name="hold"))
+    presenter = after(started(), CheckCompleted(at(1), doubtful), begun(0, 2), ended(0, 12, INVALID, name="hold"))
     assert presenter.state().trust == "INVALID"
     assert [line.verdict for line in presenter.checks.lines()] == ["INVALID", "WARN"]
     assert presenter.checks.why_invalid() == ("send lag p99: 80 ms (limit 5 ms)",)
@@ -148,7 +148,7 @@ def test_what_was_seen_of_an_error_comes_with_its_time_and_only_once() -> None:
 
 def test_notes_rates_and_bad_checks_are_marked_on_the_axis() -> None:
     check = Check("load_worker", "it died", None, None, "INVALID", None)
-    presenter = after(started(), Noted(at(2), "n" * 500), RateChanged(at(3), 0, 250.0), Checked(at(4), check))
+    presenter = after(started(), Noted(at(2), "n" * 500), RateChanged(at(3), 0, 250.0), CheckCompleted(at(4), check))
     assert [(marker.at_s, marker.text[:24]) for marker in presenter.markers] == [
         (2, "n" * 24),
         (3, "rate 250/s"),

@@ -14,7 +14,7 @@ from app.gui.results.tiles import TileCard, Tiles
 from app.records.result import Result
 from app.reporting import build_report
 from reports import formatting
-from reports.model import Tile
+from reports.model import HeadlineTile
 from reports.quantity import Quantity
 from reports.rendering import render
 from tests.fakes.random_results import results
@@ -60,7 +60,7 @@ def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplicat
 def test_what_is_not_to_be_relied_on_is_struck_through_with_the_word(
     qtbot: QtBot, quantity: Quantity, is_struck: bool, lines: list[str]
 ) -> None:
-    card = TileCard(Tile(label="Latency p99", quantity=quantity, note="in low"))
+    card = TileCard(HeadlineTile(label="Latency p99", quantity=quantity, note="in low"))
     qtbot.addWidget(card)
     assert card.value.font().strikeOut() is is_struck
     assert card.texts() == ["Latency p99", formatting.value_unit(quantity), *lines]

@@ -5,7 +5,7 @@ import pytest
 from app.planning.scaling.cell import cell_of, divided, divided_operations
 from app.records.scaling import (
     Autoscaler,
-    ColdStart,
+    ColdStartModel,
     Fixed,
     Hpa,
     Knative,
@@ -48,4 +48,4 @@ def test_bounds_and_rates_of_change_are_divided() -> None:
     assert (knative.max, knative.burst, knative.capacity) == (0, 105.5, 100.0)
     assert divided(Fixed(1000), 5) == Fixed(200)
     assert divided(Predictive(9.0, 60.0, max=100), 5) == Predictive(9.0, 60.0, max=20)
-    assert divided_operations(Operations(ColdStart(warm_nodes=5)), 4).cold_start.warm_nodes == 2
+    assert divided_operations(Operations(ColdStartModel(warm_nodes=5)), 4).cold_start.warm_nodes == 2

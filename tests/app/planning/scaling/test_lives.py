@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from app.planning.scaling.lives import Lives, Phase
-from app.records.scaling import ColdStart, Failures, Transfer
+from app.records.scaling import ColdStartModel, FailureModel, Transfer
 
-COLD = ColdStart(node_s=90.0, image=Transfer(8.0, network=1.0), engine_s=20.0, warm_up_s=5.0)
+COLD = ColdStartModel(node_s=90.0, image=Transfer(8.0, network=1.0), engine_s=20.0, warm_up_s=5.0)
 
 
 def phases_of(lives: Lives, number: int, until_s: float) -> list[tuple[float, Phase]]:
@@ -30,7 +30,7 @@ def test_a_replica_is_paid_for_from_provisioning_and_serves_when_ready() -> None
 
 
 def test_nothing_is_paid_while_there_is_no_stock() -> None:
-    lives = Lives(ColdStart(node_s=90.0, refusal_probability=0.9, retry_s=60.0), None, 1, replicas=0)
+    lives = Lives(ColdStartModel(node_s=90.0, refusal_probability=0.9, retry_s=60.0), None, 1, replicas=0)
     waits = [lives.order(0, 0.0).phase for _ in range(20)]
     assert waits.count(Phase.WAITING) > 10
     turns = lives.advance(1e5)
@@ -41,7 +41,7 @@ def test_nothing_is_paid_while_there_is_no_stock() -> None:
 
 
 def test_a_warm_node_is_paid_for_and_saves_the_provisioning() -> None:
-    lives = Lives(ColdStart(node_s=90.0, engine_s=20.0, warm_nodes=1), None, 1, replicas=0)
+    lives = Lives(ColdStartModel(node_s=90.0, engine_s=20.0, warm_nodes=1), None, 1, replicas=0)
     assert lives.billed_nodes(0.0) == 1
     assert lives.order(0, 100.0).phase is Phase.LOADING
     assert lives.order(0, 110.0).phase is Phase.PROVISIONING  # the pool's next node is on its way until 190 s
@@ -65,26 +65,26 @@ def test_one_that_leaves_drains_and_is_paid_for_until_released() -> None:
 
 
 def test_a_failed_replica_starts_again_on_its_node_without_the_image_or_on_a_new_one() -> None:
-    same = Lives(COLD, Failures(mtbf_hours=1.0, detect_s=10.0), 3, replicas=1)
+    same = Lives(COLD, FailureModel(mtbf_hours=1.0, detect_s=10.0), 3, replicas=1)
     failed, loading, warming, ready = phases_of(same, 0, 80_000.0)[:4]
     assert failed[1] is Phase.FAILED
     assert loading == (pytest.approx(failed[0] + 10.0), Phase.LOADING)
     assert warming[0] == pytest.approx(loading[0] + 20.0)
     assert ready == (pytest.approx(warming[0] + 5.0), Phase.READY)
-    new = Lives(COLD, Failures(mtbf_hours=1.0, detect_s=10.0, new_node=True), 3, replicas=1)
+    new = Lives(COLD, FailureModel(mtbf_hours=1.0, detect_s=10.0, new_node=True), 3, replicas=1)
     again = phases_of(new, 0, 80_000.0)
     assert again[0] == failed  # the same draw
     assert again[1] == (pytest.approx(failed[0] + 10.0), Phase.PROVISIONING)
 
 
 def test_failures_come_as_often_as_the_mtbf_says() -> None:
-    lives = Lives(ColdStart(), Failures(mtbf_hours=10.0, detect_s=0.0), 5, replicas=50)
+    lives = Lives(ColdStartModel(), FailureModel(mtbf_hours=10.0, detect_s=0.0), 5, replicas=50)
     failures = sum(turn.phase is Phase.FAILED for turn in lives.advance(86_400.0))
     assert failures == pytest.approx(120, abs=33)  # three standard deviations of a Poisson of 50 × 24 h / 10 h
 
 
 def test_draws_of_a_replica_do_not_depend_on_the_others() -> None:
-    settings = ColdStart(node_s=90.0, cv=0.5)
+    settings = ColdStartModel(node_s=90.0, cv=0.5)
     alone, beside = Lives(settings, None, 7, replicas=1), Lives(settings, None, 7, replicas=1)
     alone.order(0, 0.0)
     beside.order(0, 0.0)

@@ -6,14 +6,14 @@ from app.planning.scaling.lives import Lives
 from app.planning.scaling.operated import OperatedFleet
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import counts_of, serve, settle
-from app.planning.simulation.state import Fleet, new_fleet
-from app.records.scaling import ColdStart, Failures, Operations, RollingUpdate
+from app.planning.simulation.state import FleetState, new_fleet
+from app.records.scaling import ColdStartModel, FailureModel, Operations, RollingUpdate
 from app.records.service import RequestService
 
 SERVICE = RequestService(slots=2, mean_s=4.0, cv=0.0)
 
 
-def operated(operations: Operations, replicas: int, places: int = 6, seed: int = 1) -> tuple[Fleet, OperatedFleet]:
+def operated(operations: Operations, replicas: int, places: int = 6, seed: int = 1) -> tuple[FleetState, OperatedFleet]:
     plane = new_fleet(FleetDesign((SERVICE,) * places, "round_robin"), np.random.SeedSequence(1))
     lives = Lives(operations.cold_start, operations.failures, seed, replicas=replicas)
     return plane, OperatedFleet(plane, lives, operations, places, None, 0.0)
@@ -48,7 +48,7 @@ def test_what_it_holds_at_the_end_of_the_grace_fails() -> None:
 
 
 def test_a_failed_replica_loses_what_it_holds_and_its_place_is_taken_again() -> None:
-    plane, fleet = operated(Operations(ColdStart(engine_s=30.0), Failures(0.5, detect_s=5.0)), 1, seed=3)
+    plane, fleet = operated(Operations(ColdStartModel(engine_s=30.0), FailureModel(0.5, detect_s=5.0)), 1, seed=3)
     fails_s = fleet.lives.lives[0].ends_s
     serve(plane, np.array([fails_s - 1.0]), np.zeros(1))
     settle(plane, fails_s + 1.0)
@@ -71,7 +71,7 @@ def test_ready_without_a_place_waits_for_one() -> None:
 
 
 def test_an_update_is_due_at_its_time_of_the_day() -> None:
-    operations = Operations(ColdStart(engine_s=10.0), updates=(RollingUpdate(100.0),), drain_s=0.0)
+    operations = Operations(ColdStartModel(engine_s=10.0), updates=(RollingUpdate(100.0),), drain_s=0.0)
     plane, fleet = operated(operations, 4, places=12)
     course = []
     for now_s in range(0, 200, 5):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.planning.simulation.arrivals import in_chunks
-from app.planning.simulation.design import FleetDesign, RequestClass, Router
+from app.planning.simulation.design import FleetDesign, Router, SimulatedClass
 from app.planning.simulation.steady import SteadyOutcome, cell_of, simulate_steady
 from app.records.service import BatchService, RequestService, TokenService
 
@@ -82,7 +82,7 @@ def test_batches_grow_with_the_load_and_tokens_have_times_of_their_own() -> None
     assert 1 <= sizes[0] < 2 < sizes[1]
     tokens = FleetDesign(
         (TokenService(0.01, 1e-4, 1e-5, 64, 100_000),) * 2,
-        classes=(RequestClass(per_token_limit_s=0.0107),),
+        classes=(SimulatedClass(per_token_limit_s=0.0107),),
         lengths=((100, 50), (400, 150)),
     )
     outcome = simulate_steady(tokens, 10.0, 20_000, (1, 2), (50,))
@@ -104,7 +104,7 @@ def test_seeds_give_a_standard_error_and_are_kept() -> None:
 
 
 def test_an_overloaded_fleet_answers_late_or_drops() -> None:
-    design = FleetDesign((RequestService(1, 1.0, 0.0),), classes=(RequestClass(limit_s=3.0),), queue_limit=10)
+    design = FleetDesign((RequestService(1, 1.0, 0.0),), classes=(SimulatedClass(limit_s=3.0),), queue_limit=10)
     outcome = simulate_steady(design, 2.0, 20_000, (1,))
     assert outcome.overall.good_share == pytest.approx(0.0, abs=0.01)
     assert outcome.utilisation == pytest.approx(1.0, rel=0.01)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.simulation.design import FleetDesign, RequestClass
+from app.planning.simulation.design import FleetDesign, SimulatedClass
 from app.planning.simulation.serving import counts_of, serve, settle
 from app.planning.simulation.state import new_fleet
 from app.planning.simulation.tallying import Times, busy_s, class_outcome, forget_counts
@@ -29,7 +29,7 @@ def test_busy_time_grows_with_the_clock(service: ServiceModel, while_one_s: tupl
 
 
 def test_what_is_in_flight_is_all_that_a_warm_up_leaves() -> None:
-    design = FleetDesign((RequestService(1, 1.0, 0.0),), classes=(RequestClass(), RequestClass()))
+    design = FleetDesign((RequestService(1, 1.0, 0.0),), classes=(SimulatedClass(), SimulatedClass()))
     fleet = new_fleet(design, np.random.SeedSequence(1))
     serve(fleet, np.arange(10) * 0.1, np.empty(0))
     settle(fleet, 3.5)
