@@ -41,7 +41,8 @@ class Launching(QObject):
         self.bar.stop.clicked.connect(self.stop)
         self._pairs = LaunchingPairs(window, queue, recovery, self.bar)
         navigation = window.navigation
-        navigation.launch_wanted.connect(self._queue_up)
+        navigation.launch_wanted.connect(self._remember)
+        navigation.launch_wanted.connect(queue.add)
         navigation.run_watched.connect(self._watch)
         queue.launch_next.connect(self._launch)
         queue.job_ended.connect(self._tell_end)
@@ -65,7 +66,7 @@ class Launching(QObject):
         from app.storage.run_directory import new_run_id, runs_home
 
         directory = runs_home() / new_run_id(self._last.name, datetime.now(UTC))
-        self._queue_up(msgspec.structs.replace(self._last, directory=directory))
+        self._queue.add(msgspec.structs.replace(self._last, directory=directory))
 
     def stop(self) -> None:
         """Asks once, in a strip of Live, or of Compare for pairs; the second time it stops."""
@@ -87,10 +88,9 @@ class Launching(QObject):
             live.watch(job.launch.directory)
         return live
 
-    def _queue_up(self, launch: Launch) -> None:
+    def _remember(self, launch: Launch) -> None:
         if launch.kind == "run":
             self._last = launch
-        self._queue.add(launch)
 
     def _launch(self, launch: Launch) -> None:
         if launch.kind == "pairs":

@@ -116,6 +116,17 @@ def test_an_engine_that_is_gone_is_lost_after_what_it_told(tmp_path: Path, qtbot
     assert (len(heard.events), heard.told, watch.is_watching) == (2, ["lost"], False)
 
 
+def test_an_engine_that_is_there_at_the_next_look_is_not_lost(tmp_path: Path, qtbot: QtBot) -> None:
+    write_events(tmp_path, [started(pid=os.getpid())])
+    watch = EngineWatch(tmp_path, clock=lambda: 0.0, look_ms=1)
+    heard = Heard(watch)
+    watch.drained.connect(lambda _: (tmp_path / CONTROL).mkdir() if len(heard.slices) == 2 else None)
+    watch.start()
+    qtbot.waitUntil(lambda: len(heard.slices) >= 4 or heard.told != [])
+    watch.stop()
+    assert heard.told == []
+
+
 def test_telemetry_is_told_before_the_end(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, whole_run())
     write_telemetry(tmp_path, map(second_of_host, range(30)))
