@@ -21,7 +21,7 @@ from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign, most_per_s
 from app.planning.simulation.histogram import quantile_s
 from app.planning.simulation.serving import counts_of, serve, settle
-from app.planning.simulation.state import FleetState, new_fleet
+from app.planning.simulation.state import Fleet, new_fleet
 from app.planning.simulation.tallying import latency_counts
 from app.planning.wording import amount
 from app.records.day import DayMinute, DayOutcome, DayTotals
@@ -104,7 +104,7 @@ def play_day(
 
 
 def _play_minute(
-    plane: FleetState,
+    plane: Fleet,
     operated: OperatedFleet,
     meter: SlotMeter,
     decide: Decide,
@@ -173,7 +173,7 @@ def _laid_out(design: FleetDesign, places: int, holds: bool) -> FleetDesign:
 
 
 def _outcome(
-    plane: FleetState,
+    plane: Fleet,
     operated: OperatedFleet,
     now_s: float,
     spans: tuple[list[DayMinute], list[DayMinute]],

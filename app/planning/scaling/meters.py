@@ -10,7 +10,7 @@ from app.planning.scaling.signals import FleetView
 from app.planning.simulation.histogram import quantile_s
 from app.planning.simulation.holding import answered_s, held_ages_s
 from app.planning.simulation.serving import counts_of, outstanding_of
-from app.planning.simulation.state import FleetState
+from app.planning.simulation.state import Fleet
 from app.planning.simulation.tallying import busy_s, latency_counts
 from app.records.day import DayMinute, DayTotals
 
@@ -18,7 +18,7 @@ from app.records.day import DayMinute, DayTotals
 class SlotMeter:
     """Means over a slot: of requests in the fleet by Little's law, of busy shares by the seconds worked."""
 
-    def __init__(self, plane: FleetState, outside_s: float, timeout_s: float, start_s: float) -> None:
+    def __init__(self, plane: Fleet, outside_s: float, timeout_s: float, start_s: float) -> None:
         self._plane, self._outside_s = plane, outside_s
         self._timeout_s = timeout_s if np.isfinite(timeout_s) else 0.0
         self._at_s = start_s
@@ -66,7 +66,7 @@ class SlotMeter:
 class MinuteMeter:
     """Differences between what was counted at the end of one minute and the next."""
 
-    def __init__(self, plane: FleetState, usd_per_hour: float, start_s: float, times: int) -> None:
+    def __init__(self, plane: Fleet, usd_per_hour: float, start_s: float, times: int) -> None:
         """`times` is by how much all is multiplied."""
         self._plane, self._usd_per_hour, self._times = plane, usd_per_hour, times
         self._at_s = start_s

@@ -10,7 +10,7 @@ from app.planning.scaling.rollout import next_steps
 from app.planning.simulation.compiled import Ints
 from app.planning.simulation.holding import hold_at, move_held
 from app.planning.simulation.serving import fail_replica, outstanding_of, set_routable
-from app.planning.simulation.state import FleetState
+from app.planning.simulation.state import Fleet
 from app.records.scaling import Operations, RollingUpdate
 
 
@@ -19,7 +19,7 @@ class OperatedFleet:
     None where they are refused."""
 
     def __init__(
-        self, plane: FleetState, lives: Lives, operations: Operations, places: int, gate: int | None, start_s: float
+        self, plane: Fleet, lives: Lives, operations: Operations, places: int, gate: int | None, start_s: float
     ) -> None:
         self._plane, self.lives, self._gate = plane, lives, gate
         self._drain_s = operations.drain_s

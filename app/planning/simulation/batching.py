@@ -31,12 +31,12 @@ from app.planning.simulation.state import (
     WINDOW,
     WORK,
     WORKING,
-    FleetState,
+    Fleet,
 )
 
 
 @compiled
-def advance_batches(fleet: FleetState, replica: int, until_s: float) -> None:
+def advance_batches(fleet: Fleet, replica: int, until_s: float) -> None:
     """All that happens up to `until_s`; a batch begins only before it, so that arrivals at one moment go together."""
     while True:
         if fleet.counts[replica, WORKING] > 0:
@@ -63,7 +63,7 @@ def advance_batches(fleet: FleetState, replica: int, until_s: float) -> None:
 
 
 @inlined
-def _start_s(fleet: FleetState, replica: int) -> float:
+def _start_s(fleet: Fleet, replica: int) -> float:
     head = fleet.counts[replica, HEAD]
     start_s = fleet.waits[head, replica, ARRIVAL] + fleet.reals[replica, WINDOW]
     full = fleet.counts[replica, WIDTH]
@@ -73,7 +73,7 @@ def _start_s(fleet: FleetState, replica: int) -> float:
 
 
 @inlined
-def _begin(fleet: FleetState, replica: int, start_s: float) -> None:
+def _begin(fleet: Fleet, replica: int, start_s: float) -> None:
     """All that waits had come by then: a replica is brought up to date before an arrival joins it."""
     most = fleet.counts[replica, WIDTH]
     factor = factor_of(fleet, replica, fleet.waits[fleet.counts[replica, HEAD], replica, NORMAL])
@@ -95,7 +95,7 @@ def _begin(fleet: FleetState, replica: int, start_s: float) -> None:
 
 
 @inlined
-def _finish(fleet: FleetState, replica: int, done_s: float) -> None:
+def _finish(fleet: Fleet, replica: int, done_s: float) -> None:
     since_s = done_s + fleet.reals[replica, OUTSIDE]
     for place in range(fleet.counts[replica, WORKING]):
         record_answer(fleet, int(fleet.works[replica, place, MARK]), since_s - fleet.works[replica, place, ARRIVAL])

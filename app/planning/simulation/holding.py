@@ -33,30 +33,30 @@ from app.planning.simulation.state import (
     WAITING,
     WIDTH,
     WORKING,
-    FleetState,
+    Fleet,
 )
 
 _MOVED = 1 << 40  # numbers the chances of what is moved, apart from those of arrivals
 
 
-def hold_at(fleet: FleetState, place: int) -> None:
+def hold_at(fleet: Fleet, place: int) -> None:
     """From now on this replica serves nothing; it must have one slot."""
     fleet.reals[place, DONE] = np.inf
 
 
-def move_held(fleet: FleetState, place: int, now_s: float) -> None:
+def move_held(fleet: Fleet, place: int, now_s: float) -> None:
     """All that is held goes to the routable replicas, the oldest first, and begins no earlier than now."""
     if fleet.counts[place, WAITING]:
         _move_held(fleet, place, now_s)
 
 
-def answered_s(fleet: FleetState) -> float:
+def answered_s(fleet: Fleet) -> float:
     """The latencies of all that was answered, added up."""
     return float(fleet.classes[:, SUM + LATENCY].sum())
 
 
 @compiled
-def held_ages_s(fleet: FleetState, now_s: float) -> float:
+def held_ages_s(fleet: Fleet, now_s: float) -> float:
     """How long all that waits or is in work has been there, added up; as of a `settle` at that time."""
     ages_s, mask = 0.0, fleet.waits.shape[0] - 1
     for replica in range(fleet.reals.shape[0]):
@@ -75,7 +75,7 @@ def held_ages_s(fleet: FleetState, now_s: float) -> float:
 
 
 @compiled
-def _move_held(fleet: FleetState, place: int, now_s: float) -> None:
+def _move_held(fleet: Fleet, place: int, now_s: float) -> None:
     advance_replica(fleet, place, now_s)
     arrivals = fleet.knobs[INDEX]
     for number in range(fleet.counts[place, WAITING]):

@@ -23,7 +23,7 @@ from app.planning.simulation.state import (
     TIMED_OUT,
     TIMEOUT,
     WAITING,
-    FleetState,
+    Fleet,
 )
 
 
@@ -33,7 +33,7 @@ def class_of(mark: int) -> int:
 
 
 @inlined
-def factor_of(fleet: FleetState, replica: int, normal: float) -> float:
+def factor_of(fleet: Fleet, replica: int, normal: float) -> float:
     """The lognormal factor, of mean 1, that this replica makes of a request's normal."""
     sigma = fleet.reals[replica, SIGMA]
     if sigma == 0.0:
@@ -42,7 +42,7 @@ def factor_of(fleet: FleetState, replica: int, normal: float) -> float:
 
 
 @inlined
-def push_waiting(fleet: FleetState, replica: int, arrival_s: float, normal: float, owed_s: float, mark: int) -> None:
+def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, owed_s: float, mark: int) -> None:
     waiting = fleet.counts[replica, WAITING]
     place = (fleet.counts[replica, HEAD] + waiting) & (fleet.waits.shape[0] - 1)
     fleet.waits[place, replica, ARRIVAL] = arrival_s
@@ -54,7 +54,7 @@ def push_waiting(fleet: FleetState, replica: int, arrival_s: float, normal: floa
 
 
 @inlined
-def pop_waiting(fleet: FleetState, replica: int) -> None:
+def pop_waiting(fleet: Fleet, replica: int) -> None:
     """Takes the oldest away. An empty queue begins again at place 0, which keeps it in the processor's cache."""
     head = fleet.counts[replica, HEAD]
     waiting = fleet.counts[replica, WAITING] - 1
@@ -68,7 +68,7 @@ def pop_waiting(fleet: FleetState, replica: int) -> None:
 
 
 @inlined
-def expiry_s(fleet: FleetState, replica: int) -> float:
+def expiry_s(fleet: Fleet, replica: int) -> float:
     """When the oldest that waits gives up; inf where none waits."""
     if fleet.counts[replica, WAITING] == 0:
         return math.inf
@@ -76,7 +76,7 @@ def expiry_s(fleet: FleetState, replica: int) -> float:
 
 
 @inlined
-def expire_waiting(fleet: FleetState, replica: int, until_s: float) -> None:
+def expire_waiting(fleet: Fleet, replica: int, until_s: float) -> None:
     while expiry_s(fleet, replica) <= until_s:
         if fleet.counts[replica, WAITING] == 0:  # until_s is inf
             break
@@ -86,7 +86,7 @@ def expire_waiting(fleet: FleetState, replica: int, until_s: float) -> None:
 
 
 @inlined
-def record_answer(fleet: FleetState, mark: int, latency_s: float) -> None:
+def record_answer(fleet: Fleet, mark: int, latency_s: float) -> None:
     kind = class_of(mark)
     if latency_s <= fleet.classes[kind, LIMIT]:
         fleet.tallies[kind, GOOD] += 1

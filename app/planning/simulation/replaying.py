@@ -11,7 +11,7 @@ from app.planning.service_times import fleet_normals
 from app.planning.simulation.compiled import Floats, Ints
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import serve, settle
-from app.planning.simulation.state import FAILED, LATE, FleetState, new_fleet
+from app.planning.simulation.state import FAILED, LATE, Fleet, new_fleet
 from app.planning.simulation.steady import SteadyOutcome, outcome_of, side_by_side
 from app.records.service import RequestService
 
@@ -59,7 +59,7 @@ def replay(
     varies = any(service.cv > 0 for service in design.services)
     has_slots = isinstance(design.services[0], RequestService)
 
-    def play(seed: int) -> tuple[FleetState, float, Ints]:
+    def play(seed: int) -> tuple[Fleet, float, Ints]:
         played = arrivals[seed]
         fleet = new_fleet(design, np.random.SeedSequence((seed, 7)))
         rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, 8))))

@@ -32,7 +32,7 @@ from app.planning.simulation.state import (
     WEIGHT,
     WIDTH,
     WORKING,
-    FleetState,
+    Fleet,
 )
 from app.planning.simulation.tokens import advance_tokens
 
@@ -40,7 +40,7 @@ ROUND_ROBIN, RANDOM, POWER_OF_TWO, LEAST_OUTSTANDING, LEAST_WORK, WEIGHTED, SESS
 
 
 @compiled
-def advance_replica(fleet: FleetState, replica: int, until_s: float) -> None:
+def advance_replica(fleet: Fleet, replica: int, until_s: float) -> None:
     kind = fleet.counts[replica, KIND]
     if kind == BATCH:
         advance_batches(fleet, replica, until_s)
@@ -53,14 +53,14 @@ def advance_replica(fleet: FleetState, replica: int, until_s: float) -> None:
 
 
 @inlined
-def outstanding(fleet: FleetState, replica: int, now_s: float) -> int:
+def outstanding(fleet: Fleet, replica: int, now_s: float) -> int:
     if fleet.reals[replica, NEXT] <= now_s:
         advance_replica(fleet, replica, now_s)
     return int(fleet.counts[replica, WAITING] + fleet.counts[replica, WORKING])
 
 
 @inlined
-def work_ahead_s(fleet: FleetState, replica: int, now_s: float) -> float:
+def work_ahead_s(fleet: Fleet, replica: int, now_s: float) -> float:
     """Seconds of the whole replica's time; of tokens it counts a request off when it ends."""
     if fleet.reals[replica, NEXT] <= now_s:
         advance_replica(fleet, replica, now_s)
@@ -76,7 +76,7 @@ def work_ahead_s(fleet: FleetState, replica: int, now_s: float) -> float:
 
 
 @compiled
-def route(fleet: FleetState, now_s: float) -> int:
+def route(fleet: Fleet, now_s: float) -> int:
     """The replica's number."""
     router, choices = fleet.knobs[ROUTER], fleet.knobs[ROUTABLE]
     if choices == 1:
@@ -96,7 +96,7 @@ def route(fleet: FleetState, now_s: float) -> int:
 
 
 @inlined
-def _turn(fleet: FleetState, choices: int) -> int:
+def _turn(fleet: Fleet, choices: int) -> int:
     turn = fleet.knobs[TURN]
     if turn >= choices:
         turn = 0
@@ -105,7 +105,7 @@ def _turn(fleet: FleetState, choices: int) -> int:
 
 
 @inlined
-def _of_two(fleet: FleetState, choices: int, now_s: float) -> int:
+def _of_two(fleet: Fleet, choices: int, now_s: float) -> int:
     word = word_of(np.uint64(fleet.knobs[ROUTING]), fleet.knobs[INDEX])
     one = high_below(word, choices)
     other = one + 1 + low_below(word, choices - 1)
@@ -116,7 +116,7 @@ def _of_two(fleet: FleetState, choices: int, now_s: float) -> int:
 
 
 @compiled
-def _least(fleet: FleetState, router: int, choices: int, now_s: float) -> int:
+def _least(fleet: Fleet, router: int, choices: int, now_s: float) -> int:
     """Looks from one place further each time, so that equals take turns."""
     begin = _turn(fleet, choices)
     best, least = -1, math.inf

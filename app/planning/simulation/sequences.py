@@ -43,37 +43,37 @@ from app.planning.simulation.state import (
     WIDTH,
     WORK,
     WORKING,
-    FleetState,
+    Fleet,
 )
 
 
 @compiled
-def tokens_in(fleet: FleetState, mark: int) -> int:
+def tokens_in(fleet: Fleet, mark: int) -> int:
     return max(1, int(fleet.knobs[fleet.knobs[PAIRS_AT] + 2 * (mark >> 8)] * fleet.classes[class_of(mark), WORK] + 0.5))
 
 
 @compiled
-def tokens_out(fleet: FleetState, mark: int) -> int:
+def tokens_out(fleet: Fleet, mark: int) -> int:
     return max(
         1, int(fleet.knobs[fleet.knobs[PAIRS_AT] + 2 * (mark >> 8) + 1] * fleet.classes[class_of(mark), WORK] + 0.5)
     )
 
 
 @compiled
-def reserve_of(fleet: FleetState, replica: int, mark: int) -> int:
+def reserve_of(fleet: Fleet, replica: int, mark: int) -> int:
     """The whole of its tokens; of one larger than the cache, the cache."""
     return min(tokens_in(fleet, mark) + tokens_out(fleet, mark), int(fleet.counts[replica, KV_TOKENS]))
 
 
 @compiled
-def owed_s(fleet: FleetState, replica: int, mark: int) -> float:
+def owed_s(fleet: Fleet, replica: int, mark: int) -> float:
     """The replica's time a request takes where its batch is full."""
     a_token_s = fleet.reals[replica, FIXED] / fleet.counts[replica, WIDTH] + fleet.reals[replica, PER_ITEM]
     return float(tokens_in(fleet, mark) * fleet.reals[replica, PER_PROMPT] + tokens_out(fleet, mark) * a_token_s)
 
 
 @compiled
-def begin_reading(fleet: FleetState, replica: int, arrival_s: float, mark: int) -> None:
+def begin_reading(fleet: Fleet, replica: int, arrival_s: float, mark: int) -> None:
     width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
     place = fleet.heaps[replica, width - working - 1, FREE]
     fleet.works[replica, place, ARRIVAL] = arrival_s
@@ -89,7 +89,7 @@ def begin_reading(fleet: FleetState, replica: int, arrival_s: float, mark: int) 
 
 
 @compiled
-def read_prompts(fleet: FleetState, replica: int, tokens: int) -> None:
+def read_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
     """Reads so many tokens of the prompts; what is read whole decodes from this step on, with its first token."""
     while fleet.counts[replica, READING] > 0:
         if fleet.counts[replica, UNREAD] > tokens:
@@ -108,7 +108,7 @@ def read_prompts(fleet: FleetState, replica: int, tokens: int) -> None:
 
 
 @compiled
-def unread_tokens(fleet: FleetState, replica: int, most: int) -> int:
+def unread_tokens(fleet: Fleet, replica: int, most: int) -> int:
     """Of all prompts being read, up to `most`."""
     unread, width = fleet.counts[replica, UNREAD], fleet.counts[replica, WIDTH]
     for step in range(1, fleet.counts[replica, READING]):
@@ -120,7 +120,7 @@ def unread_tokens(fleet: FleetState, replica: int, most: int) -> int:
 
 
 @compiled
-def _begin_decoding(fleet: FleetState, replica: int, place: int) -> None:
+def _begin_decoding(fleet: Fleet, replica: int, place: int) -> None:
     mark = int(fleet.works[replica, place, MARK])
     fleet.works[replica, place, ENDS] = fleet.reals[replica, DONE]
     heaps = fleet.heaps
@@ -141,7 +141,7 @@ def _begin_decoding(fleet: FleetState, replica: int, place: int) -> None:
 
 
 @compiled
-def finish_sequences(fleet: FleetState, replica: int) -> None:
+def finish_sequences(fleet: Fleet, replica: int) -> None:
     """Those whose last step is taken."""
     while fleet.counts[replica, DECODING] > 0 and fleet.heaps[replica, 0, LAST_STEP] <= fleet.counts[replica, STEP]:
         place = fleet.heaps[replica, 0, PLACE]
@@ -159,7 +159,7 @@ def finish_sequences(fleet: FleetState, replica: int) -> None:
 
 
 @compiled
-def _take_first(fleet: FleetState, replica: int) -> None:
+def _take_first(fleet: Fleet, replica: int) -> None:
     heaps = fleet.heaps
     size = fleet.counts[replica, DECODING] - 1
     fleet.counts[replica, DECODING] = size
@@ -182,7 +182,7 @@ def _take_first(fleet: FleetState, replica: int) -> None:
 
 
 @compiled
-def _record(fleet: FleetState, replica: int, place: int, mark: int) -> None:
+def _record(fleet: Fleet, replica: int, place: int, mark: int) -> None:
     kind, now_s, outside_s = class_of(mark), fleet.reals[replica, DONE], fleet.reals[replica, OUTSIDE]
     arrival_s = fleet.works[replica, place, ARRIVAL]
     times_s = (now_s - arrival_s + outside_s, fleet.works[replica, place, ENDS] - arrival_s + outside_s)

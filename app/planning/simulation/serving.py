@@ -56,14 +56,14 @@ from app.planning.simulation.state import (
     WIDTH,
     WORK,
     WORKING,
-    FleetState,
+    Fleet,
 )
 from app.records.day import DayTotals
 
 _NO_LENGTHS: Ints = np.empty(0, dtype=np.int64)
 
 
-def serve(fleet: FleetState, arrivals_s: Floats, unit_normals: Floats, lengths: Ints = _NO_LENGTHS) -> None:
+def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints = _NO_LENGTHS) -> None:
     """Arrivals ascend, within a call and from call to call; no normals at all means that nothing varies.
 
     `lengths` are places among the design's pairs of lengths, one for each arrival; without any they are drawn.
@@ -74,12 +74,12 @@ def serve(fleet: FleetState, arrivals_s: Floats, unit_normals: Floats, lengths: 
     _serve(fleet, arrivals_s, normals, lengths)
 
 
-def settle(fleet: FleetState, now_s: float) -> None:
+def settle(fleet: Fleet, now_s: float) -> None:
     """Lets everything up to `now_s` happen; replicas are otherwise brought up to date only when they are looked at."""
     _settle(fleet, now_s)
 
 
-def counts_of(fleet: FleetState) -> DayTotals:
+def counts_of(fleet: Fleet) -> DayTotals:
     """As of the last `settle`."""
     tallies = fleet.tallies[:, :HISTOGRAMS].sum(axis=0)
     held = int(fleet.counts[:, WAITING].sum() + fleet.counts[:, WORKING].sum())
@@ -87,24 +87,24 @@ def counts_of(fleet: FleetState) -> DayTotals:
     return DayTotals(arrived, good, late, dropped, timed_out, failed, held)
 
 
-def outstanding_of(fleet: FleetState) -> Ints:
+def outstanding_of(fleet: Fleet) -> Ints:
     """Requests each replica holds, as of the last `settle`."""
     return np.asarray(fleet.counts[:, WAITING] + fleet.counts[:, WORKING])
 
 
-def set_routable(fleet: FleetState, replicas: Sequence[int]) -> None:
+def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
     """Only these get requests from now on; the others go on with what they hold. With none all arrivals are dropped."""
     fleet.knobs[ROUTABLE] = len(replicas)
     fleet.knobs[ROUTABLE_AT : ROUTABLE_AT + len(replicas)] = replicas
 
 
-def fail_replica(fleet: FleetState, replica: int, now_s: float) -> None:
+def fail_replica(fleet: Fleet, replica: int, now_s: float) -> None:
     """All it holds has failed, and it stands empty. Whether requests still go to it is for `set_routable` to say."""
     _fail(fleet, replica, now_s)
 
 
 @compiled
-def _serve(fleet: FleetState, arrivals_s: Floats, normals: Floats, lengths: Ints) -> None:
+def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, lengths: Ints) -> None:
     last_normal = normals.size - 1
     for number in range(arrivals_s.size):
         now_s = arrivals_s[number]
@@ -129,7 +129,7 @@ def _serve(fleet: FleetState, arrivals_s: Floats, normals: Floats, lengths: Ints
 
 
 @inlined
-def _look_again(fleet: FleetState, replica: int, now_s: float) -> None:
+def _look_again(fleet: Fleet, replica: int, now_s: float) -> None:
     """After an arrival: a busy replica has only its patience to watch; others begin when they are next looked at."""
     kind, working = fleet.counts[replica, KIND], fleet.counts[replica, WORKING]
     if kind == SLOTS and working < fleet.counts[replica, WIDTH]:
@@ -143,14 +143,14 @@ def _look_again(fleet: FleetState, replica: int, now_s: float) -> None:
 
 
 @compiled
-def _settle(fleet: FleetState, now_s: float) -> None:
+def _settle(fleet: Fleet, now_s: float) -> None:
     for replica in range(fleet.reals.shape[0]):
         if fleet.reals[replica, NEXT] <= now_s:
             advance_replica(fleet, replica, now_s)
 
 
 @inlined
-def _mark(fleet: FleetState) -> int:
+def _mark(fleet: Fleet) -> int:
     """The class of the next request, and the index of its lengths in the bits above 8."""
     mark, number = 0, fleet.knobs[INDEX]
     if fleet.classes.shape[0] > 1:
@@ -164,7 +164,7 @@ def _mark(fleet: FleetState) -> int:
 
 
 @inlined
-def is_full(fleet: FleetState, replica: int) -> bool:
+def is_full(fleet: Fleet, replica: int) -> bool:
     """What still finds a place in work, or in the batch that gathers, does not count as queued."""
     room, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
     if fleet.counts[replica, KIND] == BATCH:
@@ -175,7 +175,7 @@ def is_full(fleet: FleetState, replica: int) -> bool:
 
 
 @inlined
-def request_owes_s(fleet: FleetState, replica: int, normal: float, mark: int) -> float:
+def request_owes_s(fleet: Fleet, replica: int, normal: float, mark: int) -> float:
     """What the request adds to its replica's work; 0 where no router asks."""
     if fleet.knobs[ROUTER] != LEAST_WORK:
         return 0.0
@@ -189,7 +189,7 @@ def request_owes_s(fleet: FleetState, replica: int, normal: float, mark: int) ->
 
 
 @compiled
-def _fail(fleet: FleetState, replica: int, now_s: float) -> None:
+def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
     advance_replica(fleet, replica, now_s)
     ring = fleet.waits.shape[0]
     for step in range(fleet.counts[replica, WAITING]):
@@ -214,7 +214,7 @@ def _fail(fleet: FleetState, replica: int, now_s: float) -> None:
 
 
 @inlined
-def _fail_sequences(fleet: FleetState, replica: int) -> None:
+def _fail_sequences(fleet: Fleet, replica: int) -> None:
     """The free places are a stack; those not on it are in work."""
     free = fleet.counts[replica, WIDTH] - fleet.counts[replica, WORKING]
     for place in range(fleet.counts[replica, WIDTH]):

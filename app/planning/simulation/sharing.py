@@ -30,12 +30,12 @@ from app.planning.simulation.state import (
     WIDTH,
     WORK,
     WORKING,
-    FleetState,
+    Fleet,
 )
 
 
 @compiled
-def advance_shared(fleet: FleetState, replica: int, until_s: float) -> None:
+def advance_shared(fleet: Fleet, replica: int, until_s: float) -> None:
     """All that happens up to `until_s`; what arrived then starts."""
     while fleet.counts[replica, WORKING] > 0:
         done_s = _next_end_s(fleet, replica)
@@ -55,7 +55,7 @@ def advance_shared(fleet: FleetState, replica: int, until_s: float) -> None:
 
 
 @inlined
-def work_left_s(fleet: FleetState, replica: int, now_s: float) -> float:
+def work_left_s(fleet: Fleet, replica: int, now_s: float) -> float:
     """Of all requests that run, on one core. The replica's next end is not before `now_s`."""
     working = fleet.counts[replica, WORKING]
     if working == 0:
@@ -65,13 +65,13 @@ def work_left_s(fleet: FleetState, replica: int, now_s: float) -> float:
 
 
 @inlined
-def _speed(fleet: FleetState, replica: int) -> float:
+def _speed(fleet: Fleet, replica: int) -> float:
     """Of each running request, in cores."""
     return float(min(1.0, fleet.counts[replica, WIDTH] / fleet.counts[replica, WORKING]))
 
 
 @inlined
-def _next_end_s(fleet: FleetState, replica: int) -> float:
+def _next_end_s(fleet: Fleet, replica: int) -> float:
     if fleet.counts[replica, WORKING] == 0:
         return float(math.inf)
     left_s = max(0.0, fleet.works[replica, 0, ENDS] - fleet.reals[replica, CLOCK])
@@ -79,7 +79,7 @@ def _next_end_s(fleet: FleetState, replica: int) -> float:
 
 
 @inlined
-def _start(fleet: FleetState, replica: int, now_s: float) -> None:
+def _start(fleet: Fleet, replica: int, now_s: float) -> None:
     """The oldest that waits."""
     if fleet.counts[replica, WORKING] == 0:
         fleet.reals[replica, CLOCK], fleet.reals[replica, DONE] = 0.0, now_s

@@ -28,12 +28,12 @@ from app.planning.simulation.state import (
     WIDTH,
     WORK,
     WORKING,
-    FleetState,
+    Fleet,
 )
 
 
 @compiled
-def advance_slots(fleet: FleetState, replica: int, until_s: float) -> None:
+def advance_slots(fleet: Fleet, replica: int, until_s: float) -> None:
     """All that happens up to `until_s`. While any waits, every slot is taken."""
     while fleet.counts[replica, WORKING] > 0 and fleet.works[replica, 0, ENDS] <= until_s:
         done_s = fleet.works[replica, 0, ENDS]
@@ -53,7 +53,7 @@ def advance_slots(fleet: FleetState, replica: int, until_s: float) -> None:
 
 
 @compiled
-def _begin_waiting(fleet: FleetState, replica: int, now_s: float) -> None:
+def _begin_waiting(fleet: Fleet, replica: int, now_s: float) -> None:
     """Gives the oldest that waits and has not given up to a free slot."""
     while expiry_s(fleet, replica) < now_s:
         expire_waiting(fleet, replica, now_s)
@@ -72,7 +72,7 @@ def _begin_waiting(fleet: FleetState, replica: int, now_s: float) -> None:
 
 
 @compiled
-def put_work(fleet: FleetState, replica: int, done_s: float, arrival_s: float, mark: int) -> None:
+def put_work(fleet: Fleet, replica: int, done_s: float, arrival_s: float, mark: int) -> None:
     works, place = fleet.works, fleet.counts[replica, WORKING]
     fleet.counts[replica, WORKING] = place + 1
     fleet.reals[replica, DONE_SUM] += done_s
@@ -88,7 +88,7 @@ def put_work(fleet: FleetState, replica: int, done_s: float, arrival_s: float, m
 
 
 @compiled
-def take_first_work(fleet: FleetState, replica: int) -> None:
+def take_first_work(fleet: Fleet, replica: int) -> None:
     works, size = fleet.works, fleet.counts[replica, WORKING] - 1
     fleet.counts[replica, WORKING] = size
     fleet.reals[replica, DONE_SUM] = fleet.reals[replica, DONE_SUM] - works[replica, 0, ENDS] if size > 0 else 0.0
@@ -114,7 +114,7 @@ def take_first_work(fleet: FleetState, replica: int) -> None:
 
 
 @compiled
-def _move(fleet: FleetState, replica: int, origin: int, to: int) -> None:
+def _move(fleet: Fleet, replica: int, origin: int, to: int) -> None:
     fleet.works[replica, to, ENDS] = fleet.works[replica, origin, ENDS]
     fleet.works[replica, to, ARRIVAL] = fleet.works[replica, origin, ARRIVAL]
     fleet.works[replica, to, MARK] = int(fleet.works[replica, origin, MARK])

@@ -41,7 +41,7 @@ ROUTER, ROUTABLE, TURN, INDEX, QUEUE_LIMIT, SESSIONS, PAIRS, PAIRS_AT = range(8)
 ROUTING, CLASSES, SESSION, LENGTHS, ROUTABLE_AT = range(8, 13)
 
 
-class FleetState(NamedTuple):
+class Fleet(NamedTuple):
     """Rows are replicas, but of `classes` and `tallies`, where they are classes. Few arrays: each costs every call."""
 
     reals: Floats
@@ -54,7 +54,7 @@ class FleetState(NamedTuple):
     knobs: Ints  # at the end: the routable replicas, then the pairs of lengths
 
 
-def new_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> FleetState:
+def new_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
     """An empty fleet, all of it routable. Designs given one seed share routing, classes, sessions and lengths."""
     replicas = len(design.services)
     limits = np.array([_limits(service) for service in design.services], dtype=np.int64)
@@ -62,7 +62,7 @@ def new_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> FleetState:
     with_tokens = bool((limits[:, 0] == TOKENS).any())
     is_shared = bool((limits[:, 0] == SHARED).any())
     ring = 1 << (design.queue_limit + width).bit_length()
-    return FleetState(
+    return Fleet(
         reals=_reals(design),
         counts=np.concatenate([np.zeros((replicas, KIND), dtype=np.int64), limits], axis=1),
         waits=np.empty((ring, replicas, 4)),

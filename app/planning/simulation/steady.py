@@ -16,7 +16,7 @@ from app.planning.simulation.chances import branch
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import serve, settle
-from app.planning.simulation.state import BUSY, LATENCY, SUM, FleetState, new_fleet
+from app.planning.simulation.state import BUSY, LATENCY, SUM, Fleet, new_fleet
 from app.planning.simulation.tallying import (
     ClassOutcome,
     class_outcome,
@@ -33,7 +33,7 @@ WARM_UP_SHARE, WARM_UP_RESPONSES = 0.05, 10
 
 
 Result = TypeVar("Result")
-_Played = tuple[FleetState, float]
+_Played = tuple[Fleet, float]
 """Once all is answered, with its utilisation from the warm-up's end to the last arrival."""
 
 
@@ -88,7 +88,7 @@ def simulate_steady(
 
 def outcome_of(
     cell: FleetDesign,
-    fleets: Sequence[FleetState],
+    fleets: Sequence[Fleet],
     percentiles: Sequence[float],
     rate_per_s: float,
     replicas: int,
@@ -127,7 +127,7 @@ def side_by_side(play: Callable[[int], Result], count: int, workers: int) -> lis
     return [played[number] for number in range(count)]
 
 
-def _of_class(fleets: Sequence[FleetState], at: int, percentiles: Sequence[float]) -> ClassOutcome:
+def _of_class(fleets: Sequence[Fleet], at: int, percentiles: Sequence[float]) -> ClassOutcome:
     return class_outcome(fleets, slice(at, at + 1), percentiles)
 
 
@@ -144,7 +144,7 @@ def cell_of(design: FleetDesign, most: int = CELL) -> FleetDesign:
     )
 
 
-def _play(fleet: FleetState, arrivals: Iterator[Floats], normals: Floats, requests: int) -> tuple[FleetState, float]:
+def _play(fleet: Fleet, arrivals: Iterator[Floats], normals: Floats, requests: int) -> tuple[Fleet, float]:
     """The fleet once all is answered, and its utilisation from the warm-up's end to the last arrival."""
     since_s, now_s, served, warm = 0.0, 0.0, 0, False
     for times_s in arrivals:
@@ -160,7 +160,7 @@ def _play(fleet: FleetState, arrivals: Iterator[Floats], normals: Floats, reques
     return fleet, busy_s / (fleet.reals.shape[0] * (now_s - since_s)) if now_s > since_s else 0.0
 
 
-def _has_warmed(fleet: FleetState, now_s: float, served: int, requests: int) -> bool:
+def _has_warmed(fleet: Fleet, now_s: float, served: int, requests: int) -> bool:
     """Half of the run at most warms up: of an overloaded fleet no response is ever typical."""
     answered = int(latency_counts(fleet).sum())
     mean_s = float(fleet.classes[:, SUM + LATENCY].sum()) / answered if answered else np.inf

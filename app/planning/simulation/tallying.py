@@ -30,7 +30,7 @@ from app.planning.simulation.state import (
     SUM,
     WIDTH,
     WORKING,
-    FleetState,
+    Fleet,
 )
 
 
@@ -56,7 +56,7 @@ class ClassOutcome(msgspec.Struct, frozen=True):
     per_token: Times | None
 
 
-def forget_counts(fleet: FleetState) -> None:
+def forget_counts(fleet: Fleet) -> None:
     """Ends a warm-up: what is in flight now counts as arrived, and all else is counted from here."""
     counted = fleet.tallies[:, :HISTOGRAMS].copy()
     fleet.tallies[:] = 0
@@ -66,13 +66,13 @@ def forget_counts(fleet: FleetState) -> None:
     fleet.counts[:, [BATCHES, ITEMS]] = 0
 
 
-def latency_counts(fleet: FleetState, which: int = LATENCY) -> Ints:
+def latency_counts(fleet: Fleet, which: int = LATENCY) -> Ints:
     """The histogram of all classes: LATENCY, or FIRST_TOKEN or PER_TOKEN where there are tokens."""
     start = HISTOGRAMS + which * BUCKETS
     return np.asarray(fleet.tallies[:, start : start + BUCKETS].sum(axis=0))
 
 
-def class_outcome(fleets: Sequence[FleetState], classes: slice, percentiles: Sequence[float]) -> ClassOutcome:
+def class_outcome(fleets: Sequence[Fleet], classes: slice, percentiles: Sequence[float]) -> ClassOutcome:
     """Of the classes named, pooled over fleets that differ by their seed."""
     has_tokens = fleets[0].tallies.shape[1] > HISTOGRAMS + BUCKETS
     return ClassOutcome(
@@ -88,13 +88,13 @@ def good_share(tallies: Sequence[Ints]) -> float | None:
     return sum(int(each[:, GOOD].sum()) for each in tallies) / ended if ended else None
 
 
-def mean_batch(fleets: Sequence[FleetState]) -> float | None:
+def mean_batch(fleets: Sequence[Fleet]) -> float | None:
     """Requests a batch; of tokens, sequences a step; of slots, 1."""
     batches = sum(int(fleet.counts[:, BATCHES].sum()) for fleet in fleets)
     return sum(int(fleet.counts[:, ITEMS].sum()) for fleet in fleets) / batches if batches else None
 
 
-def busy_s(fleet: FleetState, now_s: float) -> Floats:
+def busy_s(fleet: Fleet, now_s: float) -> Floats:
     """Each replica's busy time up to now, in whole replicas: what is in hand counts for the part that has passed.
 
     As of a `settle` at `now_s`; its growth over a span, divided by the span, is the utilisation an autoscaler sees.
@@ -114,7 +114,7 @@ def busy_s(fleet: FleetState, now_s: float) -> Floats:
     return np.asarray(fleet.reals[:, BUSY] - ahead_s)
 
 
-def _times(fleets: Sequence[FleetState], classes: slice, which: int, percentiles: Sequence[float]) -> Times:
+def _times(fleets: Sequence[Fleet], classes: slice, which: int, percentiles: Sequence[float]) -> Times:
     start = HISTOGRAMS + which * BUCKETS
     each = [np.asarray(fleet.tallies[classes, start : start + BUCKETS].sum(axis=0)) for fleet in fleets]
     total = sum(int(counts.sum()) for counts in each)

@@ -39,13 +39,13 @@ from app.planning.simulation.state import (
     WAITING,
     WIDTH,
     WORKING,
-    FleetState,
+    Fleet,
 )
 from app.planning.simulation.stepping import steps_last_s, steps_until, whole_steps
 
 
 @compiled
-def advance_tokens(fleet: FleetState, replica: int, until_s: float) -> None:
+def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
     """Every step that ends by `until_s`. `DONE` is then where the step under way began, which is taken later."""
     while True:
         if fleet.counts[replica, WORKING] == 0:
@@ -71,7 +71,7 @@ def advance_tokens(fleet: FleetState, replica: int, until_s: float) -> None:
 
 
 @compiled
-def _fits(fleet: FleetState, replica: int) -> bool:
+def _fits(fleet: Fleet, replica: int) -> bool:
     """Whether the oldest that waits has a place."""
     if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.counts[replica, WIDTH]:
         return False
@@ -80,7 +80,7 @@ def _fits(fleet: FleetState, replica: int) -> bool:
 
 
 @compiled
-def _admit(fleet: FleetState, replica: int) -> None:
+def _admit(fleet: Fleet, replica: int) -> None:
     while _fits(fleet, replica):
         head = fleet.counts[replica, HEAD]
         arrival_s = fleet.waits[head, replica, ARRIVAL]
@@ -92,7 +92,7 @@ def _admit(fleet: FleetState, replica: int) -> None:
 
 
 @compiled
-def _a_step_s(fleet: FleetState, replica: int) -> float:
+def _a_step_s(fleet: Fleet, replica: int) -> float:
     """Of a step that reads no prompt, before its factor."""
     return float(
         fleet.reals[replica, FIXED]
@@ -102,7 +102,7 @@ def _a_step_s(fleet: FleetState, replica: int) -> float:
 
 
 @compiled
-def _read(fleet: FleetState, replica: int, until_s: float) -> bool:
+def _read(fleet: Fleet, replica: int, until_s: float) -> bool:
     """Takes a step that reads prompts too, if it ends in time."""
     tokens = unread_tokens(fleet, replica, fleet.counts[replica, READ_A_STEP])
     lasts_s = _a_step_s(fleet, replica) + fleet.reals[replica, PER_PROMPT] * tokens
@@ -115,7 +115,7 @@ def _read(fleet: FleetState, replica: int, until_s: float) -> bool:
 
 
 @compiled
-def _decode(fleet: FleetState, replica: int, until_s: float) -> bool:
+def _decode(fleet: Fleet, replica: int, until_s: float) -> bool:
     """Takes as many equal steps as come before anything changes, and end in time."""
     now_s, factor = fleet.reals[replica, DONE], fleet.reals[replica, FACTOR]
     a_step_s = _a_step_s(fleet, replica)
@@ -135,7 +135,7 @@ def _decode(fleet: FleetState, replica: int, until_s: float) -> bool:
 
 
 @compiled
-def _count(fleet: FleetState, replica: int, steps: int, lasts_s: float) -> None:
+def _count(fleet: Fleet, replica: int, steps: int, lasts_s: float) -> None:
     fleet.reals[replica, DONE] += lasts_s
     fleet.reals[replica, BUSY] += lasts_s
     fleet.counts[replica, BATCHES] += steps
@@ -145,7 +145,7 @@ def _count(fleet: FleetState, replica: int, steps: int, lasts_s: float) -> None:
 
 
 @compiled
-def _next_end_s(fleet: FleetState, replica: int) -> float:
+def _next_end_s(fleet: Fleet, replica: int) -> float:
     """No request ends before this."""
     if fleet.counts[replica, WORKING] == 0:
         if fleet.counts[replica, WAITING] == 0:

@@ -9,14 +9,14 @@ from app.planning.scaling.meters import MinuteMeter, SlotMeter
 from app.planning.scaling.operated import OperatedFleet
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import counts_of, serve, settle
-from app.planning.simulation.state import FleetState, new_fleet
+from app.planning.simulation.state import Fleet, new_fleet
 from app.records.scaling import ColdStartModel, Operations
 from app.records.service import RequestService
 
 SERVICE = RequestService(slots=2, mean_s=4.0, cv=0.0)
 
 
-def operated(service: RequestService, replicas: int, timeout_s: float = np.inf) -> tuple[FleetState, OperatedFleet]:
+def operated(service: RequestService, replicas: int, timeout_s: float = np.inf) -> tuple[Fleet, OperatedFleet]:
     operations = Operations(ColdStartModel(node_s=30.0, engine_s=30.0))
     design = FleetDesign((service,) * 4, "round_robin", timeout_s=timeout_s)
     plane = new_fleet(design, np.random.SeedSequence(1))

@@ -6,14 +6,14 @@ from app.planning.scaling.lives import Lives
 from app.planning.scaling.operated import OperatedFleet
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import counts_of, serve, settle
-from app.planning.simulation.state import FleetState, new_fleet
+from app.planning.simulation.state import Fleet, new_fleet
 from app.records.scaling import ColdStartModel, FailureModel, Operations, RollingUpdate
 from app.records.service import RequestService
 
 SERVICE = RequestService(slots=2, mean_s=4.0, cv=0.0)
 
 
-def operated(operations: Operations, replicas: int, places: int = 6, seed: int = 1) -> tuple[FleetState, OperatedFleet]:
+def operated(operations: Operations, replicas: int, places: int = 6, seed: int = 1) -> tuple[Fleet, OperatedFleet]:
     plane = new_fleet(FleetDesign((SERVICE,) * places, "round_robin"), np.random.SeedSequence(1))
     lives = Lives(operations.cold_start, operations.failures, seed, replicas=replicas)
     return plane, OperatedFleet(plane, lives, operations, places, None, 0.0)

@@ -8,16 +8,14 @@ import pytest
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.holding import answered_s, held_ages_s, hold_at, move_held
 from app.planning.simulation.serving import counts_of, serve, set_routable, settle
-from app.planning.simulation.state import FleetState, new_fleet
+from app.planning.simulation.state import Fleet, new_fleet
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 GATE = RequestService(slots=1, mean_s=1.0, cv=0.0)
 NOTHING = np.empty(0)
 
 
-def held(
-    service: ServiceModel, arrivals_s: list[float], queue_limit: int = 10, timeout_s: float = math.inf
-) -> FleetState:
+def held(service: ServiceModel, arrivals_s: list[float], queue_limit: int = 10, timeout_s: float = math.inf) -> Fleet:
     """One replica not yet ready, and what came before it is."""
     design = FleetDesign((service, GATE), "random", queue_limit=queue_limit, timeout_s=timeout_s, lengths=((100, 10),))
     fleet = new_fleet(design, np.random.SeedSequence(1))
@@ -27,7 +25,7 @@ def held(
     return fleet
 
 
-def moved(fleet: FleetState, now_s: float, until_s: float) -> None:
+def moved(fleet: Fleet, now_s: float, until_s: float) -> None:
     settle(fleet, now_s)
     set_routable(fleet, [0])
     move_held(fleet, 1, now_s)

@@ -12,12 +12,12 @@ from app.planning.simulation.design import ROUTERS, FleetDesign, SimulatedClass
 from app.planning.simulation.histogram import BUCKETS, bucket_of, quantile_s
 from app.planning.simulation.replica import batch_latencies, request_latencies, token_latencies
 from app.planning.simulation.serving import counts_of, fail_replica, outstanding_of, serve, set_routable, settle
-from app.planning.simulation.state import FIRST_TOKEN, HISTOGRAMS, LATENCY, LENGTHS, PAIRS, SUM, FleetState, new_fleet
+from app.planning.simulation.state import FIRST_TOKEN, HISTOGRAMS, LATENCY, LENGTHS, PAIRS, SUM, Fleet, new_fleet
 from app.planning.simulation.tallying import latency_counts
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 
-def played(design: FleetDesign, arrivals_s: Floats, normals: Floats, chunk: int = 1000) -> FleetState:
+def played(design: FleetDesign, arrivals_s: Floats, normals: Floats, chunk: int = 1000) -> Fleet:
     fleet = new_fleet(design, np.random.SeedSequence(1))
     for start in range(0, arrivals_s.size, chunk):
         serve(fleet, arrivals_s[start : start + chunk], normals[start : start + chunk])
@@ -36,7 +36,7 @@ def exponential_normals(count: int, seed: int) -> Floats:
     return np.log(np.random.default_rng(seed).exponential(1.0, count)) / sigma + sigma / 2
 
 
-def mean_s(fleet: FleetState) -> float:
+def mean_s(fleet: Fleet) -> float:
     return float(fleet.classes[:, SUM + LATENCY].sum() / latency_counts(fleet).sum())
 
 
@@ -156,7 +156,7 @@ def test_how_often_a_fleet_is_looked_at_changes_nothing(service: ServiceModel) -
     np.testing.assert_allclose(seldom.classes, often.classes, rtol=1e-9)
 
 
-def drawn_lengths(fleet: FleetState, count: int) -> list[int]:
+def drawn_lengths(fleet: Fleet, count: int) -> list[int]:
     stream = fleet.knobs.view(np.uint64)[LENGTHS]
     return [int(share_of(np.uint64(word_of(stream, number))) * fleet.knobs[PAIRS]) for number in range(count)]
 
