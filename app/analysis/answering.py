@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from app.analysis.curve import on_the_curve
 from app.analysis.local_limit_checks import LOCAL_LIMITS
 from app.analysis.max_rate import highest_held, max_rate
@@ -37,11 +39,14 @@ def holds_of_the_answer(stages: Sequence[Stage], search: SearchOutcome | None) -
 
 
 def answering_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
-    """The stages the answer rests on: the holds of the max rate where one was found, else all that ran steadily, else
-    those of a closed loop and of rates that vary; a sweep's where there was nothing else."""
+    """The stages the answer rests on: the holds of the max rate where one was found, else what else held at it; without
+    a rate all that ran steadily, else those of a closed loop and of rates that vary; a sweep's where there was nothing
+    else."""
     holds = holds_of_the_answer(stages, search)
     if holds:
         return tuple(stages[place] for place in holds)
+    if search is not None and search.max_rate_per_s is not None:  # by another SLO, a rate that was only probed
+        return tuple(stage for stage in _at_rate(stages, search.max_rate_per_s) if stage.held)
     asked = tuple(stage for stage in stages if IN_SWEEP not in stage.tags)
     steady = tuple(stage for stage in asked if stage.kind == "steady")
     return steady or tuple(stage for stage in asked if stage.kind in _UNSTEADY) or _swept(stages)
@@ -57,6 +62,39 @@ def judged_stages(
     answering = tuple(stage for stage in answering if not _is_cut_off(stage))
     is_sweep = bool(answering) and all(IN_SWEEP in stage.tags for stage in answering)
     return (heaviest_held(stages) if is_sweep else ()) or tuple(answering)
+
+
+def with_headline(
+    stages: Sequence[Stage], judged_on: Sequence[Stage] = (), found: MaxRate | None = None
+) -> tuple[Stage, ...]:
+    """The `stages` of a loaded endpoint, pooled holds included, with those of the headline marked.
+
+    These are the stages at the max rate where there is one, else those that the objectives are evaluated on, else the
+    last holds of a search that was cut short.
+    """
+    rate = None if found is None else found.per_s.value
+    at_rate = () if rate is None else _at_rate(judged_on, rate)
+    if rate is not None and not at_rate:
+        at_rate = tuple(stage for stage in _at_rate(stages, rate) if stage.kind == "steady")
+    answering = answering_stages(stages, None)
+    rest = judged_stages(stages, answering) or answering or _last_holds(stages)
+    return marked(stages, at_rate or judged_on or rest)
+
+
+def marked(stages: Sequence[Stage], headline: Sequence[Stage]) -> tuple[Stage, ...]:
+    """`stages` with `in_headline` set for those of the `headline` and no others."""
+    chosen = {id(stage) for stage in headline}
+    return tuple(replace(stage, in_headline=id(stage) in chosen) for stage in stages)
+
+
+def _at_rate(stages: Sequence[Stage], per_s: float) -> tuple[Stage, ...]:
+    """What an INVALID stage shows is not of the endpoint."""
+    return tuple(stage for stage in stages if stage.scheduled_per_s == per_s and stage.verdict.status != "INVALID")
+
+
+def _last_holds(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    holds = [stage for stage in stages if stage.kind == "hold" and stage.held and stage.verdict.status != "INVALID"]
+    return tuple(stage for stage in holds if stage.name == holds[-1].name)
 
 
 def _is_cut_off(stage: Stage) -> bool:

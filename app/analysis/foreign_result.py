@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
+from app.analysis.answering import with_headline
 from app.analysis.environment_differences import NOT_TOLD
 from app.records.curves import ForeignCurve, Rung
 from app.records.result import (
@@ -47,7 +48,7 @@ def foreign_result(curve: ForeignCurve) -> Result:
         clock=Clock(0, NOT_TOLD, ends_s[-1] if ends_s else 0.0, None),
         verdict=Verdict("WARN", (reason,)),
         validity=(check,),
-        stages=stages,
+        stages=with_headline(stages),
         max_rate=None,
         slo=(),
         gates=(),

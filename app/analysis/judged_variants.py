@@ -10,7 +10,7 @@ import msgspec
 from app.analysis.call_stages import fastest
 from app.analysis.gates import judge_gate, tagged
 from app.analysis.objectives import judge
-from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, is_endless, missed_of
+from app.analysis.variant_slo import answer_of, headline_of_variant, is_beyond, is_endless, missed_of
 from app.errors import ExitCode
 from app.records.estimate import Estimate, Variant
 from app.records.local import NoBestReason, VariantFacts
@@ -33,7 +33,10 @@ class Judgeable(msgspec.Struct, frozen=True):
 
     def answering(self, slo: Sequence[Objective]) -> tuple[Stage, ...]:
         """Without the rates of a search that failed."""
-        return answering_stages(slo, self.stages)
+        return headline_of_variant(slo, self.stages)
+
+    def misses(self, slo: Sequence[Objective]) -> tuple[tuple[Objective, Estimate], ...]:
+        return missed_of(slo, self.answering(slo))
 
     def is_trusted(self, slo: Sequence[Objective]) -> bool:
         """Whether it was measured to its end, and nothing makes it INVALID."""
@@ -46,7 +49,7 @@ def best_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Ju
     trusted = [one for one in variants if one.is_trusted(slo)]
     if not trusted:
         return None, "not_trusted"
-    meeting = [one for one in trusted if not missed_of(slo, one.stages)]
+    meeting = [one for one in trusted if not one.misses(slo)]
     if not meeting:
         is_open = any(not is_beyond(slo, one.stages) for one in trusted)
         return None, "open" if is_open else "missed"
@@ -65,7 +68,7 @@ def _carried(one: Judgeable) -> Estimate:
 def as_fast_as(best: Judgeable, variants: Sequence[Judgeable], slo: Sequence[Objective]) -> tuple[Variant, ...]:
     """Of the others that met every objective, those whose interval reaches into the best's."""
     least = (_carried(best).ci95 or (math.inf, math.inf))[0]
-    others = [one for one in variants if one is not best and one.is_trusted(slo) and not missed_of(slo, one.stages)]
+    others = [one for one in variants if one is not best and one.is_trusted(slo) and not one.misses(slo)]
     return tuple(one.facts.variant for one in others if (_carried(one).ci95 or (0.0, 0.0))[1] >= least)
 
 
@@ -73,7 +76,7 @@ def nearest_of(variants: Sequence[Judgeable], slo: Sequence[Objective]) -> Judge
     """The one that missed the fewest objectives, and of those the fastest."""
 
     def badness(one: Judgeable) -> tuple[int, float]:
-        return len(missed_of(slo, one.stages)), -(_carried(one).value or 0.0)
+        return len(one.misses(slo)), -(_carried(one).value or 0.0)
 
     return min((one for one in variants if one.stages), key=badness, default=None)
 

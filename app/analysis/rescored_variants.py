@@ -15,6 +15,7 @@ from app.analysis.judged_variants import (
     nearest_of,
 )
 from app.analysis.rescoring import again
+from app.analysis.variant_slo import with_headlines
 from app.errors import UsageError
 from app.records.result import Objective, Result
 
@@ -44,4 +45,5 @@ def rescore_variants(own: Result, slo: tuple[Objective, ...]) -> Result:
     gates = tuple(judge_gate_by_answer(one.objective, judged_on, own.stages) for one in own.gates)
     is_missed = reason == "missed" and all(one.judgement != "FAIL" for one in judged)
     more = [NO_VARIANT] if is_missed else []
-    return again(replace(own, local=local, slo=judged, gates=gates), own, slo, None, more)
+    stages = with_headlines(slo, own.stages)
+    return again(replace(own, local=local, stages=stages, slo=judged, gates=gates), own, slo, None, more)

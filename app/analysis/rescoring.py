@@ -13,6 +13,7 @@ from app.analysis.answering import (
     holds_of_the_answer,
     judged_stages,
     rate_of_stages,
+    with_headline,
 )
 from app.analysis.clipping import clipped
 from app.analysis.gates import judge_gate, judge_worst
@@ -77,18 +78,19 @@ def rescore(run: RunFacts, slo: tuple[Objective, ...] | None, window_s: tuple[fl
     search = _own_search(run.result) if is_own else _search(run.result, stages)
     found = _max_rate(run.result, stages, objectives, search, is_own=is_own)
     pooled = _pooled(run, parts, objectives, search)
-    answering = _answering(stages, search)
+    answering = answering_stages(stages, search)
     validity = _validity(run.result, answering or stages, None if is_own else search)
     judged_on = judged_stages(stages, answering, pooled)
     judged = tuple(judge_worst(one, judged_on) for one in binding(objectives))
     plan = run.result.plan if is_own else None
     gates = tuple(judge_gate(one.objective, judged_on, stages, run_metrics(found, plan)) for one in run.result.gates)
     local = tuple(stage for stage in run.result.stages if stage.variant is not None)
+    loaded = stages + (() if pooled is None else (pooled,))
     result = replace(
         run.result,
         verdict=verdict_of(validity),
         validity=validity,
-        stages=local + stages + (() if pooled is None else (pooled,)),
+        stages=local + with_headline(loaded, judged_on, found),
         max_rate=found,
         knees=knees_of(stages),
         slo=judged,
@@ -196,14 +198,6 @@ def _pooled(
 def _before_end(rows: StageRows, facts: StageFacts) -> StageRows:
     """Without what a clipped stage leaves out, which would lie in the hold after it."""
     return rows.where(rows.intended_ns < facts.start_ns + round(facts.duration_s * 1e9))
-
-
-def _answering(stages: tuple[Stage, ...], search: SearchOutcome | None) -> tuple[Stage, ...]:
-    """Of a search for another SLO the answer may lie at a rate that was never held."""
-    if search is None or search.max_rate_per_s is None or holds_of_the_answer(stages, search):
-        return answering_stages(stages, search)
-    at_it = tuple(one for one in stages if one.scheduled_per_s == search.max_rate_per_s and one.held)
-    return tuple(one for one in at_it if one.verdict.status != "INVALID")
 
 
 def _validity(own: Result, answering: Sequence[Stage], search: SearchOutcome | None) -> tuple[Check, ...]:

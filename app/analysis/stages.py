@@ -99,6 +99,7 @@ def judge_again(every: StageRows, facts: StageFacts, own: Stage, slo: Sequence[O
         verdict=verdict_of(checks),
         checks=checks,
         spike=analyse_spike(every, facts, window, binding(slo)) if facts.kind == "spike" else None,
+        in_headline=False,
     )
     return msgspec.structs.replace(stage, held=_has_held(stage, facts, slo))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from app.analysis.answering import marked
 from app.analysis.call_stages import IN_SEARCH
 from app.analysis.objectives import find_estimate, is_met
 from app.analysis.rows import NOT_STARTED
@@ -38,10 +39,9 @@ def answer_of(objective: Objective, stages: Sequence[Stage]) -> tuple[Stage | No
 
 
 def missed_of(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
-    """The objectives that a variant misses by its point estimates, or has none for; those that only warn are left
-    out."""
-    answering = answering_stages(slo, stages)
-    answers = [(objective, answer_of(objective, answering)[1]) for objective in slo if objective.level == "fail"]
+    """The objectives that a variant misses by its point estimates in these stages, or has none for; those that only
+    warn are left out."""
+    answers = [(objective, answer_of(objective, stages)[1]) for objective in slo if objective.level == "fail"]
     return tuple((objective, estimate) for objective, estimate in answers if not is_met(objective, estimate))
 
 
@@ -52,7 +52,7 @@ def missed_so_far(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tu
 
 def is_beyond(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
     """Whether an objective is missed for certain: not for want of a value, unless that is endless."""
-    answering = answering_stages(slo, stages)
+    answering = headline_of_variant(slo, stages)
     for objective in slo:
         stage, estimate = answer_of(objective, answering)
         is_known = estimate.value is not None or (stage is not None and is_endless(objective, stage))
@@ -68,7 +68,7 @@ def is_endless(objective: Objective, stage: Stage) -> bool:
     return objective.metric == "latency_ms" and never > beyond * (never + stage.completed)
 
 
-def answering_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
+def headline_of_variant(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Of a search, the highest rate that held whenever it was tried: the others are its steps. All, where none did."""
     binding = [objective for objective in slo if objective.level == "fail"]
 
@@ -82,3 +82,14 @@ def answering_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple
     highest = max((stage.scheduled_per_s or 0.0 for stage in held), default=0.0)
     left_out = [stage for stage in searched if held and stage.scheduled_per_s != highest]
     return tuple(stage for stage in stages if stage not in left_out)
+
+
+def with_headlines(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages of all variants, with those that each variant's headline is based on marked."""
+    variants = dict.fromkeys(stage.variant for stage in stages)
+    chosen = [
+        stage
+        for variant in variants
+        for stage in headline_of_variant(slo, [one for one in stages if one.variant == variant])
+    ]
+    return marked(stages, chosen)

@@ -164,6 +164,9 @@ class Stage(msgspec.Struct, frozen=True):
     """One a class, of all that was sent in the stage, its lead-in and drain too."""
     lengths: TokenSample | None = None
     """Joint input and output lengths of the requests that completed, which a plan simulates."""
+    in_headline: bool = False
+    """Whether the headline numbers of the run are based on it; of a local run, those of its variant. It is set when the
+    run is concluded or evaluated again."""
 
     @property
     def is_pooled(self) -> bool:

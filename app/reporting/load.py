@@ -7,7 +7,6 @@ from typing import Literal
 
 from app.analysis.accuracy import rows_to_settle
 from app.analysis.objectives import unit_of as unit_of_limit
-from app.analysis.sweeps import heaviest_held
 from app.records.metrics import PERCENTILES, RUN_METRICS
 from app.records.result import Judged, Result, Stage
 from app.reporting.quantities import limit_of, quantity, stage_quantity, unit_of
@@ -16,37 +15,15 @@ from reports import formatting, model
 _Z = 1.959964
 
 
-def answering_stages(result: Result) -> tuple[Stage, ...]:
-    """The stages the answer rests on: the holds of the max rate, pooled where they are, else those that held last, else
-    those at the highest of the profile's rates that held, else what ran steadily, else the clients of a sweep that held
-    last, else what the profile asked for otherwise."""
-    holds = [stage for stage in result.stages if stage.kind == "hold" and stage.held]
-    found = None if result.max_rate is None else result.max_rate.per_s.value
-    if found is not None and not any(stage.scheduled_per_s == found for stage in holds):
-        # by another SLO than the one that the rates were searched for, the answer may lie at a probe
-        holds = []
-        probes = tuple(
-            one for one in result.stages if one.kind == "probe" and one.held and one.scheduled_per_s == found
-        )
-        if probes:
-            return probes
-    pooled = tuple(stage for stage in holds if stage.is_pooled)
-    if holds:
-        of_the_answer = tuple(stage for stage in holds if stage.scheduled_per_s == found)
-        return pooled or of_the_answer or tuple(stage for stage in holds if stage.name == holds[-1].name)
-    loaded = [stage for stage in result.stages if stage.variant is None]
-    steady = tuple(stage for stage in loaded if stage.kind == "steady")
-    at_most = tuple(stage for stage in steady if found is not None and stage.scheduled_per_s == found)
-    unsteady = tuple(stage for stage in loaded if stage.kind in ("closed", "varying", "spike"))
-    return at_most or steady or heaviest_held(unsteady) or unsteady
+def headline_stages(result: Result) -> tuple[Stage, ...]:
+    """The stages of a loaded endpoint that the headline is based on."""
+    return tuple(stage for stage in result.stages if stage.in_headline and stage.variant is None)
 
 
 def headline_stage(result: Result, curve: model.CurveLabels) -> Stage | None:
-    """Of the stages the answer rests on, the one with the worst latency; None when there is none."""
-    answering = answering_stages(result)
-    if not answering:
-        return None
-    return max(answering, key=lambda stage: stage_quantity(stage, curve.metric, curve.percentile).value or 0.0)
+    """Of the stages the headline is based on, the one with the worst latency; None when there is none."""
+    stages = headline_stages(result)
+    return max(stages, key=lambda one: stage_quantity(one, curve.metric, curve.percentile).value or 0.0, default=None)
 
 
 def curve_of(result: Result) -> model.CurveLabels:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from app.analysis.judged_variants import NO_BEST_TEXTS
-from app.analysis.variant_slo import answering_stages
 from app.records.estimate import Variant
 from app.records.local import BatchLaw
 from app.records.result import Check, Result, Stage
@@ -72,8 +71,10 @@ def stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
 
 def answering_by_variant(result: Result) -> dict[Variant, tuple[Stage, ...]]:
     """Without the rates that a search only tried."""
-    slo = [one.objective for one in result.slo]
-    return {one: answering_stages(slo, stages) for one, stages in stages_by_variant(result).items()}
+    return {
+        variant: tuple(stage for stage in stages if stage.in_headline)
+        for variant, stages in stages_by_variant(result).items()
+    }
 
 
 def shown_variant(result: Result) -> Variant | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PureWindowsPath
 
-from app.analysis.variant_slo import answering_stages, missed_of
+from app.analysis.variant_slo import missed_of
 from app.records.estimate import Estimate
 from app.records.local import Accuracy, Bound, Fidelity, VariantFacts
 from app.records.result import Objective, Stage
@@ -40,8 +40,8 @@ def variant_row(
     family: str,
     is_best: bool,
 ) -> VariantRow:
-    variant, answering = facts.variant, answering_stages(slo, stages)
-    missed = missed_of(slo, stages) if stages else ()
+    variant, answering = facts.variant, [stage for stage in stages if stage.in_headline]
+    missed = missed_of(slo, answering) if stages else ()
     return VariantRow(
         name=name,
         family=family,

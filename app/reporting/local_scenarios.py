@@ -7,7 +7,7 @@ from typing import Literal
 
 from app.analysis.call_stages import IN_SEARCH
 from app.analysis.rows import NOT_STARTED
-from app.analysis.variant_slo import answering_stages, missed_so_far
+from app.analysis.variant_slo import missed_so_far
 from app.records.result import Objective, Stage, Trust
 from app.reporting.local_front import time_metric
 from app.reporting.quantities import stage_quantity
@@ -26,18 +26,17 @@ CALL_PARTS = {
 
 def scenario_rows(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[ScenarioRow, ...]:
     """Of the rates that were tried, the lowest first."""
-    answering = answering_stages(slo, stages)
-    told = [(stage, _tried(slo, stage, is_answer=stage in answering)) for stage in stages]
+    told = [(stage, _tried(slo, stage)) for stage in stages]
     ordered = sorted(told, key=lambda pair: (pair[1] is not None, (pair[1] and pair[0].scheduled_per_s) or 0.0))
     return tuple(_row(stage, tried) for stage, tried in ordered)
 
 
-def _tried(slo: Sequence[Objective], stage: Stage, *, is_answer: bool) -> Literal["held", "did not hold"] | None:
+def _tried(slo: Sequence[Objective], stage: Stage) -> Literal["held", "did not hold"] | None:
     """None of the answer, and of what no search asked for. Where no rate held, none is the answer."""
     if IN_SEARCH not in stage.tags:
         return None
     has_held = not missed_so_far(slo, [stage])
-    return None if is_answer and has_held else "held" if has_held else "did not hold"
+    return None if stage.in_headline and has_held else "held" if has_held else "did not hold"
 
 
 def _row(stage: Stage, tried: Literal["held", "did not hold"] | None) -> ScenarioRow:

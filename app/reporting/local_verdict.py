@@ -64,7 +64,7 @@ def _nearest(result: Result) -> str:
     if shown is None or local is None:
         return ""
     stages = stages_by_variant(result)
-    missed = missed_of([one.objective for one in result.slo], stages[shown])
+    missed = missed_of([one.objective for one in result.slo], answering_by_variant(result)[shown])
     told = ", ".join(f"{objective.text} {_seen(objective, estimate)}" for objective, estimate in missed)
     name = names_of([one.variant for one in local.variants])[shown]
     nearest = " came nearest, and" if sum(map(bool, stages.values())) > 1 else ""

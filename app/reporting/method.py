@@ -13,7 +13,7 @@ import pandas as pd
 from app.errors import ProfileError
 from app.profiles.document import read_document
 from app.records.result import Estimate, Result, Stage
-from app.reporting.load import answering_stages
+from app.reporting.load import headline_stages
 from app.reporting.local_method import local_sentences
 from app.reporting.workers import clock_words, shared_by
 from reports import formatting
@@ -54,7 +54,7 @@ def method_sentences(result: Result, spec: Spec, telemetry: pd.DataFrame) -> tup
         *_beside_sentences(result),
         *local_sentences(result, spec.load),
         *(_load_sentences(loaded, spec) if loaded else ()),
-        *_lag_sentences(answering_stages(result)),
+        *_lag_sentences(headline_stages(result)),
         *_search_sentences(loaded),
         *_statistics_sentences(result),
         *_telemetry_sentences(telemetry),

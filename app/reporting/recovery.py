@@ -9,9 +9,11 @@ import msgspec
 import pyarrow as pa
 
 from app import __version__
+from app.analysis.answering import with_headline
 from app.analysis.gating import exit_of
 from app.analysis.judged_variants import NO_BEST_TEXTS
 from app.analysis.validity import verdict_of
+from app.analysis.variant_slo import with_headlines
 from app.errors import ExitCode, ProfileError, UsageError
 from app.profiles.document import read_document
 from app.records.events import (
@@ -61,6 +63,7 @@ def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -
         )
     checks = tuple(event.check for event in events if isinstance(event, CheckCompleted))
     recovery = _recovery(events, table)
+    local = _local(events)
     notes = tuple(f"noted: {event.text}" for event in events if isinstance(event, Noted))
     result = Result(
         tool=Tool("sizewise", __version__),
@@ -72,12 +75,12 @@ def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -
         clock=Clock(started.at_ns, _began(run), (events[-1].at_ns - started.at_ns) / 1e9, None),
         verdict=verdict_of(checks),
         validity=checks,
-        stages=stages,
+        stages=with_headline(stages) if local is None else with_headlines((), stages),
         max_rate=None,
         slo=(),
         gates=(),
         plan=None,
-        local=_local(events),
+        local=local,
         notes=(recovery.sentence, *notes),
         artifacts=(),
         exit=exit_of([Cause("cut_short", ExitCode.TERMINATED, NO_BEST_TEXTS["cut_short"])]),

@@ -17,9 +17,9 @@ from app.reporting.distributions import distributions, heat_map
 from app.reporting.groups import group_tables
 from app.reporting.knees import knee_section
 from app.reporting.load import (
-    answering_stages,
     curve_of,
     headline_stage,
+    headline_stages,
     objective_rows,
     spike_rows,
     stage_row,
@@ -66,7 +66,7 @@ def build_report(
     times, start_ns = times_of(result), result.zero_ns
     loaded = tuple(stage for stage in result.stages if stage.variant is None)
     curve = curve_of(result)
-    local, answering = model_section(result), answering_stages(result)
+    local, answering = model_section(result), headline_stages(result)
     alike = _alike(answering, headline_stage(result, curve))
     report = model.Report(
         header=_header(result),

@@ -24,6 +24,7 @@ from app.analysis.judged_variants import (
 )
 from app.analysis.stages import telemetry_metrics
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
+from app.analysis.variant_slo import with_headlines
 from app.errors import ExitCode
 from app.inference.providers import NVIDIA
 from app.records.local import Accuracy, BatchLaw, LocalResult, VariantFacts
@@ -103,7 +104,7 @@ def conclude_locally(
         clock=clock_of(measured.started, measured.ended, measured.wall_start),
         verdict=verdict,
         validity=validity,
-        stages=stages,
+        stages=with_headlines(spec.slo, stages),
         max_rate=None,
         slo=slo,
         gates=gates,

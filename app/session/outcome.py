@@ -9,7 +9,7 @@ import pandas as pd
 
 from app import __version__
 from app.analysis.accuracy import chance_check
-from app.analysis.answering import answering_stages, judged_stages, rate_of_stages
+from app.analysis.answering import answering_stages, judged_stages, rate_of_stages, with_headline
 from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.gates import judge_gate, judge_worst
 from app.analysis.gating import causes_of, exit_of, invalid_cause, no_rate_cause
@@ -81,6 +81,7 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
     gates = tuple(judge_gate(one, judged_on, measured.stages, of_run) for one in spec.gates)
     spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
     causes = _causes(spec, measured, spoilt, slo + gates, found)
+    loaded = measured.stages + (() if measured.pooled is None else (measured.pooled,))
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -94,7 +95,7 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         ),
         verdict=verdict,
         validity=validity,
-        stages=measured.local + measured.stages + ((measured.pooled,) if measured.pooled is not None else ()),
+        stages=measured.local + with_headline(loaded, judged_on, found),
         max_rate=found,
         knees=knees_of(measured.stages),
         slo=slo,

@@ -9,6 +9,7 @@ import pandas as pd
 from app.analysis.accuracy import accuracy_of
 from app.analysis.estimates import distribution, share
 from app.analysis.validity import verdict_of
+from app.analysis.variant_slo import with_headlines
 from app.records.local import (
     BatchLaw,
     Bound,
@@ -197,7 +198,7 @@ def run_of(
         target=Target("local", None, "digits", Hardware("this machine (2 vCPUs, x86_64)", vcpus=2)),
         verdict=verdict_of(validity) if validity else Verdict("VALID"),
         validity=validity,
-        stages=stages,
+        stages=with_headlines([one.objective for one in slo], stages),
         max_rate=None,
         slo=slo,
         gates=(),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from app.analysis.answering import with_headline
 from app.analysis.estimates import distribution, rate, share
 from app.records.result import (
     Cause,
@@ -85,6 +86,7 @@ def ended(code: int, *texts: str) -> Exit:
 def full_run(*, gpu: bool = False) -> Run:
     """A valid search with a plan: everything a report can show."""
     rows, loaded = _loaded()
+    loaded = with_headline(loaded, loaded[-1:])
     result = Result(
         tool=Tool("sizewise", "0.1.0"),
         run_id="20260801T091500-quickstart-4f2a",

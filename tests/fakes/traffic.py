@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from app.analysis.answering import with_headline
 from app.analysis.objectives import find_estimate, judge, parse_objective
 from app.analysis.stages import summarise_stage
 from app.analysis.validity import run_checks, verdict_of
@@ -144,7 +145,7 @@ def _result(name: str, stages: tuple[Stage, ...], slo: tuple[Objective, ...]) ->
         clock=msgspec.structs.replace(full.clock, monotonic_start_ns=START_NS),
         verdict=verdict_of(checks),
         validity=checks,
-        stages=stages,
+        stages=with_headline(stages),
         max_rate=None,
         slo=judged,
         gates=(),

@@ -16,6 +16,7 @@ import msgspec
 import platformdirs
 import pytest
 
+from app.analysis.answering import with_headline
 from reports import html
 from reports.html import MAX_BYTES, USUAL_BYTES, inert_json, render_html, render_plan_html
 from reports.model import Download, PlanReport, Report
@@ -204,7 +205,9 @@ def test_a_run_of_one_stage_of_a_few_seconds_has_all_its_sections(requests: int)
     probe = next(one for one in run.result.stages if one.name == "probe 50/s")
     stage = msgspec.structs.replace(probe, name="steady", kind="steady")
     rows = run.rows[run.rows["stage"] == 2].iloc[:requests]
-    result = msgspec.structs.replace(run.result, stages=(stage,), max_rate=None, plan=None, slo=(), gates=())
+    result = msgspec.structs.replace(
+        run.result, stages=with_headline((stage,)), max_rate=None, plan=None, slo=(), gates=()
+    )
     page = render_html(report_of(Run(result, rows, run.telemetry.iloc[:0])))
     text = _text(page)
     assert ('id="chart-ecdf"' in page) == (requests > 1)

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from app.analysis.call_stages import summarise_calls
 from app.analysis.objectives import parse_objective
-from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, is_endless, missed_of, missed_so_far
+from app.analysis.variant_slo import answer_of, headline_of_variant, is_beyond, is_endless, missed_of, missed_so_far
 from app.records.estimate import Estimate
 from app.records.local import Scenario
 from app.records.result import Objective, Stage
@@ -90,5 +90,5 @@ def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> No
     failed = played("server", 60, rate_per_s=90, searched=True)
     asked = played("single-stream")
     objectives = slo_of("latency_ms.p95 < 50")
-    assert answering_stages(objectives, [asked, held, failed]) == (asked, held)
-    assert answering_stages(objectives, [asked, failed]) == (asked, failed)
+    assert headline_of_variant(objectives, [asked, held, failed]) == (asked, held)
+    assert headline_of_variant(objectives, [asked, failed]) == (asked, failed)

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from app.analysis.call_stages import summarise_calls
 from app.analysis.objectives import parse_objective
-from app.analysis.variant_slo import answer_of, answering_stages, is_beyond, missed_of, missed_so_far
+from app.analysis.variant_slo import answer_of, headline_of_variant, is_beyond, missed_of, missed_so_far
 from app.records.estimate import Estimate
 from app.records.local import Scenario
 from app.records.result import Objective, Stage
@@ -70,11 +70,11 @@ def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> No
     failed = stage("server", 60, rate_per_s=90, searched=True)
     asked = stage("single-stream")
     objectives = slo("latency_ms.p95 < 50")
-    assert answering_stages(objectives, [asked, held, failed]) == (asked, held)
-    assert answering_stages(objectives, [asked, failed]) == (asked, failed)
+    assert headline_of_variant(objectives, [asked, held, failed]) == (asked, held)
+    assert headline_of_variant(objectives, [asked, failed]) == (asked, failed)
 
 
 def test_a_rate_that_failed_once_is_no_answer_though_it_held_before() -> None:
     lower = stage("server", 10, rate_per_s=40, searched=True)
     held, failed = (stage("server", takes, rate_per_s=50, searched=True) for takes in (10, 60))
-    assert answering_stages(slo("latency_ms.p95 < 50"), [lower, held, failed]) == (lower,)
+    assert headline_of_variant(slo("latency_ms.p95 < 50"), [lower, held, failed]) == (lower,)

@@ -4,10 +4,11 @@ import msgspec
 import pytest
 
 from app.analysis.accuracy import rows_to_settle
+from app.analysis.answering import with_headline
 from app.analysis.objectives import judge, parse_gate, parse_objective
 from app.records.result import Estimate, Judged, MaxRate, Result, Stage
 from app.reporting import build_report
-from app.reporting.load import answering_stages, curve_of, objective_rows
+from app.reporting.load import curve_of, headline_stages, objective_rows
 from reports import formatting
 from reports.text import render_text
 from tests.fakes.local_runs import local_run
@@ -25,6 +26,7 @@ def with_steady(*rates: float, found: float | None, at_least: bool = False) -> R
         msgspec.structs.replace(first, name=f"at {rate:g}/s", kind="steady", scheduled_per_s=rate) for rate in rates
     )
     max_rate = MaxRate(Estimate(found), ("latency_ms.p95 < 50",), "at 300/s …", at_least=at_least)
+    stages = with_headline(stages, stages, max_rate)
     return msgspec.structs.replace(full_run().result, stages=stages, max_rate=max_rate)
 
 
@@ -33,8 +35,8 @@ def names(stages: tuple[Stage, ...]) -> list[str]:
 
 
 def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
-    assert names(answering_stages(with_steady(40, 100, 300, found=100))) == ["at 100/s"]
-    assert names(answering_stages(with_steady(40, 300, found=None))) == ["at 40/s", "at 300/s"]
+    assert names(headline_stages(with_steady(40, 100, 300, found=100))) == ["at 100/s"]
+    assert names(headline_stages(with_steady(40, 300, found=None))) == ["at 40/s", "at 300/s"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_only_stages_of_the_same_arrivals_make_one_distribution(second: str, poo
     stages = tuple(
         msgspec.structs.replace(stage, kind="steady", arrival_kind=one) for stage, one in zip(holds, kinds, strict=True)
     )
-    result = msgspec.structs.replace(run.result, stages=stages, max_rate=None)
+    result = msgspec.structs.replace(run.result, stages=with_headline(stages), max_rate=None)
     drawn = build_report(result, run.rows, run.telemetry, "", "", "{}").spectra[0].n
     each = [stage.completed for stage in stages]
     assert drawn == sum(each) if pooled else drawn in each

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from app.analysis.accuracy import accuracy_of
+from app.analysis.variant_slo import with_headlines
 from app.records.result import Estimate, Stage
 from app.reporting.local_front import FrontPosition
 from app.reporting.local_rows import accuracy_row, energy_of, variant_row
@@ -19,7 +20,7 @@ PLACE = FrontPosition(
 
 def _row(*stages: Stage, is_best: bool = False, **changes: object) -> VariantRow:
     known = facts(variant("int8-static", 4), **changes)
-    return variant_row(known, stages, [SLO], PLACE, name="int8", family="int8", is_best=is_best)
+    return variant_row(known, with_headlines([SLO], stages), [SLO], PLACE, name="int8", family="int8", is_best=is_best)
 
 
 def test_a_scenario_shows_latency_only_where_calls_are_due() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from app.analysis.rows import NOT_STARTED
 from app.records.result import ErrorSample
-from app.reporting.load import answering_stages
+from app.reporting.load import headline_stages
 from app.reporting.rows import MAX_POINTS, error_rows, load_series, request_times, spectra
 from tests.fakes.results import START_NS, full_run
 
@@ -77,7 +77,7 @@ def test_of_each_class_of_errors_is_told_what_was_seen_first() -> None:
 
 def test_the_spectrum_pools_the_holds_and_ends_where_samples_do() -> None:
     run = full_run()
-    stages = answering_stages(run.result)
+    stages = headline_stages(run.result)
     latency, service = spectra(request_times(run.rows, run.result), stages)
 
     assert [stage.name for stage in stages] == ["3 holds at 218/s"]
@@ -90,4 +90,4 @@ def test_nothing_asked_is_no_series() -> None:
     requests = request_times(pd.DataFrame(), RESULT)
     assert load_series(requests) is None
     assert error_rows(requests) == ()
-    assert spectra(requests, answering_stages(RESULT)) == ()
+    assert spectra(requests, headline_stages(RESULT)) == ()

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from app.analysis.answering import answering_stages, judged_stages, with_headline
+from app.analysis.search import SearchOutcome
+from app.records.result import IN_SWEEP, Estimate, MaxRate, Stage, Verdict
+from tests.fakes.results import full_run
+
+SWEEP = {IN_SWEEP: "yes"}
+INVALID = Verdict("INVALID", ("send lag",))
+
+
+def stage(name: str, kind: str, rate: float | None = None, **changes: Any) -> Stage:
+    changes = {"held": True, "tags": {}, "verdict": Verdict("VALID"), "checks": (), **changes}
+    return replace(full_run().result.stages[-1], name=name, kind=kind, scheduled_per_s=rate, **changes)
+
+
+def headline(*stages: Stage, found: float | None = None, pooled: Stage | None = None) -> list[str]:
+    """Names of the stages that are marked when the run searched for a rate, or found one among those it was given."""
+    is_searched = any(one.kind in ("probe", "hold") for one in stages)
+    search = SearchOutcome(found, None, (found, None), len(stages)) if is_searched else None
+    judged_on = judged_stages(stages, answering_stages(stages, search), pooled)
+    max_rate = None if found is None else MaxRate(Estimate(found), (), "the endpoint")
+    every = stages if pooled is None else (*stages, pooled)
+    return [one.name for one in with_headline(every, judged_on, max_rate) if one.in_headline]
+
+
+HOLDS = (stage("probe 40/s", "probe", 40), stage("hold 40/s", "hold", 40), stage("hold 40/s", "hold", 40))
+
+
+@pytest.mark.parametrize("held", [True, False, None])
+def test_the_headline_of_a_search_is_based_on_its_holds_together(held: bool | None) -> None:
+    pooled = stage("2 holds at 40/s", "hold", 40, tags={"pooled": "2"}, held=held)
+    assert headline(*HOLDS, found=40, pooled=pooled) == ["2 holds at 40/s"]
+
+
+def test_a_rate_that_was_only_probed_is_the_headline_of_another_slo() -> None:
+    probes = stage("probe 20/s", "probe", 20), stage("again", "probe", 20, verdict=INVALID)
+    assert headline(*probes, *HOLDS, found=20) == ["probe 20/s"]
+
+
+def test_a_search_that_was_cut_short_shows_its_last_holds() -> None:
+    last = stage("hold 30/s", "hold", 30)
+    assert headline(*HOLDS, last, stage("hold 30/s", "hold", 30, verdict=INVALID)) == ["hold 30/s"]
+    assert headline(HOLDS[0]) == []
+
+
+def test_of_given_rates_the_headline_is_the_max_rate_without_invalid_stages() -> None:
+    rates = [stage(f"{rate}/s", "steady", rate) for rate in (40, 100, 300)]
+    assert headline(*rates, stage("again", "steady", 100, verdict=INVALID), found=100) == ["100/s"]
+    assert headline(*rates) == ["40/s", "100/s", "300/s"]
+
+
+def test_a_sweep_is_the_headline_only_where_nothing_else_was_asked() -> None:
+    sweep = [stage(f"{clients} clients", "closed", concurrency=clients, tags=SWEEP) for clients in (1, 4)]
+    failed = stage("16 clients", "closed", concurrency=16, tags=SWEEP, held=False)
+    assert headline(*sweep, failed) == ["4 clients"]
+    assert headline(*sweep, failed, stage("asked", "closed", concurrency=2)) == ["asked"]
