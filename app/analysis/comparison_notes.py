@@ -9,6 +9,7 @@ from app.analysis.digits import digits
 from app.analysis.environment_differences import is_other_cpu
 from app.analysis.repeats import FEWEST
 from app.records.comparison import Comparison, MetricChange
+from app.records.metrics import format_metric
 
 NOISY = 0.10
 """From this coefficient of variation between repeats on, a metric fails nothing."""
@@ -25,8 +26,7 @@ def is_noisy(change: MetricChange) -> bool:
 
 def in_words(change: MetricChange) -> str:
     """As in "latency_ms.p95 in steady"."""
-    name = change.metric if change.aggregate is None else f"{change.metric}.{change.aggregate.replace('_', '.')}"
-    return f"{name} in {change.stage}"
+    return f"{format_metric(change.metric, change.aggregate)} in {change.stage}"
 
 
 def regression_in_words(change: MetricChange) -> str:

@@ -12,7 +12,7 @@ from app.planning.memory import GIB, usable_bytes
 from app.planning.rates import card_name
 from app.planning.refusal import Refusal
 from app.planning.risk import Risk
-from app.records.offers import Accelerator, CapacityCurve, Offer, OtherCards
+from app.records.offers import Accelerator, CapacityCurve, Offer, OtherCards, split_key
 from app.records.plan import Settled
 from app.records.result import Basis, Estimate, Hardware
 
@@ -66,8 +66,7 @@ def carry_over(
 
     Without `other_cards` an accelerator that was not measured is refused.
     """
-    instance = None if measured_on.offer is None else measured_on.offer.partition("@")[0]
-    if instance == f"{offer.provider}/{offer.instance_type}":
+    if measured_on.offer is not None and split_key(measured_on.offer)[0] == offer.instance:
         return Capacity(curve.max_rate_per_s, _measured_sigma(curve), measured_on.replicas, "measured")
     if measured_on.accelerator != offer.accelerator:
         here, there = (accelerators.get(key or "") for key in (measured_on.accelerator, offer.accelerator))

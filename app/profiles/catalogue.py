@@ -13,7 +13,7 @@ from app.profiles.grid import load_grid
 from app.profiles.imported import imported_rows
 from app.profiles.merging import NO_ACCELERATOR, merge_offers
 from app.profiles.problems import did_you_mean
-from app.records.offers import Accelerator, Catalogue, Offer
+from app.records.offers import Accelerator, Catalogue, Offer, split_key
 
 
 def load_catalogue(directory: Path | None = None) -> Catalogue:
@@ -35,11 +35,11 @@ def bundled_catalogue() -> Catalogue:
 
 def find_offer(catalogue: Catalogue, name: str, region: str | None = None) -> Offer:
     """The first offer named `provider/instance`, or `provider/instance@region`. Raises UsageError with the nearest."""
-    wanted, _, at = name.partition("@")
-    region = region or at or None
-    named = [offer for offer in catalogue.offers if f"{offer.provider}/{offer.instance_type}" == wanted]
+    wanted, own_region = split_key(name)
+    region = region or own_region
+    named = [offer for offer in catalogue.offers if offer.instance == wanted]
     if not named:
-        names = {f"{offer.provider}/{offer.instance_type}" for offer in catalogue.offers}
+        names = {offer.instance for offer in catalogue.offers}
         raise UsageError(f"the catalogue has no offer {wanted!r}", hint=did_you_mean(wanted, sorted(names)))
     regions = [offer.region for offer in named]
     if region is not None and region not in regions:

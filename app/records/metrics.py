@@ -138,7 +138,7 @@ RUN_METRICS: dict[str, Metric] = {metric.name: metric for metric in _OF_RUNS}
 """Of a run as a whole: only gates speak of them."""
 
 
-def format_metric(name: str) -> str:
-    """`latency_ms.p99_9` as profiles write it: `latency_ms.p99.9`."""
-    metric, dot, aggregate = name.partition(".")
-    return f"{metric}{dot}{aggregate.replace('_', '.')}"
+def format_metric(name: str, aggregate: str | None = None) -> str:
+    """`latency_ms.p99_9`, whole or as two parts, as profiles write it: `latency_ms.p99.9`."""
+    metric, dot, part = name.partition(".") if aggregate is None else (name, ".", aggregate)
+    return f"{metric}{dot}{part.replace('_', '.')}"

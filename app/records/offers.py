@@ -66,12 +66,23 @@ class Offer(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        return f"{self.provider}/{self.instance_type}@{self.region}"
+        return f"{self.instance}@{self.region}"
+
+    @property
+    def instance(self) -> str:
+        """`provider/instance`: the offer without its region."""
+        return f"{self.provider}/{self.instance_type}"
 
     @property
     def is_yours(self) -> bool:
         """Whether any of it is the user's own."""
         return bool(self.overrides) or self.owned is not None
+
+
+def split_key(key: str) -> tuple[str, str | None]:
+    """The instance and the region of `provider/instance@region`; `None` where it names no region."""
+    instance, _, region = key.partition("@")
+    return instance, region or None
 
 
 class Catalogue(msgspec.Struct, frozen=True):

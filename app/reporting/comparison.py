@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from app import __version__
 from app.analysis.comparison import TOLERANCE, may_fail, regressions, undecided
 from app.records.comparison import Comparison, MetricChange
+from app.records.metrics import format_metric
 from app.reporting.quantities import quantity
 from reports import comparison_section as model
 from reports import formatting
@@ -54,9 +55,8 @@ def comparison_section(comparison: Comparison) -> model.ComparisonSection:
 
 
 def _row(change: MetricChange) -> model.ChangeRow:
-    name = change.metric if change.aggregate is None else f"{change.metric}.{change.aggregate.replace('_', '.')}"
     return model.ChangeRow(
-        metric=name,
+        metric=format_metric(change.metric, change.aggregate),
         stage=change.stage,
         base=quantity(change.base, change.unit),
         candidate=quantity(change.candidate, change.unit),

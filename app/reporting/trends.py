@@ -8,6 +8,7 @@ import msgspec
 
 from app.analysis.series import MetricHistory, comparable_runs, series_of
 from app.errors import UsageError
+from app.records.metrics import format_metric
 from app.records.result import Result
 from app.reporting.run_rows import UNREADABLE, run_rows
 from app.storage.run_directory import StoredRun
@@ -41,7 +42,7 @@ def change_words(series: MetricHistory, place: int) -> str:
 
 def metric_name(series: MetricHistory) -> str:
     """As in "latency_ms.p95"."""
-    return series.metric if series.aggregate is None else f"{series.metric}.{series.aggregate.replace('_', '.')}"
+    return format_metric(series.metric, series.aggregate)
 
 
 def _runs_of(name: str | None) -> list[Result]:

@@ -103,7 +103,8 @@ def _refits(request: PlanRequest) -> bool:
 
 def _peak_from(request: PlanRequest) -> Source:
     """By which key the sources' profile, or what was said beside it, tells how much comes."""
-    said = [override.partition("=")[0].split(".")[1] for override in request.overrides if "traffic." in override]
+    keys = [override.partition("=")[0].split(".") for override in request.overrides]
+    said = [key[1] for key in keys if key[0] == "traffic" and len(key) > 1]
     for key in ("peak", "users", "trace"):
         if key in said:
             return "peak" if key == "peak" else "users" if key == "users" else "trace"

@@ -36,7 +36,7 @@ def choices_of(request: PlanRequest, today: datetime.date) -> tuple[HardwareChoi
 
     catalogue = load_offers(request.offers, today) if request.offers else load_catalogue()
     cards = [one for key, one in catalogue.accelerators.items() if not key.startswith("cpu-")]
-    offers = {f"{offer.provider}/{offer.instance_type}": offer for offer in reversed(catalogue.offers)}
+    offers = {offer.instance: offer for offer in reversed(catalogue.offers)}
     return (
         HardwareChoice("cpu", "cpu", "a processor alone (CPU)"),
         *(HardwareChoice("card", card.key, _card_words(card)) for card in sorted(cards, key=lambda one: one.name)),
