@@ -41,9 +41,9 @@ def arrival_checks(sent_ns: Nanoseconds, facts: StageFacts, window: Window) -> t
     inside = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
     length = curve.area_until(np.array([(window.end_ns - facts.start_ns) / 1e9]))
     sent = curve.area_until((inside - facts.start_ns) / 1e9)
-    if facts.arrivals == "constant":
+    if facts.arrival_kind == "constant":
         return (_evenness(sent, float(length[0])),)
-    cv = facts.cv if facts.arrivals == "gamma" else 1.0
+    cv = facts.cv if facts.arrival_kind == "gamma" else 1.0
     shortest = _SHORTEST_S * float(curve.per_s.max()) if cv > 1 else 0.0
     return _dispersion(sent, float(length[0]), cv), _spacing(sent, cv, shortest)
 

@@ -24,11 +24,11 @@ def search_in_words(stage: Stage) -> str | None:
 
 def arrivals_in_words(facts: StageFacts) -> str:
     """As in "Poisson at 200/s" or "Poisson along a ramp 10 → 200/s"."""
-    if facts.arrivals == "trace":
+    if facts.arrival_kind == "trace":
         return "a recorded trace"
-    if facts.arrivals in ("closed", "locust"):
+    if facts.arrival_kind in ("closed", "locust"):
         return _clients(facts)
-    name = process_in_words(facts.arrivals, facts.cv)
+    name = process_in_words(facts.arrival_kind, facts.cv)
     unit = " sessions/s" if facts.sessions else "/s"
     if facts.rate_per_s is not None:
         return f"{name} at {digits(facts.rate_per_s)}{unit}"
@@ -37,7 +37,7 @@ def arrivals_in_words(facts: StageFacts) -> str:
 
 def _clients(facts: StageFacts) -> str:
     one = "" if facts.concurrency == 1 else "s"
-    who = f"user{one} of the Locust test" if facts.arrivals == "locust" else f"client{one}"
+    who = f"user{one} of the Locust test" if facts.arrival_kind == "locust" else f"client{one}"
     number = "" if facts.concurrency is None else f"{facts.concurrency:,} "
     think = f", thinking {facts.think_s:.4g} s" if facts.think_s else ""
     return f"closed loop, {number}{who}{think}"

@@ -50,7 +50,7 @@ class GeneratorDemand(msgspec.Struct, frozen=True):
 
 def generator_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     """`rows` are those of arrivals inside the window."""
-    if facts.arrivals == "locust":
+    if facts.arrival_kind == "locust":
         hint = "It is found for Sizewise's own requests only: how fast a Locust test can send shows in its CPU."
         return (Check("generator_ceiling", None, None, "share", "VALID", hint), _cpu_check(facts), _wait_check(facts))
     demand = demand_of(rows, facts, window)

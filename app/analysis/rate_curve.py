@@ -40,7 +40,7 @@ def curve_of(facts: StageFacts) -> RateCurve | None:
     points: Sequence[tuple[float, float]] = facts.rates
     if not points and facts.rate_per_s is not None:
         points = ((0.0, facts.rate_per_s),)
-    if not points or facts.arrivals in ("trace", "closed", "locust"):
+    if not points or facts.arrival_kind in ("trace", "closed", "locust"):
         return None
     times, rates = zip(*points, strict=True)
     return RateCurve(np.array(times, dtype=np.float64), np.array(rates, dtype=np.float64))

@@ -42,7 +42,7 @@ def in_step_check(sent_ns: Nanoseconds, facts: StageFacts, window: Window) -> tu
     """
     clients = facts.concurrency or 0
     inside = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
-    if facts.arrivals not in ("closed", "locust") or clients < 2 or inside.size < _FEWEST_CYCLES * clients:
+    if facts.arrival_kind not in ("closed", "locust") or clients < 2 or inside.size < _FEWEST_CYCLES * clients:
         return ()
     cycle_ns = (window.end_ns - window.start_ns) * clients / inside.size
     if cycle_ns < _PARTS * _SHORTEST_PART_NS:

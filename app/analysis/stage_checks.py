@@ -39,7 +39,7 @@ def stage_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequen
     """`rows` are those of arrivals inside the window."""
     sending = (
         (_unpaced_check(), *generator_checks(rows, facts, window, slo))
-        if facts.arrivals == "locust"
+        if facts.arrival_kind == "locust"
         else _sending(rows, facts, window, slo)
     )
     if facts.stopped_early and window.end_ns - window.start_ns < _SHORTEST_TO_JUDGE_S * 1e9:
@@ -123,7 +123,7 @@ def _clients_check(rows: StageRows, facts: StageFacts, window: Window) -> tuple[
     """
     length_s = (window.end_ns - window.start_ns) / 1e9
     ended = rows.was_sent & (rows.end_ns > 0)
-    if facts.arrivals != "closed" or facts.sessions or not facts.concurrency or length_s <= 0 or not ended.any():
+    if facts.arrival_kind != "closed" or facts.sessions or not facts.concurrency or length_s <= 0 or not ended.any():
         return ()
     answer_s = float(np.mean((rows.end_ns - rows.sent_ns)[ended])) / 1e9 + facts.think_s
     share = float(np.count_nonzero(ended)) / length_s * answer_s / facts.concurrency

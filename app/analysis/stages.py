@@ -72,8 +72,8 @@ def summarise_rows(
         scheduled_per_s=facts.rate_per_s,
         concurrency=facts.concurrency,
         arrivals=arrivals_in_words(facts),
-        arrival_kind=facts.arrivals,
-        arrival_cv=facts.cv if facts.arrivals == "gamma" else None,
+        arrival_kind=facts.arrival_kind,
+        arrival_cv=facts.cv if facts.arrival_kind == "gamma" else None,
         sessions=facts.sessions,
         spike=analyse_spike(every, facts, window, binding(slo)) if facts.kind == "spike" else None,
         workers=facts.workers,
@@ -128,7 +128,7 @@ def _has_held(stage: Stage, facts: StageFacts, slo: Sequence[Objective]) -> bool
 
 
 def _offered(offered: StageRows, facts: StageFacts, bounds: tuple[int, int]) -> Estimate:
-    if facts.arrivals in ("closed", "locust"):
+    if facts.arrival_kind in ("closed", "locust"):
         return Estimate(None, reason="closed loop: the next request waits for an answer")
     return rate(offered.intended_ns, bounds)
 

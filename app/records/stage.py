@@ -20,7 +20,7 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     kind: StageKind
     repeat: int
     tags: dict[str, str]
-    arrivals: ArrivalKind
+    arrival_kind: ArrivalKind
     rate_per_s: float | None
     """The one rate of open arrivals; None where it varies, or where answers decide it."""
     duration_s: float

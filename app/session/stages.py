@@ -239,7 +239,7 @@ class StageRunner:
             kind="varying" if _was_changed(arrivals, rates) and order.kind in _CHANGEABLE else order.kind,
             repeat=order.repeat,
             tags=order.tags,
-            arrivals=_manner(arrivals, workload),
+            arrival_kind=_manner(arrivals, workload),
             rate_per_s=one_rate(rates),
             duration_s=lasted_s,
             extended_s=lasted_s - order.duration_s,

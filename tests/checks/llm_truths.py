@@ -381,7 +381,7 @@ def stage_of(
         "tokens_in": requests.inputs, "tokens_out": requests.outputs, "tokens_from": "server",
     })  # fmt: skip
     facts = StageFacts(
-        index=index, name=f"{rate_per_s:g}/s", kind="probe", repeat=1, tags={}, arrivals="poisson",
+        index=index, name=f"{rate_per_s:g}/s", kind="probe", repeat=1, tags={}, arrival_kind="poisson",
         rate_per_s=rate_per_s, duration_s=duration_s, start_ns=start_ns, end_ns=int(end_ns.max()) + 1,
         worker_cpu_s=0.1, connections_opened=10, stopped_early=False, ceiling_per_s=1e6, over_saturated=False,
     )  # fmt: skip

@@ -79,7 +79,7 @@ def stage_facts(
         kind=kind,
         repeat=1,
         tags={},
-        arrivals=arrivals,
+        arrival_kind=arrivals,
         rate_per_s=rate_per_s,
         duration_s=duration_s,
         start_ns=START_NS,

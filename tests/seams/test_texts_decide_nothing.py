@@ -27,11 +27,8 @@ _TEXTS = (
 
 
 def without_texts(value: Any, key: str = "") -> Any:
-    """The JSON `value` with the placeholder for each sentence.
-
-    Objectives are as the user wrote them, and `arrivals` among the facts of a stage is an id.
-    """
-    if isinstance(value, dict) and ("comparator" in value or key == "facts"):
+    """The JSON `value` with the placeholder for each sentence; objectives are as the user wrote them."""
+    if isinstance(value, dict) and "comparator" in value:
         return value
     if key in _TEXTS:
         return _replaced(value)

@@ -13,8 +13,8 @@ from tests.fakes.queues import stage_facts
     ("changes", "words"),
     [
         ({}, "Poisson at 200/s"),
-        ({"arrivals": "constant"}, "constant at 200/s"),
-        ({"arrivals": "gamma", "cv": 2.5}, "gamma (cv 2.5) at 200/s"),
+        ({"arrival_kind": "constant"}, "constant at 200/s"),
+        ({"arrival_kind": "gamma", "cv": 2.5}, "gamma (cv 2.5) at 200/s"),
         ({"sessions": True}, "Poisson at 200 sessions/s"),
         ({"rate_per_s": None, "rates": ((0, 10), (30, 200))}, "Poisson along a ramp 10 → 200/s"),
         (
@@ -30,10 +30,13 @@ from tests.fakes.queues import stage_facts
             "Poisson varying 50 to 90/s",
         ),
         ({"rate_per_s": None}, "Poisson at a varying rate"),
-        ({"arrivals": "trace", "rate_per_s": None}, "a recorded trace"),
-        ({"arrivals": "closed", "concurrency": 64}, "closed loop, 64 clients"),
-        ({"arrivals": "closed", "concurrency": 1_000, "think_s": 0.5}, "closed loop, 1,000 clients, thinking 0.5 s"),
-        ({"arrivals": "locust", "concurrency": 10}, "closed loop, 10 users of the Locust test"),
+        ({"arrival_kind": "trace", "rate_per_s": None}, "a recorded trace"),
+        ({"arrival_kind": "closed", "concurrency": 64}, "closed loop, 64 clients"),
+        (
+            {"arrival_kind": "closed", "concurrency": 1_000, "think_s": 0.5},
+            "closed loop, 1,000 clients, thinking 0.5 s",
+        ),
+        ({"arrival_kind": "locust", "concurrency": 10}, "closed loop, 10 users of the Locust test"),
     ],
 )
 def test_how_requests_came_in_words(changes: dict[str, Any], words: str) -> None:

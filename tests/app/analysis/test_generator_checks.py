@@ -215,7 +215,7 @@ def test_waiting_for_a_core_counts_beyond_half_of_what_the_worker_ran(waited_s: 
 
 
 def test_where_the_system_does_not_tell_of_waiting_there_is_no_doubt() -> None:
-    for facts in (FACTS, replace(FACTS, workers=(worker(0, 1.0),)), replace(FACTS, arrivals="locust")):
+    for facts in (FACTS, replace(FACTS, workers=(worker(0, 1.0),)), replace(FACTS, arrival_kind="locust")):
         found = checks(rows(), facts)[WAIT]
         assert (found.value, found.verdict, found.hint) == (None, "VALID", None)
 
@@ -224,7 +224,7 @@ def test_of_several_workers_the_one_that_waited_most_beyond_its_running_counts()
     calm, starved = replace(worker(0, 10.0), waited_s=5.0), replace(worker(1, 2.0), waited_s=3.0)
     facts = replace(FACTS, workers=(calm, starved, worker(2, 1.0)), worker_waited_s=5.0)
     assert checks(rows(), facts)[WAIT].value == pytest.approx(2 / 11)
-    assert checks(rows(), replace(FACTS, arrivals="locust", worker_waited_s=3.0))[WAIT].verdict == "INVALID"
+    assert checks(rows(), replace(FACTS, arrival_kind="locust", worker_waited_s=3.0))[WAIT].verdict == "INVALID"
 
 
 def test_good_times_cannot_hide_sends_that_were_late() -> None:

@@ -45,5 +45,5 @@ def test_one_rate_is_a_curve_too() -> None:
 
 @pytest.mark.parametrize("arrivals", ["trace", "closed", "locust"])
 def test_answers_and_traces_have_no_curve(arrivals: str) -> None:
-    assert curve_of(replace(stage_facts(), arrivals=arrivals)) is None
+    assert curve_of(replace(stage_facts(), arrival_kind=arrivals)) is None
     assert curve_of(facts(())) is None

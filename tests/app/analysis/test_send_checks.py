@@ -100,7 +100,7 @@ def test_users_of_a_locust_test_are_looked_at_too_and_open_loops_are_not() -> No
     found = in_step(8, sent, clients(8, "locust"))
     assert found is not None
     assert found.verdict == "WARN"
-    assert in_step(8, sent, replace(clients(8), arrivals="poisson")) is None
+    assert in_step(8, sent, replace(clients(8), arrival_kind="poisson")) is None
 
 
 def test_one_client_and_too_few_cycles_tell_nothing() -> None:

@@ -183,7 +183,7 @@ def test_a_rate_that_changes_is_not_asked_to_stand_still(kind: str) -> None:
 
 def test_a_locust_test_has_one_doubt_of_its_own_and_no_lag() -> None:
     frame = rows().assign(intended_ns=pd.array([None] * 2_000, dtype="Int64"))
-    facts = replace(FACTS, arrivals="locust", kind="closed", rate_per_s=None, ceiling_per_s=None, concurrency=10)
+    facts = replace(FACTS, arrival_kind="locust", kind="closed", rate_per_s=None, ceiling_per_s=None, concurrency=10)
     read = read_rows(frame)
     found = stage_checks(read, facts, offered_window(read, facts), SLO)
     doubts = [one for one in found if one.verdict != "VALID"]

@@ -27,7 +27,7 @@ def facts_of(bench: Bench) -> list[StageFacts]:
 def test_clients_that_wait_for_answers_have_no_rate(bench: Bench) -> None:
     outcome = bench.run(of(StageSpec("closed", "closed", ClosedArrivals(4, 0.01), 5.0)))
     (facts,) = facts_of(bench)
-    assert (facts.arrivals, facts.rate_per_s, facts.rates, facts.concurrency, facts.think_s) == (
+    assert (facts.arrival_kind, facts.rate_per_s, facts.rates, facts.concurrency, facts.think_s) == (
         "closed", None, (), 4, 0.01,
     )  # fmt: skip
     (started,) = bench.told(StageStarted)
@@ -52,7 +52,7 @@ def test_facts_tell_how_requests_came(
 ) -> None:
     outcome = bench.run(of(StageSpec("s", kind, arrivals, 5.0)))  # type: ignore[arg-type]
     (facts,) = facts_of(bench)
-    assert (facts.kind, facts.arrivals, facts.rate_per_s) == (kind, manner, rate)
+    assert (facts.kind, facts.arrival_kind, facts.rate_per_s) == (kind, manner, rate)
     assert facts.rates == (arrivals.rates if isinstance(arrivals, OpenArrivals) else ())
     assert facts.cv == (arrivals.cv if isinstance(arrivals, OpenArrivals) else 1.0)
     assert bench.told(StageStarted)[0].offered_per_s == rate
@@ -80,7 +80,7 @@ def test_a_locust_test_has_no_intended_times_and_no_ceiling(bench: Bench) -> Non
     spec = of(StageSpec("users", "closed", ClosedArrivals(5), 5.0), workload=LocustWorkload("l.py"))
     outcome = bench.run(spec, ScriptedLoad(bench.clock, is_locust=True))
     (facts,) = facts_of(bench)
-    assert (facts.arrivals, facts.concurrency, facts.ceiling_per_s) == ("locust", 5, None)
+    assert (facts.arrival_kind, facts.concurrency, facts.ceiling_per_s) == ("locust", 5, None)
     assert "loading l.py" in [phase.message for phase in bench.told(PhaseChanged)]
     assert outcome.result.stages[0].metrics["service_ms"]["p50"].value is not None
 
