@@ -10,12 +10,11 @@ import msgspec
 
 from app.analysis.arrival_words import search_in_words
 from app.analysis.comparable import places_of
-from app.records.comparison import EnvironmentDifference
+from app.records.comparison import DifferenceId, EnvironmentDifference
 from app.records.result import Environment, Result, Stage, Target
 
 NOT_TOLD = "n/a"
-_CPU = ("CPU", "cores")
-_MACHINE = "machine"
+_OTHER_CPU: tuple[DifferenceId, ...] = ("cpu", "cores", "machine")
 _LOOPBACK = ("//127.", "//localhost", "//[::1]")
 _MOST_NAMED = 3
 _T = TypeVar("_T")
@@ -31,8 +30,8 @@ class Machine(msgspec.Struct, frozen=True):
     @property
     def is_measured(self) -> bool:
         """Whether the target runs on it, as far as the profile tells: else it only sends the load."""
-        hardware, url = self.target.hardware, self.target.url
-        is_near = url is None or any(host in url for host in _LOOPBACK)
+        hardware, urls = self.target.hardware, self.target.urls
+        is_near = not urls or any(host in url for host in _LOOPBACK for url in urls)
         return is_near or hardware is None or hardware.is_this_machine
 
 
@@ -52,24 +51,24 @@ def differences_of(base: Sequence[Result], candidate: Sequence[Result]) -> tuple
 def machine_differences(base: Sequence[Machine], candidate: Sequence[Machine]) -> list[EnvironmentDifference]:
     """GPUs, driver and runtime forbid only where the target runs on them, and not where they but send the load."""
     if any(one.environment.fingerprint == NOT_TOLD for one in (*base, *candidate)):  # another tool's, which tells none
-        return [EnvironmentDifference(_MACHINE, _hosts(base), _hosts(candidate), forbids=False)]
+        return [EnvironmentDifference("machine", _hosts(base), _hosts(candidate), forbids=False)]
     is_measured = any(one.is_measured for one in (*base, *candidate))
     told: list[EnvironmentDifference | None] = [
-        _difference("GPU", base, candidate, _gpus, forbids=is_measured),
-        _difference("GPU power limit", base, candidate, _power_limits, forbids=is_measured),
-        _difference("MIG", base, candidate, _mig, forbids=is_measured),
+        _difference("gpu", base, candidate, _gpus, forbids=is_measured),
+        _difference("gpu_power_limit", base, candidate, _power_limits, forbids=is_measured),
+        _difference("mig", base, candidate, _mig, forbids=is_measured),
         _driver(base, candidate, is_measured=is_measured),
-        _difference("ONNX Runtime", base, candidate, lambda one: one.environment.onnxruntime, forbids=is_measured),
+        _difference("onnxruntime", base, candidate, lambda one: one.environment.onnxruntime, forbids=is_measured),
         _difference("workload", base, candidate, lambda one: _short(one.workload_hash), forbids=True),
         _hardware(base, candidate),
-        _difference("target", base, candidate, lambda one: one.target.url or one.target.protocol),
+        _difference("target", base, candidate, lambda one: ", ".join(one.target.urls) or one.target.protocol),
         _difference("model", base, candidate, lambda one: one.target.model),
-        _difference(_CPU[0], base, candidate, lambda one: one.environment.cpu_model),
-        _difference(_CPU[1], base, candidate, lambda one: _cores(one.environment)),
-        _difference("CPU governor", base, candidate, lambda one: one.environment.cpu_governor),
+        _difference("cpu", base, candidate, lambda one: one.environment.cpu_model),
+        _difference("cores", base, candidate, lambda one: _cores(one.environment)),
+        _difference("cpu_governor", base, candidate, lambda one: one.environment.cpu_governor),
         _difference("memory", base, candidate, lambda one: f"{one.environment.memory_gib:.0f} GiB"),
-        _difference("OS", base, candidate, lambda one: one.environment.os),
-        _difference("Python", base, candidate, lambda one: one.environment.python),
+        _difference("os", base, candidate, lambda one: one.environment.os),
+        _difference("python", base, candidate, lambda one: one.environment.python),
         *_packages(base, candidate),
     ]
     return [one for one in told if one is not None]
@@ -82,11 +81,11 @@ def differences_in_words(differences: Sequence[EnvironmentDifference]) -> str:
 
 def is_other_cpu(differences: Sequence[EnvironmentDifference]) -> bool:
     """Or a machine of which nothing is known."""
-    return any(one.name in (*_CPU, _MACHINE) for one in differences)
+    return any(one.id in _OTHER_CPU for one in differences)
 
 
-def _hosts(machines: Sequence[Machine]) -> str:
-    return ", ".join(sorted({one.environment.host for one in machines}))
+def _hosts(machines: Sequence[Machine]) -> tuple[str, ...]:
+    return tuple(sorted({one.environment.host for one in machines}))
 
 
 def _of_runs(base: Sequence[Result], candidate: Sequence[Result]) -> Iterator[EnvironmentDifference]:
@@ -95,7 +94,7 @@ def _of_runs(base: Sequence[Result], candidate: Sequence[Result]) -> Iterator[En
     is_apart = bool(precisions[0]) and bool(precisions[1]) and not precisions[0] & precisions[1]
     told = [
         _difference("precision", base, candidate, lambda run: ", ".join(sorted(_precisions([run]))), forbids=is_apart),
-        _difference("SLO", base, candidate, lambda run: ", ".join(_slo(run)), forbids=searches),
+        _difference("slo", base, candidate, lambda run: ", ".join(_slo(run)), forbids=searches),
         _tools(base, candidate),
         _difference("profile", base, candidate, lambda run: f"{run.name} {_short(run.profile_hash)}"),
         _arrivals(base, candidate),
@@ -105,25 +104,26 @@ def _of_runs(base: Sequence[Result], candidate: Sequence[Result]) -> Iterator[En
 
 def _tools(base: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
     if all(run.tool.name == "sizewise" for run in (*base, *candidate)):
-        return _difference("version of Sizewise", base, candidate, lambda run: run.tool.version)
-    return _difference("measuring tool", base, candidate, lambda run: f"{run.tool.name} {run.tool.version}")
+        return _difference("version", base, candidate, lambda run: run.tool.version)
+    return _difference("tool", base, candidate, lambda run: f"{run.tool.name} {run.tool.version}")
 
 
 def _difference(
-    name: str,
+    id: DifferenceId,
     base: Sequence[_T],
     candidate: Sequence[_T],
     told: Callable[[_T], str | None],
     *,
     forbids: bool = False,
+    package: str | None = None,
 ) -> EnvironmentDifference | None:
     """None where they are alike. What one side does not tell forbids nothing."""
     before, after = _all(base, told), _all(candidate, told)
     if before == after and len(before) < 2:
         return None
     is_known = NOT_TOLD not in before | after
-    shown, now = (" / ".join(sorted(side)) for side in (before, after))
-    return EnvironmentDifference(name, shown, now, forbids=forbids and is_known)
+    values, now = (tuple(sorted(side)) for side in (before, after))
+    return EnvironmentDifference(id, values, now, forbids=forbids and is_known, package=package)
 
 
 def _all(side: Sequence[_T], told: Callable[[_T], str | None]) -> set[str]:
@@ -153,7 +153,7 @@ def _driver(
     """Of the whole version; only another major one forbids."""
     majors = _all(base, _driver_major) | _all(candidate, _driver_major)
     return _difference(
-        "NVIDIA driver",
+        "nvidia_driver",
         base,
         candidate,
         lambda one: one.environment.nvidia_driver,
@@ -170,7 +170,7 @@ def _hardware(base: Sequence[Machine], candidate: Sequence[Machine]) -> Environm
     """Of another accelerator, or another number of them or of replicas, nothing may be compared."""
     kinds = _all(base, _hardware_kind) | _all(candidate, _hardware_kind)
     return _difference(
-        "target's hardware",
+        "hardware",
         base,
         candidate,
         _hardware_told,
@@ -201,7 +201,7 @@ def _packages(base: Sequence[Machine], candidate: Sequence[Machine]) -> Iterator
     names = sorted({name for one in (*base, *candidate) for name in one.environment.packages})
     for name in names:
         if not name.startswith("onnxruntime"):  # told by what runs
-            yield _difference(name, base, candidate, _version_of(name))
+            yield _difference("package", base, candidate, _version_of(name), package=name)
 
 
 def _version_of(package: str) -> Callable[[Machine], str | None]:
@@ -222,12 +222,12 @@ def _arrivals(base: Sequence[Result], candidate: Sequence[Result]) -> Environmen
     other = [name for name, told in before.items() if after.get(name, told) != told]
     if not other:
         return None
-    more = "" if len(other) <= _MOST_NAMED else f"; and {len(other) - _MOST_NAMED} more"
-    shown, now = (
-        "; ".join(f"{name}: {' / '.join(sorted(side[name]))}" for name in other[:_MOST_NAMED]) + more
+    more = () if len(other) <= _MOST_NAMED else (f"and {len(other) - _MOST_NAMED} more",)
+    values, now = (
+        (*(f"{name}: {' / '.join(sorted(side[name]))}" for name in other[:_MOST_NAMED]), *more)
         for side in (before, after)
     )
-    return EnvironmentDifference("arrivals", shown, now, forbids=True)
+    return EnvironmentDifference("arrivals", values, now, forbids=True)
 
 
 def _arrivals_by_stage(runs: Sequence[Result]) -> dict[str, set[str]]:

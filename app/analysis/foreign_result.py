@@ -43,7 +43,7 @@ def foreign_result(curve: ForeignCurve) -> Result:
         run_id=curve.source,
         name=curve.source,
         profile_hash=NOT_TOLD,
-        target=Target("an endpoint", None, curve.model, None),
+        target=Target("an endpoint", (), curve.model, None),
         environment=_MACHINE,
         clock=Clock(0, NOT_TOLD, ends_s[-1] if ends_s else 0.0, None),
         verdict=Verdict("WARN", (reason,)),

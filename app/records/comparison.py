@@ -15,14 +15,44 @@ MAX_RATE = "max_rate_within_slo"
 """The metric name under which the highest rate that held the SLO is compared; its stage is "search"."""
 
 
-class EnvironmentDifference(msgspec.Struct, frozen=True):
-    """One thing that is not alike in the two; as text, "n/a" where one does not tell it."""
+DifferenceId = Literal[
+    "machine", "gpu", "gpu_power_limit", "mig", "nvidia_driver", "onnxruntime", "workload", "hardware", "target",
+    "model", "cpu", "cores", "cpu_governor", "memory", "os", "python", "package", "precision", "slo", "version", "tool",
+    "profile", "arrivals",
+]  # fmt: skip
+_DIFFERENCE_NAMES: dict[DifferenceId, str] = {
+    "gpu": "GPU", "gpu_power_limit": "GPU power limit", "mig": "MIG", "nvidia_driver": "NVIDIA driver",
+    "onnxruntime": "ONNX Runtime", "hardware": "target's hardware", "cpu": "CPU", "cpu_governor": "CPU governor",
+    "os": "OS", "python": "Python", "slo": "SLO", "version": "version of Sizewise", "tool": "measuring tool",
+}  # fmt: skip
+_SEPARATORS: dict[DifferenceId, str] = {"machine": ", ", "arrivals": "; "}
 
-    name: str
-    base: str
-    candidate: str
+
+class EnvironmentDifference(msgspec.Struct, frozen=True):
+    """One property in which the base runs and the candidate runs differ."""
+
+    id: DifferenceId
+    base_values: tuple[str, ...]
+    """Distinct values over the runs, sorted; "n/a" stands for a run that does not report it."""
+    candidate_values: tuple[str, ...]
     forbids: bool
     """Numbers of the two may not be compared because of it."""
+    package: str | None = None
+    """Name of the Python package whose version differs, where `id` is `package`."""
+
+    @property
+    def name(self) -> str:
+        return self.package or _DIFFERENCE_NAMES.get(self.id, self.id)
+
+    @property
+    def base(self) -> str:
+        """The base's values as text."""
+        return _SEPARATORS.get(self.id, " / ").join(self.base_values)
+
+    @property
+    def candidate(self) -> str:
+        """The candidate's values as text."""
+        return _SEPARATORS.get(self.id, " / ").join(self.candidate_values)
 
 
 class StageMetric(msgspec.Struct, frozen=True):

@@ -219,7 +219,8 @@ class Hardware(msgspec.Struct, frozen=True):
 
 class Target(msgspec.Struct, frozen=True):
     protocol: str
-    url: str | None
+    urls: tuple[str, ...]
+    """Of each replica that the load was spread over; empty where the profile gives none."""
     model: str | None
     hardware: Hardware | None
 

@@ -14,14 +14,14 @@ from reports import model
 
 
 def group_tables(
-    rows: pd.DataFrame | pa.Table, stages: Sequence[Stage], urls: str | None = None
+    rows: pd.DataFrame | pa.Table, stages: Sequence[Stage], urls: Sequence[str] = ()
 ) -> tuple[model.GroupTable, ...]:
-    """Empty tables are left out. `urls` are the targets', as a result tells them, in their order."""
+    """Empty tables are left out. `urls` are the targets', in their order."""
     if len(rows) == 0:
         return ()
     windows = [stage.window for stage in stages]
     found = (
-        ("Requests by target", "target", by_target(rows, windows, tuple((urls or "").split(", ")))),
+        ("Requests by target", "target", by_target(rows, windows, urls)),
         ("Requests by the name the Locust test gave them", "name", by_name(rows, windows)),
     )
     return tuple(

@@ -42,7 +42,7 @@ def names_told(result: Result, spec: object, texts: Iterable[str]) -> tuple[Name
     """In the order in which they are told, so that the same run gives the same. `spec` is the profile as a document;
     `texts` are whatever else may name a host by a URL. Loopback addresses and our own scripted model name nobody."""
     spec_texts = tuple(texts_of(spec))
-    hosts = [*_in_texts([result.target.url or ""], _URL_HOST), *_hosts(result, spec)]
+    hosts = [*_in_texts(result.target.urls, _URL_HOST), *_hosts(result, spec)]
     hosts += [*_in_texts((*texts_of(result), *spec_texts, *texts), _URL_HOST), *_in_texts(spec_texts, _IPV4)]
     told_hosts = [_host_spellings(one) for one in map(_bare, hosts) if one and not _is_here(one)]
     told_models = [one for one in map(_together, _models(result, spec)) if one]
@@ -72,8 +72,8 @@ def _hosts(result: Result, spec: object) -> Iterator[str]:
         yield from (worker.host for worker in stage.workers)
     if result.comparison is not None:
         for one in result.comparison.differences:
-            if one.name == "machine":
-                yield from (*one.base.split(", "), *one.candidate.split(", "))
+            if one.id == "machine":
+                yield from (*one.base_values, *one.candidate_values)
     yield from _labels(spec, _HOST_LABELS)
     for key, value in _mapping(_at(spec, "target", "headers")).items():
         if str(key).casefold() in ("host", ":authority"):
@@ -133,8 +133,8 @@ def _models_asked_for(result: Result, spec: object) -> Iterator[str]:
     yield from _labels(spec, _MODEL_LABELS)
     if result.comparison is not None:
         for difference in result.comparison.differences:
-            if difference.name == "model":
-                yield from (*difference.base.split(" / "), *difference.candidate.split(" / "))
+            if difference.id == "model":
+                yield from (*difference.base_values, *difference.candidate_values)
 
 
 def _started_models(start: dict[Any, Any]) -> Iterator[str]:

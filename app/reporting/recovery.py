@@ -140,6 +140,6 @@ def _target(spec_text: str) -> Target:
     told = value.get("target") if isinstance(value, dict) else None
     target = told if isinstance(told, dict) else {}
     urls = target.get("url")
-    shown = ", ".join(map(str, urls)) if isinstance(urls, list) else None if urls is None else str(urls)
+    every = tuple(map(str, urls)) if isinstance(urls, list) else () if urls is None else (str(urls),)
     model = target.get("model")
-    return Target(str(target.get("protocol", "unknown")), shown, None if model is None else str(model), None)
+    return Target(str(target.get("protocol", "unknown")), every, None if model is None else str(model), None)

@@ -94,7 +94,7 @@ def build_report(
         cold_start=cold_start_parts(result),
         knees=knee_section(result),
         local=local_section(result),
-        groups=group_tables(rows, answering, result.target.url),
+        groups=group_tables(rows, answering, result.target.urls),
         workers=worker_rows(result),
         comparison=_compared(result),
         selftest=_selftest(result),
@@ -191,7 +191,7 @@ def _header(result: Result) -> model.ReportHeader:
 
 def _target(result: Result) -> str:
     target = result.target
-    where = f"{target.protocol} at {target.url}" if target.url else target.protocol
+    where = f"{target.protocol} at {', '.join(target.urls)}" if target.urls else target.protocol
     if result.local is not None:
         return f"{target.model}, run on its own" if target.model else "a local model"
     return f"{target.model} over {where}" if target.model else where

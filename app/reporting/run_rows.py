@@ -170,7 +170,7 @@ def _measured(result: Result, row: RunRow) -> RunRow:
         started_at=result.clock.wall_start,
         duration_s=result.clock.duration_s,
         protocol=result.target.protocol,
-        url=result.target.url,
+        url=", ".join(result.target.urls) or None,
         model=result.target.model,
     )
 

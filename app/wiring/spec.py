@@ -66,7 +66,7 @@ def _target(profile: EndpointProfile, hardware: Hardware | None) -> Target:
     target = profile.target
     return Target(
         protocol=target.protocol,
-        url=", ".join(target.all_urls) or None,
+        urls=tuple(target.all_urls),
         model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
         hardware=hardware,
     )

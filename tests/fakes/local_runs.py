@@ -195,7 +195,7 @@ def run_of(
         base.result,
         run_id="20261125-103735-digits-here-5f9e",
         name="digits-here",
-        target=Target("local", None, "digits", Hardware("this machine (2 vCPUs, x86_64)", vcpus=2)),
+        target=Target("local", (), "digits", Hardware("this machine (2 vCPUs, x86_64)", vcpus=2)),
         verdict=verdict_of(validity) if validity else Verdict("VALID"),
         validity=validity,
         stages=with_headlines([one.objective for one in slo], stages),

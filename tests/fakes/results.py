@@ -92,7 +92,7 @@ def full_run(*, gpu: bool = False) -> Run:
         run_id="20260801T091500-quickstart-4f2a",
         name="quickstart",
         profile_hash="sha256:9b1c6a4de0",
-        target=Target("oip", "http://127.0.0.1:41837", "digits", Hardware("this machine, 2 vCPU", vcpus=2)),
+        target=Target("oip", ("http://127.0.0.1:41837",), "digits", Hardware("this machine, 2 vCPU", vcpus=2)),
         environment=_environment(gpu),
         clock=Clock(START_NS, "2026-08-01T09:15:00+00:00", 58.4, 1.0000021),
         verdict=Verdict("WARN", ("the holds are short: 3 s each",)),

@@ -78,7 +78,7 @@ def test_a_machine_that_only_sends_the_load_forbids_nothing() -> None:
     away = Hardware("2 × H100", accelerator="h100", accelerator_count=2)
     sender, other = (
         msgspec.structs.replace(
-            one, target=msgspec.structs.replace(one.target, hardware=away, url="http://10.0.0.5:8000")
+            one, target=msgspec.structs.replace(one.target, hardware=away, urls=("http://10.0.0.5:8000",))
         )
         for one in (machine(), machine(gpus=(), onnxruntime="1.25.0"))
     )

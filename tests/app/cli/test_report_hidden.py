@@ -36,7 +36,7 @@ def run(tmp_path: Path) -> Path:
         writer.write_spec(SPEC)
         for batch in pa.Table.from_pandas(rows, REQUEST_SCHEMA, preserve_index=False).to_batches():
             writer.append_requests(batch)
-        target = Target("http", "http://quokka.corp.example/score", "zebrafish", None)
+        target = Target("http", ("http://quokka.corp.example/score",), "zebrafish", None)
         writer.write_result(msgspec.structs.replace(made.result, name="nightly", target=target))
     return directory
 

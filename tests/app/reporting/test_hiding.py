@@ -56,14 +56,14 @@ def _result() -> Result:
     stage = full.stages[-2]
     workers = tuple(WorkerFacts(at, host, 10, 1.0, 20, 0.5) for at, host in enumerate(("capybara-1", "capybara-2")))
     named = msgspec.structs.replace(stage, name="hold on quokka-box-7", tags={"zebrafish-70b": "yes"}, workers=workers)
-    difference = EnvironmentDifference("model", "tapir-3b", "walrus-labs/Zebrafish-70B", forbids=False)
+    difference = EnvironmentDifference("model", ("tapir-3b",), ("walrus-labs/Zebrafish-70B",), forbids=False)
     return msgspec.structs.replace(
         full,
         name="zebrafish-70b on quokka-box-7.corp.example",
         run_id="20260801-091500-zebrafish-70b-on-quokka-box-7-corp-examp-4f2a",
         target=msgspec.structs.replace(
             full.target,
-            url="http://quokka-box-7.corp.example:8000/v1, http://10.20.30.41:8000/v1",
+            urls=("http://quokka-box-7.corp.example:8000/v1", "http://10.20.30.41:8000/v1"),
             model="walrus-labs/Zebrafish-70B",
         ),
         environment=msgspec.structs.replace(full.environment, host="bandicoot"),

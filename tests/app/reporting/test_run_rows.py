@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_row_tells_what_a_list_shows(home: Path) -> None:
     row = run_rows().rows[0]
-    assert (row.run_id, row.name, row.verdict, row.url) == ("run-0", WHOLE.name, "WARN", WHOLE.target.url)
+    assert (row.run_id, row.name, row.verdict, row.url) == ("run-0", WHOLE.name, "WARN", WHOLE.target.urls[0])
     assert (row.carries, row.started_at, row.duration_s) == ("218/s", WHOLE.clock.wall_start, WHOLE.clock.duration_s)
     assert row.size_bytes == sum(path.stat().st_size for path in (home / "run-0").iterdir() if path.is_file())
 

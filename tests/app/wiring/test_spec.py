@@ -8,7 +8,7 @@ from tests.app.wiring.conftest import HTTP, Spec
 
 def test_an_endpoint_on_this_machine_is_planned_for(spec: Spec) -> None:
     made = spec(HTTP)
-    assert made.target.url == "http://127.0.0.1:8000/score"
+    assert made.target.urls == ("http://127.0.0.1:8000/score",)
     assert made.target.model is None
     assert made.notes == ()
     assert not made.wakes
@@ -19,7 +19,7 @@ def test_a_scripted_target_says_so_and_is_no_hardware(spec: Spec) -> None:
     made = spec({"protocol": "openai-chat", "scripted": {}}, {"prompts": {"input_tokens": 5}})
     assert made.notes == (NOTE,)
     assert made.target.hardware is None
-    assert (made.target.url, made.target.model) == (None, "scripted")
+    assert (made.target.urls, made.target.model) == ((), "scripted")
 
 
 def test_a_proxy_between_is_noted_without_its_password(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:

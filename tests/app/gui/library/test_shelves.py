@@ -75,13 +75,13 @@ def test_what_is_no_model_says_so(open_page: OpenPage, qtbot: QtBot, tmp_path: P
 def test_an_endpoint_has_its_last_verdict_and_its_best_rate_and_is_tested_again(
     stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
-    other = replace(WHOLE, target=replace(WHOLE.target, url="http://10.0.0.7/v1", model="llama"))
+    other = replace(WHOLE, target=replace(WHOLE.target, urls=("http://10.0.0.7/v1",), model="llama"))
     newest = store("run-e", other, 9)
     page = open_page()
     show(qtbot, page, 2, 2)
     tab = page.shelves.endpoints
     frame = tab.pane.table.frame_model.frame
-    assert frame["where"].tolist() == ["http://10.0.0.7/v1", WHOLE.target.url]
+    assert frame["where"].tolist() == ["http://10.0.0.7/v1", WHOLE.target.urls[0]]
     assert frame["runs"].tolist() == [1, 3]
     assert frame["trust"].tolist() == ["WARN", "INVALID"]
     assert frame["best"].tolist() == [218.0, 218.0]
