@@ -14,7 +14,7 @@ from app.records.estimate import Estimate
 from app.records.metrics import RUN_METRICS
 from app.records.result import Judged, Objective, Stage
 
-NO_BASELINE = "no baseline was given"
+_NO_BASELINE = "no baseline was given"
 _RANK = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
 
 
@@ -24,7 +24,7 @@ def judge_gate(
     """In the worst stage that has its tags; of `judged_on`, where the answer lies, when it has none. A change is
     INCONCLUSIVE until `judge_change` knows the comparison."""
     if gate.is_change:
-        return judge(gate, Estimate(None, reason=NO_BASELINE))
+        return judge(gate, Estimate(None, reason=_NO_BASELINE))
     if gate.metric in RUN_METRICS:
         return judge(gate, of_run[gate.metric])
     return judge_worst(gate, tagged(stages, gate.tags) if gate.tags else judged_on, none=_no_stage(gate))
@@ -44,7 +44,7 @@ def judge_change(gate: Objective, stages: Sequence[Stage], comparison: Compariso
     for, not of a search's probes, where there is that.
     """
     if comparison is None:
-        return judge(gate, Estimate(None, reason=NO_BASELINE))
+        return judge(gate, Estimate(None, reason=_NO_BASELINE))
     gate = replace(gate, level="warn") if comparison.is_advisory else gate
     named = {stage.name for stage in tagged(stages, gate.tags)} if gate.tags else None
     changes = [

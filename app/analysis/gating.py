@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from app.analysis.gates import NO_BASELINE, judge_change
+from app.analysis.gates import judge_change
 from app.analysis.max_rate import shown_against
 from app.errors import ExitCode, precedence
 from app.records.comparison import Comparison
@@ -67,7 +67,8 @@ def warnings_of(result: Result, gating: Gating) -> Iterator[str]:
         if one.judgement == "FAIL" and not _decides(one, gating):
             yield f"{_failed(one)} (it only warns)"
         elif one.judgement == "INCONCLUSIVE" and gating.on_inconclusive == "warn":
-            hint = "; --baseline RUN names one" if one.observed.reason == NO_BASELINE else ""
+            is_without = one.objective.is_change and result.comparison is None
+            hint = "; --baseline RUN names one" if is_without else ""
             yield f"{_inconclusive(one)}{hint}"
 
 
