@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from typing import BinaryIO, Literal, Protocol
+from typing import IO, BinaryIO, Literal, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -81,13 +81,13 @@ class Reports:
             self._pipe.flush()
 
 
-def read_command(stream: BinaryIO) -> Command | None:
+def read_command(stream: IO[bytes]) -> Command | None:
     """The next command; None at the end of the stream, also when it ends inside a frame."""
     frame = _read_frame(stream)
     return None if frame is None else command_of(frame[1])
 
 
-def read_report(stream: BinaryIO) -> Report | pa.RecordBatch | None:
+def read_report(stream: IO[bytes]) -> Report | pa.RecordBatch | None:
     """The next report or batch of rows; None at the end of the stream, also when it ends inside a frame."""
     frame = _read_frame(stream)
     if frame is None:
@@ -96,7 +96,7 @@ def read_report(stream: BinaryIO) -> Report | pa.RecordBatch | None:
     return report_of(body) if kind == b"M" else rows_of(body)
 
 
-def _read_frame(stream: BinaryIO) -> tuple[Literal[b"M", b"R"], bytes] | None:
+def _read_frame(stream: IO[bytes]) -> tuple[Literal[b"M", b"R"], bytes] | None:
     head = stream.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None

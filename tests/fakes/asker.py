@@ -10,6 +10,7 @@ import uvloop
 from loadgen.records import Endpoint
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens, Transport
 from loadgen.transport.opening import new_transport
+from loadgen.transport.pool import ConnectionPool
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
@@ -20,6 +21,12 @@ class Asker:
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
+
+    @property
+    def pool(self) -> ConnectionPool:
+        """The transport to an endpoint of one URL."""
+        assert isinstance(self.transport, ConnectionPool)
+        return self.transport
 
     def submit(
         self, request: bytes = GET, is_head: bool = False, reader: StreamReader | None = None

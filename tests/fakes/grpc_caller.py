@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from loadgen.protocols.open_inference_pb2 import ModelInferRequest
 from loadgen.records import Endpoint
 from loadgen.transport.exchange import Exchange, StreamReader, Transport
-from loadgen.transport.grpc import new_grpc_transport
+from loadgen.transport.grpc import GrpcPool, new_grpc_transport
 from tests.fakes.asker import LOOPS
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -24,6 +24,12 @@ Call = Callable[[Endpoint, Talk], None]
 class Caller:
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
+
+    @property
+    def pool(self) -> GrpcPool:
+        """The transport to an endpoint of one URL."""
+        assert isinstance(self.transport, GrpcPool)
+        return self.transport
 
     def submit(self, reader: StreamReader | None = None, method: str = "") -> asyncio.Future[Exchange]:
         done: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
@@ -52,4 +58,5 @@ def call_on(loop_name: str, endpoint: Endpoint, talk: Talk, method: str = INFER)
 def closed_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+        port: int = free.getsockname()[1]
+        return port

@@ -18,8 +18,10 @@ from loadgen.frames import command_of, message_body, rows_body
 from loadgen.records import (
     REQUEST_SCHEMA,
     WIRE,
+    ClosedArrivals,
     Command,
     Hello,
+    OpenArrivals,
     Ping,
     Pong,
     Preflight,
@@ -172,6 +174,7 @@ class FakeLoadWorker:
         """Those of its share of the stage, with other columns where given."""
         assert self._stage is not None
         plan, share = self._stage.plan, self._stage.share
+        assert not isinstance(plan.arrivals, ClosedArrivals)
         offsets = offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[share.index :: share.of]
         intended, count = self._start_ns + offsets, len(offsets)
         known = {
@@ -191,6 +194,7 @@ class FakeLoadWorker:
             return
         plan, rows = self._stage.plan, self.rows().num_rows
         self._stage = None
+        assert isinstance(plan.arrivals, OpenArrivals)
         self.say(
             StageEnded(plan.index, self._start_ns, self.now_ns(), rows, 0, 0.25, 1, is_stopped, plan.arrivals.rates)
         )

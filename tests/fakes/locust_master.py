@@ -15,7 +15,7 @@ from locust import runners
 from loadgen.master.runner import GuardedMaster
 from loadgen.master.sockets import GuardedServer
 
-runners.HEARTBEAT_INTERVAL = 0.01
+runners.HEARTBEAT_INTERVAL = 0.01  # type: ignore[assignment]  # whole seconds are too long for a test
 heard: list[tuple[str, str]] = []
 server = GuardedServer("127.0.0.1", 0, sys.argv[1], lambda client, why: heard.append((client, why)))
 master = GuardedMaster(server, lambda client, kind, _: heard.append((client, kind)), gevent.spawn)

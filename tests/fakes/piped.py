@@ -30,12 +30,14 @@ class Piped:
         self.child.__exit__(None, None, None)
 
     def tell(self, *commands: Command) -> None:
+        assert self.child.stdin is not None
         for command in commands:
             self.child.stdin.write(message_frame(command))
         self.child.stdin.flush()
 
     def heard(self, wanted: type[T]) -> T:
         """The next of its kind; rows before it are kept, and everything else is passed over."""
+        assert self.child.stdout is not None
         while (report := read_report(self.child.stdout)) is not None:
             if isinstance(report, pa.RecordBatch):
                 self.batches.append(report)

@@ -1,6 +1,7 @@
 """A stage on a load worker, with everything it told."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -48,7 +49,14 @@ class Played:
 
 
 def plan(
-    rate: float = 200, duration: float = 1, process: str = "constant", arrivals: Arrivals | None = None, **more
+    rate: float = 200,
+    duration: float = 1,
+    process: Literal["constant", "poisson"] = "constant",
+    arrivals: Arrivals | None = None,
+    *,
+    lead_in_s: float = 0.0,
+    drain_s: float = 2.0,
+    max_requests: int | None = None,
 ) -> StagePlan:
     arrivals = arrivals or OpenArrivals(process, ((0.0, float(rate)),))
-    return StagePlan(index=3, name="s", arrivals=arrivals, duration_s=duration, seed=5, **{"drain_s": 2.0, **more})
+    return StagePlan(3, "s", arrivals, duration, 5, lead_in_s, drain_s, max_requests)

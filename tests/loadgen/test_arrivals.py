@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,7 +11,7 @@ from loadgen.records import OpenArrivals, TraceArrivals
 def offsets(
     rates: tuple[tuple[float, float], ...] | float = 1_000.0,
     duration: float = 1,
-    process: str = "poisson",
+    process: Literal["constant", "poisson", "gamma"] = "poisson",
     lead_in: float = 0,
     seed: int = 7,
     cv: float = 1.0,
@@ -21,8 +23,9 @@ def offsets(
 def area_before(at_s: np.ndarray, rates: tuple[tuple[float, float], ...]) -> np.ndarray:
     """Arrivals expected until then, by summing the curve in steps of 0.1 ms."""
     times = np.arange(0, at_s.max() + 1e-3, 1e-4)
-    curve = np.interp(times, *zip(*rates, strict=True))
-    return np.interp(at_s, times[1:], np.cumsum((curve[1:] + curve[:-1]) / 2 * 1e-4))
+    curve = np.interp(times, [at for at, _ in rates], [rate for _, rate in rates])
+    expected: np.ndarray = np.interp(at_s, times[1:], np.cumsum((curve[1:] + curve[:-1]) / 2 * 1e-4))
+    return expected
 
 
 def test_poisson_gaps_are_exponential_with_the_stated_mean() -> None:

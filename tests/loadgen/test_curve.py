@@ -15,29 +15,33 @@ PATIENCE_MS = 5_000
 FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 
+def port_of(socket: zmq.Socket[bytes]) -> int:
+    return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+
+
 class Net:
     """Sockets that are closed together."""
 
     def __init__(self) -> None:
         self._context = zmq.Context()
-        self._sockets: list[zmq.Socket] = []
+        self._sockets: list[zmq.Socket[bytes]] = []
 
-    def socket(self, kind: int) -> zmq.Socket:
+    def socket(self, kind: int) -> zmq.Socket[bytes]:
         self._sockets.append(self._context.socket(kind))
         return self._sockets[-1]
 
-    def listening(self, token: str | None) -> zmq.Socket:
+    def listening(self, token: str | None) -> zmq.Socket[bytes]:
         socket = self.socket(zmq.ROUTER)
         if token is not None:
             guard_master(socket, token)
         socket.bind_to_random_port("tcp://127.0.0.1")
         return socket
 
-    def calling(self, master: zmq.Socket, token: str | None) -> zmq.Socket:
+    def calling(self, master: zmq.Socket[bytes], token: str | None) -> zmq.Socket[bytes]:
         socket = self.socket(zmq.DEALER)
         if token is not None:
             guard_worker(socket, token)
-        socket.connect(master.last_endpoint.decode())
+        socket.connect(f"tcp://127.0.0.1:{port_of(master)}")
         socket.send(b"let me in")
         return socket
 
@@ -52,7 +56,7 @@ def net() -> Iterator[Net]:
     net.close()
 
 
-def until_a_handshake_fails(socket: zmq.Socket, call: Callable[[], object]) -> None:
+def until_a_handshake_fails(socket: zmq.Socket[bytes], call: Callable[[], object]) -> None:
     with socket.get_monitor_socket(FAILED) as events:
         call()
         assert events.poll(PATIENCE_MS)
@@ -92,7 +96,7 @@ def test_a_worker_gives_nothing_to_a_master_that_has_not_the_token(net: Net, tok
 def test_no_key_and_no_word_is_seen_on_the_way(net: Net) -> None:
     """Nobody who records a handshake learns what lets a client in."""
     master = net.listening(TOKEN)
-    with Tap(int(master.last_endpoint.rpartition(b":")[2])) as tap:
+    with Tap(port_of(master)) as tap:
         worker = net.socket(zmq.DEALER)
         guard_worker(worker, TOKEN)
         worker.connect(f"tcp://127.0.0.1:{tap.port}")
@@ -114,7 +118,7 @@ def test_no_key_and_no_word_is_seen_on_the_way(net: Net) -> None:
 def test_a_stranger_cannot_have_much_kept_for_it(net: Net) -> None:
     """Before ZeroMQ looks at who it is, a message has been taken whole."""
     master = net.listening(TOKEN)
-    with socket.create_connection(("127.0.0.1", int(master.last_endpoint.rpartition(b":")[2]))) as stranger:
+    with socket.create_connection(("127.0.0.1", port_of(master))) as stranger:
         stranger.settimeout(3)  # before its time to say who it is were over
         greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + bytes(32)
         stranger.sendall(greeting + b"\x06" + (2 * FRAME_BYTES).to_bytes(8, "big"))

@@ -19,6 +19,7 @@ from loadgen.records import (
     REQUEST_SCHEMA,
     ChangeRate,
     ClosedArrivals,
+    Command,
     Configure,
     Endpoint,
     Gather,
@@ -62,7 +63,7 @@ ROW = dict.fromkeys(REQUEST_SCHEMA.names) | {
         Quit(),
     ],
 )
-def test_commands_come_out_as_they_went_in(command: object) -> None:
+def test_commands_come_out_as_they_went_in(command: Command) -> None:
     assert read_command(io.BytesIO(message_frame(command))) == command
 
 
@@ -78,6 +79,7 @@ def test_reports_and_rows_share_a_stream_in_order() -> None:
     report = Progress(0, 1, 2, 3, 4, 5, 6, 0.5)
     stream = io.BytesIO(rows_frame(pa.RecordBatch.from_pylist([ROW], REQUEST_SCHEMA)) + message_frame(report))
     rows = read_report(stream)
+    assert isinstance(rows, pa.RecordBatch)
     assert rows.to_pylist() == [ROW]
     assert read_report(stream) == report
     assert read_report(stream) is None
@@ -95,4 +97,6 @@ def test_what_a_child_tells_is_on_the_pipe_at_once() -> None:
     reports.send_rows(pa.RecordBatch.from_pylist([ROW], REQUEST_SCHEMA))
     pipe.seek(0)
     assert isinstance(read_report(pipe), Progress)
-    assert read_report(pipe).to_pylist() == [ROW]
+    rows = read_report(pipe)
+    assert isinstance(rows, pa.RecordBatch)
+    assert rows.to_pylist() == [ROW]

@@ -35,7 +35,7 @@ from loadgen.records import (
     Timeouts,
     Tls,
 )
-from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
 from loadgen.workloads import HttpWorkload, OipWorkload
 from tests.fakes.endless_grpc import endless_grpc_server
 from tests.fakes.played import Played, plan
@@ -44,7 +44,10 @@ from tests.fakes.program import wait_until
 
 METADATA = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
 ANSWER = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]}'
-OIP_PATHS = {"/v2/models/m": Reply(body=METADATA), "/v2/models/m/infer": Reply(body=ANSWER)}
+OIP_PATHS: dict[str, Reply | Stream] = {
+    "/v2/models/m": Reply(body=METADATA),
+    "/v2/models/m/infer": Reply(body=ANSWER),
+}
 NOWHERE = Endpoint(("http://127.0.0.1:1",))
 FREEZE = Script(delay_s=0.05, freeze_after_s=2, freeze_s=1)
 
@@ -79,6 +82,7 @@ def test_a_stage_sends_every_arrival_and_tells_what_happened(load: LoadProcess) 
     assert 0 < ended.cpu_s < 5
     assert 2 <= len(played.progress) <= 6
     last = played.progress[-1]
+    assert last.in_flight is not None
     assert last.sent == last.completed + last.failed + last.in_flight <= last.intended
 
 
@@ -399,11 +403,12 @@ def test_a_killed_worker_is_a_load_error() -> None:
 def test_a_stopped_worker_is_noticed_within_seconds() -> None:
     stopped_ns: list[int] = []
 
-    def stop(_: StageStarted) -> None:
-        os.kill(load.pid, signal.SIGSTOP)
-        stopped_ns.append(perf_counter_ns())
-
     with ScriptedServer(Script()) as server, LoadProcess() as load:
+
+        def stop(_: StageStarted) -> None:
+            os.kill(load.pid, signal.SIGSTOP)
+            stopped_ns.append(perf_counter_ns())
+
         load.configure(Endpoint((server.url,)), HttpWorkload())
         with pytest.raises(LoadError, match="the load worker has not responded for 3 s"):
             load.run_stage(plan(duration=60), lambda _: None, stop, lambda _: True)
@@ -512,6 +517,8 @@ def endless_server() -> Iterator[str]:
 def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
     child = start_module("loadgen.worker", stdout=subprocess.PIPE)
     with ScriptedServer(Script(Reply(manner="hang"))) as server, child:
+        assert child.stdin is not None
+        assert child.stdout is not None
         stage = plan(duration=60)
         configure = Configure(Endpoint((server.url,)), HttpWorkload())
         for command in (configure, RunStage(stage), StartStage(stage.index, perf_counter_ns())):
@@ -526,6 +533,8 @@ def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
 def test_a_worker_that_cannot_understand_says_so_and_leaves() -> None:
     child = start_module("loadgen.worker", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with child:
+        assert child.stdin is not None
+        assert child.stdout is not None
         child.stdin.write(b"\1\0\0\0M\xc1")
         child.stdin.flush()
         assert isinstance(read_report(child.stdout), Ready)

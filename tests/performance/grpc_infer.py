@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
+from typing import Literal
 
 import grpc
 
@@ -26,6 +27,8 @@ from tests.performance.targets import CLIENT_CORE, SERVER_CORE, on_core
 REPEATS = 3
 CLIENTS = 16
 RATE_PER_S = 1_000
+Transport = Literal["grpc", "grpc-stream"]
+TRANSPORTS: tuple[Transport, ...] = ("grpc", "grpc-stream")
 
 
 def serve() -> None:
@@ -40,8 +43,8 @@ def serve() -> None:
         "ModelStreamInfer": ModelStreamInferResponse(infer_response=plain).SerializeToString(),
     }
 
-    class Handlers(grpc.GenericRpcHandler):
-        def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    class Handlers(grpc.GenericRpcHandler[bytes, bytes]):
+        def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
             method = details.method.rpartition("/")[2]
             answer = answers[method]
             if method == "ModelStreamInfer":
@@ -67,7 +70,7 @@ def serving() -> Iterator[str]:
         child.stdin.close()
 
 
-def bench(transport: str, url: str, seconds: float) -> None:
+def bench(transport: Transport, url: str, seconds: float) -> None:
     with on_core(CLIENT_CORE):
         load = LoadProcess()
     with load:
@@ -99,7 +102,7 @@ def main() -> None:
         serve()
         return
     with serving() as url:
-        for transport in ("grpc", "grpc-stream"):
+        for transport in TRANSPORTS:
             bench(transport, url, 20.0 if asked.full else 3.0)
     print("budget: grpc ≥ 3,000 infer/s a core")
 

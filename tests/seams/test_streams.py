@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,7 +36,7 @@ def played(load: LoadProcess, reply: Stream | Reply, rate: float = 50, duration:
 
 
 def made(tokens: int = 5, first_s: float = 0.01, gap_s: float = 0.005, **more: object) -> Pieces:
-    return openai_stream(Generation(tokens=tokens, **more), first_s, gap_s)
+    return openai_stream(msgspec.structs.replace(Generation(tokens=tokens), **more), first_s, gap_s)
 
 
 def whole(rows: pd.DataFrame) -> None:
@@ -74,11 +75,14 @@ def test_reasoning_comes_before_the_first_output(load: LoadProcess) -> None:
     assert set(rows["tokens_out"]) == {6}
 
 
-@pytest.mark.parametrize("more", [{"per_chunk": 4, "tokens": 10}, {"tool_call": True, "finish_reason": "tool_calls"}])
-def test_several_tokens_an_event_and_the_arguments_of_a_tool_count(load: LoadProcess, more: dict[str, object]) -> None:
-    rows = played(load, chunked(made(**more))).rows
+@pytest.mark.parametrize(
+    "generation",
+    [Generation(tokens=10, per_chunk=4), Generation(tokens=5, tool_call=True, finish_reason="tool_calls")],
+)
+def test_several_tokens_an_event_and_the_arguments_of_a_tool_count(load: LoadProcess, generation: Generation) -> None:
+    rows = played(load, chunked(openai_stream(generation, 0.01, 0.005))).rows
     whole(rows)
-    assert set(rows["tokens_out"]) == {more.get("tokens", 5)}
+    assert set(rows["tokens_out"]) == {generation.tokens}
     assert rows["first_token_ns"].notna().all()
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,12 @@ def sent_by_one(url: str) -> pd.DataFrame:
     with LoadProcess() as load:
         load.configure(Endpoint((url,)), HttpWorkload())
         load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
-    return pa.Table.from_batches(batches).to_pandas()
+    rows: pd.DataFrame = pa.Table.from_batches(batches).to_pandas()
+    return rows
+
+
+def has_received(server: ScriptedServer, count: int) -> bool:
+    return len(server.received_ns) > count
 
 
 def workers_of(engine: subprocess.Popen[str]) -> list[int]:
@@ -175,7 +181,7 @@ def test_a_wall_clock_that_is_set_by_an_hour_changes_nothing(
             LD_PRELOAD=str(wall_clock), WALL_CLOCK_STEP=str(step),
         )  # fmt: skip
         for count, seconds in ((100, "3600"), (220, "-3600"), (340, "0")):
-            wait_until(lambda count=count: len(server.received_ns) > count)
+            wait_until(partial(has_received, server, count))
             step.write_text(seconds)
         _, said = run.communicate(timeout=60)
     assert run.returncode in (0, 4), said  # 4: the machine was busy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 import pandas as pd
@@ -57,7 +58,7 @@ def check(rows: pd.DataFrame) -> None:
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 @pytest.mark.parametrize("rows_per_request", [1, 4])
 def test_mlserver(
-    load: LoadProcess, mlserver: tuple[str, str], model: str, transport: str, rows_per_request: int
+    load: LoadProcess, mlserver: tuple[str, str], model: str, transport: Literal["http", "grpc"], rows_per_request: int
 ) -> None:
     workload = OipWorkload(model, transport=transport, rows_per_request=rows_per_request)
     preflight, rows = played(load, mlserver[transport == "grpc"], workload, POISSON)
@@ -81,15 +82,16 @@ def test_mlserver_streamed(load: LoadProcess, mlserver: tuple[str, str]) -> None
 
 
 def test_mlserver_without_the_model(load: LoadProcess, mlserver: tuple[str, str]) -> None:
-    for url, transport in zip(mlserver, ("http", "grpc"), strict=True):
-        load.configure(Endpoint((url,)), OipWorkload("nothing", transport=transport))
+    workloads = (OipWorkload("nothing", transport="http"), OipWorkload("nothing", transport="grpc"))
+    for url, workload in zip(mlserver, workloads, strict=True):
+        load.configure(Endpoint((url,)), workload)
         preflight = load.preflight()
         assert (preflight.error, preflight.status) == ("http-4xx", 404)
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 @pytest.mark.parametrize("binary", [True, False])
-def test_kserve(load: LoadProcess, kserve: tuple[str, str], transport: str, binary: bool) -> None:
+def test_kserve(load: LoadProcess, kserve: tuple[str, str], transport: Literal["http", "grpc"], binary: bool) -> None:
     workload = OipWorkload("doubling", transport=transport, binary=binary, rows_per_request=2)
     preflight, rows = played(load, kserve[transport == "grpc"], workload)
     check(rows)
@@ -98,7 +100,7 @@ def test_kserve(load: LoadProcess, kserve: tuple[str, str], transport: str, bina
 
 @pytest.mark.parametrize("api", ["chat", "completions"])
 @pytest.mark.parametrize("stream", [True, False])
-def test_llama_cpp(load: LoadProcess, llama: str, api: str, stream: bool) -> None:
+def test_llama_cpp(load: LoadProcess, llama: str, api: Literal["chat", "completions"], stream: bool) -> None:
     prompts = SyntheticPrompts(FixedLength(8), FixedLength(TOKENS), unique=20)
     workload = OpenAiWorkload(api, "tiny", prompts, stream=stream)
     preflight, rows = played(load, llama, workload)

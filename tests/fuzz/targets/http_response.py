@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from loadgen.protocols.openai_stream import OpenAiReader
@@ -11,15 +12,16 @@ from loadgen.transport.heads import KnownHeads
 from tests.fuzz.scratch import pieces
 
 
-class _Wire:
+class _Wire(asyncio.Transport):
     """A transport that drops what is written to it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.is_closed = False
 
-    def set_write_buffer_limits(self, high: int) -> None: ...
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
 
     def is_closing(self) -> bool:
         return self.is_closed

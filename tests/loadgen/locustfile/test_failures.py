@@ -9,7 +9,7 @@ import urllib3
 
 from loadgen.locustfile.failures import error_class, what_failed
 
-POOL = urllib3.HTTPConnectionPool("h")
+POOL, CONNECTION = urllib3.HTTPConnectionPool("h"), urllib3.connection.HTTPConnection("h")
 
 
 class CatchResponseError(Exception):
@@ -45,7 +45,7 @@ def wrapped(inner: Exception) -> Exception:
         (wrapped(ConnectionResetError()), None, "send"),
         (wrapped(TimeoutError()), None, "timeout"),
         (
-            urllib3.exceptions.MaxRetryError(POOL, "/", urllib3.exceptions.NewConnectionError(POOL, "no")),
+            urllib3.exceptions.MaxRetryError(POOL, "/", urllib3.exceptions.NewConnectionError(CONNECTION, "no")),
             None,
             "connect",
         ),

@@ -10,11 +10,11 @@ import pytest
 
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, PreflightDone
-from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
 from loadgen.workloads import LocustWorkload
 from tests.fakes.played import Played, plan
 
-PATHS = {"/missing": Reply(404), "/broken": Reply(503), "/dropped": Reply(manner="drop")}
+PATHS: dict[str, Reply | Stream] = {"/missing": Reply(404), "/broken": Reply(503), "/dropped": Reply(manner="drop")}
 TWO_CLASSES = """
     from locust import FastHttpUser, HttpUser, LoadTestShape, between, events, task
     print("a test may print")
@@ -53,9 +53,9 @@ def written(folder: Path, text: str, name: str = "test_of_mine.py") -> str:
     return str(path)
 
 
-def preflight(folder: Path, text: str, **workload) -> PreflightDone:
+def preflight(folder: Path, text: str, user_classes: tuple[str, ...] = ()) -> PreflightDone:
     with LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint(()), LocustWorkload(written(folder, text), **workload))
+        load.configure(Endpoint(()), LocustWorkload(written(folder, text), user_classes))
         return load.preflight()
 
 

@@ -292,6 +292,7 @@ def test_a_silent_worker_is_lost_after_two_and_a_half_seconds_and_the_others_sto
     report = ended(conducted)
     lost = report.workers[2]
     assert (lost.worker, lost.host, lost.sent, lost.cpu_s) == (2, "b", 29, 0.0)
+    assert lost.lost_ns is not None
     assert silent_ns - 300_000_000 <= lost.lost_ns <= silent_ns
     assert report.scheduled == 150
     conducted.conductor.obey(RunStage(STAGE))

@@ -24,6 +24,7 @@ from loadgen.records import (
     Endpoint,
     Gather,
     Joining,
+    OpenArrivals,
     Progress,
     Quit,
     Ready,
@@ -68,6 +69,7 @@ def test_three_workers_send_what_one_would(load: LoadProcess) -> None:
     stage = plan(500, 1.5, "poisson", lead_in_s=0.5)
     played = Played(load, stage)
     (started,) = played.started
+    assert isinstance(stage.arrivals, OpenArrivals)
     offsets = offsets_ns(stage.arrivals, stage.duration_s, stage.lead_in_s, stage.seed)
     rows = played.rows.sort_values("index")
     assert np.array_equal(rows["index"], np.arange(len(offsets)))
@@ -201,11 +203,13 @@ def test_times_of_other_clocks_come_home_to_the_master_s() -> None:
     for part in played.ended.workers:
         assert part.clock_residual_ms is not None
         assert 0 < part.clock_residual_ms < 20
-        assert (part.sent, part.max_lag_ms) == (50, pytest.approx(0.3))
+        assert part.sent == 50
+        assert part.max_lag_ms == pytest.approx(0.3)
 
 
 def test_a_worker_without_the_token_does_not_join_and_one_too_many_is_sent_away() -> None:
-    port, told = free_port(), []
+    port = free_port()
+    told: list[Joining] = []
     with (
         FakeLoadWorker(port, None, pid=6) as without,
         FakeLoadWorker(port, "another token for the tests", pid=7) as wrong,
@@ -252,12 +256,15 @@ def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_wo
         FakeLoadWorker(port, TOKEN, pid=2, ends_stages=False) as hostile,
         gathered_fakes(port) as load,
     ):
-        speak = threading.Timer(0.5, lambda: [hostile.send_bytes(message) for message in GARBAGE])
-        speak.start()
+
+        def speak() -> None:
+            for message in GARBAGE:
+                hostile.send_bytes(message)
+
+        threading.Timer(0.5, speak).start()
         played = Played(load, plan(100, 5))
         hostile.wait_until_told(Quit)
-        for message in GARBAGE:
-            hostile.send_bytes(message)
+        speak()
         again = Played(load, plan(100, 1))
     assert [part.lost_ns is None for part in played.ended.workers] == [True, False]
     assert [(part.worker, part.lost_ns) for part in again.ended.workers] == [(0, None)]
@@ -301,8 +308,9 @@ def started_master(server: ScriptedServer) -> tuple[subprocess.Popen[bytes], lis
         if isinstance(command, Gather):
             ready = read_report(master.stdout)
             assert isinstance(ready, Ready)
+            pids = [worker.pid for worker in ready.workers]
     assert isinstance(read_report(master.stdout), StageStarted)
-    return master, [worker.pid for worker in ready.workers]
+    return master, pids
 
 
 @pytest.mark.parametrize("who", ["engine", "master"])

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,9 +11,10 @@ from loadgen.payloads.datasets import DatasetError, DatasetReading, OneRow, as_b
 from loadgen.workloads import Dataset
 
 MIB = 2**20
+Format = Literal["jsonl", "csv", "parquet", "folder"]
 
 
-def rows(path: Path, format_: str, limit_bytes: int = MIB) -> list[dict[str, object]]:
+def rows(path: Path, format_: Format, limit_bytes: int = MIB) -> list[dict[str, object]]:
     return [one.row for one in DatasetReading(Dataset(str(path), format_), limit_bytes)]
 
 
@@ -65,7 +67,7 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> No
     ("format_", "content", "kept"),
     [("jsonl", b'{"a":1}\n' * 10, 5), ("csv", b"a,b\n" + b"1,2\n" * 10, 9)],
 )
-def test_only_as_many_rows_as_the_limit_holds(tmp_path: Path, format_: str, content: bytes, kept: int) -> None:
+def test_only_as_many_rows_as_the_limit_holds(tmp_path: Path, format_: Format, content: bytes, kept: int) -> None:
     file = tmp_path / "d"
     file.write_bytes(content)
     cut, whole = (
@@ -98,7 +100,7 @@ def test_only_as_many_files_as_the_limit_holds(folder: Path) -> None:
         ("parquet", b"", "cannot be read as Parquet"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, format_: str, content: bytes, told: str) -> None:
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, format_: Format, content: bytes, told: str) -> None:
     file = tmp_path / "d"
     file.write_bytes(content)
     with pytest.raises(DatasetError, match=told) as refused:
@@ -109,7 +111,7 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, format_: str, conte
 
 @pytest.mark.parametrize(("format_", "start"), [("jsonl", b'"'), ("csv", b"a\n"), ("csv", b'a\n"' + b"x\n" * 600)])
 def test_a_line_without_end_is_not_read_to_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str, start: bytes
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: Format, start: bytes
 ) -> None:
     monkeypatch.setattr(datasets, "MAX_ROW_BYTES", 1_000)
     file = tmp_path / "d"
@@ -119,7 +121,7 @@ def test_a_line_without_end_is_not_read_to_it(
 
 
 @pytest.mark.parametrize("format_", ["jsonl", "csv", "parquet", "folder"])
-def test_what_is_no_file_is_refused(tmp_path: Path, format_: str) -> None:
+def test_what_is_no_file_is_refused(tmp_path: Path, format_: Format) -> None:
     for path in (tmp_path / "absent", Path("/dev/zero")):
         with pytest.raises(DatasetError, match=path.name):
             rows(path, format_)
@@ -138,6 +140,6 @@ def test_a_row_is_sent_as_it_is_or_as_an_object(tmp_path: Path) -> None:
     assert [as_body(one, is_csv=False) for one in DatasetReading(Dataset(str(file), "jsonl"), MIB)] == [
         b'{"a":1.50,  "b":2}'
     ]
-    row = {"n": "-1.50", "zip": "007", "on": "true", "none": "", "say": 'a"b'}
+    row: dict[str, object] = {"n": "-1.50", "zip": "007", "on": "true", "none": "", "say": 'a"b'}
     assert as_body(OneRow(row, 1), is_csv=True) == b'{"n":-1.50,"zip":"007","on":true,"none":"","say":"a\\"b"}'
     assert as_body(OneRow({"n": "1"}, 1), is_csv=False) == b'{"n":"1"}'

@@ -57,7 +57,9 @@ def test_inputs_take_the_models_types_and_leave_other_arrays() -> None:
         ({"x": np.float32(1)}, [spec()], "at least one"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(arrays: dict, specs: list[TensorInput], message: str) -> None:
+def test_arrays_that_do_not_fit_are_refused(
+    arrays: dict[str, np.ndarray], specs: list[TensorInput], message: str
+) -> None:
     with pytest.raises(TensorError, match=message):
         inputs_from(arrays, specs)
 

@@ -27,6 +27,8 @@ from tests.fakes.open_inference import floats, inputs
 METADATA_JSON = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
 ANSWER_JSON = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [9, 1]}]}'
 Answers = Callable[[bytes, str], tuple[int | None, bytes]]
+Output = tuple[str, str, list[int], list[float]]
+"""Name, datatype, shape and data."""
 
 
 class Server:
@@ -164,14 +166,14 @@ def test_the_answer_is_held_against_the_labels(npz: str) -> None:
     assert built.judge(exchange) == ResponseCheck(None, 1)
 
 
-def _classified(*outputs: tuple[str, str, list[int], list[float]]) -> Server:
+def _classified(*outputs: Output) -> Server:
     """Answers each request with these outputs, in JSON."""
     described = [{"name": name, "datatype": kind, "shape": shape, "data": data} for name, kind, shape, data in outputs]
     return http(lambda request, _: (200, json.dumps({"outputs": described}).encode()))
 
 
-LABEL = ("label", "INT64", [1, 1], [1])
-SCORES = ("probabilities", "FP32", [1, 4], [0.0, 0.0, 0.0, 1.0])
+LABEL: Output = ("label", "INT64", [1, 1], [1])
+SCORES: Output = ("probabilities", "FP32", [1, 4], [0.0, 0.0, 0.0, 1.0])
 
 
 def _judged(built: Built, status_and_body: tuple[int | None, bytes]) -> ResponseCheck:
@@ -244,7 +246,7 @@ def test_tensors_that_cannot_be_had_are_the_workloads_fault(workload: OipWorkloa
     ],
 )
 def test_a_model_that_does_not_tell_its_inputs_is_the_targets_fault(
-    transport: str, answer: tuple[int | None, bytes], error: str
+    transport: Literal["http", "grpc"], answer: tuple[int | None, bytes], error: str
 ) -> None:
     with pytest.raises(TargetError) as refused:
         build(OipWorkload("m", transport=transport), Server(lambda *_: answer))

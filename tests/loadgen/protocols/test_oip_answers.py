@@ -7,13 +7,14 @@ import pytest
 from loadgen.protocols.built import ResponseCheck
 from loadgen.protocols.oip_answers import read_outputs
 from loadgen.protocols.oip_outputs import AnswerError, judge_outputs
+from loadgen.transport.exchange import Headers
 
 
 def json_answer(data: str, datatype: str = "FP32", shape: str = "[1, 2]") -> bytes:
     return f'{{"outputs": [{{"name": "o", "datatype": "{datatype}", "shape": {shape}, "data": {data}}}]}}'.encode()
 
 
-def binary_answer(blob: bytes, size: int, datatype: str = "FP32", shape: str = "[1, 2]"):
+def binary_answer(blob: bytes, size: int, datatype: str = "FP32", shape: str = "[1, 2]") -> tuple[Headers, bytes]:
     head = (
         f'{{"outputs": [{{"name": "o", "datatype": "{datatype}", "shape": {shape}, '
         f'"parameters": {{"binary_data_size": {size}}}}}]}}'
@@ -24,7 +25,8 @@ def binary_answer(blob: bytes, size: int, datatype: str = "FP32", shape: str = "
 def test_numbers_come_flat_or_nested() -> None:
     for data in ("[1.5, 2]", "[[1.5, 2]]"):
         (tensor,) = read_outputs([], json_answer(data))
-        assert (tensor.dtype, tensor.tolist()) == (np.float32, [[1.5, 2.0]])
+        assert tensor.dtype == np.float32
+        assert tensor.tolist() == [[1.5, 2.0]]
 
 
 def test_binary_outputs_follow_the_head_in_order() -> None:

@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def raw(datatype: str, shape: tuple[int, ...], *blobs: bytes) -> ModelInferRespo
     return ModelInferResponse(outputs=[output], raw_output_contents=blobs)
 
 
-def typed(datatype: str, shape: tuple[int, ...], **contents: object) -> ModelInferResponse:
+def typed(datatype: str, shape: tuple[int, ...], **contents: Any) -> ModelInferResponse:
     output = ModelInferResponse.InferOutputTensor(
         name="y", datatype=datatype, shape=shape, contents=InferTensorContents(**contents)
     )

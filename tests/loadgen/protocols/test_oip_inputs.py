@@ -64,7 +64,9 @@ def test_bfloat16_is_refused_with_what_to_do() -> None:
 def test_rows_of_a_file_go_into_requests_with_their_labels(npz: str) -> None:
     inputs = inputs_of(OipWorkload("m", tensors=npz, labels="y", rows_per_request=2), [X])
     assert [part[0][1].tolist() for part in inputs.parts()] == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
-    assert inputs.labels(2).tolist() == [[0, 1], [1, 0]]
+    labels = inputs.labels(2)
+    assert labels is not None
+    assert labels.tolist() == [[0, 1], [1, 0]]
 
 
 def test_a_file_holds_a_scalar_for_each_request(npz: str) -> None:

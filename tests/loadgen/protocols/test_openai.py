@@ -185,7 +185,8 @@ def test_a_session_holds_all_turns_before() -> None:
     assert len(following) == len(think_ns) == len(made)
     reached = []
     for start in starts:
-        number, history = start, []
+        number: int | None = start
+        history: list[dict[str, Any]] = []
         while number is not None:
             reached.append(number)
             messages = made[number]["messages"]

@@ -23,7 +23,12 @@ def test_an_answer_with_usage() -> None:
     told = Tokens(tokens_in=11, tokens_out=3, tokens_from="server")
     assert read("chat", completion(usage=USAGE)) == DecodedResponse(None, told)
     assert read("completions", {"choices": [{"text": "ab"}], "usage": USAGE}) == DecodedResponse(None, told)
-    response = {"output": [], "status": "completed", "usage": {"input_tokens": 11, "output_tokens": 3}, "error": None}
+    response: dict[str, object] = {
+        "output": [],
+        "status": "completed",
+        "usage": {"input_tokens": 11, "output_tokens": 3},
+        "error": None,
+    }
     assert read("responses", response) == DecodedResponse(None, told)
 
 

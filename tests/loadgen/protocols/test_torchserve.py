@@ -64,7 +64,11 @@ def identified(prediction: Exchange, pong: Exchange | None) -> tuple[ResponseChe
     endpoint = Endpoint((URL,), headers=(("Authorization", "Bearer x"),))
     identify = build_torchserve(TorchServeWorkload("m", bodies=(b"[1]",)), endpoint, ADDRESS).identify
     assert identify is not None
-    return asyncio.run(identify(prediction, ask)), asked
+
+    async def judge() -> ResponseCheck:
+        return await identify(prediction, ask)
+
+    return asyncio.run(judge()), asked
 
 
 HTML = [(b"Content-Type", b"text/html; charset=utf-8")]

@@ -2,11 +2,11 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.reference.courses import Course, ResponsePlayback, course_of_stream
+from loadgen.reference.courses import Course, End, ResponsePlayback, Wire, course_of_stream
 from loadgen.reference.script import Stream
 
 
-class FakeWire:
+class FakeWire(Wire):
     """Takes what is written; `is_open` and `is_full` as the test says."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ def test_what_is_due_goes_out_and_the_rest_is_told(wire: FakeWire) -> None:
 
 @pytest.mark.parametrize(("end", "ends"), [("open", []), ("close", ["closed"]), ("reset", ["reset"])])
 def test_after_the_last_piece_the_connection_gets_what_was_meant_for_it(
-    wire: FakeWire, end: str, ends: list[str]
+    wire: FakeWire, end: End, ends: list[str]
 ) -> None:
     assert ResponsePlayback(wire, Course([0], [b"a"], end), 0, None).go() is None
     assert (wire.written, wire.ends) == ([b"a"], ends)

@@ -184,6 +184,8 @@ def test_a_datatype_that_is_none_is_refused() -> None:
 def test_a_child_speaks_a_script_given_as_json() -> None:
     script = '{"faces": [{"type": "openai", "model": "m"}], "reply": {"type": "reply", "status": 404}}'
     with start_module("loadgen.reference.scripted", "--script", script, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
         port = int(child.stdout.readline())
         assert told(port, "/v1/models")["data"][0]["id"] == "m"
         assert ask(port, "/else")[0] == 404

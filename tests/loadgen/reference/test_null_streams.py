@@ -3,6 +3,7 @@ from __future__ import annotations
 import http.client
 import json
 import subprocess
+from collections.abc import Iterator
 from time import perf_counter_ns
 
 import numpy as np
@@ -21,8 +22,10 @@ def test_when_the_first_chunk_was_due_is_told_by_its_usage() -> None:
 
 
 @pytest.fixture
-def connection():
+def connection() -> Iterator[http.client.HTTPConnection]:
     with start_module("loadgen.reference.null_streams", stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
         connection = http.client.HTTPConnection("127.0.0.1", int(child.stdout.readline()), timeout=10)
         yield connection
         connection.close()
@@ -30,7 +33,7 @@ def connection():
         assert child.wait(30) == 0
 
 
-def test_every_request_is_answered_by_a_stream_that_keeps_its_schedule(connection) -> None:
+def test_every_request_is_answered_by_a_stream_that_keeps_its_schedule(connection: http.client.HTTPConnection) -> None:
     for _ in range(2):
         asked_ns = perf_counter_ns()
         connection.request("POST", "/v1/chat/completions", b"x" * 100_000)
@@ -49,7 +52,7 @@ def test_every_request_is_answered_by_a_stream_that_keeps_its_schedule(connectio
         assert late_ns.min() >= 0, "no chunk comes before its time"
 
 
-def test_who_leaves_in_the_middle_holds_up_nobody(connection) -> None:
+def test_who_leaves_in_the_middle_holds_up_nobody(connection: http.client.HTTPConnection) -> None:
     connection.request("GET", "/")
     connection.getresponse().readline()
     connection.close()

@@ -22,6 +22,8 @@ def test_the_command_writes_its_log_when_stdin_closes(tmp_path: Path) -> None:
     log = tmp_path / "received.txt"
     options = ["--status", "503", "--manner", "chunked", "--log", str(log)]
     with start_module("loadgen.reference.scripted", *options, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
         connection = http.client.HTTPConnection("127.0.0.1", int(child.stdout.readline()))
         connection.request("GET", "/")
         answer = connection.getresponse()

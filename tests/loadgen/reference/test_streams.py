@@ -9,7 +9,7 @@ from time import perf_counter_ns
 import pytest
 
 from loadgen.reference.openai_events import Generation, openai_stream
-from loadgen.reference.script import Reply, Script, Stream
+from loadgen.reference.script import Manner, Reply, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
 from loadgen.reference.streams import chunked, closing, cut, endless, sliced, until_close, without_newline
 
@@ -77,7 +77,7 @@ def test_a_stream_may_be_reset() -> None:
 
 
 @pytest.mark.parametrize("manner", ["reset", "drop"])
-def test_a_connection_may_end_before_any_answer(manner: str) -> None:
+def test_a_connection_may_end_before_any_answer(manner: Manner) -> None:
     with asked(Reply(manner=manner)) as client:
         if manner == "reset":
             with pytest.raises(ConnectionResetError):

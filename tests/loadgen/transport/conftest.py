@@ -14,7 +14,8 @@ def converse(request: pytest.FixtureRequest) -> Converse:
 
 @pytest.fixture(params=[INFER, STREAM], ids=["unary", "stream"])
 def method(request: pytest.FixtureRequest) -> str:
-    return request.param
+    method: str = request.param
+    return method
 
 
 @pytest.fixture(params=list(LOOPS))

@@ -9,7 +9,7 @@ from loadgen.transport.exchange import Exchange
 class ScriptedPool:
     """Holds what it gets until it is told to answer."""
 
-    opened = sent = 0
+    opened = sent = closed_idle = 0
 
     def __init__(self) -> None:
         self.held: list[Exchange] = []
@@ -21,6 +21,12 @@ class ScriptedPool:
     def submit(self, exchange: Exchange) -> None:
         self.sent += 1
         self.held.append(exchange)
+
+    async def resolve(self) -> None: ...
+
+    def cut(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def submit(balanced: BalancedPools, count: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Connections on a wire of the test's own: what arrives, and in which pieces, is exact."""
 
+import asyncio
 import random
 import ssl
 import tracemalloc
@@ -24,10 +25,11 @@ def never_long_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_LONG_IDLE_NS", 2**62)
 
 
-class Wire:
+class Wire(asyncio.Transport):
     """Stands in for the event loop's transport, and for the pool."""
 
     def __init__(self, heads: KnownHeads | None = None, received: answers.ReceivedBytes | None = None) -> None:
+        super().__init__()
         self.written: list[bytes] = []
         self.done: list[Exchange] = []
         self.is_closed = False
@@ -53,10 +55,10 @@ class Wire:
 
     # asyncio.Transport
 
-    def set_write_buffer_limits(self, high: int) -> None: ...
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
 
     def is_closing(self) -> bool:
         return self.is_closed
@@ -137,12 +139,12 @@ def test_known_heads_change_nothing_of_what_comes_of_an_answer(seed: int) -> Non
                 break
 
 
-def test_an_answer_seen_before_is_not_parsed_again() -> None:
+def test_an_answer_seen_before_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire()
     for _ in range(2):
         wire.ask()
         wire.bring(ANSWERS[0])
-    wire.connection._answer.feed = None  # would be called
+    monkeypatch.setattr(wire.connection._answer, "feed", None)  # would be called
     wire.ask()
     wire.bring(ANSWERS[1])
     assert [done.body for done in wire.done] == [b"{}", b"{}", b"[]"]
@@ -155,6 +157,9 @@ def test_a_request_reaches_the_wire_before_send_returns_and_times_are_in_order()
     assert wire.written == [b"ask"]
     wire.bring(OK, b"Content-Length: 1\r\n\r\n", b"x")
     (done,) = wire.done
+    assert done.sent_ns is not None
+    assert done.first_byte_ns is not None
+    assert done.end_ns is not None
     assert done.sent_ns < done.first_byte_ns < done.end_ns
 
 
@@ -188,6 +193,7 @@ def test_a_stream_is_fed_read_by_read_with_the_time_of_its_read() -> None:
     wire.bring(EVENTS + b"3\r\nabc\r\n2\r\nde\r\n", b"1\r", b"\n", b"f\r\n0\r\n", b"\r\n")
     (done,) = wire.done
     assert (reader.pieces, done.body, done.error, done.status) == ([b"abcde", b"f"], b"", None, 200)
+    assert done.end_ns is not None
     assert done.first_byte_ns == reader.at_ns[0] < reader.at_ns[1] < done.end_ns
     assert wire.times_free == 1
 
@@ -241,6 +247,7 @@ def test_a_reader_that_breaks_costs_its_own_request_only() -> None:
     wire.ask(reader=Broken())
     wire.bring(EVENTS + b"2\r\nok\r\n")
     assert [done.error for done in wire.done] == ["bad-payload"]
+    assert wire.done[0].detail is not None
     assert "secret" not in wire.done[0].detail
 
 
@@ -320,9 +327,13 @@ def test_the_next_request_may_be_sent_while_the_last_is_being_ended(when: str) -
 
     if when == "free":
         wire.connection._on_free = lambda _: once()
-    done = wire.done.append
-    ask = Exchange(0, 0, 0, b"first", lambda exchange: (done(exchange), once() if when == "done" else None)[0])
-    wire.connection.send(ask)
+
+    def on_done(exchange: Exchange) -> None:
+        wire.done.append(exchange)
+        if when == "done":
+            once()
+
+    wire.connection.send(Exchange(0, 0, 0, b"first", on_done))
     wire.bring(ANSWERS[0], ANSWERS[1])
     assert [each.body for each in wire.done] == [b"{}", b"[]"]
 

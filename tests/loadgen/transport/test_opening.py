@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records import Endpoint, Tls
+from loadgen.records import Balance, Endpoint, Tls
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.address import EndpointError
 from loadgen.transport.opening import new_transport
@@ -34,7 +34,7 @@ def test_a_replica_that_refuses_connections_fails_its_share(converse: Converse) 
 
 
 @pytest.mark.parametrize("balance", ["least-outstanding", "power-of-two"])
-def test_a_slow_replica_gets_less(converse: Converse, balance: str) -> None:
+def test_a_slow_replica_gets_less(converse: Converse, balance: Balance) -> None:
     async def talk(asker: Asker) -> None:
         stuck = [asker.submit() for _ in range(2)]
         done = [await asker.ask() for _ in range(20)]

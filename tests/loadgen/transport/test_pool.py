@@ -2,11 +2,13 @@ import asyncio
 import select
 import socket
 import sys
+from collections.abc import Callable
 from time import perf_counter
 
 import pytest
 
 from loadgen.records import Endpoint, Timeouts
+from loadgen.reference.script import Manner
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport import connection
 from loadgen.transport.address import address_of
@@ -18,13 +20,14 @@ from tests.fakes.asker import GET, Asker, Converse
 def closed_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+        port: int = free.getsockname()[1]
+        return port
 
 
 @pytest.mark.parametrize(
     "manner", ["whole", "chunked", "until-close", "close-after", "interim", "slow-head", "slow-body", "http-1.0"]
 )
-def test_every_way_to_frame_a_body_is_read(converse: Converse, manner: str) -> None:
+def test_every_way_to_frame_a_body_is_read(converse: Converse, manner: Manner) -> None:
     reply = Reply(status=201, body=b'{"a": 1}', headers=(("X-Kept", "yes"),), manner=manner)
 
     async def talk(asker: Asker) -> None:
@@ -32,6 +35,9 @@ def test_every_way_to_frame_a_body_is_read(converse: Converse, manner: str) -> N
             done = await asker.ask()
             assert (done.error, done.status, done.body) == (None, 201, b'{"a": 1}')
             assert (b"X-Kept", b"yes") in done.headers
+            assert done.sent_ns is not None
+            assert done.first_byte_ns is not None
+            assert done.end_ns is not None
             assert done.sent_ns <= done.first_byte_ns <= done.end_ns
             assert done.bytes_received > len(done.body)
 
@@ -64,7 +70,7 @@ def test_a_connection_closed_without_a_word_is_seen_and_one_that_is_not_reused_i
     ("manner", "error"),
     [("drop", "send"), ("reset", "send"), ("cut-body", "truncated"), ("garbage", "bad-payload"), ("hang", "timeout")],
 )
-def test_each_fault_has_its_class_and_is_not_sent_again(converse: Converse, manner: str, error: str) -> None:
+def test_each_fault_has_its_class_and_is_not_sent_again(converse: Converse, manner: Manner, error: str) -> None:
     async def talk(asker: Asker) -> None:
         assert (await asker.ask()).error == error
 
@@ -184,10 +190,13 @@ def test_beyond_the_most_connections_arrivals_wait_their_turn(converse: Converse
     async def talk(asker: Asker) -> None:
         done = await asyncio.gather(*(asker.submit(b"GET /%d HTTP/1.1\r\n\r\n" % n) for n in range(6)))
         assert asker.transport.opened == 2
-        starts = [each.sent_ns for each in done]
+        times = [(each.sent_ns, each.end_ns) for each in done]
+        starts = [start_ns for start_ns, _ in times if start_ns is not None]
+        ends = [end_ns for _, end_ns in times if end_ns is not None]
+        assert len(starts) == len(ends) == 6
         assert starts == sorted(starts)
         assert starts[5] - starts[0] >= 2 * 0.05e9 * 0.9
-        assert all(each.end_ns - each.sent_ns < 0.09e9 for each in done)
+        assert all(end_ns - start_ns < 0.09e9 for start_ns, end_ns in zip(starts, ends, strict=True))
 
     with ScriptedServer(Script(delay_s=0.05)) as server:
         converse(Endpoint((server.url,), max_connections=2), talk)
@@ -203,7 +212,7 @@ def test_who_waits_for_a_connection_gives_up_when_an_answer_would_be_late(conver
         assert {(each.error, each.sent_ns, each.detail) for each in others} == {
             ("timeout", None, "no connection was free for 0.4 s")
         }
-        assert (asker.transport.sent, asker.transport.outstanding) == (1, 0)
+        assert (asker.pool.sent, asker.pool.outstanding) == (1, 0)
 
     with ScriptedServer(Script(Reply(manner="hang"))) as server:
         converse(Endpoint((server.url,), max_connections=1, timeouts=Timeouts(connect_s=0.1, total_s=0.4)), talk)
@@ -219,7 +228,7 @@ def test_whatever_goes_wrong_with_a_connection_costs_one_request(
         raise NotImplementedError
 
     async def talk(asker: Asker) -> None:
-        monkeypatch.setattr(asker.transport._route, "connect", connect)
+        monkeypatch.setattr(asker.pool._route, "connect", connect)
         done = await asyncio.gather(asker.submit(), asker.submit())
         assert [(each.error, each.detail) for each in done] == [("connect", "NotImplementedError")] * 2
 
@@ -244,7 +253,7 @@ def test_a_kept_connection_closed_by_the_server_is_no_error(converse: Converse) 
     async def talk(asker: Asker) -> None:
         await asker.ask()
         server.close_connections()
-        while asker.transport._idle:
+        while asker.pool._idle:
             await asyncio.sleep(0)
         done = await asker.ask()
         assert (done.error, done.reused) == (None, False)
@@ -261,7 +270,7 @@ def test_a_close_that_has_arrived_but_was_not_yet_noticed_is_no_error(
     async def talk(asker: Asker) -> None:
         assert (await asker.ask()).error is None
         assert (await asker.ask()).reused
-        (idle,) = asker.transport._idle
+        (idle,) = asker.pool._idle
         server.close_connections()
         poll = select.poll()
         poll.register(idle._transport.get_extra_info("socket").fileno(), select.POLLIN)
@@ -292,7 +301,7 @@ def test_as_many_connections_are_opened_as_the_server_sees_and_no_more_than_were
         for together in (3, 1, 5, 2):
             await asyncio.gather(*(asker.submit() for _ in range(together)))
         assert asker.transport.opened == server.connections == 5
-        assert asker.transport.outstanding == 0
+        assert asker.pool.outstanding == 0
 
     with ScriptedServer(Script(delay_s=0.02)) as server:
         converse(Endpoint((server.url,)), talk)
@@ -313,10 +322,11 @@ def test_who_asks_again_when_cut_holds_up_neither_the_cut_nor_the_close(converse
     async def talk(asker: Asker) -> None:
         done: list[Exchange] = []
 
-        def again(exchange: Exchange) -> None:
+        def ask_again(exchange: Exchange) -> None:
             done.append(exchange)
             asker.transport.submit(Exchange(0, 0, 0, GET, again))
 
+        again: Callable[[Exchange], None] = ask_again
         for _ in range(2):
             asker.transport.submit(Exchange(0, 0, 0, GET, again))
         asker.transport.cut()
@@ -336,7 +346,7 @@ def test_an_answer_too_large_is_bad_payload(converse: Converse) -> None:
 
 
 @pytest.mark.parametrize(("manner", "opened"), [("whole", 1), ("http-1.0", 2), ("close-after", 2)])
-def test_a_head_request_has_no_body_and_keeps_its_connection(converse: Converse, manner: str, opened: int) -> None:
+def test_a_head_request_has_no_body_and_keeps_its_connection(converse: Converse, manner: Manner, opened: int) -> None:
     async def talk(asker: Asker) -> None:
         for _ in range(2):
             done = await asker.ask(b"HEAD / HTTP/1.1\r\n\r\n", is_head=True)

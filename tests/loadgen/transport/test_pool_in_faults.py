@@ -7,7 +7,9 @@ from time import perf_counter
 import pytest
 
 from loadgen.records import Endpoint, Timeouts
+from loadgen.reference.script import Manner
 from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
+from loadgen.transport.exchange import Exchange
 from tests.fakes.asker import Asker, Converse, KeptPieces
 from tests.fakes.faulty_proxy import FaultyProxy, Toxics
 
@@ -20,7 +22,7 @@ EVENTS = Stream(
 BODY = b"x" * 300
 
 
-async def asked_in_time(asker: Asker, reader: KeptPieces | None = None):
+async def asked_in_time(asker: Asker, reader: KeptPieces | None = None) -> Exchange:
     start_s = perf_counter()
     done = await asker.ask(reader=reader)
     assert perf_counter() - start_s < TOTAL_S + 1
@@ -47,7 +49,7 @@ FAULTS = {
 @pytest.mark.parametrize(("toxics", "error"), FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("manner", ["whole", "chunked"])
 def test_every_fault_ends_in_time_with_its_class(
-    converse: Converse, toxics: Toxics, error: str | None, manner: str
+    converse: Converse, toxics: Toxics, error: str | None, manner: Manner
 ) -> None:
     async def talk(asker: Asker) -> None:
         for _ in range(times):
@@ -181,7 +183,8 @@ class Flood(asyncio.Protocol):
     def __init__(self, size: int) -> None:
         self._left = size
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self._transport, self._may_write = transport, True
 
     def data_received(self, data: bytes) -> None:
@@ -201,4 +204,5 @@ class Flood(asyncio.Protocol):
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+        port: int = free.getsockname()[1]
+        return port

@@ -81,7 +81,7 @@ def test_a_proxy_that_refuses_is_no_connection_and_its_password_is_not_shown(con
     converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), talk)
     told = f"the proxy 127.0.0.1:{proxy.port}: it refused the tunnel, status 407"
     assert seen[:2] == [told if scheme == "https" else "the proxy refused: status 407"] * 2
-    assert seen[2].startswith(f"the proxy 127.0.0.1:{proxy.port}: Connect")
+    assert str(seen[2]).startswith(f"the proxy 127.0.0.1:{proxy.port}: Connect")
     assert "wrong" not in str(seen)
 
 
@@ -105,6 +105,7 @@ class Blurt(asyncio.Protocol):
         self._answer = answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         transport.write(self._answer)
         transport.close()
 
@@ -165,7 +166,7 @@ def test_a_server_that_speaks_something_else_first_is_named(
         done = await asker.ask()
         # what comes with the connection may be read before there is a request, or after
         assert done.error in ((error,) if error else ("connect", "bad-payload"))
-        assert done.detail.startswith(words)
+        assert str(done.detail).startswith(words)
         server.close()
 
     with socket.create_server(("127.0.0.1", 0)) as free:

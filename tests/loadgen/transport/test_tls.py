@@ -1,6 +1,7 @@
 import ssl
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from loadgen.records import Tls
@@ -19,7 +20,7 @@ def test_a_file_that_holds_no_certificate_is_named_by_what_it_is_for(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(TlsFileError) as refused:
-        tls_context(Tls(**{field: str(path)}))
+        tls_context(msgspec.structs.replace(Tls(), **{field: str(path)}))
     said = "trusted certificates" if field == "ca_file" else "client's certificate or key"
     assert said in str(refused.value)
     assert f", {path}, cannot be used: " in str(refused.value)

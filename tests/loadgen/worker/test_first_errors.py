@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from loadgen.process import LoadProcess
@@ -11,8 +12,9 @@ from loadgen.workloads import HttpWorkload
 from tests.fakes.played import Played, plan
 
 
-def failed(error: str, sent_ns: int | None = 1_000, **more) -> Exchange:
-    return Exchange(0, 0, 500, b"", lambda _: None, error=error, sent_ns=sent_ns, end_ns=2_500_001_000, **more)
+def failed(error: str, sent_ns: int | None = 1_000, **more: object) -> Exchange:
+    exchange = Exchange(0, 0, 500, b"", lambda _: None, error=error, sent_ns=sent_ns, end_ns=2_500_001_000)
+    return msgspec.structs.replace(exchange, **more)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ class Joined:
 
     def __init__(self, join: Join) -> None:
         self.child = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert self.child.stdin is not None
         self.child.stdin.write(message_frame(join))
         self.child.stdin.flush()
 
@@ -65,6 +66,7 @@ class Joined:
         self.child.__exit__(None, None, None)
 
     def ending(self, within_s: float) -> tuple[int, str]:
+        assert self.child.stderr is not None
         code = self.child.wait(within_s)
         return code, self.child.stderr.read().decode()
 
@@ -99,11 +101,13 @@ def test_its_first_word_is_who_it_is(master: BareMaster) -> None:
         assert (hello.wire, hello.pid, hello.clock) == (WIRE, worker.child.pid, clock_id())
         assert (hello.ceiling_per_s, hello.chunk_ceiling_per_s) == (900.0, 8_000.0)
         assert hello.host == os.uname().nodename
+        assert worker.child.stdout is not None
         assert not select.select([worker.child.stdout], [], [], 0)[0]
         master.tell(Ping(1))
         assert master.heard(Pong).sent_ns == 1
         ready = read_report(worker.child.stdout)
-        assert (type(ready), ready.pid) == (Ready, hello.pid)
+        assert isinstance(ready, Ready)
+        assert ready.pid == hello.pid
 
 
 def test_it_sends_its_share_of_a_stage_for_a_master(master: BareMaster, worker: Joined) -> None:
@@ -242,12 +246,14 @@ def test_a_master_that_has_ended_is_left_at_once() -> None:
 
 
 def test_the_end_of_standard_input_ends_it(master: BareMaster, worker: Joined) -> None:
+    assert worker.child.stdin is not None
     worker.child.stdin.close()
     assert worker.child.wait(30) == 0
 
 
 def test_standard_input_may_end_while_it_looks_for_a_master() -> None:
     with Joined(Join("127.0.0.1", free_port(), TOKEN)) as worker:
+        assert worker.child.stdin is not None
         worker.child.stdin.close()
         assert worker.child.wait(30) == 0
 

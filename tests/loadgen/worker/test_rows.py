@@ -7,7 +7,7 @@ from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.worker.rows import record_batch
 
 
-def exchange(index: int, **told) -> Exchange:
+def exchange(index: int, **told: object) -> Exchange:
     made = Exchange(index, 0, 1_000 + index, b"", print)
     for name, value in ({"sent_ns": 1_001 + index, "end_ns": 1_002 + index, "status": 200} | told).items():
         setattr(made, name, value)

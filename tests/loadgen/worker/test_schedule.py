@@ -1,15 +1,25 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 
-from loadgen.arrivals import offsets_ns
+from loadgen.arrivals import Offsets, offsets_ns
 from loadgen.records import OpenArrivals, Share, StagePlan, TraceArrivals
 from loadgen.worker.schedule import Schedule, part_of
 
 POISSON = OpenArrivals("poisson", ((0.0, 500.0), (2.0, 100.0)))
 
 
-def plan(arrivals: OpenArrivals | TraceArrivals = POISSON, **more) -> StagePlan:
-    return StagePlan(0, "s", arrivals, 2.0, 7, **more)
+def plan(
+    arrivals: OpenArrivals | TraceArrivals = POISSON, *, lead_in_s: float = 0.0, max_requests: int | None = None
+) -> StagePlan:
+    return StagePlan(0, "s", arrivals, 2.0, 7, lead_in_s, max_requests=max_requests)
+
+
+def changed(schedule: Schedule, rate_per_s: float, at_ns: int, number: int = 1) -> Offsets:
+    later = schedule.change(rate_per_s, at_ns, number)
+    assert later is not None
+    return later
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
@@ -35,7 +45,7 @@ def test_a_changed_rate_goes_on_dealing_where_it_was(workers: int) -> None:
         schedule = Schedule(plan(), share)
         own = schedule.own.tolist()
         for number, (at_ns, rate_per_s) in enumerate(((300_000_000, 800.0), (900_000_000, 50.0)), start=1):
-            later = schedule.change(rate_per_s, at_ns, number)
+            later = changed(schedule, rate_per_s, at_ns, number)
             own = [at for at in own if at < at_ns] + (later + at_ns).tolist()
         return [(share.index + share.of * n, at) for n, at in enumerate(own)]
 
@@ -45,19 +55,19 @@ def test_a_changed_rate_goes_on_dealing_where_it_was(workers: int) -> None:
 
 def test_a_changed_rate_keeps_the_limit_and_begins_with_a_gap() -> None:
     schedule = Schedule(plan(OpenArrivals("constant", ((0.0, 100.0),)), max_requests=40), Share())
-    later = schedule.change(1_000.0, 205_000_000, 1)
+    later = changed(schedule, 1_000.0, 205_000_000)
     assert later.tolist() == [n * 1_000_000 for n in range(1, 20)]
 
 
 def test_each_change_draws_anew() -> None:
-    first, second = (Schedule(plan(), Share()).change(500.0, 0, number) for number in (1, 2))
+    first, second = (changed(Schedule(plan(), Share()), 500.0, 0, number) for number in (1, 2))
     assert first.tolist() != second.tolist()
-    assert first.tolist() == Schedule(plan(), Share()).change(500.0, 0, 1).tolist()
+    assert first.tolist() == changed(Schedule(plan(), Share()), 500.0, 0).tolist()
 
 
 def test_a_rate_beyond_all_reason_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.worker.schedule._MOST_DRAWN", 1_000)
-    later = Schedule(plan(OpenArrivals("constant", ((0.0, 1.0),))), Share()).change(1e12, 0, 1)
+    later = changed(Schedule(plan(OpenArrivals("constant", ((0.0, 1.0),))), Share()), 1e12, 0)
     assert len(later) <= 1_000
 
 
@@ -67,12 +77,14 @@ def test_a_trace_has_no_rate_to_change() -> None:
     assert Schedule(plan(trace), Share(1, 2)).change(10.0, 3, 1) is None
 
 
-def steady(rate: float, process: str = "constant", **more) -> StagePlan:
+def steady(
+    rate: float, process: Literal["constant", "poisson"] = "constant", *, max_requests: int | None = None
+) -> StagePlan:
     """Of a second."""
-    return StagePlan(0, "s", OpenArrivals(process, ((0.0, rate),)), 1.0, 7, **more)  # type: ignore[arg-type]
+    return StagePlan(0, "s", OpenArrivals(process, ((0.0, rate),)), 1.0, 7, max_requests=max_requests)
 
 
-def extended(schedule: Schedule, duration_s: float, number: int = 1) -> np.ndarray:
+def extended(schedule: Schedule, duration_s: float, number: int = 1) -> Offsets:
     later = schedule.extend(duration_s, number)
     assert later is not None
     return later
@@ -105,9 +117,7 @@ def test_a_changed_rate_goes_on_after_an_extension_and_changes_to_its_end() -> N
     schedule = Schedule(steady(100), Share())
     schedule.change(50.0, 500_000_000, 1)
     assert np.diff(extended(schedule, 2.0, 2)) == pytest.approx(2e7, abs=2)
-    changed = schedule.change(10.0, 1_000_000_000, 3)
-    assert changed is not None
-    assert len(changed) == pytest.approx(10, abs=1)
+    assert len(changed(schedule, 10.0, 1_000_000_000, 3)) == pytest.approx(10, abs=1)
 
 
 def test_a_limit_on_requests_holds_for_what_is_added() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from time import perf_counter_ns
 
 import numpy as np
@@ -11,6 +12,7 @@ import uvloop
 from loadgen.protocols.built import Built, Sessions
 from loadgen.protocols.expectation import judge_status
 from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, Share, StagePlan, Timeouts
+from loadgen.reference.script import Manner
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.exchange import Transport
 from loadgen.transport.opening import new_transport
@@ -18,7 +20,7 @@ from loadgen.worker.schedule import Schedule
 from loadgen.worker.stage import SendingStage
 from tests.fakes.asker import LOOPS
 
-MANNERS = {
+MANNERS: dict[Manner, int] = {
     "whole": 30, "chunked": 5, "close-after": 3, "close-unsaid": 3, "http-1.0": 2, "slow-body": 2, "cut-body": 1,
     "drop": 1, "reset": 1, "garbage": 1, "hang": 1,
 }  # fmt: skip
@@ -101,7 +103,7 @@ def drawn_workload(draw: random.Random) -> Built:
     return Built(requests=REQUESTS, judge=judge_status, shown="GET /", picks=picks, sessions=sessions)
 
 
-def drawn_order(draw: random.Random, stage: SendingStage):
+def drawn_order(draw: random.Random, stage: SendingStage) -> Callable[[], None]:
     drains, rate, is_stop = draw.random() < 0.5, draw.choice([10.0, 5_000.0]), draw.random() < 0.4
     ahead_ns = draw.choice([-20_000_000, 0, 50_000_000])
     offsets = np.arange(1, 2 * rate).astype(np.int64) * round(1e9 / rate)

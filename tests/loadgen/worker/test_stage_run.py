@@ -8,7 +8,7 @@ import pytest
 
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint, KeyFile, TraceArrivals
-from loadgen.reference.script import Law, OpenAiFace
+from loadgen.reference.script import Law, Manner, OpenAiFace
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.workloads import FixedLength, HttpWorkload, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.played import Played, plan
@@ -154,7 +154,8 @@ def test_what_the_first_answer_shows_of_the_target_is_a_note(load: LoadProcess) 
 
 
 def test_a_target_that_closes_at_once_is_seen_however_soon(load: LoadProcess) -> None:
-    for manner, keeps in (("close-unsaid", False), ("whole", True), ("close-after", True)):
+    manners: dict[Manner, bool] = {"close-unsaid": False, "whole": True, "close-after": True}
+    for manner, keeps in manners.items():
         with ScriptedServer(Script(Reply(manner=manner))) as server:
             load.configure(Endpoint((server.url,)), HttpWorkload())
             assert load.preflight().keeps_connection is keeps

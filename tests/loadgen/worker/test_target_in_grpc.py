@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, NoReturn
 
 import grpc
 import numpy as np
@@ -28,11 +29,14 @@ def played(load: LoadProcess, rate_per_s: float = 40) -> pd.DataFrame:
     batches: list[pa.RecordBatch] = []
     plan = StagePlan(0, "steady", OpenArrivals("constant", ((0.0, rate_per_s),)), 0.5, seed=1)
     load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
-    return pa.Table.from_batches(batches, REQUEST_SCHEMA).to_pandas()
+    rows: pd.DataFrame = pa.Table.from_batches(batches, REQUEST_SCHEMA).to_pandas()
+    return rows
 
 
 @pytest.mark.parametrize("transport", ["grpc", "grpc-stream"])
-def test_inputs_are_made_from_the_metadata_and_answers_judged(load: LoadProcess, transport: str) -> None:
+def test_inputs_are_made_from_the_metadata_and_answers_judged(
+    load: LoadProcess, transport: Literal["grpc", "grpc-stream"]
+) -> None:
     described = inputs(
         ("x", "FP32", (-1, 2)), ("ids", "INT64", (-1, -1)), ("scale", "FP64", ()), ("text", "BYTES", (4,))
     )
@@ -62,7 +66,9 @@ def test_answers_are_held_against_labels(load: LoadProcess, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("transport", ["grpc", "grpc-stream"])
-def test_a_server_that_refuses_raw_tensors_is_found_out_before_the_load(load: LoadProcess, transport: str) -> None:
+def test_a_server_that_refuses_raw_tensors_is_found_out_before_the_load(
+    load: LoadProcess, transport: Literal["grpc", "grpc-stream"]
+) -> None:
     def plain(request: ModelInferRequest, context: grpc.ServicerContext) -> ModelInferResponse:
         if request.raw_input_contents:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "contents, please")
@@ -80,13 +86,14 @@ def test_a_server_that_refuses_raw_tensors_is_found_out_before_the_load(load: Lo
 @pytest.mark.parametrize(
     ("code", "error", "status"), [("UNAUTHENTICATED", "http-4xx", 401), ("NOT_FOUND", "http-4xx", 404)]
 )
-def test_a_refusal_at_the_metadata_has_its_status(load: LoadProcess, code: str, error: str, status: int) -> None:
-    def refuse(request: object, context: grpc.ServicerContext) -> None:
+def test_a_refusal_at_the_metadata_has_its_status(
+    load: LoadProcess, monkeypatch: pytest.MonkeyPatch, code: str, error: str, status: int
+) -> None:
+    def refuse(self: OpenInference, request: object, context: grpc.ServicerContext) -> NoReturn:
         context.abort(grpc.StatusCode[code], "canary")
 
-    server = OpenInference()
-    server._metadata = refuse
-    with server:
+    monkeypatch.setattr(OpenInference, "_metadata", refuse)
+    with OpenInference() as server:
         load.configure(
             Endpoint((server.url,), headers=(("Authorization", "canary"),)), OipWorkload("m", transport="grpc")
         )
