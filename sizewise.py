@@ -38,17 +38,20 @@ class Run:
     def requests(self) -> pd.DataFrame:
         """Of an endpoint, a row an arrival; times are monotonic nanoseconds, a missing one is null. Of streamed answers
         `chunk_ns` and `chunk_tokens` hold an array a row: one entry a delta that is not empty."""
-        return self._stored.requests().to_pandas()
+        frame: pd.DataFrame = self._stored.requests().to_pandas()
+        return frame
 
     @cached_property
     def calls(self) -> pd.DataFrame:
         """Of a local model, a row a call, as `requests`; `stage` counts the scenarios in the order they were run."""
-        return self._stored.calls().to_pandas()
+        frame: pd.DataFrame = self._stored.calls().to_pandas()
+        return frame
 
     @cached_property
     def telemetry(self) -> pd.DataFrame:
         """A row a reading: at_ns, source, metric, value."""
-        return self._stored.telemetry().to_pandas()
+        frame: pd.DataFrame = self._stored.telemetry().to_pandas()
+        return frame
 
     @cached_property
     def stages(self) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
+from typing import IO
 
 import msgspec
 
@@ -148,25 +148,25 @@ _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
-def write_message(stream: BinaryIO, message: Command | Report) -> None:
+def write_message(stream: IO[bytes], message: Command | Report) -> None:
     body = _encode(message)
     stream.write(_HEAD.pack(len(body)) + body)
     stream.flush()
 
 
-def read_command(stream: BinaryIO) -> Command | None:
+def read_command(stream: IO[bytes]) -> Command | None:
     """The next one; None when the other side has gone."""
     body = _body(stream)
     return None if body is None else _commands.decode(body)
 
 
-def read_report(stream: BinaryIO) -> Report | None:
+def read_report(stream: IO[bytes]) -> Report | None:
     """The next one; None when the child has gone, be it amid a message. Raises msgspec.DecodeError for nonsense."""
     body = _body(stream)
     return None if body is None else _reports.decode(body)
 
 
-def _body(stream: BinaryIO) -> bytes | None:
+def _body(stream: IO[bytes]) -> bytes | None:
     head = stream.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None

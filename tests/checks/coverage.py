@@ -21,10 +21,11 @@ from app.analysis.objectives import parse_objective
 from app.analysis.sample_size import needed_samples
 from app.analysis.search import RateSearch
 from app.planning.evidence import RUN_TO_RUN_SIGMA
-from app.planning.fleet_rate import FleetShape, faster, highest_rate
+from app.planning.fleet_rate import FleetShape, highest_rate
 from app.planning.fleets import plan_fleets
 from app.planning.goals import goals_of
 from app.planning.measured import measured_target
+from app.planning.service_speed import faster
 from app.planning.simulation.replica import batch_latencies, request_latencies
 from app.planning.simulation.replica_kernels import play_requests
 from app.records.curves import Rung
@@ -151,7 +152,9 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
     """By the product's own search: some 8 to 14 stages. None where no rate held."""
     objective = parse_objective(truth.slo)
     limit_s, quantile = objective.limit / 1000, QUANTILES[objective.aggregate or ""]
-    most = faster(truth.service, truth.speed).most_per_s
+    service = faster(truth.service, truth.speed)
+    assert isinstance(service, (RequestService, BatchService))
+    most = service.most_per_s
     search = RateSearch(most * float(rng.uniform(0.08, 0.3)), repeats=3, max_probes=14)
     rungs: list[Rung] = []
     points: list[CurvePoint] = []

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.planning.extrapolation import Goal, Ratio, Work, carry_to
+from app.planning.extrapolation import Goal, Ratio, carry_to
 from app.planning.memory import BYTES_PER_PARAMETER, usable_bytes
 from app.planning.rates import peak_per_s
 from app.planning.refusal import Refusal
 from app.profiles.catalogue import load_catalogue
 from app.profiles.published import load_published
-from app.records.offers import Accelerator
+from app.records.offers import Accelerator, Work
 
 SATURATED = frozenset(("resnet50", "retinanet", "bert-99", "3d-unet-99", "rnnt", "stable-diffusion-xl"))
 PARAMETERS = {

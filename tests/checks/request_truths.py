@@ -369,7 +369,7 @@ def _share(name: str, hits: Sequence[bool], low: float, high: float) -> Bound:
         return Bound(name, "no plan", f"{low:.0%} to {high:.0%}", False)
     found = stats.binomtest(sum(hits), len(hits)).proportion_ci(0.95)
     shown = f"{sum(hits)} of {len(hits)}: {sum(hits) / len(hits):.1%} ({found.low:.1%}–{found.high:.1%})"
-    return Bound(name, shown, f"{low:.0%} to {high:.0%}", found.high >= low and found.low <= high)
+    return Bound(name, shown, f"{low:.0%} to {high:.0%}", bool(found.high >= low and found.low <= high))
 
 
 def _none(name: str, those: Sequence[Outcome]) -> Bound:

@@ -64,7 +64,8 @@ class Bench:
             return run(spec, built, self.events.append, self.interruption)
 
     def rows(self) -> pd.DataFrame:
-        return StoredRun(self.directory).requests().to_pandas()
+        rows: pd.DataFrame = StoredRun(self.directory).requests().to_pandas()
+        return rows
 
     def told(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]

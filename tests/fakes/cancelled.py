@@ -15,7 +15,6 @@ import msgspec
 
 from app.cli.signals import stoppable
 from app.errors import SizewiseError
-from app.profiles.loading import load_profile
 from app.records.events import Event, PhaseChanged, Snapshot, StageStarted
 from app.session.run import run
 from app.storage.run_directory import RunWriter
@@ -24,6 +23,7 @@ from app.wiring.spec import build_spec
 from loadgen.records import Gather
 from tests.fakes.parts import CALIBRATION, ENVIRONMENT, NOON
 from tests.fakes.processes import is_running
+from tests.fakes.profiles import load_endpoint_profile
 from tests.fakes.program import wait_until
 from tests.fakes.sockets import family_of
 
@@ -119,7 +119,7 @@ def cancelled_run(directory: Path, moment: Moment, workers: int) -> Cancelled:
     path = directory / "profile.yaml"
     directory.mkdir()
     path.write_text(PROFILE)
-    profile = load_profile(path, [f"load.stages.0.duration={moment.duration_s:g}s"])
+    profile = load_endpoint_profile(path, [f"load.stages.0.duration={moment.duration_s:g}s"])
     spec, killer = build_spec(profile, "r", today=NOON.date(), recalibrate=False), _Killer(moment)
     with RunWriter(directory / "run") as store, stoppable() as interruption:
         parts = msgspec.structs.replace(

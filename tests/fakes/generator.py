@@ -12,6 +12,7 @@ from app.telemetry.core_use import CoreUse
 from loadgen.arrivals import offsets_ns
 from loadgen.records import (
     REQUEST_SCHEMA,
+    ClosedArrivals,
     Endpoint,
     LoadWorker,
     PreflightDone,
@@ -64,6 +65,7 @@ class LimitedLoad:
         self.plans.append(plan)
         self._on_stage()
         start_ns = 10**12
+        assert not isinstance(plan.arrivals, ClosedArrivals)
         intended = start_ns + offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
         waited = self._waited(intended, len(self.plans) - 1)
         on_rows(_streamed(intended, waited, self._cut_off) if self._streams else _rows(intended, intended + waited))
@@ -76,7 +78,8 @@ class LimitedLoad:
             return np.full(len(intended), 200_000_000)
         service_s = CHUNKS / self._chunks_per_s if self._streams else 0.0
         order = np.arange(len(intended)) * round(max(service_s, 1 / self._per_s) * 1e9)
-        return np.maximum.accumulate(intended - order) + order - intended
+        begun: np.ndarray = np.maximum.accumulate(intended - order)
+        return begun + order - intended
 
     def stop(self, drain: bool) -> None:
         raise AssertionError("nobody asked for it")

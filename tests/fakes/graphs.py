@@ -13,7 +13,10 @@ Shape = Sequence[int | str]
 
 
 def graph_of(
-    nodes: Sequence[Any], inputs: Mapping[str, Shape], weights: Mapping[str, Shape] | None = None, output: str = "y"
+    nodes: Sequence[Any],
+    inputs: Mapping[str, Shape],
+    weights: Mapping[str, Sequence[int]] | None = None,
+    output: str = "y",
 ) -> Any:
     """Of float32 inputs and weights; the output's shape is left to be inferred."""
     stored = [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in (weights or {}).items()]

@@ -156,7 +156,9 @@ class ScriptedLoad:
         failing = np.arange(1, len(intended) + 1) % every == 0
         if self._error is None:
             failing[:] = False
-        error = np.where(answered, np.where(failing, self._error, None), "timeout")
+        error = np.full(len(intended), self._error, object)
+        error[~failing] = None
+        error[~answered] = "timeout"
         unknown = np.full(len(intended), self._is_locust)
         columns = {
             "stage": pa.array(np.full(len(intended), plan.index, np.int32)),

@@ -238,7 +238,8 @@ class LocalBench:
         return [one.what for one in self.started]
 
     def rows(self) -> pd.DataFrame:
-        return StoredRun(self.directory).calls().to_pandas()
+        rows: pd.DataFrame = StoredRun(self.directory).calls().to_pandas()
+        return rows
 
     def told(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]

@@ -30,7 +30,7 @@ def network(
 def matrix(outputs: Sequence[Any] = (), *, given: str = "m", classes: int = 8, source: str = "x") -> Any:
     """`m = x w`, of 8 features to so many classes, and what `outputs` make of it."""
     product = helper.make_node("MatMul", [source, "w"], ["m"])
-    shapes = {name: ["b", classes] for name in given.split()}
+    shapes: dict[str, Shape] = {name: ["b", classes] for name in given.split()}
     return network([product, *outputs], {source: ["b", 8]}, shapes, [weights("w", 8, classes)])
 
 
@@ -59,13 +59,13 @@ def upsampled(opset: int = 9) -> Any:
 
 def tree() -> Any:
     """One split of a decision tree."""
-    leaves = {"nodes_modes": ["BRANCH_LEQ", "LEAF", "LEAF"], "nodes_values": [0.5, 0.0, 0.0]}
-    places = {"nodes_treeids": [0] * 3, "nodes_nodeids": [0, 1, 2], "nodes_featureids": [0] * 3}
-    ways = {"nodes_truenodeids": [1, 0, 0], "nodes_falsenodeids": [2, 0, 0]}
-    targets = {"target_treeids": [0, 0], "target_nodeids": [1, 2], "target_ids": [0, 0], "target_weights": [1.0, 2.0]}
     node = helper.make_node(
-        "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, **leaves, **places, **ways, **targets
-    )
+        "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1,
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_values=[0.5, 0.0, 0.0],
+        nodes_treeids=[0] * 3, nodes_nodeids=[0, 1, 2], nodes_featureids=[0] * 3,
+        nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0],
+        target_treeids=[0, 0], target_nodeids=[1, 2], target_ids=[0, 0], target_weights=[1.0, 2.0],
+    )  # fmt: skip
     return network([node], {"x": ["b", 4]}, {"y": ["b", 1]}, [])
 
 

@@ -24,10 +24,11 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
 
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
+_PER_S: dict[LoadKind, float] = {"plain": 20_000.0, "streaming": 40_000.0}
 CALIBRATION = Calibration(
     ceilings=tuple(
         Ceiling(kind, workers, per_s, (CalibrationStep(per_s, per_s, 0.05, 1.0, 0.0, 0.6, True),))
-        for kind, per_s in (("plain", 20_000.0), ("streaming", 40_000.0))
+        for kind, per_s in _PER_S.items()
         for workers in (1, 2)
     ),
     measured_at=NOON.isoformat(),

@@ -46,6 +46,9 @@ class FakeServer:
         self.script = script
         self.is_closed = False
 
+    def ending(self) -> str | None:
+        return None
+
     def close(self) -> None:
         self.is_closed = True
 

@@ -38,7 +38,8 @@ def stream_table(answers: Sequence[Answer]) -> pa.Table:
 
 
 def stream_rows(answers: Sequence[Answer]) -> pd.DataFrame:
-    return stream_table(answers).to_pandas()
+    rows: pd.DataFrame = stream_table(answers).to_pandas()
+    return rows
 
 
 def _row(index: int, one: Answer) -> dict[str, object]:

@@ -125,11 +125,11 @@ def _run(name: str, measured: Sequence[tuple[StageFacts, pd.DataFrame]], slo: tu
 
 
 def _later(rows: pd.DataFrame, by_ns: int) -> pd.DataFrame:
-    times = [name for name in rows if name.endswith("_ns") and name != "chunk_ns"]
+    times = [name for name in map(str, rows) if name.endswith("_ns") and name != "chunk_ns"]
     moved = rows.assign(**{name: rows[name] + by_ns for name in times if rows[name].notna().any()})
     if "chunk_ns" not in rows:
         return moved
-    return moved.assign(chunk_ns=[None if one is None else one + by_ns for one in rows["chunk_ns"]])
+    return moved.assign(chunk_ns=rows["chunk_ns"].map(lambda chunks: None if chunks is None else chunks + by_ns))
 
 
 def _result(name: str, stages: tuple[Stage, ...], slo: tuple[Objective, ...]) -> Result:

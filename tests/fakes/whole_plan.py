@@ -184,9 +184,11 @@ def refused(offer: str) -> Fleet:
 def _hour(hour: int) -> Hour:
     """At four in the morning nothing is answered."""
     rate = 90.0 * _SHARES[hour]
-    times: tuple[float | None, ...] = (None,) * 3 if hour == 4 else (1200 + rate, 3000 + 20 * rate, 5000 + 30 * rate)
     instances = 2.0 if hour < 8 else 5.0
-    return Hour(hour, rate, instances, *times, None if hour == 4 else 0.999, 0.706 * instances)
+    usd = 0.706 * instances
+    if hour == 4:
+        return Hour(hour, rate, instances, None, None, None, None, usd)
+    return Hour(hour, rate, instances, 1200 + rate, 3000 + 20 * rate, 5000 + 30 * rate, 0.999, usd)
 
 
 def question() -> PlanQuestion:

@@ -40,7 +40,7 @@ def _measure(what: str, summarise: Callable[[], Stage]) -> None:
     print(f"{what}: first {seconds[0]:.2f} s, median {np.median(seconds):.2f} s of 5, process peak {peak_gib:.2f} GiB")
 
 
-def _streams(intended_ns: np.ndarray) -> pa.Table:  # type: ignore[type-arg]
+def _streams(intended_ns: np.ndarray) -> pa.Table:
     """Gaps of 15 to 25 ms, one token each."""
     gaps = np.random.default_rng(2).integers(15_000_000, 25_000_000, (ROWS, CHUNKS))
     gaps[:, 0] = 100_000_000

@@ -23,6 +23,7 @@ from app.planning.simulation.serving import counts_of, serve, settle
 from app.planning.simulation.state import new_fleet
 from app.planning.simulation.tallying import latency_counts
 from app.planning.simulation.warming import compile_all
+from app.records.offers import Router
 from app.records.service import BatchService, RequestService, TokenService
 
 REQUESTS = 5_000_000
@@ -38,7 +39,7 @@ def main() -> None:
     compile_all()
     for router in ROUTERS:
         _measure(f"{router}, 16 of 1 slot", FleetDesign((ONE_SLOT,) * 16, router), 0.85 * 16)
-    of_two = "power_of_two"
+    of_two: Router = "power_of_two"
     _measure("two choices, 16 of 1 slot, cv 0", FleetDesign((RequestService(1, 1.0, 0.0),) * 16, of_two), 0.85 * 16)
     _measure("two choices, 64 of 1 slot", FleetDesign((ONE_SLOT,) * 64, of_two), 0.85 * 64)
     _measure("two choices, 16 of 8 slots", FleetDesign((RequestService(8, 1.0, 1.0),) * 16, of_two), 0.85 * 128)
@@ -72,7 +73,7 @@ def _play(design: FleetDesign, rate_per_s: float, requests: int) -> float:
         if left <= 0:
             break
     settle(fleet, np.inf)
-    assert counts_of(fleet).arrived == requests
+    assert counts_of(fleet).arrivals == requests
     return quantile_s(latency_counts(fleet), 0.99) or 0.0
 
 

@@ -30,7 +30,7 @@ def main() -> None:
     print(f"replicas of every hour: {1e3 * (time.perf_counter() - began):.0f} ms")
 
 
-def _measure(what: str, rates: np.ndarray, capacities: np.ndarray) -> None:  # type: ignore[type-arg]
+def _measure(what: str, rates: np.ndarray, capacities: np.ndarray) -> None:
     seconds = []
     for _ in range(4):
         began = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -38,9 +39,7 @@ def main() -> None:
     _timed("shown", lambda: _show(application, lambda: tab.show_listed(listed)))
     _timed("sorted by size", lambda: tab.table.sortByColumn(6, Qt.SortOrder.AscendingOrder))
     for words in ("s", "scoring", "scoring nightly", ""):
-        _timed(
-            f"searched for {words!r}", lambda words=words: _show(application, lambda: tab.filters.words.setText(words))
-        )  # type: ignore[misc]
+        _timed(f"searched for {words!r}", partial(_show, application, partial(tab.filters.words.setText, words)))
     _scroll(application, tab)
     tab.close()
 

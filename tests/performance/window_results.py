@@ -69,11 +69,12 @@ def measure(application: QApplication, directory: Path) -> None:
     asked: list[object] = []
     page.presenter.rescored.connect(asked.append)
     middle = page.presenter.shown.own.stages[0]  # type: ignore[union-attr]
-    for name, ask in (
-        ("window of half", lambda: page.presenter.ask_window((middle.start_s, (middle.start_s + middle.end_s) / 2))),
-        ("another SLO, whole run", lambda: page.presenter.ask_slo(("latency_ms.p95 < 5",))),
-        ("as measured", page.presenter.as_measured),
-    ):
+    asks: dict[str, Callable[[], object]] = {
+        "window of half": lambda: page.presenter.ask_window((middle.start_s, (middle.start_s + middle.end_s) / 2)),
+        "another SLO, whole run": lambda: page.presenter.ask_slo(("latency_ms.p95 < 5",)),
+        "as measured": page.presenter.as_measured,
+    }
+    for name, ask in asks.items():
         if name.startswith("another"):
             page.presenter.as_measured()
             wait(lambda: not page.presenter.is_busy)
@@ -86,11 +87,12 @@ def measure(application: QApplication, directory: Path) -> None:
     requests = content.requests
     content.tabs.setCurrentWidget(requests)
     print(f"requests: {wait(lambda: requests.model.rowCount() > 0):.2f} s until they stand, slowest first")
-    for name, act in (
-        ("sort by latency", lambda: requests.table.sortByColumn(2, Qt.SortOrder.AscendingOrder)),
-        ("sort by time", lambda: requests.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)),
-        ("filter by least latency", lambda: requests.least.setText("0.5")),
-    ):
+    acts: dict[str, Callable[[], object]] = {
+        "sort by latency": lambda: requests.table.sortByColumn(2, Qt.SortOrder.AscendingOrder),
+        "sort by time": lambda: requests.table.sortByColumn(0, Qt.SortOrder.AscendingOrder),
+        "filter by least latency": lambda: requests.least.setText("0.5"),
+    }
+    for name, act in acts.items():
         start = time.perf_counter()
         act()
         QCoreApplication.processEvents()

@@ -48,7 +48,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / "profile.yaml").write_text(PROFILE.format(seconds=given.seconds))
-        headless, watched = [], []
+        headless: list[Measured] = []
+        watched: list[Measured] = []
         for number in range(given.pairs):
             order = ((headless, False), (watched, True)) if number % 2 == 0 else ((watched, True), (headless, False))
             for into, is_watched in order:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import pytest
 from prometheus_client import Metric, parser
@@ -20,7 +20,7 @@ def _read(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return found[0]
 
 
-def _samples(families: Iterator[Metric]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def _samples(families: Iterable[Metric]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in families

@@ -47,6 +47,7 @@ def test_a_run_against_itself_is_the_same_run_without_a_difference() -> None:
 
 def test_higher_is_better_for_a_rate() -> None:
     def carried(per_s: float) -> Result:
+        assert FULL.max_rate is not None
         rate = msgspec.structs.replace(FULL.max_rate, per_s=Estimate(per_s, (0.99 * per_s, 1.01 * per_s)))
         return msgspec.structs.replace(FULL, max_rate=rate)
 

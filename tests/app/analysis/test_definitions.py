@@ -16,7 +16,9 @@ j   950   950    role    40    100 300                   3 4               350  
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from app.analysis.definitions import by_definitions
@@ -32,16 +34,25 @@ FACTS = stage_facts(10, 1.0, arrivals="constant")
 Table = dict[str, dict[str, float | None]]
 
 
-def answer(sent_ms: float, deltas: tuple[float, ...], end_ms: float, role_ms: float | None = None, **more) -> Answer:
-    return Answer(
-        intended_ms=more.pop("due_ms", sent_ms),
+def answer(
+    sent_ms: float,
+    deltas: tuple[float, ...],
+    end_ms: float,
+    role_ms: float | None = None,
+    *,
+    due_ms: float | None = None,
+    output_ms: float | None = None,
+    **more: object,
+) -> Answer:
+    made = Answer(
+        intended_ms=sent_ms if due_ms is None else due_ms,
         sent_ms=sent_ms,
         first_event_ms=None if role_ms is None else sent_ms + role_ms,
         chunks_ms=tuple(sent_ms + at for at in deltas),
-        output_ms=sent_ms + more.pop("output_ms", deltas[0]),
+        output_ms=sent_ms + (deltas[0] if output_ms is None else output_ms),
         end_ms=sent_ms + end_ms,
-        **more,
     )
+    return msgspec.structs.replace(made, **more)
 
 
 TEN = (
@@ -65,7 +76,7 @@ def tools(*answers: Answer, older: bool = False) -> dict[str, ToolNumbers]:
     return _tools(table)
 
 
-def _tools(rows) -> dict[str, ToolNumbers]:
+def _tools(rows: pa.Table) -> dict[str, ToolNumbers]:
     stage: Stage = summarise_stage(rows, None, FACTS, ())
     return {one.tool: one for one in by_definitions(read_rows(rows), stage)}
 

@@ -63,7 +63,9 @@ def test_idling_is_taken_off() -> None:
     assert use.total_j.value == pytest.approx(960)
     assert use.idle_w.value == pytest.approx(40)
     assert use.above_idle_j.value == pytest.approx(800)
-    assert energy_per_item(use, 400).above_idle_j == Estimate(pytest.approx(2.0), n=400)
+    above_idle = energy_per_item(use, 400).above_idle_j
+    assert above_idle.value == pytest.approx(2.0)
+    assert above_idle == Estimate(above_idle.value, n=400)
     assert energy_per_item(use, 400).total_j.value == pytest.approx(2.4)
 
 
@@ -117,7 +119,7 @@ def test_a_card_that_tells_neither_is_said_so() -> None:
 
 def test_several_gpus_add_up_and_one_unknown_withholds_the_sum() -> None:
     telemetry = pd.concat(
-        [readings("gpu_power_w", BEATS, lambda _, watts=watts: watts, f"gpu{at}") for at, watts in enumerate((50, 70))]
+        [readings("gpu_power_w", BEATS, lambda _: 50, "gpu0"), readings("gpu_power_w", BEATS, lambda _: 70, "gpu1")]
     )
     uses = [energy_use(telemetry, f"gpu{at}", window(2, 4), window(0, 1)) for at in range(3)]
     together = energy_in_all(uses[:2])

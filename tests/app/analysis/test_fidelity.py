@@ -22,7 +22,8 @@ def logits(rows: int = 400, classes: int = 10) -> Array:
 
 
 def noisy(reference: Array, size: float) -> Array:
-    return reference + np.random.default_rng(2).normal(0, size, reference.shape).astype(reference.dtype)
+    noise: Array = np.random.default_rng(2).normal(0, size, reference.shape).astype(reference.dtype)
+    return reference + noise
 
 
 @pytest.mark.parametrize("reference", [logits(), special.softmax(logits(), axis=1), logits() > 0, logits(3, 1)])

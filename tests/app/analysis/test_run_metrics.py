@@ -36,7 +36,9 @@ def test_the_cost_of_tokens_has_the_months_interval() -> None:
     tokens = TokenUnitCosts(None, None, UnitCosts(None, None, 0.5))
     fleet = replace(plan.recommendation.fleet, usd_per_month=Estimate(100.0, (80.0, 140.0)), per_1m_tokens=tokens)
     of_run = run_metrics(None, replace(plan, recommendation=replace(plan.recommendation, fleet=fleet)))
-    assert of_run["usd_per_1m_tokens"] == Estimate(0.5, (0.4, pytest.approx(0.7)))
+    per_1m = of_run["usd_per_1m_tokens"]
+    assert per_1m == Estimate(0.5, per_1m.ci95)
+    assert per_1m.ci95 == pytest.approx((0.4, 0.7))
 
 
 @pytest.mark.parametrize(("share", "judgement"), [(1.5, "PASS"), (0.5, "FAIL"), (1.0, "INCONCLUSIVE")])

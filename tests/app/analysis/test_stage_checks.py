@@ -10,6 +10,7 @@ from app.analysis.objectives import parse_objective
 from app.analysis.rows import offered_window, read_rows
 from app.analysis.stage_checks import stage_checks
 from app.analysis.validity import verdict_of
+from app.records.checks import CheckId
 from app.records.result import Check
 from app.records.stage import StageFacts
 from tests.fakes.queues import constant_s, latency_s, poisson_s, request_rows, stage_facts
@@ -23,7 +24,7 @@ def rows(lag_s: npt.NDArray[np.float64] | float = 0.0, errors: list[str | None] 
     return request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s, errors)
 
 
-def check(name: str, frame: pd.DataFrame, facts: StageFacts = FACTS, slo: str | None = None) -> Check:
+def check(name: CheckId, frame: pd.DataFrame, facts: StageFacts = FACTS, slo: str | None = None) -> Check:
     objectives = SLO if slo is None else (parse_objective(slo),)
     read = read_rows(frame)
     return {one.id: one for one in stage_checks(read, facts, offered_window(read, facts), objectives)}[name]
@@ -72,7 +73,8 @@ def test_a_stage_that_was_stopped_at_its_start_is_no_fault_of_the_generator(star
     checks = stage_checks(read, stopped, offered_window(read, stopped), SLO)
     assert "INVALID" not in {one.verdict for one in checks}
     (cpu,) = [one for one in checks if one.id == "generator_cpu"]
-    assert (cpu.verdict, cpu.value) == ("WARN", pytest.approx(4))
+    assert cpu.verdict == "WARN"
+    assert cpu.value == pytest.approx(4)
     assert cpu.hint == "The stage was stopped less than 1 s after its start, too soon to judge this."
     run_down = replace(stopped, stopped_early=False)
     assert "INVALID" in {one.verdict for one in stage_checks(read, run_down, offered_window(read, run_down), SLO)}

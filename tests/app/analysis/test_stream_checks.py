@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from app.analysis.rows import read_rows
 from app.analysis.stream_checks import stream_checks
+from app.records.checks import CheckId
 from app.records.result import Check, Trust
 from app.records.stage import StageFacts
 from tests.fakes.queues import stage_facts
@@ -28,7 +29,8 @@ def coalesced(share: float, *sending: Check) -> Check:
 @pytest.mark.parametrize(("share", "verdict"), [(0.0, "VALID"), (0.1, "VALID"), (0.101, "WARN"), (1.0, "WARN")])
 def test_chunks_read_together_are_a_doubt_of_the_gaps_between_them(share: float, verdict: str) -> None:
     found = coalesced(share)
-    assert (found.value, found.verdict) == (pytest.approx(share), verdict)
+    assert found.verdict == verdict
+    assert found.value == pytest.approx(share)
 
 
 def test_a_chunk_of_one_answer_does_not_follow_that_of_another() -> None:
@@ -36,7 +38,7 @@ def test_a_chunk_of_one_answer_does_not_follow_that_of_another() -> None:
     assert checks(stream_rows([alike, alike, replace(alike, error="truncated")]))["coalesced_chunks"].value == 0.0
 
 
-def load(name: str, value: float | None, verdict: Trust) -> Check:
+def load(name: CheckId, value: float | None, verdict: Trust) -> Check:
     return Check(name, value, 0.7, "share", verdict)
 
 

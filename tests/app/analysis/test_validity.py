@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 
 from app.analysis.validity import clock_check, provider_check, run_checks, telemetry_check, verdict_of
+from app.records.checks import CheckId
 from app.records.result import Check, Clock, Estimate, Stage, StageKind, Trust, Verdict, Window
 
 MS = 1_000_000
 
 
-def check(verdict: Trust, name: str = "late_sends", value: float | str | None = 0.02) -> Check:
+def check(verdict: Trust, name: CheckId = "late_sends", value: float | str | None = 0.02) -> Check:
     return Check(name, value, 0.01, "share", verdict, None if verdict == "VALID" else "do this")
 
 

@@ -66,7 +66,8 @@ def test_a_report_written_anew_leaves_the_checksums_right(runs: Path) -> None:
     write_checksums(runs / "1-chat", [REPORT_HTML])
     (runs / "1-chat" / REPORT_HTML).write_text("another")
     assert main(["report", "1-chat"]) == 0
-    sums = dict(reversed(line.split("  ")) for line in (runs / "1-chat" / CHECKSUMS).read_text().splitlines())
+    lines = [line.split("  ") for line in (runs / "1-chat" / CHECKSUMS).read_text().splitlines()]
+    sums = {name: checksum for checksum, name in lines}
     assert sums[REPORT_HTML] == hashlib.sha256((runs / "1-chat" / REPORT_HTML).read_bytes()).hexdigest()
     (runs / "1-chat" / CHECKSUMS).unlink()
 

@@ -10,30 +10,34 @@ from app.gui.background import Latest, submit
 
 
 def test_work_is_done_elsewhere_and_told_in_the_windows_thread(qtbot: QtBot) -> None:
-    owner, told = QObject(), []
-    submit(owner, threading.get_ident, lambda ident: told.append((ident, threading.get_ident())), told.append)
-    qtbot.waitUntil(lambda: bool(told))
+    owner = QObject()
+    told: list[tuple[int, int]] = []
+    errors: list[Exception] = []
+    submit(owner, threading.get_ident, lambda ident: told.append((ident, threading.get_ident())), errors.append)
+    qtbot.waitUntil(lambda: bool(told or errors))
     worked, heard = told[0]
     assert worked != threading.get_ident()
     assert heard == threading.get_ident()
 
 
 def test_what_fails_is_told_as_an_error(qtbot: QtBot) -> None:
-    owner, told = QObject(), []
+    owner = QObject()
+    told: list[object] = []
     submit(owner, lambda: 1 // 0, told.append, lambda error: told.append(type(error)))
     qtbot.waitUntil(lambda: bool(told))
     assert told == [ZeroDivisionError]
 
 
 def test_nobody_is_told_once_the_owner_is_gone(qtbot: QtBot) -> None:
-    owner, told, go = QObject(), [], threading.Event()
+    owner, go = QObject(), threading.Event()
+    told: list[object] = []
     submit(owner, lambda: go.wait(60), told.append, told.append)
     owner.deleteLater()
     with qtbot.waitSignal(owner.destroyed):
         pass
     go.set()
     assert QThreadPool.globalInstance().waitForDone(60_000)
-    seen: list[int] = []
+    seen: list[object] = []
     other = QObject()
     submit(other, lambda: 1, seen.append, seen.append)
     qtbot.waitUntil(lambda: bool(seen))
@@ -41,7 +45,9 @@ def test_nobody_is_told_once_the_owner_is_gone(qtbot: QtBot) -> None:
 
 
 def test_of_a_question_that_changes_only_the_newest_answer_is_told(qtbot: QtBot) -> None:
-    owner, told, worked = QObject(), [], []
+    owner = QObject()
+    told: list[int | Exception] = []
+    worked: list[int] = []
     gate = threading.Event()
     latest: Latest[int] = Latest(owner, told.append, told.append)
 
@@ -62,7 +68,8 @@ def test_of_a_question_that_changes_only_the_newest_answer_is_told(qtbot: QtBot)
 
 
 def test_what_is_forgotten_is_told_to_nobody_and_the_next_question_is_answered(qtbot: QtBot) -> None:
-    owner, told, gate = QObject(), [], threading.Event()
+    owner, gate = QObject(), threading.Event()
+    told: list[object] = []
     latest: Latest[object] = Latest(owner, told.append, told.append)
     latest.ask(lambda: gate.wait(60))
     latest.forget()

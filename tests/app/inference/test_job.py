@@ -7,6 +7,7 @@ import pytest
 
 from app.inference.job import (
     Calls,
+    Command,
     GiveOutputs,
     Report,
     Score,
@@ -21,7 +22,7 @@ from tests.fakes.callers import plan_of
 
 def test_commands_and_reports_come_out_as_they_went_in() -> None:
     stream = io.BytesIO()
-    commands = [plan_of("server", rate_per_s=3.0), GiveOutputs(rows=3), Score()]
+    commands: list[Command] = [plan_of("server", rate_per_s=3.0), GiveOutputs(rows=3), Score()]
     reports: list[Report] = [
         Calls(b"\x00\xff" * 9),
         VariantMeasured(end_ns=1, half_width=None, peak_memory_bytes=2, fidelity=None),

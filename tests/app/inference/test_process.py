@@ -69,7 +69,7 @@ def test_scenarios_follow_each_other_in_one_process(start: Start) -> None:
     running.opened(WITHIN_S)
     for scenario in ("single-stream", "offline"):
         heard = Heard()
-        plan = plan_of(scenario, batch=2, streams=2, warmup_most_s=1.0)  # type: ignore[arg-type]
+        plan = plan_of(scenario, batch=2, streams=2, warmup_most_s=1.0)
         measured = running.measure(plan, heard)
         (began,) = heard.began
         assert 0 < heard.rows_before < heard.rows, "warm-up comes before"

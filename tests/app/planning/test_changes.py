@@ -37,6 +37,7 @@ def test_another_measured_variant_is_planned_from_its_own_run_but_not_for_a_prev
     assert slow.usd_per_month == pytest.approx(cost(plan(variant("fp32", SLOW), preview=True)))
     assert slow.usd_per_month is not None
     assert slow.saved_usd_per_month == pytest.approx(cost(both) - slow.usd_per_month)
+    assert slow.saved_usd_per_month is not None
     assert slow.saved_usd_per_month < 0
     quick = plan(variant("fp32", SLOW), variant("int8", FAST), preview=True)
     assert {one.basis for one in quick.savings} == {"assumed"}

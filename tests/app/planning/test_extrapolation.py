@@ -5,10 +5,10 @@ import math
 import msgspec
 import pytest
 
-from app.planning.extrapolation import Ratio, Stack, Work, carry_to, check_stack, shrink
+from app.planning.extrapolation import Ratio, Stack, carry_to, check_stack, shrink
 from app.planning.refusal import Refusal
 from app.profiles.catalogue import load_catalogue
-from app.records.offers import Accelerator
+from app.records.offers import Accelerator, Work
 from tests.checks.extrapolation import (
     Z80,
     Z95,

@@ -62,7 +62,10 @@ def test_a_law_moves_only_what_it_names() -> None:
     assert isinstance(law.service, RequestService)
     there = law.moved_to(np.log([0.5, 0.3, 0.001]))
     assert law.parameters == ("mean_s", "cv", "outside_s")
-    assert there.service == RequestService(law.service.slots, *(pytest.approx(one) for one in (0.5, 0.3, 0.001)))
+    service = there.service
+    assert isinstance(service, RequestService)
+    assert (service.mean_s, service.cv, service.outside_s) == pytest.approx((0.5, 0.3, 0.001))
+    assert service == RequestService(law.service.slots, service.mean_s, service.cv, service.outside_s)
     assert there.kind == law.kind != candidate_laws(0.02, 400.0)[0].kind
     assert moved(RequestService(2, 1.0, 0.5), ("cv",), np.array([math.log(0.7)])).cv == pytest.approx(0.7)
 

@@ -124,6 +124,7 @@ def test_cost_has_the_interval_of_the_fleet_resized() -> None:
     assert monthly.value == 730 * 14 * 2.0
     assert monthly.ci95 == (730 * (7 + 1) * 2.0, 730 * (15 + 1) * 2.0)
     per_1k = per_1k_estimate(monthly, demand)
+    assert per_1k.value is not None
     assert per_1k.value == pytest.approx(730 * 14 * 2.0 / (1000 * 3600 * 730 / 1000))
     assert per_1k.ci95 == pytest.approx((per_1k.value * 8 / 14, per_1k.value * 16 / 14))
 

@@ -82,7 +82,9 @@ def uneven(seed: int) -> np.ndarray:
     """A lognormal of inputs with a few long documents, and outputs."""
     rng = np.random.default_rng(seed)
     inputs = np.exp(6 + 0.6 * rng.standard_normal(600)) * np.where(rng.random(600) < 0.05, 6.0, 1.0)
-    return np.rint(np.column_stack([inputs, np.exp(4.3 + 0.6 * rng.standard_normal(600))])).astype(np.int64)
+    outputs = np.exp(4.3 + 0.6 * rng.standard_normal(600))
+    lengths: np.ndarray = np.rint(np.column_stack([inputs, outputs])).astype(np.int64)
+    return lengths
 
 
 def measured_uneven(per_s: float, law: TokenService) -> Rung:

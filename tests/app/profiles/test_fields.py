@@ -66,8 +66,8 @@ def test_a_default_is_as_a_profile_writes_it(protocol: str) -> None:
             assert told is not None
             if told.default in (None, []) or told.kind == "group":
                 continue
-            kind = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-            adapter: TypeAdapter[Any] = TypeAdapter(kind)
+            kind: Any = field.annotation
+            adapter: TypeAdapter[Any] = TypeAdapter(Annotated[kind, *field.metadata] if field.metadata else kind)
             context = {"directory": Path.cwd(), "files_must_exist": False}
             adapter.validate_python(told.default, context=context)
 
@@ -97,5 +97,6 @@ def test_what_one_chooses_between_are_keys(protocol: str) -> None:
 
 
 def test_an_unknown_default_would_be_noticed() -> None:
+    name: Any = PROFILES["http"].model_fields["name"].annotation
     with pytest.raises(ValidationError):
-        TypeAdapter(PROFILES["http"].model_fields["name"].annotation).validate_python(7, strict=True)
+        TypeAdapter(name).validate_python(7, strict=True)

@@ -11,6 +11,7 @@ from app.profiles.bundled import bundled_profiles
 from app.profiles.loading import load_profile
 from app.profiles.resolved import profile_hash, spec_yaml, workload_hash
 from app.profiles.secrets import resolve_secret
+from app.profiles.target import HttpTarget
 
 PROFILE = """\
 sizewise: 1
@@ -76,8 +77,10 @@ def test_secrets_are_redacted_and_references_kept(path: Path) -> None:
 def test_a_redacted_header_is_not_sent(path: Path) -> None:
     spec = path.with_name("spec.yaml")
     spec.write_text(spec_yaml(load_profile(path)))
+    target = load_profile(spec).target
+    assert isinstance(target, HttpTarget)
     with pytest.raises(UsageError, match="redacted"):
-        resolve_secret(load_profile(spec).target.headers["Cookie"])
+        resolve_secret(target.headers["Cookie"])
 
 
 @pytest.mark.parametrize("name", [*bundled_profiles(), None])

@@ -8,7 +8,7 @@ import yaml
 
 from app.errors import ProfileError
 from app.profiles.loading import load_profile
-from app.profiles.profile import Profile
+from app.profiles.profile import EndpointProfile
 from app.profiles.rates import ShareOfStage
 from app.profiles.resolved import profile_hash, spec_yaml
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def loaded(folder: Path, *stages: dict[str, Any]) -> Profile:
+def loaded(folder: Path, *stages: dict[str, Any]) -> EndpointProfile:
     values = {"sizewise": 1, "name": "test", "target": TARGET, "workload": {}, "load": {"stages": list(stages)}}
     path = folder / "profile.yaml"
     path.write_text(yaml.safe_dump(values))

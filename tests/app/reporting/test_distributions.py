@@ -41,7 +41,7 @@ def test_few_answers_are_all_steps() -> None:
 
 def test_many_answers_keep_their_ends_and_a_bounded_number_of_steps() -> None:
     took = np.random.default_rng(1).gamma(2, 10, 50_000)
-    (latency, _) = distributions(_requests(took), (_STAGE,))
+    (latency, _) = distributions(_requests(took.tolist()), (_STAGE,))
     assert len(latency.ms) == MOST_STEPS
     assert latency.ms[0] == pytest.approx(took.min(), abs=1e-4)
     assert latency.ms[-1] == pytest.approx(took.max(), abs=1e-4)
@@ -59,7 +59,7 @@ def test_what_is_outside_of_the_stages_is_left_out() -> None:
 @pytest.mark.parametrize(("count", "every_s"), [(500, 0.01), (3, 1.0), (20_000, 10.0)])
 def test_the_heat_map_holds_every_answer_in_a_bounded_number_of_cells(count: int, every_s: float) -> None:
     took = np.random.default_rng(2).lognormal(3, 2, count)
-    heat = heat_map(_requests(took, every_s))
+    heat = heat_map(_requests(took.tolist(), every_s))
     assert heat is not None
     assert sum(map(sum, heat.counts)) == count
     assert len(heat.counts) == len(heat.edges_ms) - 1 <= MOST_ROWS

@@ -7,9 +7,9 @@ import zlib
 import msgspec
 import pytest
 
-from app.records.comparison import EnvironmentDifference
+from app.records.comparison import Comparison, EnvironmentDifference
 from app.records.labels import Labels, Note
-from app.records.result import Check, Comparison, Result, WorkerFacts
+from app.records.result import Check, Result, WorkerFacts
 from app.reporting import build_report
 from app.reporting.hiding import HIDDEN, KINDS, Kind, hide
 from app.reporting.texts import with_texts

@@ -34,7 +34,7 @@ class Alones:
 
         with RunWriter(self._directory / "run") as store:
             parts = fake_parts(self.clock, ScriptedLoad(self.clock), store, start_alone=start)
-            telling = Telling(self.told.append, self.clock.now_ns)
+            telling = Telling(self.told.append, self.clock)
             return measure_alone(AloneSpec(job, "m", (1, 8), 0.6), parts, telling, Interruption())
 
 
@@ -77,8 +77,15 @@ def test_another_provider_than_asked_for_is_told(alones: Alones) -> None:
     assert {stage.verdict.status for stage in found.stages} == {"INVALID"}
 
 
-@pytest.mark.parametrize("when", ["fails_opening", "fails_measuring"])
-def test_a_model_that_fails_is_closed_and_told(alones: Alones, when: str) -> None:
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(fails_opening={"the model": InstrumentError("it crashed")}),
+        Script(fails_measuring={"the model": InstrumentError("it crashed")}),
+    ],
+    ids=["opening", "measuring"],
+)
+def test_a_model_that_fails_is_closed_and_told(alones: Alones, script: Script) -> None:
     with pytest.raises(InstrumentError, match="it crashed"):
-        alones.measure(LABELLED, Script(**{when: {"the model": InstrumentError("it crashed")}}))
+        alones.measure(LABELLED, script)
     assert alones.started[0].is_closed

@@ -34,7 +34,7 @@ def test_good_are_answers_inside_every_limit_and_errors_are_counted_by_class() -
 
 
 def test_where_no_start_is_known_a_limit_that_counts_from_it_leaves_good_open() -> None:
-    unknown = {"intended_ns": None, "sent_ns": MS, "end_ns": 5 * MS}
+    unknown: dict[str, object] = {"intended_ns": None, "sent_ns": MS, "end_ns": 5 * MS}
     for text, good in (("latency_ms.p95 < 50", None), ("service_ms.p95 < 50", 1)):
         tally = Tally((parse_objective(text),))
         tally.take(batch(unknown))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import stat
 import struct
 import zipfile
@@ -15,7 +16,6 @@ from msgspec.structs import replace
 
 from app.errors import UsageError
 from app.records.control import StopRun
-from app.storage import bundle_import
 from app.storage.bundle import BUNDLE, export_run
 from app.storage.bundle_import import import_directory, import_run
 from app.storage.run_directory import RunWriter, StoredRun, runs_home, stored_runs
@@ -308,7 +308,7 @@ def test_more_than_fits_on_the_disk_is_not_begun(bundle: Path, monkeypatch: pyte
     class Full:
         free = 100
 
-    monkeypatch.setattr(bundle_import.shutil, "disk_usage", lambda _: Full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Full)
     with pytest.raises(UsageError, match="has less"):
         import_run(bundle)
     assert not list(runs_home().iterdir())

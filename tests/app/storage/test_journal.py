@@ -107,12 +107,12 @@ def test_an_append_that_does_not_fit_on_the_disk_leaves_the_run_whole(tmp_path: 
 
 def test_appends_of_several_threads_do_not_mix(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
-        threads = [
-            threading.Thread(
-                target=lambda: [writer.append_event(PhaseChanged(at, "doctor", "x" * 99)) for at in range(200)]
-            )
-            for _ in range(4)
-        ]
+
+        def append() -> None:
+            for at in range(200):
+                writer.append_event(PhaseChanged(at, "doctor", "x" * 99))
+
+        threads = [threading.Thread(target=append) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

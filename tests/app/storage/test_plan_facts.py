@@ -6,7 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from app.errors import UsageError
+from app.records.plan_question import PlanQuestion
 from app.records.service import BatchService, FitError, FittedService, TokenService
+from app.records.traffic import Traffic
 from app.storage.plan_facts import impossible_fact
 from app.storage.plan_file import PlanFile, plan_text, read_plan
 from tests.fakes import planned, services, whole_plan
@@ -25,13 +27,13 @@ HOURS = "hourly_share: [0.1, "
     "asked",
     [
         ASKED,
-        planned.question(traffic=planned.Traffic(60.0, "custom", planned.DAYTIME, growth_per_year=-0.3)),
+        planned.question(traffic=Traffic(60.0, "custom", planned.DAYTIME, growth_per_year=-0.3)),
         question(target(fit=replace(services.fit_of(*LAWS), errors=(FitError(8.0, "p95", 0.1, 0.09, -2.0),)))),
         question(target()),
         whole_plan.question(),
     ],
 )
-def test_facts_that_can_be_are_let_through(asked: planned.PlanQuestion) -> None:
+def test_facts_that_can_be_are_let_through(asked: PlanQuestion) -> None:
     """A fit's highest rate may be endless, what it misses may be below zero, and traffic may shrink."""
     assert impossible_fact(asked) is None
 

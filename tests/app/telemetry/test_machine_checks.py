@@ -53,7 +53,7 @@ def test_a_good_machine_passes_all(good: Environment) -> None:
 def test_a_doubtful_machine_is_warned_of_with_a_next_step(
     good: Environment, name: str, change: dict[str, object], value: object
 ) -> None:
-    check = judged(good, name, **change)
+    check = judged(msgspec.structs.replace(good, **change), name)
     assert (check.verdict, check.value) == ("WARN", value)
     assert check.hint
 

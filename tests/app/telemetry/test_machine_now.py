@@ -56,7 +56,7 @@ def test_without_a_driver_there_is_the_host() -> None:
 
 
 def test_a_runs_telemetry_tells_the_same() -> None:
-    readings = {
+    readings: dict[str, dict[str, float | None]] = {
         "host": {"host_cpu_percent": 40.0, "host_memory_gib": 3.0},
         "gpu0": {"gpu_utilisation_percent": 90.0, "gpu_throttle_reasons": 4.0},
         "gpu0/mig1": {"gpu_memory_gib": 1.0},

@@ -219,10 +219,10 @@ def test_a_gpu_that_has_not_answered_for_long_counts_as_lost() -> None:
     sampler = Sampler(now=time.now, wait=wait, gpus=opener(FakeGpu(5, answer)))
     sampler.start(sink)
     assert time.is_over.wait(30)
-    assert sampler.lost_gpus == (5,)
+    assert list(sampler.lost_gpus) == [5]
     may_answer.set()
     sampler.close()
-    assert sampler.lost_gpus == ()
+    assert list(sampler.lost_gpus) == []
 
 
 def test_a_lost_gpu_can_be_read_off_while_sampling_goes_on() -> None:
@@ -230,11 +230,11 @@ def test_a_lost_gpu_can_be_read_off_while_sampling_goes_on() -> None:
     gone = FakeGpu(3, lambda: None)
     gone.is_lost = True
     sampler = Sampler(now=time.now, wait=time.wait, gpus=opener(FakeGpu(0, lambda: 1.0), gone))
-    assert sampler.lost_gpus == ()
+    assert list(sampler.lost_gpus) == []
     sampler.start(sink)
     assert time.is_over.wait(30)
     sampler.close()
-    assert sampler.lost_gpus == (3,)
+    assert list(sampler.lost_gpus) == [3]
     assert {row["value"] for row in sink.rows("gpu3")} == {None}
     assert {row["value"] for row in sink.rows("gpu0") if row["metric"] == "gpu_power_w"} == {1.0}
 

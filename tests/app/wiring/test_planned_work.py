@@ -7,6 +7,7 @@ import pytest
 
 from app.profiles.catalogue import bundled_catalogue
 from app.profiles.loading import load_values
+from app.profiles.profile import HttpProfile
 from app.records.planned_work import PlannedWork
 from app.session.rate_search import PROBE_DRAIN_S
 from app.wiring.planned_work import planned_work, probes_of
@@ -71,7 +72,8 @@ def test_the_probes_of_a_search_end_at_what_the_server_carries() -> None:
     values = {"sizewise": 1, "name": "mine", "target": {"protocol": "http", "url": "http://127.0.0.1:1"},
               "workload": {"body": 1}, "load": {"search": {"start": "10/s"}}, "slo": ["error_rate < 1%"]}  # fmt: skip
     profile = load_values(values, "mine.yaml")
-    wanted = search_of(profile.load.search)  # type: ignore[union-attr,arg-type]
+    assert isinstance(profile, HttpProfile)
+    wanted = search_of(profile.load.search)
     assert wanted is not None
     assert isinstance(wanted.arrivals, OpenArrivals)
     tried = probes_of(wanted, profile.slo, 100.0)

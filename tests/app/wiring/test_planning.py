@@ -18,6 +18,7 @@ from tests.fakes import plan_sources as sources
 from tests.fakes import planned
 from tests.fakes.local_runs import variant
 from tests.fakes.offers import TODAY
+from tests.fakes.results import full_run
 
 LATER = datetime.date(2026, 9, 1)
 SLO = ("ttft_ms.p95 < 1000",)
@@ -41,9 +42,7 @@ def asked(tmp_path: Path) -> Asked:
         "model.yaml": lambda path: sources.written(path, sources.MODEL),
         "second.yml": lambda path: sources.written(path, sources.MODEL),
         "plan.yaml": lambda path: sources.plan_file(path, planned.question()),
-        "nowhere": lambda path: sources.endpoint_run(
-            path, target=replace(sources.results.full_run().result.target, hardware=None)
-        ),
+        "nowhere": lambda path: sources.endpoint_run(path, target=replace(full_run().result.target, hardware=None)),
         "no-rate": lambda path: sources.endpoint_run(path, max_rate=None),
         "no-traffic": lambda path: sources.endpoint_run(path, spec=sources.ENDPOINT_SPEC.partition("traffic:")[0]),
         "no-law": lambda path: sources.local(path, batch_laws=()),
@@ -142,7 +141,7 @@ def test_who_is_to_say_it_is_told_apart_from_what_ran_on_nothing(asked: Asked, t
     with pytest.raises(NoHardwareError):
         asked("nowhere")
     scripted = sources.ENDPOINT_SPEC.replace('url: "http://127.0.0.1:41837"', "scripted: {delay: 5ms}")
-    bare = replace(sources.results.full_run().result.target, hardware=None)
+    bare = replace(full_run().result.target, hardware=None)
     run = sources.endpoint_run(tmp_path / "scripted", scripted, target=bare)
     with pytest.raises(UsageError, match="from a scripted target") as told:
         asked(run)

@@ -11,12 +11,13 @@ from app.gui.plan.hardware_picker import HardwarePicker
 from app.gui.plan.page import PlanPage
 from tests.app.gui.plan.conftest import answered
 from tests.fakes import plan_sources as sources
+from tests.fakes.results import full_run
 
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> Path:
     """A run of an endpoint that does not say what it ran on."""
-    target = replace(sources.results.full_run().result.target, hardware=None)
+    target = replace(full_run().result.target, hardware=None)
     return Path(sources.endpoint_run(tmp_path / "nowhere", target=target))
 
 

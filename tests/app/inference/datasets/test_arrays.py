@@ -34,8 +34,8 @@ def test_values_that_lose_nothing_are_cast(tmp_path: Path) -> None:
 
 def test_inputs_without_a_batch_axis_are_given_whole(tmp_path: Path) -> None:
     inputs = (*INPUTS, TensorSpec("state", "float32", (2, 1)), TensorSpec("rate", "int64", ()))
-    arrays = {"x": np.zeros((2, 2), np.float32), "state": np.ones((2, 1), np.float32), "rate": np.int64(16_000)}
-    np.savez(tmp_path / "r.npz", label=[1, 2], **arrays)
+    x, state = np.zeros((2, 2), np.float32), np.ones((2, 1), np.float32)
+    np.savez(tmp_path / "r.npz", label=[1, 2], x=x, state=state, rate=np.int64(16_000))
     feeds = loaded(tmp_path / "r.npz", inputs).batch(1, 1)
     assert [feeds[spec.name].shape for spec in inputs] == [(1, 2), (2, 1), ()]
 

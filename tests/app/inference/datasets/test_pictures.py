@@ -34,7 +34,8 @@ def stored(pillow: Any, path: Path, pixels: npt.NDArray[np.uint8] = RED) -> Path
 def test_channels_stand_where_the_model_has_them(tmp_path: Path, pillow: Any, suffix: str) -> None:
     path = stored(pillow, tmp_path / f"red{suffix}")
     first = picture_reader(FIRST)(path)
-    assert (first.shape, first.dtype) == ((3, 2, 3), np.float32)
+    assert first.shape == (3, 2, 3)
+    assert first.dtype == np.float32
     assert first[0] == pytest.approx(1.0, abs=0.01)
     assert first[1:] == pytest.approx(0.0, abs=0.01)
     last = picture_reader(TensorSpec("x", "float32", (-1, 2, 6, 3)))(path)
@@ -62,6 +63,7 @@ def test_pictures_are_rows_of_their_classes(tmp_path: Path, pillow: Any) -> None
     stored(pillow, tmp_path / "a" / "x.png")
     stored(pillow, tmp_path / "b" / "y.jpg", RED[:2])
     rows = load_class_folders(tmp_path, (FIRST,), largest_batch=2)
+    assert rows.labels is not None
     assert rows.labels.tolist() == [0, 1]
     assert rows.batch(0, 2)["x"].shape == (2, 3, 2, 3)
     assert rows.notes == (

@@ -40,7 +40,7 @@ def test_answers_are_near(tmp_path: Path) -> None:
     rows = np.random.default_rng(1).random((4, 4, 8), np.float32)
     networks.saved(tmp_path / "fp32.onnx", networks.attention())
     make_fp16(networks.attention(), tmp_path / "fp16.onnx")
-    answers = [
+    half, whole = (
         open_session(tmp_path / f"{kind}.onnx", "cpu", threads=1).run({"x": rows})[0] for kind in ("fp16", "fp32")
-    ]
-    np.testing.assert_allclose(*answers, atol=2e-3)
+    )
+    np.testing.assert_allclose(half, whole, atol=2e-3)

@@ -18,7 +18,11 @@ def test_rows_count_for_int8_static_alone() -> None:
     assert recipe_of(DIGITS_MODEL, "fp16", ROWS) == recipe_of(DIGITS_MODEL, "fp16", None)
     static = recipe_of(DIGITS_MODEL, "int8-static", ROWS)
     assert static == recipe_of(DIGITS_MODEL, "int8-static", {"image": ROWS["image"].copy()})
-    others = [{"image": ROWS["image"] + 1}, {"image": ROWS["image"].reshape(2, 64)}, {"other": ROWS["image"]}]
+    others: list[dict[str, np.ndarray]] = [
+        {"image": ROWS["image"] + 1},
+        {"image": ROWS["image"].reshape(2, 64)},
+        {"other": ROWS["image"]},
+    ]
     assert len({static.key, *(recipe_of(DIGITS_MODEL, "int8-static", other).key for other in others)}) == 4
 
 

@@ -68,7 +68,8 @@ def test_what_drains_or_has_failed_is_not_in_flight() -> None:
     meter.restart()
     settle(plane, 2.0)
     view = meter.read(fleet, 2.0, 1)
-    assert (view.ready, view.in_flight, view.busy) == (1, pytest.approx(1.0), pytest.approx(0.5))
+    assert view.ready == 1
+    assert (view.in_flight, view.busy) == pytest.approx((1.0, 0.5))
 
 
 def test_what_comes_is_pending_without_a_container_and_then_starting() -> None:

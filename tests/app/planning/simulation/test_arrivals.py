@@ -9,8 +9,8 @@ from app.planning.simulation.compiled import Floats
 SEED = np.random.SeedSequence(1)
 
 
-def played(rates_per_s: list[float], bin_s: float, seed: int, **more: float) -> Floats:
-    return np.concatenate(list(poisson_arrivals(np.array(rates_per_s), bin_s, np.random.SeedSequence(seed), **more)))
+def played(rates_per_s: list[float], bin_s: float, seed: int, shape: float | None = None) -> Floats:
+    return np.concatenate(list(poisson_arrivals(np.array(rates_per_s), bin_s, np.random.SeedSequence(seed), shape)))
 
 
 def test_each_bin_has_its_own_rate_and_none_where_it_is_zero() -> None:
@@ -33,7 +33,7 @@ def test_gaps_at_one_rate_are_exponential_across_borders() -> None:
 
 
 def test_modulated_counts_have_the_dispersion_of_their_shape() -> None:  # I(w) = 1 + λw/k
-    times_s = played([20.0] * 6000, 30.0, 4, shape=4.0, modulated_s=30.0)
+    times_s = played([20.0] * 6000, 30.0, 4, shape=4.0)
     counts = np.histogram(times_s, bins=np.arange(6001) * 30.0)[0]
     assert counts.mean() == pytest.approx(600, rel=0.03)
     assert counts.var() / counts.mean() == pytest.approx(1 + 600 / 4, rel=0.08)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -122,7 +123,9 @@ def test_the_mean_latency_of_unlimited_batches_is_the_embedded_chains(rate_per_s
 
 def step_by_step(arrivals_s: Floats, inputs: Ints, outputs: Ints, service: TokenService) -> tuple[Floats, Floats]:
     """Continuous batching as its contract tells it, one step at a time."""
-    waiting, reading, decoding = list(range(arrivals_s.size)), [], {}
+    waiting = list(range(arrivals_s.size))
+    reading: list[int] = []
+    decoding: dict[int, int] = {}
     unread, first_s, last_s = dict(enumerate(inputs)), np.zeros(arrivals_s.size), np.zeros(arrivals_s.size)
     now_s = 0.0
     while waiting or reading or decoding:
@@ -177,11 +180,12 @@ def test_runs_laid_end_to_end_begin_empty_each() -> None:
     starts = np.array([0, 300, 450])
     inputs = np.full(900, 30)
     tokens = TokenService(0.01, 0.0, 0.001, max_sequences=4, kv_tokens=10_000, cv=0.3)
-    for run in (
+    runs: tuple[Callable[[Floats, Floats, Ints, Ints | None], Floats], ...] = (
         lambda times, z, n, at: request_latencies(times, z, RequestService(2, 0.5, 1.0), at),
         lambda times, z, n, at: batch_latencies(times, z, BatchService(0.3, 0.1, 8, cv=0.2), at),
         lambda times, z, n, at: token_latencies(times, n, n, z, tokens, at)[1],
-    ):
+    )
+    for run in runs:
         whole = run(laid_s, normals, inputs, starts)
         alone = [run(laid_s[part], normals[part], inputs[part], None) for part in parts]
         np.testing.assert_allclose(whole, np.concatenate(alone))

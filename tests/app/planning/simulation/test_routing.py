@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.simulation.design import FleetDesign, Router
+from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import outstanding_of, serve, set_routable, settle
 from app.planning.simulation.state import new_fleet
+from app.records.offers import Router
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 

@@ -31,7 +31,7 @@ def test_busy_time_grows_with_the_clock(service: ServiceModel, while_one_s: tupl
 def test_what_is_in_flight_is_all_that_a_warm_up_leaves() -> None:
     design = FleetDesign((RequestService(1, 1.0, 0.0),), classes=(SimulatedClass(), SimulatedClass()))
     fleet = new_fleet(design, np.random.SeedSequence(1))
-    serve(fleet, np.arange(10) * 0.1, np.empty(0))
+    serve(fleet, np.arange(10.0) * 0.1, np.empty(0))
     settle(fleet, 3.5)
     forget_counts(fleet)
     counts = counts_of(fleet)

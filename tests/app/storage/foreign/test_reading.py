@@ -180,7 +180,24 @@ def test_few_requests_and_closed_loops_are_told(curve: Callable[..., ForeignCurv
     assert len(set(notes)) == len(notes)
 
 
-WRONG = (math.nan, math.inf, -1, 0, 1e300, 10**400, "x", "", True, None, [], {}, [[1]], [None], {"a": 1}, "\x1b[2J")
+WRONG: tuple[object, ...] = (
+    math.nan,
+    math.inf,
+    -1,
+    0,
+    1e300,
+    10**400,
+    "x",
+    "",
+    True,
+    None,
+    [],
+    {},
+    [[1]],
+    [None],
+    {"a": 1},
+    "\x1b[2J",
+)
 
 
 @pytest.mark.parametrize("name", sorted(str(path.relative_to(FILES)) for path in FILES.rglob("*.json*")))

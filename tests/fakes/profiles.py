@@ -1,0 +1,18 @@
+"""Profiles of endpoints, read from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.profiles.loading import load_profile
+from app.profiles.profile import EndpointProfile, LocalProfile
+
+
+def load_endpoint_profile(
+    path: Path, overrides: Sequence[str] = (), *, files_must_exist: bool = True
+) -> EndpointProfile:
+    """As `load_profile`; fails on the profile of a local model."""
+    profile = load_profile(path, overrides, files_must_exist=files_must_exist)
+    assert not isinstance(profile, LocalProfile)
+    return profile
