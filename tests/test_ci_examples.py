@@ -20,7 +20,7 @@ _CI = Path(__file__).parents[1] / "docs" / "ci"
 _NEWEST_KUBERNETES = kubernetes_validate.latest_version()
 
 
-def _documents(name: str) -> list[dict[str, Any]]:
+def _documents(name: str) -> list[dict[Any, Any]]:
     return list(yaml.safe_load_all((_CI / name).read_text("utf-8")))
 
 
@@ -31,8 +31,8 @@ def test_a_pipeline_is_what_its_schema_says(name: str, schema: str) -> None:
     (document,) = _documents(name)
     # YAML 1.1 reads the key `on` as true
     document = {"on" if key is True else key: value for key, value in document.items()}
-    schema = get_builtin_schema(f"vendor.{schema}")
-    jsonschema.validators.validator_for(schema)(schema).validate(document)
+    validate = get_builtin_schema(f"vendor.{schema}")
+    jsonschema.validators.validator_for(validate)(validate).validate(document)
 
 
 def test_the_job_is_what_kubernetes_takes_and_asks_for_nothing_it_does_not_need() -> None:

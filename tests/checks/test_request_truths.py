@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from tests.checks.request_truths import FAMILIES, ROUTERS, Outcome, all_checked, bounds_of, checked, drawn, tables
+from tests.checks.event_simulator import ROUTERS
+from tests.checks.request_truths import FAMILIES, Outcome, all_checked, bounds_of, checked, drawn, tables
 
 
 def outcome(number: int, bought: int = 10, **changes: object) -> Outcome:

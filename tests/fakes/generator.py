@@ -78,8 +78,8 @@ class LimitedLoad:
             return np.full(len(intended), 200_000_000)
         service_s = CHUNKS / self._chunks_per_s if self._streams else 0.0
         order = np.arange(len(intended)) * round(max(service_s, 1 / self._per_s) * 1e9)
-        begun: np.ndarray = np.maximum.accumulate(intended - order)
-        return begun + order - intended
+        waited: np.ndarray = np.maximum.accumulate(intended - order) + order - intended
+        return waited
 
     def stop(self, drain: bool) -> None:
         raise AssertionError("nobody asked for it")

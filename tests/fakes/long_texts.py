@@ -119,7 +119,8 @@ def _displaying_longer(reader: Callable[..., object]) -> Callable[..., object]:
 
 
 def _our_models(kind: type) -> Iterator[type]:
-    for one in kind.__subclasses__():
+    below: list[type] = kind.__subclasses__()
+    for one in below:
         if one.__module__.startswith("app."):
             yield one
         yield from _our_models(one)

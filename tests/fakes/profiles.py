@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.profiles.loading import load_profile
-from app.profiles.profile import EndpointProfile, LocalProfile
+from app.profiles.local import LocalProfile
+from app.profiles.profile import EndpointProfile
 
 
 def load_endpoint_profile(

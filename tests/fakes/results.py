@@ -194,7 +194,7 @@ def _requests(random: np.random.Generator, index: int, start_s: float, per_s: fl
             "first_byte_ns": nanoseconds(ends - 0.0002),
             "end_ns": nanoseconds(ends),
             "status": np.where(refused, 429, 200).astype(np.int16),
-            "error": np.where(refused, np.array("http-4xx", object), None),
+            "error": np.where(refused, np.array("http-4xx", object), np.array(None, object)),
             "bytes_received": np.full(count, 420, dtype=np.int32),
             "reused": np.full(count, True),
         }

@@ -27,7 +27,8 @@ def test_a_pipelines_job_runs_the_profile_that_is_edited(open_window: OpenWindow
     press(qtbot, window.pages.run, "New: scripted server")
     qtbot.waitUntil(bench.head.start.isEnabled, timeout=20_000)
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
-    menu, offered = bench.head.ci.menu(), []
+    menu = bench.head.ci.menu()
+    offered: list[str] = []
 
     def read_and_leave() -> None:
         offered.extend(action.text().replace("&", "") for action in menu.actions())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.run.model_editor import ModelEditor
@@ -49,5 +50,6 @@ def is_listing_variants(window: Window) -> bool:
     return body is not None and body.variants.isVisible() and body.variants.frame_model.rowCount() == 1
 
 
-def editor_of_scenarios(window: Window):
-    return window.pages.run.bench().form.part_at(("load", "scenarios")).editor
+def editor_of_scenarios(window: Window) -> QWidget:
+    editor: QWidget = window.pages.run.bench().form.part_at(("load", "scenarios")).editor
+    return editor

@@ -77,7 +77,9 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     assert plan.recommendation is not None
     best = plan.recommendation.fleet.offer
     assert plan.traffic.peak_per_s == 3000
-    place = bench.offers.model.index(bench.offers.model.row_of(best), COLUMNS.index(PRICE_COLUMN))
+    row = bench.offers.model.row_of(best)
+    assert row is not None
+    place = bench.offers.model.index(row, COLUMNS.index(PRICE_COLUMN))
     bench.offers.table.setCurrentIndex(place)
     bench.offers.table.edit(place)
     editor = bench.offers.table.findChild(QLineEdit)

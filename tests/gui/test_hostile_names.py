@@ -43,8 +43,8 @@ def taken_for_markup(window: Window) -> Iterator[str]:
         if menu.toolTipsVisible():
             menu.aboutToShow.emit()
     for action in window.findChildren(QAction):
-        menu = action.parent()
-        if isinstance(menu, QMenu) and menu.toolTipsVisible() and is_markup(action.toolTip()):
+        holder = action.parent()
+        if isinstance(holder, QMenu) and holder.toolTipsVisible() and is_markup(action.toolTip()):
             yield f"QAction: {action.toolTip()[:80]}"
 
 

@@ -108,7 +108,7 @@ def test_every_kind_of_text_is_longer_but_no_value(page: QWidget) -> None:
         page.windowTitle(), menu.addAction("poisson").text(), box.text(),
         model.data(model.index(0, 0)), model.headerData(0, Qt.Orientation.Horizontal),
     )  # fmt: skip
-    assert [text.strip("\u200b") for text in texts] == [*["poissonpoi"] * 2, "constantcon", *["poissonpoi"] * 7]
+    assert [str(text).strip("\u200b") for text in texts] == [*["poissonpoi"] * 2, "constantcon", *["poissonpoi"] * 7]
     assert (field.text(), combo.itemData(0)) == ("poisson", "poisson")
     assert model.data(model.index(0, 0), Qt.ItemDataRole.UserRole) == "poisson"
 

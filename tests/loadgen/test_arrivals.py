@@ -7,11 +7,13 @@ from scipy import stats
 from loadgen.arrivals import Offsets, offsets_ns, played_rates
 from loadgen.records import OpenArrivals, TraceArrivals
 
+Process = Literal["constant", "poisson", "gamma"]
+
 
 def offsets(
     rates: tuple[tuple[float, float], ...] | float = 1_000.0,
     duration: float = 1,
-    process: Literal["constant", "poisson", "gamma"] = "poisson",
+    process: Process = "poisson",
     lead_in: float = 0,
     seed: int = 7,
     cv: float = 1.0,
@@ -92,7 +94,7 @@ def test_a_jump_is_sharp() -> None:
 
 
 @pytest.mark.parametrize("process", ["poisson", "constant", "gamma"])
-def test_nothing_arrives_while_the_rate_is_zero(process: str) -> None:
+def test_nothing_arrives_while_the_rate_is_zero(process: Process) -> None:
     curve = ((0.0, 100.0), (1.0, 100.0), (1.0, 0.0), (4.0, 0.0), (4.0, 100.0))
     found = offsets(curve, 5, process) / 1e9
     assert not ((found > 1) & (found < 4)).any()
@@ -112,7 +114,7 @@ def test_the_lead_in_holds_the_first_rate_and_goes_over_without_a_break() -> Non
 
 
 @pytest.mark.parametrize("process", ["poisson", "constant", "gamma"])
-def test_the_same_seed_gives_the_same_schedule(process: str) -> None:
+def test_the_same_seed_gives_the_same_schedule(process: Process) -> None:
     assert np.array_equal(offsets(process=process), offsets(process=process))
 
 
@@ -122,7 +124,7 @@ def test_another_seed_gives_another_schedule() -> None:
 
 @pytest.mark.parametrize("process", ["poisson", "constant", "gamma"])
 @pytest.mark.parametrize("rate", [0.5, 3.0, 777.7, 20_000.0])
-def test_every_arrival_is_inside_the_stage_and_in_order(process: str, rate: float) -> None:
+def test_every_arrival_is_inside_the_stage_and_in_order(process: Process, rate: float) -> None:
     found = offsets(rate, 2.5, process)
     assert (np.diff(found) >= 0).all()
     assert len(found) == 0 or (found[0] >= 0 and found[-1] < 2_500_000_000)

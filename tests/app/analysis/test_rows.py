@@ -55,7 +55,7 @@ def test_rows_are_put_in_the_order_of_their_intended_starts() -> None:
 
 @pytest.mark.parametrize("right", [[True, False, None, None], [1.0, 0.0, np.nan, np.nan]])
 def test_labelled_rows_say_whether_they_were_right(right: list[float | None]) -> None:
-    rows = read_rows(three_kinds().assign(right=right))
+    rows = read_rows(three_kinds().assign(right=np.array(right)))
     assert rows.right is not None
     assert rows.right[:2].tolist() == [1.0, 0.0]
     assert np.isnan(rows.right[2:]).all()

@@ -74,7 +74,7 @@ def test_a_target_without_limit_is_held_at_the_end_of_the_budget() -> None:
 
 def test_a_search_that_is_told_how_little_is_left_holds_what_it_is_sure_of() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
-    tried = []
+    tried: list[Probe] = []
     while (probe := search.next()) is not None:
         if len(tried) == 4:
             assert probe.kind == "probe"

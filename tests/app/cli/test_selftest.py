@@ -40,7 +40,7 @@ def test_what_was_seen_stands_beside_its_limit(capsys: pytest.CaptureFixture[str
 def test_one_that_fails_is_the_exit_code_of_the_instrument(capsys: pytest.CaptureFixture[str]) -> None:
     unseen = finding("injection", "p50", None, low=9.0, high=11.0, unit="ms")
     late = replace(finding("stall", "latency p95", 51.0, low=855.0, high=945.0, unit="ms"), tries=2)
-    assert tell(of(*FINDINGS, late, unseen), as_json=False) == ExitCode.INVALID == 4
+    assert tell(of(*FINDINGS, late, unseen), as_json=False) == int(ExitCode.INVALID) == 4
     out = capsys.readouterr().out
     assert "FAIL     stall" in out
     assert "FAIL     injection" in out

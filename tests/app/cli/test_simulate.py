@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,7 @@ def test_progress_is_silent_at_first_and_then_says_what_is_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = iter([100.0, 101.9, 102.1, 102.5, 104.0, 104.1])
-    monkeypatch.setattr(simulate.time, "monotonic", lambda: next(now_s))
+    monkeypatch.setattr(time, "monotonic", lambda: next(now_s))
     progress = simulate._Progress()
     for played in (0.1, 0.3, 0.4, 0.5, 0.8, 1.0):
         progress.tell(played)

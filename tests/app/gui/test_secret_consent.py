@@ -45,7 +45,12 @@ def test_a_yes_is_remembered_and_a_no_is_not(
 ) -> None:
     parent = QWidget()
     qtbot.addWidget(parent)
-    monkeypatch.setattr(QMessageBox, "question", lambda _parent, _title, text: questions.append(text) or answer)
+
+    def question(_parent: QWidget, _title: str, text: str) -> Button:
+        questions.append(text)
+        return answer
+
+    monkeypatch.setattr(QMessageBox, "question", question)
     assert may_send(parent, [WANTED]) == is_remembered
     assert questions == ["Profile mine sends env:KEY to 10.0.0.5. Allow it for this profile from now on?"]
     assert is_allowed(WANTED) == is_remembered

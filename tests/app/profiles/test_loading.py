@@ -9,6 +9,7 @@ from app.errors import ExitCode, ProfileError
 from app.profiles.bundled import bundled_profiles
 from app.profiles.loading import load_profile, load_traffic
 from app.profiles.profile import HttpProfile, OipProfile
+from tests.fakes.profiles import load_endpoint_profile
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guide.md"
 HTTP = """\
@@ -162,7 +163,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_overrides_go_in(folder: Path) -> None:
     path = written(folder, HTTP)
-    profile = load_profile(
+    profile = load_endpoint_profile(
         path,
         [
             "load.stages.0.rate=50/s",

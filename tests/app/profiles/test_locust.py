@@ -29,6 +29,7 @@ def test_a_profile_of_a_file_and_a_few_numbers(file: Path) -> None:
 
 def test_overrides_go_in(file: Path) -> None:
     profile = locust_profile(file, overrides=["slo=[service_ms.p95 < 100]", "target.permitted=true"])
+    assert isinstance(profile, LocustProfile)
     assert profile.slo
     assert profile.target.permitted
     assert profile.target.all_urls == ()

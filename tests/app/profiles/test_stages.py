@@ -11,6 +11,7 @@ from app.profiles.loading import load_profile
 from app.profiles.profile import EndpointProfile
 from app.profiles.rates import ShareOfStage
 from app.profiles.resolved import profile_hash, spec_yaml
+from tests.fakes.profiles import load_endpoint_profile
 
 TARGET = {"protocol": "http", "url": "http://127.0.0.1:1/"}
 FORMS: dict[str, dict[str, Any]] = {
@@ -38,7 +39,7 @@ def loaded(folder: Path, *stages: dict[str, Any]) -> EndpointProfile:
     values = {"sizewise": 1, "name": "test", "target": TARGET, "workload": {}, "load": {"stages": list(stages)}}
     path = folder / "profile.yaml"
     path.write_text(yaml.safe_dump(values))
-    return load_profile(path)
+    return load_endpoint_profile(path)
 
 
 def test_every_form_is_read_and_written_back_with_its_units(folder: Path) -> None:

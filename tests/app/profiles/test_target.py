@@ -11,6 +11,7 @@ from app.profiles.loading import load_profile
 from app.profiles.profile import PROFILES
 from app.profiles.resolved import profile_hash, spec_yaml
 from tests.app.profiles.conftest import Load
+from tests.fakes.profiles import load_endpoint_profile
 
 URL = "http://127.0.0.1:8000"
 WORKLOADS: dict[str, Any] = {
@@ -59,7 +60,7 @@ def test_a_start_is_cut_into_words_and_stays_where_it_was_written(load: Load, tm
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "spec.yaml").write_text(spec_yaml(profile))
-    again = load_profile(elsewhere / "spec.yaml").target.start
+    again = load_endpoint_profile(elsewhere / "spec.yaml").target.start
     assert again == profile.target.start
 
 

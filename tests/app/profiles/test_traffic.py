@@ -16,6 +16,7 @@ from app.profiles.plan import PlanSettings, plan_limits_of
 from app.profiles.resolved import profile_hash, spec_yaml
 from app.profiles.traffic import SHAPES, WEEKS, Shape, TrafficSettings, Week, traffic_of
 from app.records.traffic import Campaign, Dispersion, RecurringSpike, RequestClass, TokenLengths, Traffic
+from tests.fakes.profiles import load_endpoint_profile
 
 FULL = """\
 users: {count: 20000, requests: 30/h, active: 60%}
@@ -124,8 +125,8 @@ def test_a_day_and_a_week_of_shares_of_ones_own() -> None:
 @pytest.mark.parametrize("text", ["peak: 900/s\n", FULL, "peak: 5/s\nshape: [" + "0.25, " * 23 + "1]\n"])
 def test_what_is_written_back_loads_again(tmp_path: Path, text: str) -> None:
     indented = "".join(f"  {line}\n" for line in text.splitlines())
-    profile = load_profile(written(tmp_path, f"{PROFILE}traffic:\n{indented}"))
-    again = load_profile(written(tmp_path, spec_yaml(profile), "spec.yaml"))
+    profile = load_endpoint_profile(written(tmp_path, f"{PROFILE}traffic:\n{indented}"))
+    again = load_endpoint_profile(written(tmp_path, spec_yaml(profile), "spec.yaml"))
     assert profile.traffic is not None
     assert again.traffic == profile.traffic == load_traffic(written(tmp_path, text))
     assert profile_hash(again) == profile_hash(profile)
@@ -264,7 +265,7 @@ def test_a_trace_that_a_stored_profile_no_longer_finds(tmp_path: Path) -> None:
     written(tmp_path, "timestamp\n1\n3\n", "trace.csv")
     assert profile_hash(load_profile(path)) != before
     trace.unlink()
-    stored = load_profile(path, files_must_exist=False).traffic
+    stored = load_endpoint_profile(path, files_must_exist=False).traffic
     assert stored is not None
     with pytest.raises(UsageError, match="no such file"):
         traffic_of(stored)

@@ -9,7 +9,7 @@ SERVED = {"protocol": "oip", "serve": {"model": "digits", "threads": 2, "max_bat
 
 
 def test_a_served_model_is_measured_in_powers_of_two_up_to_the_largest_batch(written: Written) -> None:
-    spec = alone_of(written(SERVED))  # type: ignore[arg-type]
+    spec = alone_of(written(SERVED))
     assert spec is not None
     assert spec.batches == (1, 2, 4, 8, 12)
     assert (spec.name, spec.job.batch, spec.job.settings.threads) == ("digits", 1, 2)
@@ -19,10 +19,10 @@ def test_a_served_model_is_measured_in_powers_of_two_up_to_the_largest_batch(wri
 
 def test_labelled_rows_are_scored(written: Written, tmp_path: Path) -> None:
     (tmp_path / "rows.npz").write_bytes(b"rows")
-    spec = alone_of(written(SERVED, {"tensors": "rows.npz", "labels": "y"}))  # type: ignore[arg-type]
+    spec = alone_of(written(SERVED, {"tensors": "rows.npz", "labels": "y"}))
     assert spec is not None
     assert (spec.job.rows, spec.job.label) == (str(tmp_path / "rows.npz"), "y")
 
 
 def test_an_endpoint_of_others_has_no_model_to_measure(written: Written) -> None:
-    assert alone_of(written()) is None  # type: ignore[arg-type]
+    assert alone_of(written()) is None

@@ -78,8 +78,9 @@ def _scroll_to(tabs: QTabWidget, *, from_top: bool) -> None:
     holder = tabs.parentWidget()
     while holder is not None and not isinstance(holder, QScrollArea):
         holder = holder.parentWidget()
-    if holder is not None:
-        top = 0 if from_top else tabs.mapTo(holder.widget(), QPoint(0, 0)).y()
+    inside = None if holder is None else holder.widget()
+    if holder is not None and inside is not None:
+        top = 0 if from_top else tabs.mapTo(inside, QPoint(0, 0)).y()
         holder.verticalScrollBar().setValue(top)
         settle()
 

@@ -458,7 +458,7 @@ def a_stream(api: str) -> bytes:
 def test_a_stream_cut_anywhere_reads_the_same(api: str, spoilt: bytes) -> None:
     body = a_stream(api) if not spoilt else a_stream(api)[:-25].rpartition(b"\n\n")[0] + b"\n\n" + spoilt
 
-    def read(*pieces: bytes) -> tuple[str | None, int, int | None, int]:
+    def read(*pieces: bytes) -> tuple[str | None, object, int | None, int]:
         found = Read(*pieces, api=api, count=len)
         return found.error, found.count, found.tokens.tokens_in, len(found.tokens.chunk_ns or ())
 

@@ -272,6 +272,7 @@ def test_a_close_that_has_arrived_but_was_not_yet_noticed_is_no_error(
         assert (await asker.ask()).reused
         (idle,) = asker.pool._idle
         server.close_connections()
+        assert idle._transport is not None
         poll = select.poll()
         poll.register(idle._transport.get_extra_info("socket").fileno(), select.POLLIN)
         assert poll.poll(5_000)  # the loop does not turn meanwhile

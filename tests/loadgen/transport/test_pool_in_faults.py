@@ -140,6 +140,8 @@ def test_a_never_ending_stream_that_keeps_coming_ends_at_the_total_deadline(conv
     async def talk(asker: Asker) -> None:
         reader = KeptPieces()
         done = await asked_in_time(asker, reader)
+        assert done.sent_ns is not None
+        assert done.end_ns is not None
         assert TOTAL_S <= (done.end_ns - done.sent_ns) / 1e9 < TOTAL_S + 0.5
         assert (done.error, done.status) == ("timeout", 200)
         assert len(reader.pieces) > 10

@@ -2,6 +2,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -162,7 +163,9 @@ def test_a_target_that_closes_at_once_is_seen_however_soon(load: LoadProcess) ->
 
 
 @pytest.mark.parametrize("process", ["constant", "poisson"])
-def test_a_running_stage_can_be_made_longer_from_any_thread(load: LoadProcess, process: str) -> None:
+def test_a_running_stage_can_be_made_longer_from_any_thread(
+    load: LoadProcess, process: Literal["constant", "poisson"]
+) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         extend = threading.Timer(0.3, load.extend, (1.4,))

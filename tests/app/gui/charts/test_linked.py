@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, Qt, QTimer
@@ -8,6 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
+from app.gui.charts.key import Key
 from app.gui.charts.linked import LinkedCharts
 from app.gui.theme import Look
 
@@ -167,6 +170,10 @@ def test_at_twice_the_text_no_plot_shrinks_away(linked: LinkedCharts, qtbot: QtB
     font.setPointSizeF(font.pointSizeF() * 2)
     linked.setFont(font)
     linked.resize(500, 300)
+
+    def holds_its_text(key: Key) -> bool:
+        return key.height() >= key.heightForWidth(key.width())
+
     for chart in linked.charts:
-        qtbot.waitUntil(lambda chart=chart: chart.key.height() >= chart.key.heightForWidth(chart.key.width()))
+        qtbot.waitUntil(partial(holds_its_text, chart.key))
         assert chart.plot.height() >= 5 * chart.fontMetrics().height()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import shiboken6
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.forms.editor import Edits
@@ -263,14 +264,17 @@ def test_the_tab_key_goes_down_the_form(qtbot: QtBot, joined: JoinedForm, view: 
         joined.form.reveal(path)
     joined.form.resize(700, 6000)
     qtbot.wait(1)
-    order, widget = [], joined.form.search.nextInFocusChain()
-    while widget is not joined.form.search:
+    order: list[QWidget] = []
+    widget = joined.form.search.nextInFocusChain()
+    while widget is not None and widget is not joined.form.search:
         if widget.isVisible() and widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isEnabled():
             order.append(widget)
         widget = widget.nextInFocusChain()
     # what takes a field back to its default stands on its first line, and is reached after its last
     order = [one for one in order if not one.accessibleName().startswith("Back to")]
-    inside = [one for one in order if joined.form.area.widget().isAncestorOf(one)]
+    area = joined.form.area.widget()
+    assert area is not None
+    inside = [one for one in order if area.isAncestorOf(one)]
     places = [(one.mapTo(joined.form, one.rect().center()).y(), one.accessibleName()) for one in inside]
     assert len(places) > 40
     assert [(one, other) for one, other in itertools.pairwise(places) if other[0] < one[0] - 12] == []

@@ -6,6 +6,7 @@ import pytest
 from PySide6.QtCore import QObject
 from pytestqt.qtbot import QtBot
 
+from app.gui.library.listed import Listed
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.navigation import Notice
 from app.storage.labels import read_labels
@@ -54,7 +55,7 @@ def test_a_run_of_damaged_labels_is_listed_with_the_others(
     (home / "labels-damaged").mkdir()
     (home / "labels-damaged" / "events.jsonl").write_text("")
     (home / "labels-damaged" / "labels.json").write_text("[")
-    listed = []
+    listed: list[Listed] = []
     presenter.listed.connect(listed.append)
     presenter.refresh()
     finish(qtbot, presenter)

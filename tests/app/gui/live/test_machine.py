@@ -45,7 +45,8 @@ def test_gpus_are_lines_of_their_own_and_held_back_ones_are_bands() -> None:
 
 
 def test_pages_of_other_servers_are_not_this_machine() -> None:
-    machine = filled(*[(n / 2, [("scrape1/gpu0", "gpu_power_w", 5.0), ("scrape1", "queue", 5.0)]) for n in range(4)])
+    rows: list[tuple[str, str, float | None]] = [("scrape1/gpu0", "gpu_power_w", 5.0), ("scrape1", "queue", 5.0)]
+    machine = filled(*[(n / 2, rows) for n in range(4)])
     assert machine.gpus == ()
 
 

@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.live.body import LiveBody
 from app.gui.live.page import LivePage
 from app.gui.live.panels import FailureTable
-from app.gui.live.state import FailureLine, LiveState
+from app.gui.live.state import FailureLine, Going, LiveState
 from app.gui.navigation import Launch, Navigation
 from app.gui.strip import Strip
 from app.gui.theme import Look
@@ -65,6 +65,10 @@ def page(qtbot: QtBot, navigation: Navigation, look: Look) -> LivePage:
 def body_of(page: LivePage) -> LiveBody:
     assert page.body is not None
     return page.body
+
+
+def going(page: LivePage) -> Going:
+    return page.state.going
 
 
 def action_of(strip: Strip) -> str | None:
@@ -277,12 +281,12 @@ def test_a_run_from_start_to_stop(
         qtbot.waitUntil(lambda: {mark.label for mark in texts.marks} == told, timeout=20_000)
         qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
         assert "Stop this run?" in page.stop_strip.text()
-        assert page.state.going == "running", "one Escape only asks"
+        assert going(page) == "running", "one Escape only asks"
         with qtbot.waitSignal(navigation.run_opened, timeout=60_000) as opened:
             qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
-            assert page.state.going == "stopping"
+            assert going(page) == "stopping"
     assert opened.args == [run]
-    assert page.state.going == "finished"
+    assert going(page) == "finished"
     assert page.stop_strip.text() == ""
     assert "exit code 130" in page.strip.text()
     result = StoredRun(run).result

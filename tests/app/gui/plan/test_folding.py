@@ -82,6 +82,8 @@ def test_the_page_does_not_scroll_sideways(
         opened.resize(size[0] - rail, size[1] - 60)
         area = opened.content.at_work
         qtbot.waitUntil(lambda: opened.width() == size[0] - rail and area.horizontalScrollBar().maximum() == 0)
-        assert area.widget().width() <= area.viewport().width()
+        inside = area.widget()
+        assert inside is not None
+        assert inside.width() <= area.viewport().width()
     finally:
         look.scale_text(1.0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QFont
 from PySide6.QtTest import QAbstractItemModelTester
 
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, frame_of
@@ -52,7 +53,9 @@ def test_an_edited_price_is_marked_with_what_it_was() -> None:
     made.set_edited({L4: "0.706"}, {L4: 0.9})
     index = made.index(0, PRICE)
     assert made.data(index) == "✎ 0.706"
-    assert made.data(index, Qt.ItemDataRole.FontRole).bold()
+    font = made.data(index, Qt.ItemDataRole.FontRole)
+    assert isinstance(font, QFont)
+    assert font.bold()
     assert made.data(index, Qt.ItemDataRole.ToolTipRole) == "yours; it was 0.9 USD an hour"
     assert made.data(made.index(1, PRICE), Qt.ItemDataRole.FontRole) is None
 
@@ -62,5 +65,5 @@ def test_a_refused_offer_says_why_and_has_no_numbers() -> None:
     row = made.row_of(T4)
     assert row is not None
     shown = {name: made.data(made.index(row, column)) for column, name in enumerate(COLUMNS)}
-    assert shown["why"].startswith("refused: its memory of 16 GiB")
+    assert str(shown["why"]).startswith("refused: its memory of 16 GiB")
     assert (shown["instances"], shown["month"], shown["settled"]) == ("n/a", "n/a", "n/a")

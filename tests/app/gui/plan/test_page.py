@@ -13,8 +13,11 @@ from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
 from app.gui.plan.card import PlanCard
+from app.gui.plan.exporting import Kind
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
 from app.gui.plan.page import PlanPage
+from app.gui.plan.rows import ChoiceRow, NumberRow, Row
+from app.gui.plan.tick_list import TickRow
 from app.gui.plan.traffic_rows import PeakRow
 from app.storage.plan_file import read_plan
 from tests.app.gui.plan.conftest import answered, settled
@@ -134,29 +137,38 @@ def test_a_price_is_tried_marked_and_taken_back(
     assert recommended(opened) == ("acme/c2@here", 6)
 
 
+def put(row: Row, value: int) -> None:
+    assert isinstance(row, NumberRow)
+    row.field.setValue(value)
+
+
+def choose(row: Row, place: int) -> None:
+    assert isinstance(row, ChoiceRow)
+    row.field.setCurrentIndex(place)
+    row.field.activated.emit(place)
+
+
 def test_every_field_has_a_form_on_the_command_line(
     opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = opened.content.bench.inputs
     rows, traffic = inputs.rows, inputs.traffic
     traffic.peak.slider.setValue(600)
-    traffic.rows[2].field.setCurrentIndex(1)
-    traffic.rows[2].field.activated.emit(1)
-    traffic.rows[3].field.setValue(20)
-    traffic.rows[4].field.setValue(10)
-    traffic.rows[5].field.setValue(25)
+    choose(traffic.rows[2], 1)
+    put(traffic.rows[3], 20)
+    put(traffic.rows[4], 10)
+    put(traffic.rows[5], 25)
     qtbot.mouseClick(traffic.spike.is_on, Qt.MouseButton.LeftButton, pos=QPoint(8, traffic.spike.is_on.height() // 2))
-    rows["plan.assurance"].field.setValue(95)
-    rows["plan.redundancy"].field.setValue(2)
-    rows["plan.zones"].field.setValue(2)
-    rows["plan.router"].field.setCurrentIndex(2)
-    rows["plan.router"].field.activated.emit(2)
-    rows["plan.budget"].field.setValue(900_000)
-    rows["plan.max_price_age"].field.setValue(3000)
-    rows["plan.low_trust_prices"].field.setCurrentIndex(1)
-    rows["plan.low_trust_prices"].field.activated.emit(1)
-    rows["plan.max_accelerators"].field.setValue(8)
+    put(rows["plan.assurance"], 95)
+    put(rows["plan.redundancy"], 2)
+    put(rows["plan.zones"], 2)
+    choose(rows["plan.router"], 2)
+    put(rows["plan.budget"], 900_000)
+    put(rows["plan.max_price_age"], 3000)
+    choose(rows["plan.low_trust_prices"], 1)
+    put(rows["plan.max_accelerators"], 8)
     providers = rows["plan.providers"]
+    assert isinstance(providers, TickRow)
     providers.model.item(0).setCheckState(Qt.CheckState.Checked)
     inputs.slo.rows[0].limit.setValue(900)
     answered(opened, qtbot)
@@ -206,7 +218,7 @@ def test_a_run_is_planned_with_users_and_another_slo(
 def test_where_nothing_fits_a_relaxation_is_one_press_away(opened: PlanPage, qtbot: QtBot) -> None:
     inputs, card = opened.content.bench.inputs, opened.content.bench.card
     opened.content.presenter.settle_after(1)
-    inputs.rows["plan.budget"].field.setValue(10)
+    put(inputs.rows["plan.budget"], 10)
     settled(opened, qtbot)
     assert card.sentence.text() == "No offer fits a peak of 60/s inside latency_ms.p95 < 1000."
     assert "2 offers: " in card.blocks.text()
@@ -276,15 +288,15 @@ def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
 
 
 def test_it_is_exported_as_the_command_line_does(opened: PlanPage, qtbot: QtBot, tmp_path: Path) -> None:
-    for kind, name in (
-        ("plan", "out.yaml"),
-        ("report", "out.html"),
-        ("k8s", "k8s"),
-        ("terraform", "tf"),
-        ("csv", "csv"),
-    ):
+    def export(kind: Kind, name: str) -> None:
         opened.content.export(kind, tmp_path / name)
-        qtbot.waitUntil(lambda name=name: name in opened.content.strip.text(), timeout=20_000)
+        qtbot.waitUntil(lambda: name in opened.content.strip.text(), timeout=20_000)
+
+    export("plan", "out.yaml")
+    export("report", "out.html")
+    export("k8s", "k8s")
+    export("terraform", "tf")
+    export("csv", "csv")
     assert read_plan(tmp_path / "out.yaml").plan == opened.content.presenter.state.plan
     assert "<html" in (tmp_path / "out.html").read_text()
     assert list((tmp_path / "k8s").iterdir())

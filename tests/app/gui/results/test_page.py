@@ -57,8 +57,8 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
     model = table.frame_model
     assert model.rowCount() == len(report.stages)
     headers = [model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())]
-    for place, row in enumerate(report.stages):
-        assert model.index(place, headers.index("p95")).data() == formatting.quantity(row.p95)
+    for place, stage in enumerate(report.stages):
+        assert model.index(place, headers.index("p95")).data() == formatting.quantity(stage.p95)
 
 
 def test_another_slo_is_judged_at_once_and_as_measured_leads_back(

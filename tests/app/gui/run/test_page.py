@@ -7,7 +7,7 @@ import pytest
 import shiboken6
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QPlainTextEdit, QWidget
+from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QMenu, QPlainTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
@@ -204,6 +204,7 @@ def test_recent_files_and_bundled_ones_are_offered(qtbot: QtBot, page: RunPage, 
     menu.aboutToShow.emit()
     assert any(action.text().startswith("mine.yaml") for action in menu.actions())
     bundled = next(action.menu() for action in menu.actions() if "Bundled" in action.text())
+    assert isinstance(bundled, QMenu)
     chat = next(action for action in bundled.actions() if action.text().startswith("chat "))
     chat.trigger()
     assert page.bench().presenter.document.path == bundled_profiles()["chat"]
@@ -228,10 +229,10 @@ def test_nothing_is_wider_than_the_page_at_twice_the_letters(qtbot: QtBot, page:
     look.scale_text(2.0)
     page.bench().open_profile(bundled_profiles()["local-model"])
     page.resize(1180, 760)
-    bench = page.bench()
+    area = page.bench().form.area
+    inside = area.widget()
+    assert inside is not None
     try:
-        qtbot.waitUntil(
-            lambda: bench.form.area.viewport().width() >= bench.form.area.widget().minimumSizeHint().width()
-        )
+        qtbot.waitUntil(lambda: area.viewport().width() >= inside.minimumSizeHint().width())
     finally:
         look.scale_text(1.0)

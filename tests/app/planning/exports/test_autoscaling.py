@@ -22,7 +22,7 @@ def minutes(cron: str) -> int:
 
 def pods_at(document: dict[str, Any], minute: int) -> int:
     """As KEDA takes it: in force where the next end comes before the next start; the largest counts."""
-    in_force = [document["spec"]["minReplicaCount"]]
+    in_force: list[int] = [document["spec"]["minReplicaCount"]]
     for trigger in document["spec"]["triggers"]:
         start, end = minutes(trigger["metadata"]["start"]), minutes(trigger["metadata"]["end"])
         until_start = (start - minute - 1) % 1440

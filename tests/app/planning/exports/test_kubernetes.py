@@ -69,8 +69,8 @@ def spoil(path: tuple[str | int, ...], value: object) -> dict[str, Any]:
     """The manifest of that kind with one thing wrong."""
     kind, *keys, last = path
     autoscaler: Autoscaler = "keda" if kind == "ScaledObject" else "hpa"
-    document = copy.deepcopy(exported(PLANS["card"], autoscaler)[str(kind)])
-    place = document
+    document: dict[str, Any] = copy.deepcopy(exported(PLANS["card"], autoscaler)[str(kind)])
+    place: Any = document
     for key in keys:
         place = place[key]
     if value is None:

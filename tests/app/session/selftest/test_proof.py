@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.estimates import distribution
-from app.errors import ExitCode, InstrumentError
+from app.errors import DamagedError, ExitCode, InstrumentError
 from app.records.events import Event
 from app.records.result import Estimate
 from app.records.selftest import SelfTest
@@ -23,7 +23,7 @@ from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
 from loadgen.process import LoadError
 from loadgen.reference.script import Script
-from tests.fakes.selftest import Servers, TickingClock, true_parts
+from tests.fakes.selftest import QueueingLoad, Servers, TickingClock, true_parts
 
 CHECKS = ["percentiles", "null ceiling", "stall", "injection", "store", "clock"]
 
@@ -65,17 +65,22 @@ def too_sure(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
 class LosesRows(StoredRun):
     """The last one, of a run that was cut."""
 
-    def requests(self, without: Collection[str] = ()) -> pa.Table:
-        table = super().requests(without)
+    def requests(
+        self,
+        without: Collection[str] = (),
+        damage: list[DamagedError] | None = None,
+        whole_bytes: int | None = None,
+    ) -> pa.Table:
+        table = super().requests(without, damage, whole_bytes)
         return table.slice(0, table.num_rows - 1) if self.directory.name.startswith("cut") else table
 
 
 class CannotReadWhatWasCut(StoredRun):
-    def events(self) -> list[Event]:
+    def events(self, whole_bytes: int | None = None) -> list[Event]:
         lines = (self.directory / "events.jsonl").read_bytes()
         if lines and not lines.endswith(b"\n"):
             raise OSError("cut short")
-        return super().events()
+        return super().events(whole_bytes)
 
 
 def clock_set_back() -> Any:
@@ -167,18 +172,21 @@ def test_a_busy_moment_is_forgiven_once(tmp_path: Path) -> None:
     assert {one.check for one in found.findings if one.tries == 2} == {"stall"}
 
 
-def test_everything_started_is_closed_when_the_workers_are_lost(tmp_path: Path) -> None:
+def test_everything_started_is_closed_when_the_workers_are_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     servers = Servers()
     parts = true_parts(tmp_path, servers=servers)
     load = parts.start_load()
+    assert isinstance(load, QueueingLoad)
 
     def lost(*_: object) -> Any:
         raise LoadError("the worker is lost", hint="look")
 
-    load.run_stage = lost  # type: ignore[method-assign]
+    monkeypatch.setattr(load, "run_stage", lost)
     with pytest.raises(InstrumentError, match="is lost"):
         prove(replace(parts, start_load=lambda: load), Interruption(), lambda _: None)
-    assert load.is_closed  # type: ignore[attr-defined]
+    assert load.is_closed
     assert all(server.is_closed for server in servers.started)
 
 
