@@ -1,8 +1,15 @@
-"""No decision reads a sentence: runs whose texts are all replaced give the same ids, exit codes and numbers."""
+"""No decision reads a sentence: runs whose texts are all replaced give the same ids, exit codes and numbers.
+
+So do golden runs with placeholders in their files, and runs by an engine that has placeholders in its code.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +24,18 @@ from app.records.offers import CapacityCurve
 from app.reporting.opened import open_facts
 from app.storage.run_directory import EVENTS, RESULT, StoredRun
 from tests.fakes.golden_runs import golden_run
-from tests.fakes.stored_runs import sealed_again
+from tests.fakes.stored_runs import SEARCHED, sealed_again, stored_run
+from tests.fakes.without_sentences import PLACEHOLDER
 
-PLACEHOLDER = "¤"
+_PROFILE = """sizewise: 1
+name: short-search
+target: {protocol: http, scripted: {delay: 20ms, spread: 0.4, parallel: 2}}
+workload: {method: POST, body: {a: 1}}
+load:
+  warmup: 0s
+  search: {start: 16/s, hold: 1s, repeats: 1, within: 8s}
+slo: ["latency_ms.p95 < 100", "error_rate < 1%"]
+"""
 _TEXTS = (
     "hint", "reason", "reasons", "unchecked", "limited_by", "arrivals", "notes", "text", "gpu_note", "note", "why",
     "sentence", "message",
@@ -49,9 +65,9 @@ def plain(record: msgspec.Struct) -> Any:
     return without_texts(json.loads(msgspec.json.encode(record)))
 
 
-def with_placeholders(name: str, folder: Path) -> StoredRun:
-    """A copy of a golden run in which each text of its result and its events is the placeholder."""
-    run = golden_run(name, folder)
+def with_placeholders(original: Path, folder: Path) -> StoredRun:
+    """A copy of a run in which each text of its result and its events is the placeholder."""
+    run = Path(shutil.copytree(original, folder / original.name))
     lines = [json.dumps(without_texts(json.loads(line))) for line in (run / EVENTS).read_text().splitlines()]
     (run / EVENTS).write_text("\n".join([*lines, ""]))
     (run / RESULT).write_text(json.dumps(without_texts(json.loads((run / RESULT).read_text()))))
@@ -59,15 +75,53 @@ def with_placeholders(name: str, folder: Path) -> StoredRun:
     return StoredRun(run)
 
 
+def without_sentences(folder: Path, *arguments: str) -> int:
+    """The exit code of the product with placeholders in its code."""
+    command = [sys.executable, "-m", "tests.fakes.without_sentences", *arguments]
+    environment = {**os.environ, "SIZEWISE_HOME": str(folder / "home")}
+    return subprocess.run(command, env=environment, timeout=300, check=False).returncode
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[StoredRun, StoredRun]]:
-    """Golden runs as they are, and with placeholders."""
-    found = {}
+def live(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A short search of the bundled reference server, by an engine without sentences; with its exit code."""
+    folder = tmp_path_factory.mktemp("live")
+    (folder / "profile.yaml").write_text(_PROFILE)
+    code = without_sentences(folder, "run", str(folder / "profile.yaml"), "--out", str(folder / "run"))
+    return folder / "run", code
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, live: tuple[Path, int]) -> dict[str, tuple[StoredRun, StoredRun]]:
+    """Golden runs and the live one as they are, and with placeholders."""
+    found = {"live": Path(shutil.copytree(live[0], tmp_path_factory.mktemp("live-as-it-is") / "run"))}
     for name in ("search", "llm", "local"):
-        as_is = golden_run(name, tmp_path_factory.mktemp(f"{name}-as-it-is"))
-        sealed_again(as_is)
-        found[name] = StoredRun(as_is), with_placeholders(name, tmp_path_factory.mktemp(f"{name}-placeholders"))
-    return found
+        found[name] = golden_run(name, tmp_path_factory.mktemp(f"{name}-as-it-is"))
+    for run in found.values():
+        sealed_again(run)
+    return {
+        name: (StoredRun(run), with_placeholders(run, tmp_path_factory.mktemp(f"{name}-placeholders")))
+        for name, run in found.items()
+    }
+
+
+def test_a_session_without_sentences_finds_the_same(tmp_path: Path) -> None:
+    as_is = stored_run(tmp_path / "as-is", SEARCHED).result
+    assert without_sentences(tmp_path, "session", str(tmp_path / "replaced")) == 0
+    replaced = StoredRun(tmp_path / "replaced").result
+    assert as_is is not None
+    assert replaced is not None
+    assert replaced.max_rate is not None
+    assert PLACEHOLDER in replaced.max_rate.limited_by
+    assert plain(as_is) == plain(replaced)
+
+
+def test_a_live_run_without_sentences_is_what_its_rows_tell(live: tuple[Path, int]) -> None:
+    run, code = live
+    result = StoredRun(run).result
+    assert result is not None
+    assert code == result.exit.code
+    assert plain(result) == plain(open_facts(StoredRun(run)).rescored())
 
 
 def test_the_texts_of_a_result_are_found(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
@@ -87,6 +141,8 @@ def test_the_texts_of_a_result_are_found(runs: dict[str, tuple[StoredRun, Stored
         ("llm", ["ttft_ms.p50 < 1000"]),
         ("local", ["service_ms.p99 < 0.001"]),
         ("local", ["service_ms.p99 < 10000"]),
+        ("live", ["latency_ms.p95 < 40"]),
+        ("live", ["latency_ms.p95 < 1"]),
     ],
 )
 def test_a_run_is_evaluated_again_alike(
@@ -118,7 +174,7 @@ def test_what_a_plan_is_made_of_is_alike(runs: dict[str, tuple[StoredRun, Stored
         slo = [judged.objective for judged in result.slo]
         return capacity_curve(result.stages, slo, result.max_rate), rungs_of(result.stages)
 
-    for name in ("search", "llm"):
+    for name in ("search", "llm", "live"):
         as_is, replaced = (planned_from(run) for run in runs[name])
         assert as_is == replaced
         assert {rung.gaps for rung in as_is[1]} == {"random"}, "a service model can be fitted to them"
