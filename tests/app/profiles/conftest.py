@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 import yaml
 
-from app.profiles.profile import EndpointProfile
-from tests.fakes.profiles import load_endpoint_profile
+from app.profiles.loading import load_profile
 
 LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
-Load = Callable[..., EndpointProfile]
+Load = Callable[..., Any]
+"""Gives an EndpointProfile or a LocalProfile: the target decides."""
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
     """Writes a profile of a target, a workload and a load, and reads it."""
 
-    def write(target: Any, workload: Any = None, load: Any = LOAD, **more: Any) -> EndpointProfile:
+    def write(target: Any, workload: Any = None, load: Any = LOAD, **more: Any) -> Any:
         values = {"sizewise": 1, "name": "test", "target": target, "load": load, **more}
         if workload is not None:
             values["workload"] = workload
         path = tmp_path / "profile.yaml"
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-        return load_endpoint_profile(path)
+        return load_profile(path)
 
     return write

@@ -14,7 +14,7 @@ HTTP = {"protocol": "http", "url": "http://127.0.0.1:8000"}
 
 
 def sweep(load: Load, **keys: Any) -> SweepSettings:
-    found = load(HTTP, {}, {"sweep": keys}).load.sweep
+    found: SweepSettings | None = load(HTTP, {}, {"sweep": keys}).load.sweep
     assert found is not None
     return found
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
-from app.profiles.profile import EndpointProfile
+from app.profiles.loading import load_profile
 from app.session.spec import RunSpec
 from app.wiring.spec import build_spec
-from tests.fakes.profiles import load_endpoint_profile
 
 URL = "http://127.0.0.1:8000"
 HTTP = {"protocol": "http", "url": f"{URL}/score"}
 LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
-Written = Callable[..., EndpointProfile]
+Written = Callable[..., Any]
+"""Gives an EndpointProfile or a LocalProfile: the target decides."""
 Spec = Callable[..., RunSpec]
 
 
@@ -33,11 +33,11 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def written(tmp_path: Path) -> Written:
     """Writes a profile of a target, a workload and a load, and reads it."""
 
-    def write(target: Any = HTTP, workload: Any = None, load: Any = LOAD, **more: Any) -> EndpointProfile:
+    def write(target: Any = HTTP, workload: Any = None, load: Any = LOAD, **more: Any) -> Any:
         values = {"sizewise": 1, "name": "test", "target": target, "workload": workload or {}, "load": load, **more}
         path = tmp_path / "profile.yaml"
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-        return load_endpoint_profile(path)
+        return load_profile(path)
 
     return write
 
