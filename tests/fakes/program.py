@@ -73,11 +73,11 @@ class Sizewise:
         )
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments, **environment)
-        try:
-            stdout, stderr = process.communicate(timeout=150)
-        finally:
-            process.kill()
+        with self.start(*arguments, **environment) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=150)
+            finally:
+                process.kill()
         assert "Traceback" not in stderr
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
