@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo gui test check fuzz bench bench-peers lock proto
+.PHONY: demo gui test test-fast check fuzz bench bench-peers lock proto
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -10,9 +10,17 @@ demo: $(VENV)/.installed
 gui: $(VENV)/.installed
 	$(BIN)/sizewise gui
 
+# Every tier (tests/tiers.py): the timing tier comes last, with the machine to itself.
 test: $(VENV)/.installed-test
 	tests/install-system-libraries
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not timing" $(PARALLEL)
+	$(BIN)/python -m pytest -m timing
+
+# The tests that start no process and open no window.
+test-fast: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m unit $(PARALLEL)
+
+PARALLEL = --numprocesses logical --dist loadfile
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import shutil
 import subprocess
@@ -9,11 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import msgspec
 import pytest
 from selenium import webdriver
 
+from app.wiring.machine import look_at_machine
 from tests.fakes.browsing import offline_chromium
+from tests.fakes.parts import CALIBRATION
 from tests.fakes.program import Sizewise
+
+pytest_plugins = ["tests.tiers", "pytester"]
 
 FAKES = Path(__file__).parent / "fakes"
 
@@ -37,8 +43,18 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def calibrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with this machine's calibration in it, so that runs begin at once: also one that others disturbed, and
-    that the program itself would not keep."""
+    """A home in which this machine counts as calibrated, so that runs begin at once. The ceilings are not measured,
+    which would take a quarter of a minute and fail beside other work: no test may depend on them."""
+    home = tmp_path_factory.mktemp("home")
+    now = datetime.datetime.now(datetime.UTC).isoformat()
+    known = msgspec.structs.replace(CALIBRATION, measured_at=now, fingerprint=look_at_machine().environment.fingerprint)
+    (home / "calibration.json").write_bytes(msgspec.json.encode(known))
+    return home
+
+
+@pytest.fixture(scope="session")
+def measured_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with this machine's measured ceilings, also those that others disturbed and the program would not keep."""
     home = tmp_path_factory.mktemp("home")
     done = Sizewise(home, home)("calibrate", "--workers", "1", "--json")
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 SCRIPT = Path(__file__).parent / "install-system-libraries"
 BASH = shutil.which("bash") or "/bin/bash"
 NEEDED = ("chromium", "chromedriver", "cc", *(("ip", "Xvfb", "xdotool") if sys.platform == "linux" else ()))

@@ -14,6 +14,8 @@ import pytest
 from app.profiles.bundled import bundled_models
 from tests.fakes.program import Sizewise
 
+pytestmark = pytest.mark.timing
+
 _MOST_S, _HUNG_S, _OPEN_S = 6.0, 20.0, 60.0
 """A page that is being made, as slowly as a busy machine makes it, is finished first."""
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.fakes.program import Sizewise, wait_until
 from tests.fakes.virtual_screen import virtual_screen
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Xvfb is Linux's")
+pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform != "linux", reason="Xvfb is Linux's")]
 
 
 def differing_share(one: Image.Image, other: Image.Image) -> float:

@@ -6,7 +6,10 @@ import pytest
 from loadgen.child import Child, SilenceError
 from loadgen.records import Ready
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processor time is read from /proc")
+pytestmark = [
+    pytest.mark.timing,
+    pytest.mark.skipif(sys.platform != "linux", reason="processor time is read from /proc"),
+]
 
 PATIENCE_S = 0.5
 

@@ -2,7 +2,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from loadgen.clock_id import clock_id
+
+pytestmark = pytest.mark.process
 
 PRINT = "from loadgen.clock_id import clock_id; print(clock_id())"
 

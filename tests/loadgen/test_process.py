@@ -42,6 +42,8 @@ from tests.fakes.played import Played, plan
 from tests.fakes.processes import children_of, is_running
 from tests.fakes.program import wait_until
 
+pytestmark = pytest.mark.timing
+
 METADATA = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
 ANSWER = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]}'
 OIP_PATHS: dict[str, Reply | Stream] = {

@@ -10,6 +10,8 @@ import pytest
 
 from loadgen.run_delay import waited_between_s, waited_s
 
+pytestmark = pytest.mark.timing
+
 BUSY = "print(flush=True)\nwhile True: pass"
 
 

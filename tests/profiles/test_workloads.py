@@ -11,6 +11,8 @@ from app.profiles.loading import load_profile
 from app.profiles.local import LocalProfile
 from tests.fakes.program import Sizewise
 
+pytestmark = pytest.mark.timing
+
 NEEDS_A_SERVER = {"http"}
 IS_TESTED_ELSEWHERE = {"quickstart", "local-model"}
 PRESETS = sorted(bundled_profiles().keys() - NEEDS_A_SERVER - IS_TESTED_ELSEWHERE)

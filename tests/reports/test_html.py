@@ -66,6 +66,7 @@ def _text(html: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
+@pytest.mark.process
 def test_same_report_same_bytes_in_another_process(full_report: Report, full_html: str, tmp_path: Path) -> None:
     stored = tmp_path / "report.json"
     stored.write_bytes(msgspec.json.encode(full_report))

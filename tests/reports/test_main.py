@@ -16,6 +16,7 @@ from reports.rendering import SUFFIXES, render
 from reports.text import render_plan, render_text
 
 
+@pytest.mark.process
 def test_html_and_text_come_back_the_same(
     full_report: Report, full_html: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,6 +41,7 @@ def test_a_plans_own_report_comes_back_too(
     assert capsys.readouterr().out == render_plan(whole_plan_report.plan) + "\n"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("ending", [".html", ".md", ".txt", ".xml", ".prom", ".json"])
 def test_it_needs_neither_the_product_nor_a_window_nor_an_inference_library(
     full_report: Report, tmp_path: Path, ending: str

@@ -14,6 +14,8 @@ from reports.model import PlanReport, Report
 from reports.pdf import render_pdf
 from tests.reports.hostile import hostile
 
+pytestmark = pytest.mark.process
+
 Reported = Callable[[str], Report | PlanReport]
 
 

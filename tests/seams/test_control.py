@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from loadgen.reference.script import Reply, Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.program import Sizewise, wait_until
+
+pytestmark = pytest.mark.timing
 
 WriteProfile = Callable[..., str]
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.cancelled import MOMENTS, Footprint, cancelled_run
+
+pytestmark = pytest.mark.process
 
 EARLY = "before anything was started"
 CYCLES = (

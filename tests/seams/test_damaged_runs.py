@@ -18,6 +18,8 @@ from loadgen.decoding import decode_json
 from tests.fakes.damaged_runs import OF_JOURNALED, OF_KILLED, SEALED, Case
 from tests.fakes.golden_runs import golden_run
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -14,6 +14,8 @@ from loadgen.workloads import Expectation, HttpWorkload
 from tests.fakes.certificates import self_signed, server_context
 from tests.fakes.played import Played, plan
 
+pytestmark = pytest.mark.process
+
 SCRIPT = Script(
     paths={
         "/gone": Reply(404),

@@ -15,11 +15,13 @@ from app.wiring.null_server import NullServerProcess
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.program import SIZEWISE, Sizewise, write_profile
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture
-def calibrated(calibrated_home: Path, tmp_path: Path) -> tuple[dict[str, Any], Sizewise]:
+def calibrated(measured_home: Path, tmp_path: Path) -> tuple[dict[str, Any], Sizewise]:
     """What was found of one worker and plain requests, and a program with a home of its own."""
-    calibration = json.loads((calibrated_home / "calibration.json").read_text())
+    calibration = json.loads((measured_home / "calibration.json").read_text())
     (ceiling,) = (one for one in calibration["ceilings"] if one["kind"] == "plain" and one["workers"] == 1)
     calibration["ceilings"] = [ceiling]
     return calibration, Sizewise(tmp_path / "home", tmp_path)

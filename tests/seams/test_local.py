@@ -16,6 +16,8 @@ from app.storage.run_directory import StoredRun
 from tests.fakes import odd_models
 from tests.fakes.program import Sizewise, until_valid, wait_until
 
+pytestmark = pytest.mark.timing
+
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_shufflenet.onnx"
 """The quickest of the real graphs that come with the onnx package, with made-up weights."""
 SHORT = {"warmup": "0s", "at_least": "300ms", "at_most": "300ms", "cold_starts": 0}

@@ -9,6 +9,8 @@ import pytest
 from tests.fakes.caching_model import caching_model
 from tests.fakes.program import Sizewise
 
+pytestmark = pytest.mark.timing
+
 PROFILE = """sizewise: 1
 name: chat
 target:

@@ -26,6 +26,8 @@ from loadgen.workloads import (
 )
 from tests.fakes.played import Played, plan
 
+pytestmark = pytest.mark.process
+
 PROMPTS = SyntheticPrompts(UniformLength(5, 20), FixedLength(4), unique=20)
 INPUTS = (TensorInput("x", "FP32", (-1, 3)), TensorInput("id", "INT64", (-1, 1)), TensorInput("t", "BYTES", (-1, 1)))
 LAW = Law(delay_s=0.002)

@@ -16,6 +16,8 @@ from tests.fakes.browsing import requested, wait_until_drawn
 from tests.fakes.program import Sizewise
 from tests.fakes.stored_runs import sealed_again
 
+pytestmark = pytest.mark.timing
+
 SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
 
 

@@ -20,6 +20,8 @@ from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.program import Sizewise
 
+pytestmark = pytest.mark.timing
+
 TIMED = {"stall", "injection", "null ceiling"}
 """What a busy machine spoils, and rightly."""
 

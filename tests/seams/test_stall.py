@@ -11,6 +11,8 @@ import pytest
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.program import Sizewise, until_valid
 
+pytestmark = pytest.mark.timing
+
 
 def test_one_freeze_of_a_second_is_in_the_percentiles(
     sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path

@@ -17,6 +17,8 @@ from loadgen.reference.streams import Pieces, chunked, closing, cut, endless, sl
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.played import Played, plan
 
+pytestmark = pytest.mark.timing
+
 TOTAL_S, IDLE_S = 1.5, 0.5
 MIB = 2**20
 

@@ -27,6 +27,8 @@ from tests.fakes.golden_runs import golden_run
 from tests.fakes.stored_runs import SEARCHED, sealed_again, stored_run
 from tests.fakes.without_sentences import PLACEHOLDER
 
+pytestmark = pytest.mark.process
+
 _PROFILE = """sizewise: 1
 name: short-search
 target: {protocol: http, scripted: {delay: 20ms, spread: 0.4, parallel: 2}}

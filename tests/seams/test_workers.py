@@ -27,6 +27,8 @@ from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import Sizewise, wait_until
 from tests.fakes.sockets import family_of, listening_of
 
+pytestmark = pytest.mark.timing
+
 WriteProfile = Callable[..., str]
 FAKES = Path(__file__).parents[1] / "fakes"
 POISSON = "load.stages.0.arrivals=poisson"

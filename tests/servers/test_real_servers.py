@@ -15,7 +15,7 @@ from loadgen.records import REQUEST_SCHEMA, Arrivals, ClosedArrivals, Endpoint, 
 from loadgen.workloads import FixedLength, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 # the first of them installs the servers
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 TOKENS = 12
 REFUSED = "The server refused binary tensors; JSON was sent."

@@ -19,6 +19,7 @@ COMMANDS = (
 HEAVY = ("pandas", "numpy", "pyarrow", "pydantic", "rich", "onnx", "onnxruntime", "locust", "altair", "psutil")
 
 
+@pytest.mark.process
 def test_the_version_costs_no_heavy_import() -> None:
     code = "import sys; from app.cli.main import main; main(['--version'])"
     watch = f"import atexit, sys; atexit.register(lambda: print([m for m in {HEAVY} if m in sys.modules]))"
@@ -53,6 +54,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 @pytest.mark.parametrize(
     ("limit", "command", "error"),

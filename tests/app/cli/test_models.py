@@ -11,6 +11,8 @@ from app.inference.bundled import DIGITS_MODEL
 from tests.fakes.graphs import attention
 from tests.fakes.hostile_models import in_the_parent_folder
 
+pytestmark = pytest.mark.process
+
 
 def test_a_model_is_told_on_a_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "inspect", str(DIGITS_MODEL)]) == 0

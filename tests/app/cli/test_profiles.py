@@ -11,6 +11,8 @@ from app.cli.main import main
 from app.errors import ExitCode
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 
+pytestmark = pytest.mark.process
+
 PROFILE = """
 sizewise: 1
 name: mine

@@ -27,6 +27,7 @@ def test_definitions_alone_are_a_table_on_standard_output(
     assert capsys.readouterr().out == f"{tmp_path / 'table.txt'}\n"
 
 
+@pytest.mark.process
 def test_with_a_format_they_are_in_the_report(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "1-chat", "--definitions", "--format", "json"]) == 0
     assert len(json.loads((runs / "1-chat" / REPORT_JSON).read_text())["definitions"]["tools"]) == 6
@@ -72,6 +73,7 @@ def test_a_report_written_anew_leaves_the_checksums_right(runs: Path) -> None:
     (runs / "1-chat" / CHECKSUMS).unlink()
 
 
+@pytest.mark.process
 def test_a_pdf_stands_beside_the_facts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "1-chat", "--format", "pdf"]) == 0
     pdf = runs / "1-chat" / "report.pdf"

@@ -12,6 +12,8 @@ from app.storage.run_directory import REPORT_JSON, RunWriter
 from reports.model import Report, read_report
 from tests.fakes.results import nothing_measured
 
+pytestmark = pytest.mark.process
+
 
 def _report(path: Path) -> Report:
     report = read_report(path.read_bytes())

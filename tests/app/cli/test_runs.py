@@ -205,6 +205,7 @@ def test_a_run_says_which_of_its_files_have_no_checksum(runs: Path, capsys: pyte
     assert "result.json: the run has no checksum of these files" in shown
 
 
+@pytest.mark.process
 def test_a_run_travels_as_one_file(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,8 @@ import pytest
 from app.cli.signals import handle_signals, stoppable
 from app.errors import ExitCode
 
+pytestmark = pytest.mark.process
+
 INTERRUPTED_IMPORT = """
 import signal, sys
 class Interrupt:

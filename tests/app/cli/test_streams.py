@@ -19,6 +19,8 @@ from app.storage.run_directory import RunWriter
 from tests.fakes import planned as fakes
 from tests.fakes.results import full_run
 
+pytestmark = pytest.mark.process
+
 LIST_PROFILES = "import sys; from app.__main__ import main; sys.argv[1:] = ['profiles', 'list']; sys.exit(main())"
 USE_ALL_STREAMS = """
 import os, sys

@@ -8,6 +8,8 @@ import pytest
 from app.errors import UnavailableError
 from app.inference.child import reported
 
+pytestmark = pytest.mark.process
+
 
 def test_our_errors_become_lines_and_a_code(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from app.inference.memory import peak_memory_bytes, tells_of_want
 
+pytestmark = pytest.mark.process
+
 PROGRAM = """
 from app.inference.memory import limit_memory
 limit_memory({limit})

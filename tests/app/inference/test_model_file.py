@@ -12,6 +12,8 @@ from app.inference.bundled import DIGITS_MODEL
 from app.inference.session import open_session
 from tests.fakes.hostile_models import OUTSIDE, Maker, weights_at
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("maker", OUTSIDE, ids=lambda maker: maker.__name__)
 def test_weights_outside_are_refused_before_the_runtime_opens_them(maker: Maker, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from app.inference.output_capture import captured_output
 
+pytestmark = pytest.mark.process
+
 PROGRAM = """
 import os
 from app.inference.output_capture import captured_output

@@ -9,6 +9,8 @@ import pytest
 from app.errors import InstrumentError, SizewiseError, UnavailableError, UsageError
 from app.inference.parent import ChildKilledError, answer_of, error_told
 
+pytestmark = pytest.mark.process
+
 
 def child(statement: str, timeout_s: float = 60.0) -> bytes:
     return answer_of("the child", "timeit", "-n1", "-r1", statement, timeout_s=timeout_s)

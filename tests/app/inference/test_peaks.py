@@ -6,6 +6,8 @@ from app.errors import InstrumentError, UsageError
 from app.inference.peaks import measure_peaks
 from app.records.local import Peaks
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def peaks() -> dict[str, Peaks]:

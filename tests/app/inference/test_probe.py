@@ -8,6 +8,8 @@ import pytest
 from app.inference.probe import probe_providers
 from app.inference.providers import nvidia_driver_loads
 
+pytestmark = pytest.mark.process
+
 
 def test_only_providers_that_open_a_session_work() -> None:
     probe = probe_providers()

@@ -19,6 +19,8 @@ from app.records.calls import unpacked
 from tests.fakes import odd_models, onnx_models
 from tests.fakes.callers import plan_of
 
+pytestmark = pytest.mark.process
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="signals and limits as Linux has them")
 WITHIN_S = 60.0
 Start = Callable[..., VariantProcess]

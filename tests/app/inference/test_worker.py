@@ -15,6 +15,8 @@ from app.inference.bundled import DIGITS_MODEL
 from app.inference.job import Opened, VariantFailed, VariantJob, VariantMeasured, read_report, write_message
 from tests.fakes.callers import plan_of
 
+pytestmark = pytest.mark.process
+
 
 def started(model: Path, memory_limit_bytes: int | None = None) -> subprocess.Popen[bytes]:
     order = VariantJob(model=str(model), provider="cpu", batch=1, memory_limit_bytes=memory_limit_bytes)

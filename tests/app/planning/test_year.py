@@ -121,6 +121,7 @@ def test_replicas_carry_the_busiest_minute_of_each_hour() -> None:
     assert replicas_by_hour(rates, np.array([10.0, 50.0])).tolist() == [[1, 11, 1], [1, 3, 1]]
 
 
+@pytest.mark.process
 def test_planning_is_imported_without_the_compiler() -> None:
     code = "import sys, app.planning.fleets, app.planning.year; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

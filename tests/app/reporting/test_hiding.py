@@ -100,6 +100,7 @@ def _everything(report: Report, form: Format) -> str:
     return "\n".join((content, *packed, *tables_of(report).values())).casefold()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("form", FORMATS)
 def test_no_form_tells_what_is_hidden(report: Report, result: Result, form: Format) -> None:
     told = _everything(hide(report, result, KINDS).report, form)

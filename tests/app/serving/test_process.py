@@ -33,6 +33,8 @@ from loadgen.transport.exchange import Exchange
 from loadgen.workloads import OipWorkload
 from tests.fakes import onnx_models
 
+pytestmark = pytest.mark.process
+
 DIGITS = ServingSettings(model=str(DIGITS_MODEL), name="digits")
 INFER = "/v2/models/digits/infer"
 

@@ -11,6 +11,8 @@ from app.storage.checksums import CHECKSUMS, renew_checksum, write_checksums
 from app.storage.run_directory import RunWriter
 from tests.fakes.results import nothing_measured
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:

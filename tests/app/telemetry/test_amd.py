@@ -14,6 +14,8 @@ import pytest
 from app.records.metrics import METRICS
 from app.telemetry.amd import amd_readers
 
+pytestmark = pytest.mark.process
+
 STAND_IN = Path(__file__).parents[2] / "fakes" / "amd"
 
 READ = """

@@ -9,6 +9,8 @@ import pytest
 
 from app.telemetry.core_use import read_core_use
 
+pytestmark = pytest.mark.timing
+
 BUSY = "import time\nwhile time.process_time() < 0.4: pass\nprint(flush=True)\ninput()"
 
 

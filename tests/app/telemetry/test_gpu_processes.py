@@ -4,8 +4,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from app.records.gpu import GpuProcess
 from app.telemetry.gpu_processes import foreign_processes
+
+pytestmark = pytest.mark.process
 
 
 def on_gpu(*pids: int) -> list[GpuProcess]:

@@ -13,6 +13,8 @@ import pytest
 from app.telemetry.host import GIB
 from app.telemetry.processes import SWEEP_NS, ProcessReader
 
+pytestmark = pytest.mark.process
+
 SECOND = 1_000_000_000
 BURN_S = 0.3
 WORKER = f"""

@@ -16,6 +16,8 @@ from tests.fakes import exporters
 from tests.fakes.certificates import self_signed, server_context
 from tests.fakes.metrics_page import answer, metrics_page
 
+pytestmark = pytest.mark.timing
+
 Readings = dict[str, dict[str, float | None]]
 WALL_S = 1_800_000_000
 

@@ -21,6 +21,8 @@ from app.wiring.impossible_cells import (
 )
 from app.wiring.local_spec import variants_of
 
+pytestmark = pytest.mark.process
+
 MACHINE = LocalMachine(working=("cpu",), refused={"cuda": "no driver"}, cores=4, memory_bytes=2**30)
 
 

@@ -16,6 +16,8 @@ from tests.fakes.bare_master import BareMaster
 from tests.fakes.load_worker import FakeLoadWorker
 from tests.fakes.processes import children_of, free_port, is_running
 
+pytestmark = pytest.mark.process
+
 TOKEN = "a secret of many letters"
 
 

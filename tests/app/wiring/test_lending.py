@@ -11,6 +11,8 @@ from app.wiring.machine import inspect_machine
 from app.wiring.parts import wall_now
 from loadgen.records import Join
 
+pytestmark = pytest.mark.process
+
 
 def test_a_join_is_what_the_command_line_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_TOKEN", "a secret of many letters")

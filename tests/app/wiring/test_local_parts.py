@@ -13,6 +13,8 @@ from app.wiring.local_parts import cost_of, prepare_model
 from tests.fakes import onnx_models
 from tests.fakes.local import order_of
 
+pytestmark = pytest.mark.process
+
 DIGITS = str(bundled_models()["digits"])
 
 

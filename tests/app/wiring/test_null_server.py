@@ -7,6 +7,8 @@ import pytest
 from app.records.calibration import LoadKind
 from app.wiring.null_server import NullServerProcess
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.mark.parametrize(("kind", "media"), [("plain", "application/json"), ("streaming", "text/event-stream")])
 def test_each_kind_of_load_has_its_server_and_that_its_cpu(kind: LoadKind, media: str) -> None:

@@ -7,6 +7,8 @@ import pytest
 from app.errors import InstrumentError
 from app.wiring.reference_server import ReferenceServer
 
+pytestmark = pytest.mark.process
+
 
 def test_it_answers_until_it_is_closed() -> None:
     server = ReferenceServer("loadgen.reference.null", path="/any")

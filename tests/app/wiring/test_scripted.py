@@ -15,6 +15,8 @@ from loadgen.reference.script import Face, HttpFace, Law, OipFace, OpenAiFace, T
 from tests.app.wiring.conftest import Written
 from tests.fakes.program import wait_until
 
+pytestmark = pytest.mark.process
+
 PROMPTS = {"prompts": {"input_tokens": 5}}
 SPECS = ((TensorInput("x", "FP32", (-1, 3)),), (TensorInput("output", "FP32", (-1, 2)),))
 

@@ -17,6 +17,8 @@ from tests.fakes import slow_server
 from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import wait_until
 
+pytestmark = pytest.mark.process
+
 SERVER = slow_server.__file__
 
 

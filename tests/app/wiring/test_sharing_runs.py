@@ -14,6 +14,8 @@ from app.wiring.sharing_runs import share_run, take_run
 from tests.fakes.golden_runs import golden_run
 from tests.fakes.results import full_run
 
+pytestmark = pytest.mark.process
+
 SECRET = 'sizewise: 1\ntarget:\n  headers: {Authorization: "Bearer sk-abcdef"}\n'
 
 

@@ -16,6 +16,8 @@ from loadgen.reference.script import HttpFace, OpenAiFace
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.certificates import self_signed, server_context
 
+pytestmark = pytest.mark.process
+
 STAGE = {"stages": [{"rate": "1/s", "duration": "1s"}]}
 
 

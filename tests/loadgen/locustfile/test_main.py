@@ -14,6 +14,8 @@ from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
 from loadgen.workloads import LocustWorkload
 from tests.fakes.played import Played, plan
 
+pytestmark = pytest.mark.timing
+
 PATHS: dict[str, Reply | Stream] = {"/missing": Reply(404), "/broken": Reply(503), "/dropped": Reply(manner="drop")}
 TWO_CLASSES = """
     from locust import FastHttpUser, HttpUser, LoadTestShape, between, events, task

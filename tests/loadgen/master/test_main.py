@@ -39,6 +39,8 @@ from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import wait_until
 from tests.fakes.sockets import listening_of
 
+pytestmark = pytest.mark.timing
+
 TOKEN = "a token for the tests"
 GONE_S = 5.0
 NOTICED_S = 3.0

@@ -18,6 +18,8 @@ from loadgen.curve import FRAME_BYTES, guard_worker
 from tests.fakes.load_worker import FakeLoadWorker
 from tests.fakes.program import wait_until
 
+pytestmark = pytest.mark.timing
+
 FAKES = Path(__file__).parents[2] / "fakes"
 TOKEN = "a token for the tests"
 PATIENCE_S = 30

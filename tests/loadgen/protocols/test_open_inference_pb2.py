@@ -8,6 +8,8 @@ import pytest
 
 from loadgen.protocols import open_inference_pb2
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[3]
 PROTO = "loadgen/protocols/open_inference.proto"
 

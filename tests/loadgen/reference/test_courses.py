@@ -5,6 +5,8 @@ import pytest
 from loadgen.reference.courses import Course, End, ResponsePlayback, Wire, course_of_stream
 from loadgen.reference.script import Stream
 
+pytestmark = pytest.mark.timing
+
 
 class FakeWire(Wire):
     """Takes what is written; `is_open` and `is_full` as the test says."""

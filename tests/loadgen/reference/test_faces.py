@@ -23,6 +23,8 @@ from loadgen.reference.script import (
 )
 from loadgen.reference.scripted import ScriptedServer
 
+pytestmark = pytest.mark.timing
+
 TWO = (TensorInput("a", "FP32", (-1, 2)), TensorInput("b", "INT64", (-1,)))
 SCRIPT = Script(
     faces=(

@@ -1,7 +1,11 @@
 import http.client
 import subprocess
 
+import pytest
+
 from loadgen.child import start_module
+
+pytestmark = pytest.mark.process
 
 
 def test_every_request_gets_the_same_reply_until_stdin_closes() -> None:

@@ -12,6 +12,8 @@ import pytest
 from loadgen.child import start_module
 from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, due_ns, told_of
 
+pytestmark = pytest.mark.process
+
 
 def test_when_the_first_chunk_was_due_is_told_by_its_usage() -> None:
     for tick in (0, 4_999_999, 5_000_000, 123_456_789):

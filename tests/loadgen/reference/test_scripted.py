@@ -3,8 +3,12 @@ import subprocess
 from pathlib import Path
 from time import perf_counter_ns
 
+import pytest
+
 from loadgen.child import start_module
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
+
+pytestmark = pytest.mark.process
 
 
 def test_replies_come_after_the_delay_and_receipts_are_logged() -> None:

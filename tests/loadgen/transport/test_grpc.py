@@ -19,6 +19,8 @@ from tests.fakes.grpc_caller import INFER, METADATA, STREAM, Call, Caller, call_
 from tests.fakes.open_inference import OpenInference, floats
 from tests.fakes.program import wait_until
 
+pytestmark = pytest.mark.timing
+
 Answers = Iterator[ModelStreamInferResponse]
 
 

@@ -16,6 +16,8 @@ from loadgen.transport.exchange import Exchange, ResolveError
 from loadgen.transport.pool import ConnectionPool
 from tests.fakes.asker import GET, Asker, Converse
 
+pytestmark = pytest.mark.timing
+
 
 def closed_port() -> int:
     with socket.socket() as free:

@@ -14,6 +14,8 @@ from loadgen.transport.exchange import Exchange
 from tests.fakes.asker import Asker, Converse, KeptPieces
 from tests.fakes.faulty_proxy import FaultyProxy, Toxics
 
+pytestmark = pytest.mark.timing
+
 TOTAL_S = 0.3
 TIMEOUTS = Timeouts(connect_s=0.3, idle_s=0.2, total_s=TOTAL_S)
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -11,6 +11,8 @@ from loadgen.worker.first_errors import first_errors
 from loadgen.workloads import HttpWorkload
 from tests.fakes.played import Played, plan
 
+pytestmark = pytest.mark.process
+
 
 def failed(error: str, sent_ns: int | None = 1_000, **more: object) -> Exchange:
     exchange = Exchange(0, 0, 500, b"", lambda _: None, error=error, sent_ns=sent_ns, end_ns=2_500_001_000)

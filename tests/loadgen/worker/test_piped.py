@@ -22,6 +22,8 @@ from loadgen.workloads import HttpWorkload
 from tests.fakes.piped import Piped
 from tests.fakes.played import plan
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:

@@ -18,6 +18,8 @@ from loadgen.worker.schedule import Schedule
 from loadgen.worker.stage import SendingStage
 from tests.fakes.transport import FakeTransport
 
+pytestmark = pytest.mark.timing
+
 REQUESTS = [b"zero", b"one", b"two", b"three"]
 TWO_TURNS = Sessions(next_number=[1, None, 3, None], think_ns=[20_000_000, 0, 20_000_000, 0])
 DURATION_S = 0.3

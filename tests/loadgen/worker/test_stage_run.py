@@ -14,6 +14,8 @@ from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.workloads import FixedLength, HttpWorkload, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.played import Played, plan
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture(scope="module")
 def load() -> Iterator[LoadProcess]:

@@ -18,6 +18,8 @@ from loadgen.records import REQUEST_SCHEMA, Endpoint, KeyFile, OpenArrivals, Sta
 from loadgen.workloads import OipWorkload
 from tests.fakes.open_inference import OpenInference, floats, inputs
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def load() -> Iterator[LoadProcess]:

@@ -14,6 +14,8 @@ from reports.charts.renderer import ChartError, ChartRenderer
 from reports.model import Report
 from tests.fakes.processes import children_of
 
+pytestmark = pytest.mark.process
+
 SPEC = {"data": {"values": [{"x": 1}]}, "mark": "bar", "encoding": {"x": {"field": "x"}}}
 TOO_LITTLE_FOR_V8 = 6 << 20
 """KiB of address space: V8 reserves more than is left of it, and everything else in a report fits."""

@@ -17,6 +17,8 @@ from app.records.model import GivenShapes
 from tests.fakes import hostile_models
 from tests.fakes.hostile_models import REFUSED, Maker
 
+pytestmark = pytest.mark.process
+
 ASK_ALL = """
 import json, resource, sys
 from pathlib import Path

@@ -8,6 +8,8 @@ import pytest
 
 from app.inference.inspection.limits import processor_seconds
 
+pytestmark = pytest.mark.process
+
 LIMITED = "from app.inference.inspection.limits import limit_this_process; limit_this_process(1000); "
 
 

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 HOLDS = """
 import mmap
 from app.inference.precision.limits import GIB, limit_memory

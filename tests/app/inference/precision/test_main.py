@@ -6,9 +6,12 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 
 from app.inference.precision.made import Delivery, Order
 from tests.fakes import networks
+
+pytestmark = pytest.mark.process
 
 
 def test_child_writes_its_delivery_and_nothing_of_what_the_tools_say(tmp_path: Path) -> None:

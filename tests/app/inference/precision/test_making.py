@@ -19,6 +19,8 @@ from app.inference.session import open_session
 from app.records.local import Precision
 from tests.fakes import hostile_models, networks
 
+pytestmark = pytest.mark.process
+
 CALIBRATING = 128
 NO_TIME_S = 0.001
 """In which no child can have made anything."""

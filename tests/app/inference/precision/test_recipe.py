@@ -11,6 +11,8 @@ from app.inference.bundled import DIGITS_MODEL
 from app.inference.precision.recipe import MOST_BYTES, recipe_of
 from tests.fakes.hostile_models import weights_at
 
+pytestmark = pytest.mark.process
+
 ROWS = {"image": np.zeros((2, 1, 8, 8), np.float32)}
 
 

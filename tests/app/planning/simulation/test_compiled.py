@@ -3,6 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 
 def test_nothing_but_the_simulation_loads_numba() -> None:
     code = "import sys, app.planning.fleets, app.records.service; sys.exit('numba' in sys.modules)"

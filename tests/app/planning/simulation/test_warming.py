@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 # in a process of its own, since what other tests have called is compiled in this one
 COUNTING = """
 import importlib, json, pkgutil

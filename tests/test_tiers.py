@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import tiers
+from tests.tiers import Disturbance, MachineLoad, disturbance, read_load
+
+ORDERED = """
+import pytest
+
+@pytest.mark.timing
+def test_rate(): pass
+
+@pytest.mark.ui
+def test_window(): pass
+
+@pytest.mark.process
+def test_command(): pass
+
+def test_formula(): pass
+"""
+FAILS_ONCE = """
+import pytest
+attempts = []
+
+@pytest.fixture(scope="module")
+def measured():
+    attempts.append("measured")
+
+@pytest.mark.timing
+def test_lag(measured):
+    assert len(attempts) > 1
+"""
+FAILS = """
+import pytest
+
+@pytest.mark.timing
+def test_lag():
+    assert 2 < 1
+"""
+HOLDS = """
+import pytest
+
+@pytest.mark.timing
+@pytest.mark.parametrize("place", range(5))
+def test_rate(place): pass
+"""
+STARTS = """
+import multiprocessing, subprocess, sys, pytest
+
+def nothing(): pass
+
+def test_subprocess(): subprocess.run([sys.executable, "-c", ""])
+
+def test_multiprocessing():
+    child = multiprocessing.get_context("spawn").Process(target=print)
+    child.start()
+    child.join()
+
+@pytest.mark.process
+def test_marked(): subprocess.run([sys.executable, "-c", ""])
+"""
+QUIET = MachineLoad(clock_s=0, pressure_s=0, busy_s=0, stolen_s=0, own_s=0)
+CROWDED = MachineLoad(clock_s=10, pressure_s=9, busy_s=20, stolen_s=0, own_s=8)
+
+
+def ran(pytester: pytest.Pytester, *sources: str) -> pytest.RunResult:
+    for place, source in enumerate(sources):
+        pytester.makepyfile(**{f"test_{place}": source})
+    return pytester.runpytest_inprocess("-v", "-p", "tests.tiers", "-p", "no:cacheprovider", "-p", "no:pytest-qt")
+
+
+@pytest.fixture
+def disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = [QUIET, CROWDED]
+
+    def load() -> MachineLoad:
+        loads.reverse()
+        return loads[1]
+
+    monkeypatch.setattr(tiers, "read_load", load)
+
+
+@pytest.fixture
+def undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers, "read_load", lambda: QUIET)
+
+
+def test_tiers_run_from_the_quickest_to_the_one_that_needs_the_machine_alone(pytester: pytest.Pytester) -> None:
+    lines = [line for line in ran(pytester, ORDERED).outlines if "PASSED" in line]
+    assert [line.split("::")[1].split()[0] for line in lines] == [
+        "test_formula",
+        "test_command",
+        "test_window",
+        "test_rate",
+    ]
+
+
+@pytest.mark.process
+def test_a_unit_test_that_starts_a_process_fails(pytester: pytest.Pytester) -> None:
+    result = ran(pytester, STARTS)
+    result.assert_outcomes(passed=1, failed=2)
+    assert "a unit test starts a process: mark it `process`" in result.stdout.str()
+
+
+@pytest.mark.usefixtures("disturbed")
+def test_a_disturbed_timing_test_is_measured_once_more(pytester: pytest.Pytester) -> None:
+    ran(pytester, FAILS_ONCE).assert_outcomes(passed=1)
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_an_undisturbed_timing_test_has_one_attempt(pytester: pytest.Pytester) -> None:
+    ran(pytester, FAILS_ONCE).assert_outcomes(failed=1)
+
+
+@pytest.mark.usefixtures("disturbed")
+def test_what_stays_disturbed_is_skipped_with_the_figures_and_counted(pytester: pytest.Pytester) -> None:
+    result = ran(pytester, FAILS, HOLDS)
+    result.assert_outcomes(passed=5, skipped=1)
+    assert "6 run, 1 of them skipped for other work on the machine" in result.stdout.str()
+    assert "processes waited for a core 90% of the time, other work took 1.20 cores" in result.stdout.str()
+    assert result.ret == pytest.ExitCode.OK
+
+
+@pytest.mark.usefixtures("disturbed")
+def test_a_session_with_too_many_skipped_timing_tests_fails(pytester: pytest.Pytester) -> None:
+    result = ran(pytester, FAILS)
+    result.assert_outcomes(skipped=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "FAILED: more than 20% were skipped" in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("other", "is_beyond"),
+    [
+        (Disturbance(pressure_share=0.9, foreign_cores=1.2, stolen_share=0), True),
+        (Disturbance(pressure_share=0.9, foreign_cores=0.1, stolen_share=0), False),  # the test's own processes
+        (Disturbance(pressure_share=0.3, foreign_cores=1.2, stolen_share=0), False),  # a core was free
+        (Disturbance(pressure_share=0.1, foreign_cores=0, stolen_share=0.1), True),
+    ],
+)
+def test_limits(other: Disturbance, is_beyond: bool) -> None:
+    assert other.is_beyond_limits is is_beyond
+
+
+def test_what_other_work_took_is_what_this_process_and_its_children_did_not() -> None:
+    assert disturbance(QUIET, CROWDED, cores=2) == pytest.approx((0.9, 1.2, 0.0))
+
+
+def test_load_is_read_from_the_kernel(tmp_path: Path) -> None:
+    (tmp_path / "pressure").mkdir()
+    (tmp_path / "pressure" / "cpu").write_text(
+        "some avg10=99.95 avg60=99.75 avg300=98.27 total=2500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+    )
+    (tmp_path / "stat").write_text("cpu  100 200 300 400 500 600 700 800 0 0\n")
+    load = read_load(tmp_path)
+    assert load is not None
+    assert (load.pressure_s, load.busy_s, load.stolen_s) == pytest.approx((2.5, 19.0, 8.0))
+    assert load.own_s > 0
+
+
+def test_a_kernel_that_does_not_give_the_figures_skips_nothing(tmp_path: Path) -> None:
+    assert read_load(tmp_path) is None

@@ -1,0 +1,248 @@
+"""A pytest plugin: every test has one tier, and what a tier promises is checked.
+
+- `unit`: pure or in-process; a unit test that starts a process fails.
+- `process`: starts processes.
+- `ui`: a Qt window, a virtual screen or a browser.
+- `timing`: asserts times, rates or lags. These run last and alone; one that fails while other work disturbed the
+  machine runs once more, and is skipped when it fails and was disturbed again.
+
+A test that is not marked is `ui` or `process` when it takes a fixture of that tier, else `unit`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing.util
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+from _pytest.runner import runtestprotocol
+
+MOST_SKIPPED_SHARE = 0.2
+"""The session fails when more than this share of its timing tests is skipped for other work on the machine."""
+CPU_PRESSURE = 0.5
+"""The share of a test's time in which some process waited for a core (`some` of /proc/pressure/cpu)."""
+FOREIGN_CORES = 0.25
+"""The processor time that processes of others took, in cores."""
+STOLEN_SHARE = 0.05
+"""The share of the machine's processor time that its host gave to other machines."""
+
+_SHARED = "reports.charts.renderer"
+"""The one process that a unit test may start: the first chart of a session starts it, and all others use it."""
+_STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"})
+
+
+class Tier(StrEnum):
+    """In the order in which tests run."""
+
+    UNIT = "unit"
+    PROCESS = "process"
+    UI = "ui"
+    TIMING = "timing"
+
+
+_FIXTURES = {Tier.UI: {"qapp", "browser"}, Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"}}
+"""A test that takes one of these, directly or through another fixture, belongs to the tier."""
+
+
+_MEANINGS = {
+    Tier.UNIT: "is pure or in-process (what a test without a tier is)",
+    Tier.PROCESS: "starts processes",
+    Tier.UI: "shows a Qt window, or opens a virtual screen or a browser",
+    Tier.TIMING: "asserts times, rates or lags: runs last and alone",
+}
+
+
+class MachineLoad(NamedTuple):
+    """Counters since the machine started, in seconds, and the clock at which they were read."""
+
+    clock_s: float
+    pressure_s: float
+    busy_s: float
+    """Of all cores together."""
+    stolen_s: float
+    own_s: float
+    """Of this process and its descendants."""
+
+
+class Disturbance(NamedTuple):
+    """What other work took from the machine between two readings."""
+
+    pressure_share: float
+    foreign_cores: float
+    stolen_share: float
+
+    @property
+    def is_beyond_limits(self) -> bool:
+        crowded = self.pressure_share > CPU_PRESSURE and self.foreign_cores > FOREIGN_CORES
+        return crowded or self.stolen_share > STOLEN_SHARE
+
+    def __str__(self) -> str:
+        return (
+            f"processes waited for a core {self.pressure_share:.0%} of the time, other work took "
+            f"{self.foreign_cores:.2f} cores, and the host withheld {self.stolen_share:.0%}"
+        )
+
+
+def read_load(proc: Path = Path("/proc")) -> MachineLoad | None:
+    """`None` where the kernel does not give the figures."""
+    try:
+        pressure = (proc / "pressure" / "cpu").read_text()
+        ticks = (proc / "stat").read_text().splitlines()[0].split()[1:]
+    except OSError:
+        return None
+    some_us = int(pressure.splitlines()[0].rpartition("total=")[2])
+    user, nice, system, _, _, irq, softirq, stolen = (int(tick) / os.sysconf("SC_CLK_TCK") for tick in ticks[:8])
+    return MachineLoad(time.monotonic(), some_us / 1e6, user + nice + system + irq + softirq, stolen, _own_cpu_s())
+
+
+def disturbance(before: MachineLoad, after: MachineLoad, cores: int) -> Disturbance:
+    clock_s = max(after.clock_s - before.clock_s, 0.01)
+    foreign_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
+    return Disturbance(
+        (after.pressure_s - before.pressure_s) / clock_s,
+        max(foreign_s, 0.0) / clock_s,
+        (after.stolen_s - before.stolen_s) / clock_s / cores,
+    )
+
+
+def _own_cpu_s() -> float:
+    own = psutil.Process()
+    cpu_s = sum(own.cpu_times()[:4])
+    for child in own.children(recursive=True):
+        try:
+            cpu_s += sum(child.cpu_times()[:4])
+        except psutil.NoSuchProcess:
+            continue
+    return cpu_s
+
+
+def tier_of(item: pytest.Item) -> Tier | None:
+    return next((tier for tier in Tier if item.get_closest_marker(tier) is not None), None)
+
+
+_started: list[str] = []
+"""The processes that this one started."""
+
+
+def _note_start(event: str, arguments: tuple[object, ...]) -> None:
+    if event in _STARTS and _SHARED not in str(arguments[:2]):
+        _started.append(f"{event} {arguments[:2]}"[:200])
+
+
+def _spawn(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+    """What multiprocessing starts a process with, which no audit event shows."""
+    _started.append(f"multiprocessing {args}"[:200])
+    return _spawn_silently(path, args, passfds)
+
+
+sys.addaudithook(_note_start)
+_spawn_silently = multiprocessing.util.spawnv_passfds
+multiprocessing.util.spawnv_passfds = _spawn
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for tier, means in _MEANINGS.items():
+        config.addinivalue_line("markers", f"{tier}: {means}")
+    config.pluginmanager.register(TimingTier(os.cpu_count() or 1), "timing-tier")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = list(Tier)
+    for item in items:
+        if tier_of(item) is None:
+            names = set(getattr(item, "fixturenames", ()))
+            tier = next((tier for tier, fixtures in _FIXTURES.items() if names & fixtures), Tier.UNIT)
+            item.add_marker(tier.value)  # a plain str: pytest-xdist sends no other
+    items.sort(key=lambda item: order.index(tier_of(item) or Tier.UNIT))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    yield from _starting_nothing(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    yield from _starting_nothing(item)
+
+
+def _starting_nothing(item: pytest.Item) -> Iterator[None]:
+    started = len(_started)
+    yield
+    if tier_of(item) is Tier.UNIT and len(_started) > started:
+        pytest.fail(f"a unit test starts a process: mark it `process` ({_started[started:]})", pytrace=False)
+
+
+class TimingTier:
+    """Runs a disturbed timing test once more, and counts those that stay disturbed."""
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self.run = 0
+        self.skipped: dict[str, Disturbance] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        if tier_of(item) is not Tier.TIMING:
+            return None
+        self.run += 1
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        reports, other = self._attempt(item, nextitem)
+        if other is not None:
+            item.session._setupstate.teardown_exact(None)  # so that shared fixtures are measured again, too
+            item._initrequest()  # type: ignore[attr-defined] # every item that a function makes has it
+            reports, other = self._attempt(item, nextitem)
+        if other is not None:
+            self.skipped[item.nodeid] = other
+            reports = [_as_skipped(report, other) for report in reports]
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def _attempt(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> tuple[list[pytest.TestReport], Disturbance | None]:
+        """The reports of one run of the test and, where it failed while disturbed, by what."""
+        before = read_load()
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        after = read_load()
+        if before is None or after is None or not any(report.failed for report in reports):
+            return reports, None
+        other = disturbance(before, after, self._cores)
+        return reports, other if other.is_beyond_limits else None
+
+    @property
+    def skipped_too_many(self) -> bool:
+        return len(self.skipped) > MOST_SKIPPED_SHARE * self.run
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.skipped_too_many and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.run:
+            return
+        terminalreporter.section("timing tests")
+        terminalreporter.line(f"{self.run} run, {len(self.skipped)} of them skipped for other work on the machine")
+        for name, other in self.skipped.items():
+            terminalreporter.line(f"{name}: {other}")
+        if self.skipped_too_many:
+            terminalreporter.line(
+                f"FAILED: more than {MOST_SKIPPED_SHARE:.0%} were skipped; run them on a quieter machine"
+            )
+
+
+def _as_skipped(report: pytest.TestReport, other: Disturbance) -> pytest.TestReport:
+    if report.failed:
+        report.outcome = "skipped"
+        report.longrepr = (str(report.fspath), report.location[1] or 0, f"Skipped: {other}")
+    return report
