@@ -16,10 +16,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is
 READ = """
 import json, sys, time
 import pynvml
-from app.telemetry.gpu_asking import ASK_AGAIN_NS, Asking
+from app.telemetry.gpu_asking import ASK_AGAIN_NS, NvmlQuery
 from app.telemetry.gpu_fields import FieldReader
 pynvml.nvmlInit()
-asking = Asking()
+asking = NvmlQuery()
 fields = FieldReader(pynvml.nvmlDeviceGetHandleByIndex(0), asking)
 told, began = [], time.perf_counter()
 for at in json.loads(sys.argv[1]):

@@ -20,7 +20,7 @@ from app.planning.simulation.replaying import replay
 from app.planning.simulation.steady import simulate_steady
 from app.planning.simulation.warming import compile_all, compile_planner
 from app.planning.stage_play import StagePlay
-from app.records.scaling import ColdStart, Failures, Keda, Operations
+from app.records.scaling import ColdStartModel, FailureModel, Keda, Operations
 from app.records.service import BatchService, RequestService, TokenService
 from app.records.traffic import Dispersion, TraceRows
 
@@ -53,7 +53,7 @@ for bursts in (Bursts(None, Dispersion(4.0, 1.0), 3.0), Bursts(rows, Dispersion(
 """
 DAY = """
 for service in SERVICES:
-    operations = Operations(ColdStart(node_s=20.0), Failures(0.05))
+    operations = Operations(ColdStartModel(node_s=20.0), FailureModel(0.05))
     play_day(FleetDesign((service,)), np.repeat([5.0, 0.0, 5.0], 8), 60.0, Keda(2.0, 3), operations, seed=1)
 """
 
