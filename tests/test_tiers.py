@@ -135,10 +135,10 @@ def test_a_session_with_too_many_skipped_timing_tests_fails(pytester: pytest.Pyt
 @pytest.mark.parametrize(
     ("other", "is_beyond"),
     [
-        (Disturbance(pressure_share=0.9, foreign_cores=1.2, stolen_share=0), True),
-        (Disturbance(pressure_share=0.9, foreign_cores=0.1, stolen_share=0), False),  # the test's own processes
-        (Disturbance(pressure_share=0.3, foreign_cores=1.2, stolen_share=0), False),  # a core was free
-        (Disturbance(pressure_share=0.1, foreign_cores=0, stolen_share=0.1), True),
+        (Disturbance(pressure_share=0.9, other_cores=1.2, stolen_share=0), True),
+        (Disturbance(pressure_share=0.9, other_cores=0.1, stolen_share=0), False),  # the test's own processes
+        (Disturbance(pressure_share=0.3, other_cores=1.2, stolen_share=0), False),  # a core was free
+        (Disturbance(pressure_share=0.1, other_cores=0, stolen_share=0.1), True),
     ],
 )
 def test_limits(other: Disturbance, is_beyond: bool) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import multiprocessing.util
 import os
+import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,13 +25,13 @@ import psutil
 import pytest
 from _pytest.runner import runtestprotocol
 
-MOST_SKIPPED_SHARE = 0.2
+MAX_SKIPPED_SHARE = 0.2
 """The session fails when more than this share of its timing tests is skipped for other work on the machine."""
-CPU_PRESSURE = 0.5
+MAX_CPU_PRESSURE = 0.5
 """The share of a test's time in which some process waited for a core (`some` of /proc/pressure/cpu)."""
-FOREIGN_CORES = 0.25
+MAX_OTHER_CORES = 0.25
 """The processor time that processes of others took, in cores."""
-STOLEN_SHARE = 0.05
+MAX_STOLEN_SHARE = 0.05
 """The share of the machine's processor time that its host gave to other machines."""
 
 _SHARED = "reports.charts.renderer"
@@ -75,18 +76,18 @@ class Disturbance(NamedTuple):
     """What other work took from the machine between two readings."""
 
     pressure_share: float
-    foreign_cores: float
+    other_cores: float
     stolen_share: float
 
     @property
     def is_beyond_limits(self) -> bool:
-        crowded = self.pressure_share > CPU_PRESSURE and self.foreign_cores > FOREIGN_CORES
-        return crowded or self.stolen_share > STOLEN_SHARE
+        crowded = self.pressure_share > MAX_CPU_PRESSURE and self.other_cores > MAX_OTHER_CORES
+        return crowded or self.stolen_share > MAX_STOLEN_SHARE
 
     def __str__(self) -> str:
         return (
             f"processes waited for a core {self.pressure_share:.0%} of the time, other work took "
-            f"{self.foreign_cores:.2f} cores, and the host withheld {self.stolen_share:.0%}"
+            f"{self.other_cores:.2f} cores, and the host withheld {self.stolen_share:.0%}"
         )
 
 
@@ -104,10 +105,10 @@ def read_load(proc: Path = Path("/proc")) -> MachineLoad | None:
 
 def disturbance(before: MachineLoad, after: MachineLoad, cores: int) -> Disturbance:
     clock_s = max(after.clock_s - before.clock_s, 0.01)
-    foreign_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
+    other_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
     return Disturbance(
         (after.pressure_s - before.pressure_s) / clock_s,
-        max(foreign_s, 0.0) / clock_s,
+        max(other_s, 0.0) / clock_s,
         (after.stolen_s - before.stolen_s) / clock_s / cores,
     )
 
@@ -150,6 +151,7 @@ multiprocessing.util.spawnv_passfds = _spawn
 def pytest_configure(config: pytest.Config) -> None:
     for tier, means in _MEANINGS.items():
         config.addinivalue_line("markers", f"{tier}: {means}")
+    platform.processor()  # starts `uname` when it is first called in a process, which no unit test may
     config.pluginmanager.register(TimingTier(os.cpu_count() or 1), "timing-tier")
 
 
@@ -166,15 +168,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
-    yield from _starting_nothing(item)
+    yield from _failing_if_it_starts_a_process(item)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    yield from _starting_nothing(item)
+    yield from _failing_if_it_starts_a_process(item)
 
 
-def _starting_nothing(item: pytest.Item) -> Iterator[None]:
+def _failing_if_it_starts_a_process(item: pytest.Item) -> Iterator[None]:
     started = len(_started)
     yield
     if tier_of(item) is Tier.UNIT and len(_started) > started:
@@ -222,7 +224,7 @@ class TimingTier:
 
     @property
     def skipped_too_many(self) -> bool:
-        return len(self.skipped) > MOST_SKIPPED_SHARE * self.run
+        return len(self.skipped) > MAX_SKIPPED_SHARE * self.run
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.skipped_too_many and session.exitstatus == pytest.ExitCode.OK:
@@ -237,7 +239,7 @@ class TimingTier:
             terminalreporter.line(f"{name}: {other}")
         if self.skipped_too_many:
             terminalreporter.line(
-                f"FAILED: more than {MOST_SKIPPED_SHARE:.0%} were skipped; run them on a quieter machine"
+                f"FAILED: more than {MAX_SKIPPED_SHARE:.0%} were skipped; run them on a quieter machine"
             )
 
 

@@ -88,11 +88,12 @@ def marked(stages: Sequence[Stage], headline: Sequence[Stage]) -> tuple[Stage, .
 
 
 def _at_rate(stages: Sequence[Stage], per_s: float) -> tuple[Stage, ...]:
-    """What an INVALID stage shows is not of the endpoint."""
+    """The stages at that rate, without INVALID ones: what those measured may not be the endpoint's."""
     return tuple(stage for stage in stages if stage.scheduled_per_s == per_s and stage.verdict.status != "INVALID")
 
 
 def _last_holds(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Every repeat of the last hold that met the SLO; empty where none did."""
     holds = [stage for stage in stages if stage.kind == "hold" and stage.held and stage.verdict.status != "INVALID"]
     return tuple(stage for stage in holds if stage.name == holds[-1].name)
 

@@ -81,7 +81,7 @@ def settings_of(
     The type of a setting, with its limits, is found by its name, else by the type that the record has for it.
     """
     keys: dict[str, Any] = {
-        one.name: (by_name.get(one.name, by_type.get(one.type)), ... if one.required else one.default)
+        one.name: (by_name.get(one.name) or by_type[one.type], ... if one.required else one.default)
         for one in msgspec.structs.fields(record)
         if one.name not in without
     }

@@ -52,8 +52,8 @@ class GpuReader:
     def __init__(self, index: int, handle: Any) -> None:
         self.description = describe(index, handle)
         self.handle = handle
-        self.asking = NvmlQuery()
-        self._fields = FieldReader(handle, self.asking)
+        self.query = NvmlQuery()
+        self._fields = FieldReader(handle, self.query)
 
     @property
     def index(self) -> int:
@@ -61,15 +61,15 @@ class GpuReader:
 
     @property
     def is_lost(self) -> bool:
-        return self.asking.is_lost
+        return self.query.is_lost
 
     def read(self, at_ns: int) -> Readings:
         """What changes quickly. What the card does not offer is None, and is asked for again once a minute."""
         readings = self._fields.read(at_ns)
         for question in _QUESTIONS:
-            readings |= self.asking.put(question, self.handle, at_ns)
+            readings |= self.query.put(question, self.handle, at_ns)
         if readings["gpu_power_w"] is None:
-            readings |= self.asking.put(_POWER, self.handle, at_ns)
+            readings |= self.query.put(_POWER, self.handle, at_ns)
         return readings
 
 
@@ -97,7 +97,7 @@ class Gpus:
         here = {uuid_hash(handle): (index, handle) for index, handle in handles}
         for identity, reader in known.items():
             if identity is not None and identity not in here and not notes:
-                reader.asking.is_lost = True
+                reader.query.is_lost = True
         for identity, (index, handle) in here.items():
             if identity not in known:
                 self._take_up(index, handle)

@@ -60,16 +60,16 @@ class FieldReader:
     The call's structures are built once: building them anew would cost more than the call does.
     """
 
-    def __init__(self, handle: Any, asking: NvmlQuery) -> None:
+    def __init__(self, handle: Any, query: NvmlQuery) -> None:
         self._handle = handle
-        self._asking = asking
+        self._query = query
         self._traffic = {_TX: ByteRate(), _RX: ByteRate()}
         self._ask_all_ns: int | None = None
         self._prepare(())
 
     def read(self, at_ns: int) -> Readings:
         readings: Readings = dict.fromkeys(FIELDS)
-        if self._asking.is_lost:
+        if self._query.is_lost:
             return readings
         if self._ask_all_ns is None or self._ask_all_ns <= at_ns:
             self._ask_all_ns = at_ns + ASK_AGAIN_NS
@@ -80,7 +80,7 @@ class FieldReader:
         except NOT_OFFERED:
             self._prepare(())
         except GONE:
-            self._asking.is_lost = True
+            self._query.is_lost = True
         except pynvml.NVMLError:
             pass  # a hiccup of the driver costs these readings alone
         return readings

@@ -41,7 +41,7 @@ class _Listing:
 
     def read(self, reader: GpuReader, at_ns: int) -> Readings:
         self.found = ()
-        return reader.asking.put(self._question, reader.handle, at_ns)
+        return reader.query.put(self._question, reader.handle, at_ns)
 
     def _count(self, handle: Any) -> tuple[float]:
         self.found = tuple(processes_on(self._gpu, handle))
@@ -77,7 +77,7 @@ class RareReader:
         source, index = f"gpu{reader.index}", reader.index
         readings: Readings = {}
         for question in _QUESTIONS:
-            readings |= reader.asking.put(question, reader.handle, at_ns)
+            readings |= reader.query.put(question, reader.handle, at_ns)
         listing = self._listings.setdefault(index, _Listing(index))
         readings |= listing.read(reader, at_ns)
         yield source, readings

@@ -25,34 +25,34 @@ def test_an_answer_is_under_the_names_of_its_metrics() -> None:
 def test_the_first_way_that_is_offered_is_kept() -> None:
     calls: list[int] = []
     ways = (refusing(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, calls), lambda handle: (1.0,))
-    asking, question = NvmlQuery(), Question(("a",), ways)
-    assert [asking.put(question, None, at_ns)["a"] for at_ns in (0, 1, 2)] == [1.0] * 3
+    query, question = NvmlQuery(), Question(("a",), ways)
+    assert [query.put(question, None, at_ns)["a"] for at_ns in (0, 1, 2)] == [1.0] * 3
     assert len(calls) == 1
 
 
 def test_all_ways_are_tried_again_after_a_while() -> None:
     calls: list[int] = []
     codes = (pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NOT_SUPPORTED)
-    asking, question = NvmlQuery(), Question(("a",), tuple(refusing(code, calls) for code in codes))
+    query, question = NvmlQuery(), Question(("a",), tuple(refusing(code, calls) for code in codes))
     for at_ns in (0, 1, ASK_AGAIN_NS - 1, ASK_AGAIN_NS):
-        assert asking.put(question, None, at_ns) == {"a": None}
+        assert query.put(question, None, at_ns) == {"a": None}
     assert calls == [*codes, *codes]
 
 
 def test_a_hiccup_tries_no_other_way_and_is_asked_again_at_once() -> None:
     calls: list[int] = []
     ways = (refusing(pynvml.NVML_ERROR_TIMEOUT, calls), lambda handle: (1.0,))
-    asking, question = NvmlQuery(), Question(("a",), ways)
-    assert [asking.put(question, None, at_ns)["a"] for at_ns in (0, 1)] == [None, None]
+    query, question = NvmlQuery(), Question(("a",), ways)
+    assert [query.put(question, None, at_ns)["a"] for at_ns in (0, 1)] == [None, None]
     assert len(calls) == 2
 
 
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED])
 def test_a_lost_gpu_is_not_asked_again(code: int) -> None:
     calls: list[int] = []
-    asking, question = NvmlQuery(), Question(("a",), (refusing(code, calls),))
-    assert [asking.put(question, None, at_ns)["a"] for at_ns in (0, ASK_AGAIN_NS)] == [None, None]
-    assert asking.is_lost
+    query, question = NvmlQuery(), Question(("a",), (refusing(code, calls),))
+    assert [query.put(question, None, at_ns)["a"] for at_ns in (0, ASK_AGAIN_NS)] == [None, None]
+    assert query.is_lost
     assert len(calls) == 1
 
 

@@ -19,15 +19,15 @@ import pynvml
 from app.telemetry.gpu_asking import ASK_AGAIN_NS, NvmlQuery
 from app.telemetry.gpu_fields import FieldReader
 pynvml.nvmlInit()
-asking = NvmlQuery()
-fields = FieldReader(pynvml.nvmlDeviceGetHandleByIndex(0), asking)
+query = NvmlQuery()
+fields = FieldReader(pynvml.nvmlDeviceGetHandleByIndex(0), query)
 told, began = [], time.perf_counter()
 for at in json.loads(sys.argv[1]):
     told.append(fields.read(int(at * ASK_AGAIN_NS)))
     until = time.perf_counter() + 0.05
     while time.perf_counter() < until:
         pass
-print(json.dumps({"told": told, "lost": asking.is_lost, "took_s": time.perf_counter() - began}))
+print(json.dumps({"told": told, "lost": query.is_lost, "took_s": time.perf_counter() - began}))
 """
 
 

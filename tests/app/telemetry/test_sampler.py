@@ -68,8 +68,8 @@ class FakeGpu:
         self.index = index
         self.is_lost = False
         self.handle = None
-        self.asking = NvmlQuery()
-        self.asking.is_lost = True
+        self.query = NvmlQuery()
+        self.query.is_lost = True
         self._answer = answer
 
     def read(self, at_ns: int) -> dict[str, float | None]:
