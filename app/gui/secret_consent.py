@@ -15,9 +15,8 @@ def may_send(parent: QWidget, wanted: Iterable[AllowedSecrets]) -> bool:
 
 
 def _is_allowed(parent: QWidget, wanted: AllowedSecrets) -> bool:
-    question = "Profile {name} sends {secrets} to {host}. Allow it for this profile from now on?".format(
-        name=wanted.profile, secrets=", ".join(wanted.references), host=wanted.host
-    )
+    secrets = ", ".join(wanted.references)
+    question = f"Profile {wanted.profile} sends {secrets} to {wanted.host}. Allow it for this profile from now on?"
     answer = QMessageBox.question(parent, "Send secrets", question)
     if answer == QMessageBox.StandardButton.Yes:
         allow(wanted)

@@ -86,7 +86,7 @@ class LibraryPage(Page):
         paths = _paths(event)
         if paths and all(map(is_importable, paths)) and event.source() is None:
             event.acceptProposedAction()
-            self.shelves.promise("Import {names}".format(names=", ".join(path.name[:80] for path in paths[:3])))
+            self.shelves.promise(f"Import {', '.join(path.name[:80] for path in paths[:3])}")
         else:
             event.ignore()
 

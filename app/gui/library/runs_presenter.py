@@ -55,7 +55,7 @@ class RunsPresenter(QObject):
         self._change("Delete", lambda: _delete(directories), lambda: _restore(names), notice)
 
     def restore(self, names: Sequence[str]) -> None:
-        notice = Notice("news", "{names} is back.".format(names=", ".join(names)))
+        notice = Notice("news", f"{', '.join(names)} is back.")
         self._do(lambda: _restore(names), lambda _: self._tell(notice))
 
     def set_title(self, directory: Path, title: str, before: str) -> None:

@@ -158,7 +158,7 @@ class PlanContent(QWidget):
         self.empty.show_runs(runs)
 
     def _exported(self, paths: tuple[Path, ...]) -> None:
-        words = "Written: {paths}".format(paths=", ".join(map(str, paths)))
+        words = f"Written: {', '.join(map(str, paths))}"
         self.strip.say(Notice("news", words))
 
     def _tell(self, error: Exception) -> None:

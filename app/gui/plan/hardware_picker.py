@@ -83,7 +83,7 @@ class HardwarePicker(QWidget):
 
     def ask_of(self, sources: tuple[str, ...]) -> None:
         """Anew, before there are choices."""
-        self.source.setText("Asked of: {sources}".format(sources=", ".join(sources))[:400])
+        self.source.setText(f"Asked of: {', '.join(sources)}"[:400])
         self.filter.clear()
         self.model.clear()
         self.counted.setText("reading the catalogue …")

@@ -181,7 +181,7 @@ class SloRows(QWidget):
 
     def _want(self) -> None:
         texts = self.texts()
-        self.wanted.emit(Change("SLO {text}".format(text=", ".join(texts)), slo=texts, stroke=self._stroke))
+        self.wanted.emit(Change(f"SLO {', '.join(texts)}", slo=texts, stroke=self._stroke))
 
     def _end_stroke(self) -> None:
         self._stroke = new_stroke()
