@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reports.judgements import Judgement, State, judgements
+from reports.formatting import printable
+from reports.junit import Judgement, State, judgements
 from reports.model import Report
-from reports.printable import printable
 
 MOST = 10
 """Of a kind GitHub shows no more a step."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from reports import formatting
 from reports.comparison_section import ChangeRow, ComparisonSection, DifferenceRow
+from reports.formatting import printable
 from reports.model import Quantity
-from reports.printable import printable
 
 _MOST_ROWS = 20
 _MOST_OTHERS = 8

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from reports import formatting
+from reports.formatting import printable
 from reports.model import DefinitionRow, Definitions, DefinitionTable, Quantity
-from reports.printable import printable
 
 NOT_PRINTED = "–"
 _INVALID = "This measurement is INVALID: no number of it is to be relied on, whichever tool's definition it is by."

@@ -1,4 +1,7 @@
-"""One offline HTML file: verdict first, charts as static pictures that a script makes interactive."""
+"""One offline HTML file: verdict first, charts as static pictures that a script makes interactive.
+
+Files that travel in the page, compressed, for its reader to take out again.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import contextlib
 import hashlib
 import json
 import os
+import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +25,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import comparison_text, formatting, plan_words
-from reports.carried import Block, packed, packed_tables
 from reports.charts.batches import batch_charts
 from reports.charts.concurrency import concurrency_charts
 from reports.charts.curve import rate_curve
@@ -38,11 +41,34 @@ from reports.charts.spectrum import latency_spectrum
 from reports.charts.tornado import tornado
 from reports.charts.variants import variant_front
 from reports.comparison_section import ComparisonReport
+from reports.formatting import printable
 from reports.local_model import VariantRow
 from reports.model import OfferRow, PlanReport, PlanSection, Report
-from reports.printable import printable
 from reports.shortening import shortened, shortened_plan
 from reports.tables import plan_tables, tables_of
+
+_MOST_OF_A_TABLE = 500_000
+"""Bytes that a table may take in the page; a larger one is only beside it."""
+
+
+class Block(msgspec.Struct, frozen=True):
+    name: str
+    packed: Markup
+    """zlib, then base64."""
+    sha256: str
+    """Of what was packed."""
+
+
+def packed(name: str, text: str) -> Block:
+    content = text.encode()
+    data = base64.b64encode(zlib.compress(content, 9)).decode()
+    return Block(name, Markup(data), hashlib.sha256(content).hexdigest())
+
+
+def packed_tables(tables: Mapping[str, str]) -> tuple[Block, ...]:
+    blocks = (packed(f"{name}.csv", text) for name, text in tables.items())
+    return tuple(block for block in blocks if len(block.packed) <= _MOST_OF_A_TABLE)
+
 
 Warn = Callable[[str], None]
 USUAL_BYTES, MAX_BYTES = 2_000_000, 5_000_000

@@ -1,12 +1,19 @@
-"""The report as Markdown, for a job's summary or a comment: verdict first, then what to doubt, then the numbers."""
+"""The report as Markdown, for a job's summary or a comment: verdict first, then what to doubt, then the numbers.
+
+Markdown as GitHub and GitLab read it: free text that stays text, tables and lists.
+
+A comparison as Markdown: environment first, then the metrics that count.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from reports import formatting
-from reports.comparison_markdown import comparison_markdown
-from reports.gfm import bullets, table, text
+from reports.comparison_section import ComparisonReport, ComparisonSection
+from reports.comparison_text import effect, remark
+from reports.formatting import printable
 from reports.local_model import LocalSection
 from reports.local_text import best_lines, more_lines, variant_lines
 from reports.model import (
@@ -24,7 +31,71 @@ from reports.model import (
 )
 from reports.plan_text import more_lines as plan_lines
 from reports.plan_text import summary_lines
-from reports.printable import printable
+
+_SPACES = re.compile(r"\s+")
+_ACTIVE = re.compile(r"[\\`*_\[\]|~$<>&]")
+_LINKS = re.compile(r"(?i)(?<=:)//|(?<=www)\.|@")
+_BEGINS_A_BLOCK = re.compile(r"^[#+\-=]")
+_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
+
+
+def text(raw: str) -> str:
+    """One line that reads as `raw`: nothing in it is markup, an address to click, or the beginning of a block."""
+    line = _ACTIVE.sub(r"\\\g<0>", _SPACES.sub(" ", raw).strip())
+    line = _LINKS.sub(r"\\\g<0>", line)
+    return _NUMBERED.sub(r"\1\\\2", _BEGINS_A_BLOCK.sub(r"\\\g<0>", line))
+
+
+def bullets(lines: Sequence[str]) -> list[str]:
+    """Of lines that are Markdown already."""
+    return [f"- {line}" for line in lines if line]
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Of cells that are Markdown already. Columns without a head are left out; without rows there is no table."""
+    kept = [place for place, name in enumerate(columns) if name]
+    lines = [columns, ["---"] * len(columns), *rows] if rows else []
+    return [f"| {' | '.join(line[place] for place in kept)} |" for line in lines]
+
+
+_MAX_COMPARISON_ROWS = 50
+
+
+def comparison_page(report: ComparisonReport) -> str:
+    """A document of its own, with a line break at the end."""
+    report = printable(report)
+    title = f"# {text(', '.join(report.comparison.base))} against {text(', '.join(report.comparison.candidate))}"
+    made = f"Made by {text(report.tool)}: {text(report.command)}"
+    return "\n".join([title, "", *comparison_markdown(report.comparison), made, ""])
+
+
+def comparison_markdown(section: ComparisonSection) -> list[str]:
+    differences = [
+        [text(row.name), text(row.base), text(row.candidate), "**not comparable**" if row.forbids else "told"]
+        for row in section.differences
+    ]
+    headlines = [row for row in section.rows if row.is_headline]
+    changes = [
+        [
+            text(row.metric),
+            text(row.stage),
+            *map(text, (formatting.value_unit(row.base), formatting.value_unit(row.candidate), effect(row.ratio))),
+            "n/a" if row.p_value is None else text(formatting.p_value(row.p_value)),
+            f"**{row.verdict}** {text(remark(row))}".rstrip(),
+        ]
+        for row in headlines[:_MAX_COMPARISON_ROWS]
+    ]
+    left = len(headlines) - len(changes)
+    parts = [
+        [text(section.sentence)],
+        [f"**{text(section.banner)}**"] if section.banner else [],
+        table(["environment", "base", "candidate", "so"], differences),
+        table(["metric", "stage", "base", "candidate", "change (95 %)", "p", "verdict"], changes),
+        [f"… and {left} more in the result."] if left else [],
+        bullets([*map(text, section.notes)]),
+    ]
+    return [line for part in parts if part for line in (*part, "")]
+
 
 MAX_BYTES = 900 * 1024
 """A job summary over 1,024 KiB is dropped whole."""

@@ -10,8 +10,8 @@ from typing import get_args
 
 import msgspec
 
+from reports.formatting import printable
 from reports.model import Judgement, ObjectiveRow, Outcome, Quantity, Report, StageRow, TokenRow, Trust
-from reports.printable import printable
 
 Labels = dict[str, str]
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})

@@ -46,7 +46,7 @@ def render_comparison(report: ComparisonReport, form: ComparisonFormat) -> str:
 
         return render_comparison_html(report)
     if form == "markdown":
-        from reports.comparison_markdown import comparison_page
+        from reports.markdown import comparison_page
 
         return comparison_page(report)
     from reports.comparison_text import render_comparison

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from reports import formatting
 from reports.comparison_text import comparison_lines
 from reports.definitions import definition_blocks
+from reports.formatting import printable
 from reports.local_model import LocalSection
 from reports.local_text import best_lines, more_lines, variant_lines
 from reports.model import (
@@ -31,7 +32,6 @@ from reports.model import (
 )
 from reports.plan_text import more_lines as plan_lines
 from reports.plan_text import summary_lines
-from reports.printable import printable
 
 _MARGIN = 10
 _NARROWEST = 14

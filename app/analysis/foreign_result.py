@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import accumulate
 
 from app.analysis.answering import with_headline
-from app.analysis.environment_differences import NOT_TOLD
-from app.records.curves import ForeignCurve, Rung
+from app.analysis.comparisons.environment_differences import NOT_TOLD
+from app.records.plan_question import ForeignCurve, Rung
 from app.records.result import (
     Check,
     Clock,

@@ -1,17 +1,120 @@
-"""What of the judgements decides how a run ends: its causes, its exit code, its warnings."""
+"""What of the judgements decides how a run ends: its causes, its exit code, its warnings.
+
+Judges objectives where they speak of: in which stages, of the run as a whole, or against a baseline.
+
+What a gate may ask of a run as a whole: its max rate, and what the planned fleet costs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from app.analysis.gates import judge_change
+from app.analysis.comparisons.comparison import is_noisy
 from app.analysis.max_rate import shown_against
+from app.analysis.objectives import find_estimate, judge
 from app.errors import ExitCode, precedence
-from app.records.comparison import Comparison
-from app.records.result import Cause, Exit, Judged, Objective, Result, Verdict
+from app.records.comparison import Comparison, MetricChange
+from app.records.estimate import Estimate
+from app.records.metrics import RUN_METRICS
+from app.records.plan import Fleet, Plan
+from app.records.result import Cause, Exit, Judged, MaxRate, Objective, Result, Stage, Verdict
+
+_NO_BASELINE = "no baseline was given"
+_RANK = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
+
+
+def judge_gate(
+    gate: Objective, judged_on: Sequence[Stage], stages: Sequence[Stage], of_run: Mapping[str, Estimate]
+) -> Judged:
+    """In the worst stage that has its tags; of `judged_on`, where the answer lies, when it has none. A change is
+    INCONCLUSIVE until `judge_change` knows the comparison."""
+    if gate.is_change:
+        return judge(gate, Estimate(None, reason=_NO_BASELINE))
+    if gate.metric in RUN_METRICS:
+        return judge(gate, of_run[gate.metric])
+    return judge_worst(gate, tagged(stages, gate.tags) if gate.tags else judged_on, none=_no_stage(gate))
+
+
+def judge_worst(objective: Objective, stages: Sequence[Stage], none: str = "no stage to judge it on") -> Judged:
+    if not stages:
+        return judge(objective, Estimate(None, reason=none))
+    return _worst(replace(judge(objective, find_estimate(stage, objective)), stage=stage.name) for stage in stages)
+
+
+def judge_change(gate: Objective, stages: Sequence[Stage], comparison: Comparison | None) -> Judged:
+    """By what share the metric changed: the ratio of medians less one, and so its interval. `stages` are the run's.
+
+    Without an interval, as with too few repeats, nothing tells a change from chance: it is INCONCLUSIVE. Where the
+    comparison is advisory, or the metric too noisy, the gate only warns. Without tags it is of what the profile asked
+    for, not of a search's probes, where there is that.
+    """
+    if comparison is None:
+        return judge(gate, Estimate(None, reason=_NO_BASELINE))
+    gate = replace(gate, level="warn") if comparison.is_advisory else gate
+    named = {stage.name for stage in tagged(stages, gate.tags)} if gate.tags else None
+    changes = [
+        one
+        for one in comparison.changes
+        if (one.metric, one.aggregate) == (gate.metric, gate.aggregate) and (named is None or one.stage in named)
+    ]
+    if not changes:
+        return judge(gate, Estimate(None, reason=f"the comparison tells nothing of {_named(gate)}"))
+    asked = [] if gate.tags else [one for one in changes if one.is_headline]
+    return _worst(_judged_change(gate, one) for one in asked or changes)
+
+
+def tags_of(stage: Stage) -> dict[str, str]:
+    """What a gate may choose the stage by; of a local model its variant too."""
+    variant = stage.variant
+    if variant is None:
+        return {"stage": stage.name, **stage.tags}
+    chosen = ("provider", "precision", "batch", "streams", "threads")
+    return {**stage.tags, **{name: str(getattr(variant, name)) for name in chosen}}
+
+
+def tagged(stages: Iterable[Stage], tags: Mapping[str, str]) -> tuple[Stage, ...]:
+    return tuple(stage for stage in stages if stage.kind != "warmup" and tags.items() <= tags_of(stage).items())
+
+
+def _judged_change(gate: Objective, change: MetricChange) -> Judged:
+    ratio = change.ratio
+    if ratio.value is None:
+        share = Estimate(None, n=ratio.n, reason=ratio.reason)
+    elif ratio.ci95 is None:
+        share = Estimate(ratio.value - 1, n=ratio.n, reason=ratio.reason or "too few repeats for an interval")
+    else:
+        share = Estimate(ratio.value - 1, (ratio.ci95[0] - 1, ratio.ci95[1] - 1), ratio.n)
+    gate = replace(gate, level="warn") if is_noisy(change) else gate
+    judged = replace(judge(gate, share), stage=change.stage or None)
+    return judged if share.ci95 is not None else replace(judged, judgement="INCONCLUSIVE")
+
+
+def _worst(judged: Iterable[Judged]) -> Judged:
+    def badness(one: Judged) -> tuple[int, float]:
+        value = one.observed.value
+        wants_low = one.objective.comparator in ("<", "<=")
+        return _RANK[one.judgement], (-math.inf if value is None else value if wants_low else -value)
+
+    return max(judged, key=badness)
+
+
+def _named(gate: Objective) -> str:
+    name = gate.metric if gate.aggregate is None else f"{gate.metric}.{gate.aggregate}"
+    return f"{name}{_shown(gate.tags)}" if gate.tags else name
+
+
+def _no_stage(gate: Objective) -> str:
+    return f"no stage {_shown(gate.tags)} was run" if gate.tags else "no stage to judge it on"
+
+
+def _shown(tags: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{tag}={value}" for tag, value in tags.items()) + "}"
+
 
 OnInconclusive = Literal["pass", "warn", "fail"]
 GateKind = Literal["slo", "regression"]
@@ -100,3 +203,33 @@ def _inconclusive(one: Judged) -> str:
 
 def _where(one: Judged) -> str:
     return f" in {one.stage}" if one.stage else ""
+
+
+def run_metrics(found: MaxRate | None, plan: Plan | None) -> dict[str, Estimate]:
+    """Each of `RUN_METRICS`; withheld where there is no max rate, no plan, or no fleet that it recommends."""
+    max_rate = Estimate(None, reason="no max rate was looked for") if found is None else found.per_s
+    return {"max_rate_within_slo": max_rate, **_costs(plan)}
+
+
+def _costs(plan: Plan | None) -> dict[str, Estimate]:
+    if plan is None or plan.recommendation is None:
+        why = Estimate(None, reason="nothing was planned" if plan is None else "the plan recommends no fleet")
+        return dict.fromkeys(("usd_per_month", "usd_per_1k_inferences", "usd_per_1m_tokens"), why)
+    fleet = plan.recommendation.fleet
+    return {
+        "usd_per_month": fleet.usd_per_month,
+        "usd_per_1k_inferences": fleet.usd_per_1k_inferences,
+        "usd_per_1m_tokens": _by_tokens(fleet),
+    }
+
+
+def _by_tokens(fleet: Fleet) -> Estimate:
+    """At the traffic's mean. It is not known better than the month's cost is, and has its interval."""
+    tokens = None if fleet.per_1m_tokens is None else fleet.per_1m_tokens.all
+    month = fleet.usd_per_month
+    if tokens is None or tokens.at_mean is None or not month.value:
+        return Estimate(None, reason="nothing tells how many tokens the traffic has")
+    if month.ci95 is None:
+        return Estimate(tokens.at_mean, basis=month.basis, reason=month.reason)
+    low, high = (tokens.at_mean * end / month.value for end in month.ci95)
+    return Estimate(tokens.at_mean, (low, high), basis=month.basis)

@@ -1,17 +1,181 @@
-"""Objectives (SLO and gates): finding what they speak of, judging it. How they are written: `objective_grammar`."""
+"""Objectives (SLO and gates): how they are written, what they speak of, and whether they are met.
+
+How objectives are written. An SLO is a metric of every stage against a limit; a gate may say more.
+
+```
+gate   = term comparator limit ["|" "warn"]
+term   = metric | "change(" metric ")"
+metric = name ["." aggregate] ["{" tag "=" value {"," tag "=" value} "}"]
+limit  = number | number "%" ["of" name ["." aggregate]]
+```
+"""
 
 from __future__ import annotations
 
+import difflib
+import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from app.analysis.objective_grammar import parse_gate as parse_gate
-from app.analysis.objective_grammar import parse_objective as parse_objective
 from app.analysis.sample_size import needed_samples
-from app.records.metrics import METRICS, PERCENTILES, RUN_METRICS
+from app.errors import UsageError
+from app.records.metrics import METRICS, PERCENTILES, RUN_METRICS, Metric
 from app.records.result import Estimate, Judged, Judgement, Objective, Stage
+
+_GRAMMAR = re.compile(
+    r"""\s* (?P<change>change\s*\(\s*)?
+    (?P<metric>[A-Za-z]\w*) (?:\.(?P<aggregate>[A-Za-z]\w*(?:\.\d+)?))? \s* (?:\{(?P<tags>[^{}]*)\})?
+    (?(change)\s*\))
+    \s* (?P<comparator><=|>=|<|>)
+    \s* (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?) \s* (?P<unit>[^\s|]*)
+    (?:\s+of\s+(?P<of>[A-Za-z]\w*)(?:\.(?P<of_aggregate>[A-Za-z]\w*(?:\.\d+)?))?)?
+    \s* (?:\|\s*(?P<level>\S+)\s*)?""",
+    re.VERBOSE,
+)
+_FORM = 'Write it as metric.aggregate, comparator, value: "latency_ms.p95 < 50", "error_rate < 0.1% | warn".'
+_FORM_OF_GATES = (
+    'Write it like "latency_ms.p95{stage=peak} < 50", "error_rate < 0.1% | warn", "good_per_s >= 95% of offered_per_s" '
+    'or "change(latency_ms.p95) < +8%".'
+)
+
+
+def parse_objective(text: str) -> Objective:
+    """One of an SLO. Raises UsageError, with the nearest right name where one is wrong."""
+    parts = _parts(text, _FORM)
+    if parts["change"] is not None:
+        raise UsageError("change(…) is against a baseline, which no SLO can be held to", hint="Make it a gate.")
+    if parts["tags"] is not None or parts["of"] is not None:
+        what = "tags" if parts["of"] is None else f"a share of {parts['of']}"
+        raise UsageError(f"an SLO is held by every stage alike, and this has {what}", hint="Make it a gate.")
+    if parts["metric"] in RUN_METRICS:
+        raise UsageError(
+            f"{parts['metric']} is of a run as a whole, and an SLO is of its stages", hint="Make it a gate."
+        )
+    return _read(text, parts, METRICS)
+
+
+def parse_gate(text: str) -> Objective:
+    """Raises UsageError, with the nearest right name where one is wrong."""
+    return _read(text, _parts(text, _FORM_OF_GATES), METRICS | RUN_METRICS)
+
+
+def _parts(text: str, form: str) -> re.Match[str]:
+    parts = _GRAMMAR.fullmatch(text)
+    if parts is None:
+        raise UsageError(f'cannot read "{text}" as an objective', hint=form)
+    if parts["level"] not in (None, "warn"):
+        raise UsageError(f'"| {parts["level"]}" is not known', hint='Only "| warn" may follow the value.')
+    return parts
+
+
+def _read(text: str, parts: re.Match[str], known: Mapping[str, Metric]) -> Objective:
+    metric = _find_metric(parts["metric"], known)
+    return Objective(
+        text=" ".join(text.split()),
+        metric=metric.name,
+        aggregate=_find_aggregate(metric, parts["aggregate"]),
+        comparator=parts["comparator"],  # type: ignore[arg-type]
+        limit=_read_limit(metric, parts),
+        level="fail" if parts["level"] is None else "warn",
+        tags=_read_tags(metric, parts["tags"]),
+        of=_read_of(metric, parts),
+        is_change=parts["change"] is not None,
+    )
+
+
+def _read_tags(metric: Metric, written: str | None) -> dict[str, str]:
+    if written is None:
+        return {}
+    if metric.name in RUN_METRICS:
+        raise UsageError(
+            f"{metric.name} is of the run as a whole, and tags choose stages", hint=f"Write {metric.name}."
+        )
+    tags: dict[str, str] = {}
+    for part in written.split(","):
+        tag, equals, value = (piece.strip() for piece in part.partition("="))
+        if not tag or not equals or not value:
+            raise UsageError(f'cannot read "{{{written}}}" as tags', hint="Write them like {stage=peak}.")
+        if tag in tags:
+            raise UsageError(f'tag "{tag}" is given twice', hint="Of one stage it has one value.")
+        tags[tag] = value
+    return tags
+
+
+def _read_of(metric: Metric, parts: re.Match[str]) -> str | None:
+    """As `name.aggregate`."""
+    if parts["of"] is None:
+        return None
+    if parts["change"] is not None or metric.name in RUN_METRICS:
+        what = "a change" if parts["change"] is not None else metric.name
+        raise UsageError(f"{what} is held against a number, not against a share of {parts['of']}", hint=_FORM_OF_GATES)
+    other = _find_metric(parts["of"], METRICS)
+    aggregate = _find_aggregate(other, parts["of_aggregate"])
+    if other.unit != metric.unit:
+        alike = [name for name, one in METRICS.items() if one.unit == metric.unit and name != metric.name]
+        hint = f"In {metric.unit} are {', '.join(alike)}." if alike else None
+        raise UsageError(f"{metric.name} is in {metric.unit}, and {other.name} in {other.unit}", hint=hint)
+    if (other.name, aggregate) == (metric.name, _find_aggregate(metric, parts["aggregate"])):
+        raise UsageError(f"{metric.name} is always all of itself", hint="Name another metric after of.")
+    return other.name if aggregate is None else f"{other.name}.{aggregate}"
+
+
+def _read_limit(metric: Metric, parts: re.Match[str]) -> float:
+    number, unit = parts["number"], parts["unit"]
+    if math.isinf(float(number)):
+        raise UsageError(f"the limit of {metric.name} is too large to be a number", hint="Write a smaller one.")
+    if parts["change"] is not None or parts["of"] is not None:
+        if unit != "%":
+            what = "a change" if parts["change"] is not None else f"a limit of {parts['of']}"
+            raise UsageError(f"{what} is a share, and {number}{unit} is none", hint=f"Write {number}%.")
+        return float(number) / 100
+    if metric.unit != "share":
+        if unit:
+            hint = f"Write {number} alone, in {metric.unit}"
+            hint += f", or say of what: {number}% of another metric." if unit == "%" else "."
+            raise UsageError(f'"{unit}" after {number} is not needed: {metric.name} is in {metric.unit}', hint=hint)
+        return float(number)
+    return _read_share(metric.name, number, unit)
+
+
+def _read_share(name: str, number: str, unit: str) -> float:
+    if not unit:
+        raise UsageError(f"{number} has no unit, and {name} is a share", hint=f"Write it in %: {float(number):g}%.")
+    if unit != "%":
+        raise UsageError(f'"{unit}" is not a unit of {name}: it is a share', hint="Write it in %.")
+    limit = float(number) / 100
+    if not 0 <= limit <= 1:
+        raise UsageError(f"{name} is a share, and {number}{unit} is not within 0% and 100%", hint="Write it in %.")
+    return limit
+
+
+def _find_metric(name: str, known: Mapping[str, Metric]) -> Metric:
+    metric = known.get(name)
+    if metric is None:
+        raise UsageError(f'there is no metric "{name}"', hint=_nearest(name, known))
+    return metric
+
+
+def _find_aggregate(metric: Metric, written: str | None) -> str | None:
+    aggregate = None if written is None else written.replace(".", "_")
+    choices = ", ".join(metric.aggregates).replace("_", ".")
+    if aggregate is None and metric.aggregates:
+        raise UsageError(f"{metric.name} needs an aggregate", hint=f"Write {metric.name}. and one of {choices}.")
+    if aggregate is not None and not metric.aggregates:
+        whole = "run" if metric.name in RUN_METRICS else "stage"
+        raise UsageError(f"{metric.name} has no aggregates: it is one number a {whole}", hint=f"Write {metric.name}.")
+    if aggregate is not None and aggregate not in metric.aggregates:
+        raise UsageError(f'{metric.name} has no aggregate "{written}"', hint=f"It has {choices}.")
+    return aggregate
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]}?" if near else f"The metrics are {', '.join(names)}."
+
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,

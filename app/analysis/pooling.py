@@ -1,8 +1,14 @@
-"""Repeats of one rate judged together."""
+"""Repeats of one rate judged together.
+
+Of each class of errors the one that was seen first.
+
+What each worker did over several stages.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from itertools import accumulate
 
 import pandas as pd
@@ -10,13 +16,44 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from app.analysis.digits import digits
-from app.analysis.error_samples import first_samples
 from app.analysis.rows import StageRows, joined, read_rows
+from app.analysis.stage_checks import is_before
 from app.analysis.stages import summarise_rows
-from app.analysis.worker_checks import is_before
-from app.analysis.worker_totals import worker_totals
-from app.records.result import Objective, Stage, Window, WorkerFacts
+from app.records.result import ErrorSample, Objective, Stage, Window, WorkerFacts
 from app.records.stage import StageFacts
+
+MOST_CLASSES = 50
+
+
+def first_samples(of_stages: Iterable[tuple[ErrorSample, ...]]) -> tuple[ErrorSample, ...]:
+    """One a class, at most MOST_CLASSES, in the order of their times."""
+    first: dict[str, ErrorSample] = {}
+    for one in sorted((one for each in of_stages for one in each), key=lambda one: one.at_ns):
+        first.setdefault(one.error, one)
+    return tuple(first.values())[:MOST_CLASSES]
+
+
+def worker_totals(stages: Iterable[Sequence[WorkerFacts]]) -> tuple[WorkerFacts, ...]:
+    """In the order of their numbers. A worker of one number is one process over a run."""
+    by_number: dict[int, list[WorkerFacts]] = {}
+    for workers in stages:
+        for facts in workers:
+            by_number.setdefault(facts.worker, []).append(facts)
+    return tuple(reduce(_added, by_number[number]) for number in sorted(by_number))
+
+
+def _added(first: WorkerFacts, then: WorkerFacts) -> WorkerFacts:
+    residuals_ms = [one.clock_residual_ms for one in (first, then) if one.clock_residual_ms is not None]
+    waited_s = [one.waited_s for one in (first, then) if one.waited_s is not None]
+    return replace(
+        first,
+        cpu_s=first.cpu_s + then.cpu_s,
+        sent=first.sent + then.sent,
+        max_lag_ms=max(first.max_lag_ms, then.max_lag_ms),
+        clock_residual_ms=max(residuals_ms, default=None),
+        waited_s=sum(waited_s) if waited_s else None,
+        lost_ns=then.lost_ns if first.lost_ns is None else first.lost_ns,
+    )
 
 
 def pool_stages(

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
-from app.analysis.rows import StageRows
-from app.analysis.token_rows import TokenRows
+from app.analysis.rows import StageRows, TokenRows
 from app.records.result import Objective
 
 FROM_INTENDED = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")

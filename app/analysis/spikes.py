@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from app.analysis.arrivals import RateCurve, curve_of
 from app.analysis.columns import Floats, Mask, Nanoseconds
-from app.analysis.rate_curve import RateCurve, curve_of
 from app.analysis.rows import StageRows
 from app.analysis.spans import SPANS, meets, span_ms
 from app.records.metrics import PERCENTILES

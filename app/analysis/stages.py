@@ -1,4 +1,7 @@
-"""All numbers of one stage, from its rows, its telemetry and what is known of it."""
+"""All numbers of one stage, from its rows, its telemetry and what is known of it.
+
+Where readings come from: this machine, or pages of others.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,25 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from app.analysis.arrival_words import arrivals_in_words
+from app.analysis.arrivals import arrivals_in_words
 from app.analysis.estimates import distribution, maximum, mean, rate, share, timed_share
 from app.analysis.objectives import binding, find_estimate, is_met
 from app.analysis.rows import StageRows, offered_window, read_rows
 from app.analysis.spans import FROM_INTENDED, NOT_INTENDED, is_inside, span_ms
 from app.analysis.spikes import analyse_spike
 from app.analysis.stage_checks import stage_checks
-from app.analysis.telemetry_sources import elsewhere
 from app.analysis.token_metrics import token_metrics, token_sample, withheld
 from app.analysis.validity import verdict_of
 from app.records.metrics import METRICS
 from app.records.result import Estimate, Objective, Stage, Window
 from app.records.stage import StageFacts
+
+
+def elsewhere(telemetry: pd.DataFrame) -> frozenset[str]:
+    """The sources that are pages of other servers, and what those tell of: `scrape1`, `scrape1/gpu0`."""
+    pages = set(telemetry.loc[telemetry["metric"] == "scrape_ok", "source"].unique())
+    return frozenset(str(one) for one in telemetry["source"].unique() if str(one).partition("/")[0] in pages)
+
 
 Metrics = dict[str, dict[str, Estimate]]
 

@@ -6,13 +6,12 @@ import numpy as np
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
 from app.analysis.estimates import BATCHES, distribution, rate_of_amounts, share
-from app.analysis.rows import StageRows
+from app.analysis.rows import Chunks, StageRows, TokenRows
 from app.analysis.spans import NOT_INTENDED, span_ms
-from app.analysis.token_rows import Chunks, TokenRows
 from app.analysis.token_samples import sample_of_rows
+from app.records.estimate import TokenSample
 from app.records.metrics import DISTRIBUTION
 from app.records.result import Estimate
-from app.records.token_sample import TokenSample
 
 Metrics = dict[str, dict[str, Estimate]]
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from app.analysis.columns import Floats
+from app.records.estimate import TokenSample
 from app.records.metrics import PERCENTILES
-from app.records.token_sample import TokenSample
 
 MAX_PAIRS = 1024
 """Of one sample: enough for a p99 of lengths, small enough for one in each stage of a result."""
@@ -16,7 +17,6 @@ _STRATA = 32
 _NODES = 256
 
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 def sample_of_rows(inputs: Sequence[float] | Floats, outputs: Sequence[float] | Floats) -> TokenSample | None:

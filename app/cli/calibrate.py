@@ -6,7 +6,7 @@ import argparse
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from app.cli.sharing import so_many_workers, worker_count
+from app.cli.options import so_many_workers, worker_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

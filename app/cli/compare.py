@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.baseline import tolerance_share
+from app.cli.options import tolerance_share
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _measured(arguments: argparse.Namespace) -> int:
 def _compared(turns: Turns, arguments: argparse.Namespace) -> Comparison:
     import msgspec
 
-    from app.analysis.comparison import compare_runs
+    from app.analysis.comparisons.comparison import compare_runs
 
     tolerance = _tolerance(arguments)
     comparison = compare_runs(turns.base, turns.candidate, tolerance=tolerance, is_forced=arguments.force)
@@ -70,14 +70,14 @@ def _compared(turns: Turns, arguments: argparse.Namespace) -> Comparison:
 
 
 def _tolerance(arguments: argparse.Namespace) -> float:
-    from app.analysis.comparison import TOLERANCE
+    from app.analysis.comparisons.comparison import TOLERANCE
 
     return TOLERANCE if arguments.tolerance is None else float(arguments.tolerance)
 
 
 def _tell(comparison: Comparison, arguments: argparse.Namespace) -> int:
     """Shows it, and gives the exit code. Raises UsageError where there is nothing to judge."""
-    from app.analysis.environment_differences import differences_in_words
+    from app.analysis.comparisons.environment_differences import differences_in_words
 
     _show(comparison, arguments)
     forbidding = [one for one in comparison.differences if one.forbids]
@@ -95,8 +95,7 @@ def _tell(comparison: Comparison, arguments: argparse.Namespace) -> int:
 
 def exit_code(comparison: Comparison, *, fail_undecided: bool) -> int:
     """Says why on standard error."""
-    from app.analysis.comparison import regressions, undecided
-    from app.analysis.comparison_notes import in_words, regression_in_words
+    from app.analysis.comparisons.comparison import in_words, regression_in_words, regressions, undecided
     from app.cli.tables import shown
 
     worse, open_ones = regressions(comparison), undecided(comparison)

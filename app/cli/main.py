@@ -95,7 +95,7 @@ def _tell(message: str, hint: str | None, code: ExitCode, flags: set[str]) -> in
 def _failure(message: str, hint: str | None, code: ExitCode) -> str:
     import msgspec
 
-    from app.records.failure import Failure
+    from app.records.trial import Failure
 
     failure = Failure(int(code), without_controls(message), hint and without_controls(hint))
     return msgspec.json.encode(failure).decode()

@@ -1,4 +1,7 @@
-"""What `run` and `quickstart` share: one session with its listeners, its signals, its report and its exit code."""
+"""What `run` and `quickstart` share: one session with its listeners, its signals, its report and its exit code.
+
+What GitHub Actions reads of a run: the job's summary, and annotations beside the profile's lines.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,20 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from app.analysis.gating import DEFAULT, Gating, warnings_of
-from app.cli.github import tell_github
 from app.cli.progress import ProgressView, open_progress
 from app.cli.secret_consent import consent
 from app.cli.signals import stoppable
 from app.cli.streams import leaving_reader, warn, without_controls
 from app.errors import HINT_DESCRIPTORS, SizewiseError, StorageError, UsageError, has_no_descriptor
 from app.profiles.local import LocalProfile
+from app.profiles.objective_lines import objective_lines
 from app.profiles.profile import Profile
 from app.profiles.resolved import spec_yaml
 from app.records.events import Event, RunFinished, RunStarted
@@ -28,10 +31,10 @@ from app.reporting import NOT_DRAWN, build_report
 from app.reporting.sidecars import with_sidecars
 from app.reporting.stored import COMMAND
 from app.session.interruption import Interruption
-from app.session.local_run import run_locally
+from app.session.local.run import run_locally
 from app.session.run import RunOutcome, run
 from app.session.spec import BaselineSpec
-from app.storage.bundle_checks import is_run_id
+from app.storage.bundle import is_run_id
 from app.storage.checksums import write_checksums
 from app.storage.resuming import interrupted_run, reopened
 from app.storage.run_directory import REPORT_HTML, RunWriter, StoredRun, new_run_id, runs_home
@@ -39,11 +42,44 @@ from app.wiring.local_parts import build_local_parts
 from app.wiring.local_spec import build_local_spec
 from app.wiring.parts import build_parts
 from app.wiring.spec import build_spec
-from app.wiring.stored_profile import stored_profile
+from app.wiring.stored_runs import stored_profile
 from app.wiring.workers import RemoteWorkers, gather_of
+from reports.annotations import workflow_commands
+from reports.markdown import MAX_BYTES, render_markdown
 from reports.model import Report
 from reports.rendering import FILES, render
 from reports.text import render_text
+
+
+def tell_github(report: Report, profile: str | None, environment: Mapping[str, str]) -> None:
+    """Does nothing elsewhere. `profile` is what the command was given, a file or a name."""
+    summary = environment.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        _append(Path(summary), report)
+    if environment.get("GITHUB_ACTIONS"):
+        path = Path(profile) if profile and Path(profile).is_file() else None
+        lines = {} if path is None else objective_lines(path)
+        shown = None if path is None else _in_repository(path, environment.get("GITHUB_WORKSPACE"))
+        for command in workflow_commands(report, shown, lines):
+            print(command, file=sys.stderr)
+
+
+def _append(path: Path, report: Report) -> None:
+    """What the step wrote there before stays; all of it together may not be larger than a summary can be."""
+    try:
+        taken = path.stat().st_size if path.exists() else 0
+        with path.open("ab") as file:
+            file.write(render_markdown(report, MAX_BYTES - taken).encode())
+    except OSError as error:  # the run is measured and stored: its exit code tells of it, and not of this
+        print(f"the job's summary could not be written: {error.strerror}", file=sys.stderr)
+
+
+def _in_repository(path: Path, workspace: str | None) -> str:
+    """As GitHub names it: from the root of the checkout."""
+    whole = path.resolve()
+    inside = workspace and whole.is_relative_to(Path(workspace).resolve())
+    return whole.relative_to(Path(workspace).resolve()).as_posix() if workspace and inside else path.as_posix()
+
 
 Running = Callable[[RunWriter, Callable[[Event], None], Interruption], RunOutcome]
 _NOT_WRITTEN = "What was measured until then is there: `sizewise.open_run` in Python reads it."

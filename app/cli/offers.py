@@ -12,9 +12,8 @@ from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from app.cli.tables import Cell
-    from app.profiles.price_list import ParsedPriceList
-    from app.records.offers import Offer
-    from app.records.prices import PriceList
+    from app.profiles.pricing.price_list import ParsedPriceList
+    from app.records.offers import Offer, PriceList
     from app.reporting.offer_rows import PriceListRow
 
 _HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y", "days old", "source", "yours")
@@ -99,8 +98,8 @@ def _check(path: Path, today: datetime.date) -> int:
 
 
 def _import(path: Path, today: datetime.date) -> int:
-    from app.profiles.imported import encoded, imported_path
-    from app.records.prices import PriceList
+    from app.profiles.pricing.catalogue import encoded, imported_path
+    from app.records.offers import PriceList
     from app.storage.run_directory import write_whole
 
     reading = _read(path, today)
@@ -127,7 +126,7 @@ def _import(path: Path, today: datetime.date) -> int:
 
 def _before() -> PriceList | None:
     """The list that an import replaces; `None` where there is none, or none that can be read."""
-    from app.profiles.imported import imported_list
+    from app.profiles.pricing.catalogue import imported_list
 
     try:
         return imported_list()
@@ -137,9 +136,9 @@ def _before() -> PriceList | None:
 
 def _read(path: Path, today: datetime.date) -> ParsedPriceList:
     """Over the bundled catalogue, since an imported list takes the place of the one before it."""
-    from app.profiles.catalogue import bundled_catalogue
-    from app.profiles.currencies import currency_notes
-    from app.profiles.price_list import read_price_list
+    from app.profiles.pricing.catalogue import bundled_catalogue
+    from app.profiles.pricing.currencies import currency_notes
+    from app.profiles.pricing.price_list import read_price_list
 
     reading = read_price_list(path, bundled_catalogue(), today)
     for note in currency_notes(reading.values, today):
@@ -148,7 +147,7 @@ def _read(path: Path, today: datetime.date) -> ParsedPriceList:
 
 
 def _tell_problems(reading: ParsedPriceList) -> None:
-    from app.profiles.price_list import MOST_PROBLEMS
+    from app.profiles.pricing.price_list import MOST_PROBLEMS
 
     for problem in reading.problems:
         print(f"{problem} ({problem.hint})" if problem.hint else problem)
@@ -157,7 +156,7 @@ def _tell_problems(reading: ParsedPriceList) -> None:
 
 
 def _counted(reading: ParsedPriceList) -> str:
-    from app.profiles.catalogue import bundled_catalogue
+    from app.profiles.pricing.catalogue import bundled_catalogue
 
     known = {offer.key for offer in bundled_catalogue().offers}
     changed = sum(row.key in known for row in reading.rows)

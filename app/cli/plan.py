@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     from app.planning.fleets import plan_fleets
-    from app.profiles.currencies import currency_notes
+    from app.profiles.pricing.currencies import currency_notes
     from app.wiring.parts import wall_now
     from app.wiring.plan_changes import changed
     from app.wiring.planning import PlanRequest, question_of

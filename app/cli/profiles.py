@@ -54,8 +54,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from app.profiles.catalogue import load_catalogue
     from app.profiles.local import LocalProfile
+    from app.profiles.pricing.catalogue import load_catalogue
     from app.profiles.resolved import profile_hash
     from app.wiring.planned_work import planned_work
 

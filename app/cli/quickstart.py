@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from app.cli.options import workers_override
 from app.cli.run import add_run_arguments
-from app.cli.sharing import workers_override
 
 _HOLDS = 22
 """So many fit into its search: with 2 s holds 98 % of 270 simulated ones found a rate by then, without an end all."""

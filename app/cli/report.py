@@ -1,22 +1,149 @@
-"""Render the report of a stored run again from its facts, or that of a plan file."""
+"""Render the report of a stored run again from its facts, or that of a plan file.
+
+`report --slo … --from … --to …` and `--recover`: a stored run judged again from its facts.
+
+`report --hide hosts,models,prompts`: for whoever may see the numbers only.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.report_again import add_arguments as add_again
-from app.cli.report_again import is_asked, is_judged_again, refuse_for_others, report_again, rescored_name
-from app.cli.report_hidden import add_arguments as add_hiding
-from app.cli.report_hidden import hidden_name, hidden_of, refuse_hiding
 from app.cli.streams import warn
-from app.errors import UsageError
+from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from app.reporting.hiding import Hidden
+    from app.records.result import Result
+    from app.reporting.hiding import Hidden, Kind
     from app.storage.run_directory import StoredRun
     from reports.model import Definitions, PlanReport, Report
+
+
+_JUDGED = (ExitCode.INVALID, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
+
+
+def _add_rescoring_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--slo",
+        action="append",
+        metavar="OBJECTIVE",
+        help='judge the run again by this, like "latency_ms.p95 < 30" (several: all of them), and exit as it is judged',
+    )
+    parser.add_argument(
+        "--from",
+        dest="from_s",
+        metavar="TIME",
+        help="judge only requests due from here on, counted from the start of the load, such as 10s",
+    )
+    parser.add_argument("--to", dest="to_s", metavar="TIME", help="and up to here")
+    parser.add_argument(
+        "--recover", action="store_true", help="of a run whose engine was killed, from what it had stored"
+    )
+
+
+def is_asked(arguments: argparse.Namespace) -> bool:
+    return is_judged_again(arguments) or arguments.recover
+
+
+def is_judged_again(arguments: argparse.Namespace) -> bool:
+    return any(one is not None for one in (arguments.slo, arguments.from_s, arguments.to_s))
+
+
+def report_again(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, Result, int]:
+    """With the exit code of the command: that of the new judgement, where there is one."""
+    from app.reporting.opened import open_facts
+
+    opened = open_facts(run, recover=arguments.recover)
+    if not is_judged_again(arguments):
+        return opened.report(), opened.result, 0
+    result = opened.rescored(arguments.slo, _window(arguments, opened.result.clock.duration_s))
+    judged = [cause.code for cause in result.exit.causes if cause.code in _JUDGED]
+    return opened.report(result), result, judged[0] if judged else 0
+
+
+def refuse_for_others(arguments: argparse.Namespace, what: str) -> None:
+    if is_asked(arguments):
+        raise UsageError(
+            f"{what} cannot be judged again from rows", hint="Give a run, and a --format that tells of its verdict."
+        )
+
+
+def rescored_name(name: str) -> str:
+    """Of the file beside the run's own, which stays: report.html, report-rescored.html."""
+    path = Path(name)
+    return f"{path.stem}-rescored{path.suffix}"
+
+
+def _window(arguments: argparse.Namespace, duration_s: float) -> tuple[float, float] | None:
+    if arguments.from_s is None and arguments.to_s is None:
+        return None
+    from_s = 0.0 if arguments.from_s is None else _seconds(arguments.from_s, "--from")
+    return from_s, duration_s if arguments.to_s is None else _seconds(arguments.to_s, "--to")
+
+
+def _seconds(text: str, flag: str) -> float:
+    from app.profiles.problems import BadValueError
+    from app.profiles.units import parse_duration_s
+
+    try:
+        return parse_duration_s(text)
+    except BadValueError as error:
+        raise UsageError(f"{flag}: {error}", hint=error.hint) from None
+
+
+_KINDS = ("hosts", "models", "prompts")  # as app.reporting.hiding has them, whose import would cost too much here
+
+
+def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--hide",
+        type=_kinds,
+        metavar="WHAT",
+        help="hosts, models, prompts, or several with commas between: other words stand for those names, and what was "
+        "sent is left out, in the report and all that it carries; the run's own report stays",
+    )
+    parser.add_argument(
+        "--alone", action="store_true", help="the one file: without rows and tables beside an html or json report"
+    )
+
+
+def hidden_of(report: Report, result: Result, arguments: argparse.Namespace) -> Hidden | None:
+    """None where nothing is to be hidden. Tells on standard error what was."""
+    if arguments.hide is None:
+        return None
+    from app.reporting.hiding import hide
+
+    found = hide(report, result, arguments.hide)
+    for one in found.stand_ins:
+        where = "once" if one.places == 1 else f"{one.places} times"
+        print(f"hidden: {one.written} is {one.shown}, {where}", file=sys.stderr)
+    for kind in arguments.hide:
+        if kind not in found.report.hidden:
+            print(f"nothing to hide: the report tells of no {kind}", file=sys.stderr)
+    return found
+
+
+def refuse_hiding(arguments: argparse.Namespace, what: str) -> None:
+    if arguments.hide is not None:
+        raise UsageError(f"{what} has no names to hide", hint="Leave out --hide, or give a run.")
+
+
+def hidden_name(name: str) -> str:
+    """Of the file beside the run's own: report.html, report-hidden.html."""
+    path = Path(name)
+    return f"{path.stem}-hidden{path.suffix}"
+
+
+def _kinds(text: str) -> tuple[Kind, ...]:
+    asked = [word.strip() for word in text.split(",")]
+    unknown = next((word for word in asked if word not in _KINDS), None)
+    if unknown is not None:
+        raise argparse.ArgumentTypeError(f"{unknown!r} is none of {', '.join(_KINDS)}")
+    return tuple(kind for kind in _KINDS if kind in asked)  # type: ignore[misc]
+
 
 _LLM_D, _PDF = "llm-d", "pdf"
 _WITH_FILES = ("html", "json")
@@ -47,8 +174,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: report.html, report.json, report.pdf, summary.md, junit.xml, metrics.prom or llm-d in the run "
         "directory, or beside the plan file by its name; text goes to standard output",
     )
-    add_again(parser)
-    add_hiding(parser)
+    _add_rescoring_arguments(parser)
+    _add_hide_argument(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:

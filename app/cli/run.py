@@ -1,4 +1,7 @@
-"""Measure what a profile asks for, judge it, and store the run."""
+"""Measure what a profile asks for, judge it, and store the run.
+
+`runs resume`: a run that was cut short, continued after its last complete stage.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,23 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.baseline import add_baseline_arguments, baseline_of
-from app.cli.gating import add_gating_arguments, gating_of
+from app.cli.options import (
+    add_baseline_arguments,
+    add_gating_arguments,
+    add_remote_arguments,
+    add_workers_argument,
+    baseline_of,
+    gating_of,
+    remote_workers,
+    workers_override,
+)
 from app.cli.secret_consent import add_consent_argument
-from app.cli.sharing import add_remote_arguments, add_workers_argument, remote_workers, workers_override
 from app.errors import UsageError
 
 if TYPE_CHECKING:
+    from app.cli.tables import Verbs
     from app.profiles.profile import Profile
+
 
 _LOCUST = ("users", "spawn_per_s", "duration", "host")
 
@@ -78,3 +90,28 @@ def _profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
         option = next(iter(given)).replace("spawn_per_s", "spawn-rate")
         raise UsageError(f"--{option} is for a --locustfile", hint="A profile says it in load.stages.")
     return load_profile(find_profile(arguments.profile), overrides)
+
+
+def add_resume_verb(verbs: Verbs) -> None:
+    resume = verbs.add_parser(
+        "resume",
+        help="continue a run of an endpoint that was killed or stopped, after its last complete stage",
+        description="Continue a run of an endpoint that was killed, or stopped by a signal, after its last complete "
+        "stage, in its own directory. Its result is that of one run, and says that it was resumed. A run of a local "
+        "model, or one from before a restart of the machine, cannot be resumed.",
+    )
+    resume.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    add_baseline_arguments(resume)
+    add_remote_arguments(resume)
+    add_gating_arguments(resume)
+    add_output_arguments(resume)
+    resume.set_defaults(act=_resume)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from app.cli.measuring import resume
+    from app.storage.run_directory import find_run
+
+    run = find_run(arguments.run)
+    gating, remote = gating_of(arguments), remote_workers(arguments)
+    return resume(run, arguments, remote, gating, lambda name: baseline_of(arguments, name))

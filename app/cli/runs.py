@@ -1,21 +1,334 @@
-"""List, show, tag, share or delete the stored runs, or speak to one that is going on."""
+"""The `runs` command: list, show, label, share, delete and restore stored runs, and control one that is running."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from app.cli import run_attach, run_bundles, run_labels, run_listing, run_resume, run_trash, run_trend
-from app.errors import UsageError
+from app.cli import run
+from app.errors import ExitCode, StorageError, UsageError
 
 if TYPE_CHECKING:
+    from app.analysis.comparisons.series import MetricHistory
+    from app.cli.tables import Cell, Verbs
     from app.records.control import Wish
+    from app.storage.run_directory import StoredRun
+
+
+def _add_label_verbs(verbs: Verbs) -> None:
+    rename = verbs.add_parser("rename", help="give a run a title; its name stays what series and baselines go by")
+    rename.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    rename.add_argument("title", help='empty ("") takes it away')
+    rename.set_defaults(act=_rename)
+    tag = verbs.add_parser("tag", help="give a run tags, or take them away")
+    tag.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    tag.add_argument("tags", nargs="+", metavar="TAG")
+    tag.add_argument("--remove", action="store_true", help="take these tags away")
+    tag.set_defaults(act=_tag)
+    note = verbs.add_parser("note", help="write a note into a running run's events and result, or beside an ended one")
+    note.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    note.add_argument("text")
+    note.set_defaults(act=_note)
+
+
+def _rename(arguments: argparse.Namespace) -> int:
+    from app.storage.labels import set_title
+    from app.storage.run_directory import find_run
+
+    labels = set_title(find_run(arguments.run).directory, arguments.title)
+    print(f"title: {labels.title or 'none'}")
+    return 0
+
+
+def _tag(arguments: argparse.Namespace) -> int:
+    from app.cli.tables import shown
+    from app.storage.labels import add_tags, remove_tags
+    from app.storage.run_directory import find_run
+
+    change = remove_tags if arguments.remove else add_tags
+    labels = change(find_run(arguments.run).directory, arguments.tags)
+    print(f"tags: {shown(', '.join(labels.tags) or 'none')}")
+    return 0
+
+
+def _note(arguments: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from app.storage.run_directory import find_run
+    from app.wiring.stored_runs import note_run
+
+    print(note_run(find_run(arguments.run).directory, arguments.text, datetime.now(UTC)))
+    return 0
+
+
+def _add_bundle_verbs(verbs: Verbs) -> None:
+    export = verbs.add_parser("export", help="write a finished run as one zip, with checksums")
+    export.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    export.add_argument("-o", dest="out", type=Path, metavar="FILE.zip", help="default: the run's id, here")
+    export.set_defaults(act=_export)
+    taking = verbs.add_parser("import", help="take in a run that was exported, or that lies elsewhere")
+    taking.add_argument("bundle", type=Path, metavar="FILE.zip", help="or a run's directory")
+    taking.set_defaults(act=_import)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from app.storage.run_directory import find_run
+    from app.wiring.sharing_runs import share_run
+
+    run = find_run(arguments.run)
+    path = arguments.out or Path(f"{run.measured.run_id}.zip")
+    bundle = share_run(run, path)
+    print(f"{path}: {bundle.run_id}, {len(bundle.files)} files, {path.stat().st_size / 2**20:,.1f} MiB")
+    return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from app.wiring.sharing_runs import take_run
+
+    directory, is_new = take_run(arguments.bundle)
+    print(directory if is_new else f"{directory} is there already, and is the same run")
+    return 0
+
+
+def _add_trash_verbs(verbs: Verbs) -> None:
+    delete = verbs.add_parser("delete", help="move runs to the trash")
+    delete.add_argument("runs", nargs="*", metavar="RUN", help="the id or its beginning, or 'last'")
+    delete.add_argument("--purge", action="store_true", help="end for good what was deleted more than 30 days ago")
+    delete.set_defaults(act=_delete)
+    restore = verbs.add_parser("restore", help="bring a deleted run back (`runs list --deleted`)")
+    restore.add_argument("run", help="the id or its beginning")
+    restore.set_defaults(act=_restore)
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from app.storage.run_directory import find_run
+    from app.storage.trash import delete_runs, purge
+
+    if bool(arguments.runs) == arguments.purge:
+        raise UsageError("delete which runs?", hint="Name runs, or --purge alone to empty the trash of old ones.")
+    now = datetime.now(UTC)
+    if arguments.purge:
+        gone = purge(now)
+        print("\n".join(f"{name} is gone" for name in gone) or "nothing was deleted more than 30 days ago")
+        return 0
+    found = {run.directory.resolve(): run for run in map(find_run, arguments.runs)}
+    delete_runs([*found.values()], now)
+    for directory in found:
+        print(f"{directory.name} is deleted; `sizewise runs restore {directory.name}` brings it back")
+    return 0
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from app.storage.trash import restore_run
+
+    print(restore_run(arguments.run))
+    return 0
+
+
+_LOOK_S = 0.1
+
+
+def _add_attach_verb(verbs: Verbs) -> None:
+    attach = verbs.add_parser(
+        "attach", help="show how a running run goes, and end with its exit code; Ctrl-C leaves it running"
+    )
+    attach.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    attach.set_defaults(act=_attach)
+
+
+def _attach(arguments: argparse.Namespace) -> int:
+    from app.storage.run_directory import find_run
+
+    run = find_run(arguments.run)
+    try:
+        return _follow(run)
+    except KeyboardInterrupt:
+        print(f"detached; the run goes on: `sizewise runs attach {run.directory.name}`", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+
+
+def _follow(run: StoredRun) -> int:
+    """The run's exit code. Raises StorageError where its engine is gone without a word."""
+    import threading
+
+    from app.cli.progress import open_progress
+    from app.cli.tables import shown
+    from app.storage.following import RunFollower
+
+    follower, pause, is_written = RunFollower(run.directory), threading.Event(), True
+    with open_progress() as progress:
+        while (finished := follower.finished) is None:
+            event = follower.take()
+            if event is not None:
+                progress.show(event)
+            elif not is_written:
+                hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
+                raise StorageError(f"the engine of {run.directory} is gone, and left no result", hint=hint)
+            else:  # what it wrote just before it went is read after it was seen to be gone
+                is_written = follower.is_written()
+                pause.wait(_LOOK_S if is_written else 0)
+    print(f"{run.directory.name}: {finished.status}", file=sys.stderr)
+    for cause in finished.causes:
+        print(f"exit {finished.exit_code}: {shown(cause)}", file=sys.stderr)
+    return finished.exit_code
+
+
+_WIDEST_NOTE = 60
+
+
+def _add_listing_verbs(verbs: Verbs) -> None:
+    listing = verbs.add_parser("list", help="the stored runs, oldest first")
+    listing.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG",
+                         help="only those that have it (several: all of them)")  # fmt: skip
+    listing.add_argument("--trust", choices=["VALID", "WARN", "INVALID"], help="only those so much to be trusted")
+    listing.add_argument("--find", dest="words", action="append", default=[], metavar="WORDS",
+                         help="only those that hold every word, in id, name, title, target, tags or notes")  # fmt: skip
+    listing.add_argument("--deleted", action="store_true", help="those in the trash, the first deleted first")
+    listing.set_defaults(act=_list)
+    show = verbs.add_parser("show", help="the summary of one run")
+    show.add_argument("run", help="a run directory, a run id or its beginning, or 'last'")
+    show.set_defaults(act=_show)
+    for verb in (listing, show):
+        verb.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    rows = _rows(arguments)
+    if arguments.json:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+    elif not rows:
+        print(_nothing(arguments))
+    else:
+        _print(rows, deleted=arguments.deleted)
+    return 0
+
+
+def _nothing(arguments: argparse.Namespace) -> str:
+    if arguments.deleted:
+        return "the trash is empty"
+    if arguments.words or arguments.trust:
+        return "no run is so"
+    return "no run has that tag" if arguments.tags else "no runs yet: `sizewise quickstart` makes the first"
+
+
+def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
+    """Columns that no run has anything for are left out."""
+    from app.cli.tables import table
+
+    header = ["run", "outcome", "measurement", "carries", "exit"]
+    cells: list[list[Cell]] = [
+        [row["run_id"], row["outcome"], row["verdict"] or row["state"], row["carries"], row["exit_code"]]
+        for row in rows
+    ]
+    said = [(", ".join(row["tags"]), "; ".join(note["text"] for note in row["notes"])) for row in rows]
+    columns = [
+        ("title", [_short(row["title"] or "") for row in rows]),
+        ("tags", [tags for tags, _ in said]),
+        ("notes", [_short(notes) for _, notes in said]),
+    ]
+    if deleted:
+        columns.append(("deleted", [row["deleted_at"] for row in rows]))
+    for title, texts in columns:
+        if any(texts):
+            header.append(title)
+            for line, text in zip(cells, texts, strict=True):
+                line.append(text)
+    print(table(header, cells))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDEST_NOTE else f"{text[: _WIDEST_NOTE - 1]}…"
+
+
+def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    from msgspec import to_builtins
+
+    from app.reporting.run_rows import deleted_rows, matching, run_rows
+
+    asked = {"words": " ".join(arguments.words), "tags": arguments.tags, "trust": arguments.trust}
+    if not arguments.deleted:
+        return [to_builtins(row) for row in matching(run_rows().rows, **asked)]
+    return [
+        to_builtins(one.run) | {"deleted_at": one.deleted_at.isoformat(timespec="seconds")}
+        for one in deleted_rows()
+        if matching([one.run], **asked)
+    ]
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from app.reporting.stored import report_of
+    from app.storage.run_directory import find_run
+    from reports.text import render_text
+
+    run = find_run(arguments.run)
+    if arguments.json and run.result_text is not None:
+        _ = run.measured  # so that nobody parses the result of a damaged run
+        print(run.result_text)
+        return 0
+    print(render_text(report_of(run)))
+    return 0
+
+
+def _add_trend_verb(verbs: Verbs) -> None:
+    trend = verbs.add_parser("trend", help="the metrics of one profile's runs over time, and where they changed")
+    trend.add_argument("name", nargs="?", help="of a profile (default: that of the last run)")
+    trend.add_argument("--metric", help="only this one, like latency_ms.p95")
+    trend.add_argument("--json", action="store_true", help="print as JSON, with each run's value")
+    trend.set_defaults(act=_trend)
+
+
+def _trend(arguments: argparse.Namespace) -> int:
+    from app.analysis.comparisons.series import FEWEST
+    from app.reporting.run_rows import metric_name, trend_of
+
+    trend = trend_of(arguments.name)
+    runs = trend.runs
+    found = [one for one in trend.series if arguments.metric in (None, metric_name(one))]
+    if not found:
+        what, whose = arguments.metric or "any metric", arguments.name or "that profile"
+        raise UsageError(f"{len(runs)} runs of {whose} tell nothing of {what}")
+    if arguments.json:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        return 0
+    from app.cli.tables import shown, table
+
+    others = f"; {trend.left_out} left out: INVALID, or of another machine or workload" if trend.left_out else ""
+    first, last = shown(runs[0].run_id), shown(runs[-1].run_id)  # which may have come from elsewhere
+    print(f"{shown(trend.name)}: {len(runs)} runs, {first} to {last}{others}")
+    print(table(("metric", "stage", "runs", "first", "last", "unit", "changed"), [_row(one) for one in found]))
+    if len(runs) < FEWEST:
+        print(f"A change of level is told from {FEWEST} runs on.")
+    return 0
+
+
+def _row(series: MetricHistory) -> tuple[Cell, ...]:
+    from app.reporting.run_rows import change_words, metric_name
+
+    changed = "; ".join(change_words(series, place) for place in range(len(series.changes)))
+    first, last = series.values[0], series.values[-1]
+    return metric_name(series), series.stage, len(series.values), first, last, series.unit, changed or "no"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    for of_verbs in (run_listing, run_trend, run_attach, run_resume, run_labels, run_bundles, run_trash):
-        of_verbs.add_verbs(verbs)
+    for add in (
+        _add_listing_verbs,
+        _add_trend_verb,
+        _add_attach_verb,
+        run.add_resume_verb,
+        _add_label_verbs,
+        _add_bundle_verbs,
+        _add_trash_verbs,
+    ):
+        add(verbs)
     stop = verbs.add_parser("stop", help="let a running run finish what is in flight, and report; twice: cut it")
     rate = verbs.add_parser("rate", help="change the rate of a running run's open stage, to its end")
     extend = verbs.add_parser("extend", help="make a running run's stage of one rate, or of clients, last longer")

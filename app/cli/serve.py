@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     from app.profiles.bundled import bundled_models
     from app.serving import serve
-    from app.wiring.meeting import read_token
+    from app.wiring.workers import read_token
 
     arguments.model = str(bundled_models().get(arguments.model, arguments.model))
     return serve(arguments, None if arguments.token is None else read_token(arguments.token))

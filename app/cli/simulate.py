@@ -14,7 +14,7 @@ from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from app.cli.tables import Cell
-    from app.records.simulated_day import SimulatedDay, SimulatedHour
+    from app.records.day import SimulatedDay, SimulatedHour
 
 _AUTOSCALERS = ("none", "hpa", "keda", "knative", "kserve", "schedule", "predictive")
 _HEADER = (

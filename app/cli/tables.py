@@ -1,8 +1,13 @@
-"""Plain tables for a terminal."""
+"""Plain tables for a terminal.
+
+A command whose first word says what to do.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from app.records.result import Environment
 
@@ -53,3 +58,7 @@ def environment_lines(environment: Environment) -> list[str]:
 
 def _is_number(text: str) -> bool:
     return text == "n/a" or text.replace(",", "").replace(".", "", 1).replace("e+", "").lstrip("-").isdigit()
+
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""Each verb's parser says in `act` what it does with the arguments."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from app.cli.sharing import add_token_argument, so_many_workers, worker_count
+from app.cli.options import add_token_argument, so_many_workers, worker_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +21,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
     from app.cli.signals import stoppable
     from app.errors import ExitCode
+    from app.wiring.calibrating import ceilings_here, join_of
     from app.wiring.joined import JoinedWorkers
-    from app.wiring.lending import ceilings_here, join_of
     from app.wiring.workers import usable_workers
 
     join, count = join_of(arguments.master, arguments.token, arguments.wait), arguments.workers or usable_workers()

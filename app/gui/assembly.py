@@ -20,10 +20,9 @@ from app.gui.pages import KEYS
 from app.gui.recovery import Recovery
 from app.gui.settings import apply_settings, open_settings
 from app.gui.status_bar import StatusBar
-from app.gui.switchboard import Switchboard
 from app.gui.theme import Look
 from app.gui.window import Window
-from app.gui.wishes import Wishes
+from app.gui.wishes import Switchboard, Wishes
 
 _ROOM_FOR_DOCKS_PX = 1600
 

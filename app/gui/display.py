@@ -1,4 +1,7 @@
-"""Whether a window can be shown here at all: Qt itself would end the process without a word to act on."""
+"""Whether a window can be shown here at all: Qt itself would end the process without a word to act on.
+
+PySide6 6.12 corrupts the reference counts of None and True on Python before 3.12, and the process aborts later.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,16 @@ import sys
 from collections.abc import Callable, Mapping
 
 from app.errors import UnavailableError
+
+
+def refuse_broken_qt(qt: tuple[int | str, ...], python: tuple[int, ...] = tuple(sys.version_info[:2])) -> None:
+    """`qt` is the version of PySide6. Raises UnavailableError for the pair that aborts."""
+    if tuple(python) < (3, 12) and tuple(qt[:2]) == (6, 12):
+        raise UnavailableError(
+            f"PySide6 {'.'.join(map(str, qt[:3]))} aborts on Python {python[0]}.{python[1]}",
+            hint='Install an older one: pip install "pyside6-essentials<6.12"; or take Python 3.12 or newer.',
+        )
+
 
 _LIBRARIES = "libegl1 libgl1 libopengl0 libxkbcommon0 libfontconfig1 libdbus-1-3 libxcb-cursor0 libxcb-icccm4"
 _HEADLESS = "`sizewise run`, `plan`, `report` and `compare` do the same without a window."
@@ -48,6 +61,4 @@ def require_qt() -> None:
     except ImportError as error:
         hint = f"On Debian: apt-get install {_LIBRARIES}. {_HEADLESS}"
         raise UnavailableError(f"Qt cannot be loaded: {error}", hint=hint) from error
-    from app.gui.guard import refuse_broken_qt
-
     refuse_broken_qt(PySide6.__version_info__)

@@ -16,8 +16,7 @@ class HelpDialog(QDialog):
     def __init__(self, parent: QWidget, actions: Sequence[QAction]) -> None:
         import pandas as pd
 
-        from app.gui.frame_model import FrameModel
-        from app.gui.tables import FrameTable
+        from app.gui.tables import FrameModel, FrameTable
 
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)

@@ -1,28 +1,247 @@
-"""Runs asked for, started in their turn, and told of in toolbar, status bar and docks while they go on."""
+"""Runs asked for, started in their turn, and told of in toolbar, status bar and docks while they go on.
+
+What is to become of a run when its window closes: asked once a session.
+
+A desktop notice of a job that ended while nobody looked, and only then.
+
+Pairs whose turn has come, or that the last window left going: Compare shows them, toolbar and docks tell of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, QTimer
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import QApplication, QDialog, QHBoxLayout, QSystemTrayIcon, QVBoxLayout, QWidget
 
-from app.gui.closing import Closing
+from app.gui.background import submit
 from app.gui.docks.job_queue import Job, JobQueue
+from app.gui.docks.job_words import turn_line
 from app.gui.docks.machine_watch import MachineWatch
-from app.gui.launching_pairs import LaunchingPairs
 from app.gui.live.state import LiveState
 from app.gui.navigation import Launch
-from app.gui.notifications import Notifications
 from app.gui.recovery import Recovery
 from app.gui.run_bar import RunBar
 from app.gui.settings import notifications_are_on
+from app.gui.widgets import button, label
 from app.gui.window import Window
 
 if TYPE_CHECKING:
+    from app.gui.compare.pairs_part import PairsPart
+    from app.gui.compare.pairs_state import PairsState
     from app.gui.live.page import LivePage
+
+
+Choice = Literal["stop", "leave", "cancel"]
+
+
+class ClosingDialog(QDialog):
+    """Modal, since what is measured would be lost by a wrong guess."""
+
+    def __init__(self, parent: QWidget, run_name: str, waiting: int) -> None:
+        super().__init__(parent)
+        self.choice: Choice = "cancel"
+        self.setWindowTitle("A run goes on")
+        self.setModal(True)
+        text = label(_question(run_name, waiting), wrap=True)
+        text.setMinimumWidth(text.fontMetrics().averageCharWidth() * 60)
+        leave = button("&Leave it running", self._leave, primary=True)
+        leave.setDefault(True)
+        line = QHBoxLayout()
+        line.addWidget(button("&Stop it", self._stop))
+        line.addStretch(1)
+        line.addWidget(button("&Cancel", self.reject))
+        line.addWidget(leave)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(18, 16, 18, 14)
+        layout.setSpacing(16)
+        layout.addWidget(text)
+        layout.addLayout(line)
+        leave.setFocus()
+
+    def _stop(self) -> None:
+        self.choice = "stop"
+        self.accept()
+
+    def _leave(self) -> None:
+        self.choice = "leave"
+        self.accept()
+
+
+class Closing:
+    """`may_close(run_name, waiting, stop)` whenever the window is asked to close."""
+
+    def __init__(self, window: QWidget) -> None:
+        self._window = window
+        self._remembered: Choice | None = None
+
+    def may_close(self, run_name: str | None, waiting: int, stop: Callable[[], object]) -> bool:
+        """`run_name` is of the run that goes on, None where none does: then nothing is asked. `stop` is called where
+        that is chosen. What is chosen is remembered for the session, but for Cancel."""
+        if run_name is None:
+            return True
+        choice = self._remembered or self._ask(run_name, waiting)
+        if choice == "cancel":
+            return False
+        self._remembered = choice
+        if choice == "stop":
+            stop()
+        return True
+
+    def _ask(self, run_name: str, waiting: int) -> Choice:
+        dialog = ClosingDialog(self._window, run_name, waiting)
+        dialog.exec()
+        choice = dialog.choice
+        dialog.deleteLater()
+        return choice
+
+
+def _question(run_name: str, waiting: int) -> str:
+    lines = [
+        f"{run_name} is still being measured.",
+        "Left running, it goes on without the window, and the next window attaches to it again.",
+        "Stopped, what was measured so far is kept, and can be opened.",
+    ]
+    if waiting:
+        lines.append(f"Jobs that wait are kept: {waiting}. They are offered again at the next start.")
+    return "\n\n".join((lines[0], "\n".join(lines[1:])))
+
+
+LEAST_S = 30.0
+_SHOWN_MS = 10_000
+
+
+def is_worth_telling(*, is_active: bool, lasted_s: float) -> bool:
+    """Whoever looks at the window sees it, and nobody has gone away from what took half a minute."""
+    return not is_active and lasted_s > LEAST_S
+
+
+class Notifications(QObject):
+    """By the tray where there is one, else the window asks for attention in the task bar."""
+
+    def __init__(self, window: QWidget) -> None:
+        super().__init__(window)
+        self._window = window
+        self._tray: QSystemTrayIcon | None = None
+
+    def tell_ended(self, name: str, outcome: str, lasted_s: float) -> bool:
+        """Whether it was told. `outcome` is a word, as in PASS or stopped."""
+        if not is_worth_telling(is_active=self._window.isActiveWindow(), lasted_s=lasted_s):
+            return False
+        title = f"{name}: {outcome}"
+        if not (QSystemTrayIcon.isSystemTrayAvailable() and QSystemTrayIcon.supportsMessages()):
+            QApplication.alert(self._window)
+            return True
+        tray = self._shown_tray()
+        tray.showMessage(title, "Sizewise has finished this job.", QSystemTrayIcon.MessageIcon.Information)
+        QTimer.singleShot(_SHOWN_MS, tray, tray.hide)
+        return True
+
+    def _shown_tray(self) -> QSystemTrayIcon:
+        """There only as long as it has something to say."""
+        if self._tray is None:
+            self._tray = QSystemTrayIcon(_icon(self._window), self)
+            self._tray.messageClicked.connect(self._come_forward)
+        self._tray.show()
+        return self._tray
+
+    def _come_forward(self) -> None:
+        self._window.raise_()
+        self._window.activateWindow()
+
+
+def _icon(window: QWidget) -> QIcon:
+    own = window.windowIcon()
+    if not own.isNull():
+        return own
+    return window.style().standardIcon(window.style().StandardPixmap.SP_ComputerIcon)
+
+
+class LaunchingPairs(QObject):
+    def __init__(self, window: Window, queue: JobQueue, recovery: Recovery, bar: RunBar) -> None:
+        super().__init__(window)
+        self._window, self._queue, self._recovery, self._bar = window, queue, recovery, bar
+        self._is_listening = False
+        self._run: Path | None = None
+        window.navigation.pairs_watched.connect(self.watch)
+
+    def look(self) -> None:
+        """For pairs that the last window left going: it is as if this one had begun them."""
+        submit(self, _pairs_to_show, self._attach, self._window.navigation.tell_error)
+
+    def launch(self, launch: Launch) -> None:
+        self._shown().launch(launch)  # its engine starts while the page is drawn
+        self._window.show_page("compare")
+
+    def watch(self, directory: Path) -> None:
+        self._window.show_page("compare")
+        self._shown().watch(directory)
+
+    def watching(self, directory: Path) -> PairsPart:
+        """What Compare shows of those pairs, where it showed others."""
+        pairs = self._shown()
+        if pairs.state.directory != directory:
+            pairs.watch(directory)
+        return pairs
+
+    def _shown(self) -> PairsPart:
+        pairs = self._window.pages.compare.contents.pairs
+        if not self._is_listening:
+            self._is_listening = True
+            pairs.changed.connect(self._show)
+        return pairs
+
+    def _attach(self, found: tuple[Path, bool] | None) -> None:
+        if found is None:
+            return
+        directory, is_going = found
+        what = "Pairs have ended while no window was open. Compare shows what came of them."
+        if is_going:
+            what = "Pairs are still measured, which another window began, or a terminal. Compare shows how they go."
+            self._queue.watch(directory, directory.name, "pairs")
+        self._shown().watch(directory)
+        self._window.navigation.tell("news", what)
+
+    def _show(self, state: PairsState) -> None:
+        self._bar.show_state(_told_as_a_run(state))
+        turn = state.progress.turn
+        if turn is not None and Path(turn.directory) != self._run:
+            self._follow(Path(turn.directory))
+        if state.going == "failed" and state.directory is not None:
+            self._queue.launch_failed(state.directory, state.said)
+
+    def _follow(self, run: Path) -> None:
+        """Another one of their runs is measured: whoever watched the last one watches it."""
+        before, self._run = self._run, run
+        self._recovery.leave_out(run)
+        live = self._window.pages.found("live")
+        if live is not None and before in live.runs():
+            self._window.pages.live.watch(run)
+
+
+def _told_as_a_run(state: PairsState) -> LiveState:
+    progress = state.progress
+    return LiveState(
+        going=state.going if state.going != "ended" else "finished",
+        name=state.name,
+        directory=state.directory,
+        phase="" if progress.turn is None else turn_line(progress.turn),
+        done=progress.done,
+        total=progress.total,
+        elapsed_s=progress.elapsed_s,
+        eta_s=state.eta_s(),
+    )
+
+
+def _pairs_to_show() -> tuple[Path, bool] | None:
+    from app.gui.compare.entries import pairs_to_show
+
+    return pairs_to_show()
 
 
 class Launching(QObject):

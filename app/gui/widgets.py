@@ -1,4 +1,9 @@
-"""Small things that every page is made of: labels, badges, cards, buttons. They compute nothing."""
+"""Small things that every page is made of: labels, badges, cards, buttons. They compute nothing.
+
+Fields that a passing mouse wheel does not change.
+
+What a list says while it holds nothing: what belongs in it, and what to do for that.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,8 @@ from collections.abc import Callable
 
 from PySide6 import QtGui
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtWidgets import QFrame, QLabel, QLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QLayout, QPushButton, QVBoxLayout, QWidget
 
 from app.gui.formatting import State, state_of
 
@@ -98,3 +104,41 @@ def button(text: str, on_click: Callable[[], object], *, primary: bool = False) 
         made.setProperty("role", "primary")
     made.clicked.connect(lambda: on_click())
     return made
+
+
+def takes_wheel(field: QWidget, event: QWheelEvent) -> bool:
+    """Only with the keyboard; else what the field stands in scrolls. Its focus policy must be StrongFocus, since the
+    wheel itself would give it the keyboard."""
+    if not field.hasFocus():
+        event.ignore()
+    return field.hasFocus()
+
+
+class Choice(QComboBox):
+    def __init__(self, least_characters: int = 10) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(least_characters)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if takes_wheel(self, event):
+            super().wheelEvent(event)
+
+
+class Empty(QWidget):
+    def __init__(self, text: str, *buttons: QPushButton) -> None:
+        super().__init__()
+        words = label(text, "muted", wrap=True)
+        words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        row = QHBoxLayout()
+        row.addStretch(1)
+        for press in buttons:
+            row.addWidget(press)
+        row.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setSpacing(12)
+        layout.addStretch(1)
+        layout.addWidget(words)
+        layout.addLayout(row)
+        layout.addStretch(2)

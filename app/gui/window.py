@@ -1,24 +1,142 @@
-"""The window: rail, page, docks, toolbar, status bar; what happens in them is the pages'."""
+"""The window: rail, page, docks, toolbar, status bar; what happens in them is the pages'.
+
+Where the window stood, and its docks: kept when it closes and every half minute, and given back on screen.
+
+The seven pages, one click or Ctrl+1…7 away.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QSettings, Qt, Signal
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication
-from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QToolBar, QVBoxLayout, QWidget
+from PySide6.QtCore import QByteArray, QObject, QSettings, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication, QKeyEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QDockWidget,
+    QFrame,
+    QHBoxLayout,
+    QMainWindow,
+    QSizePolicy,
+    QToolBar,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
-from app.gui.actions import Actions, Deed
 from app.gui.command_palette import CommandPalette, Entry, entries_of
+from app.gui.deeds import Actions, Deed
 from app.gui.dropping import Dropped, dropped
+from app.gui.icons import icon
 from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.pages import KEYS, TITLES, Pages
-from app.gui.rail import Rail
 from app.gui.strip import Strip
-from app.gui.theme import Look
+from app.gui.theme import Look, Theme
 from app.gui.widgets import label
-from app.gui.window_state import WindowState
+
+LAYOUT = 1
+"""Raised when docks or toolbars change, so that a state of another layout is left alone."""
+_EVERY_MS = 30_000
+_USUAL = QSize(1280, 820)
+_LEAST_SEEN = 60
+
+
+class WindowState(QObject):
+    def __init__(self, window: QMainWindow, settings: QSettings) -> None:
+        super().__init__(window)
+        self._window, self._settings = window, settings
+        self._first = QByteArray()
+        self._timer = QTimer(self, interval=_EVERY_MS)
+        self._timer.timeout.connect(self.keep)
+
+    def restore(self) -> None:
+        """As it was; as new where nothing was kept, it was of another layout, or it would be out of sight."""
+        self._window.resize(_USUAL.boundedTo(QGuiApplication.primaryScreen().availableSize()))
+        self._first = self._window.saveState(LAYOUT)
+        geometry, state = self._settings.value("window/geometry"), self._settings.value("window/state")
+        if isinstance(geometry, QByteArray):
+            self._window.restoreGeometry(geometry)
+        if isinstance(state, QByteArray) and not self._window.restoreState(state, LAYOUT):
+            self._settings.remove("window/state")
+        if not _is_seen(self._window):
+            self._window.resize(_USUAL.boundedTo(QGuiApplication.primaryScreen().availableSize()))
+            self._window.move(QGuiApplication.primaryScreen().availableGeometry().topLeft())
+        self._timer.start()
+
+    def reset(self) -> None:
+        self._window.restoreState(self._first, LAYOUT)
+        self._window.resize(_USUAL.boundedTo(QGuiApplication.primaryScreen().availableSize()))
+        self.keep()
+
+    def keep(self) -> None:
+        self._settings.setValue("window/geometry", self._window.saveGeometry())
+        self._settings.setValue("window/state", self._window.saveState(LAYOUT))
+        self._settings.sync()  # Qt would with its next turn, which a window that closes does not have
+
+
+def _is_seen(window: QMainWindow) -> bool:
+    """Whether enough of its upper edge is on a screen to take hold of it."""
+    frame = window.frameGeometry()
+    screens = [screen.availableGeometry().intersected(frame) for screen in QGuiApplication.screens()]
+    return any(seen.width() >= _LEAST_SEEN and seen.height() >= _LEAST_SEEN for seen in screens)
+
+
+class Rail(QFrame):
+    """`titles` are in the order of the pages. Up and down move between them."""
+
+    chosen = Signal(str)
+
+    def __init__(self, titles: Mapping[PageKey, str], look: Look) -> None:
+        super().__init__()
+        self.setProperty("role", "rail")
+        self.setAccessibleName("Pages")
+        self._group = QButtonGroup(self)
+        self._buttons: dict[str, QToolButton] = {}
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 8, 0, 8)
+        layout.setSpacing(2)
+        for place, (key, title) in enumerate(titles.items(), 1):
+            self._buttons[key] = self._button(key, title, place)
+            layout.addWidget(self._buttons[key])
+        layout.addStretch(1)
+        look.changed.connect(self._recolour)
+        self._recolour(look.theme)
+
+    def show_chosen(self, key: PageKey) -> None:
+        self._buttons[key].setChecked(True)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        step = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1}.get(Qt.Key(event.key()))
+        if step is None:
+            super().keyPressEvent(event)
+            return
+        keys = list(self._buttons)
+        checked = next(place for place, key in enumerate(keys) if self._buttons[key].isChecked())
+        target = self._buttons[keys[(checked + step) % len(keys)]]
+        target.click()
+        target.setFocus()
+
+    def _button(self, key: PageKey, title: str, place: int) -> QToolButton:
+        made = QToolButton()
+        made.setObjectName(f"rail-{key}")
+        made.setText(title)
+        made.setCheckable(True)
+        made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        made.setToolTip(f"{title} (Ctrl+{place})")
+        made.setAccessibleName(title)
+        made.clicked.connect(lambda: self.chosen.emit(key))
+        self._group.addButton(made)
+        return made
+
+    def _recolour(self, theme: Theme) -> None:
+        """Icons are as high as the text, which may have grown with the theme."""
+        side = self.fontMetrics().height()
+        for key, made in self._buttons.items():
+            made.setIconSize(QSize(side, side))
+            made.setIcon(icon(key, theme.ink, side))
+
 
 _MOST_DROPPED = 20
 

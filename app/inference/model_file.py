@@ -35,6 +35,6 @@ def check_weights_beside(model: Path) -> None:
         if content.find(_LOCATION_KEY) < 0:  # the key without which no tensor has a file
             return
     from app.inference.inspection.reading import read_model
-    from app.inference.inspection.weight_files import weight_files
+    from app.inference.inspection.tensors import weight_files
 
     weight_files(read_model(model), model)

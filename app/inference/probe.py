@@ -1,15 +1,24 @@
-"""Which providers really open a session here. As a program, in a process of its own, it prints a ProviderProbe."""
+"""Which providers really open a session here. As a program, in a process of its own, it prints a ProviderProbe.
+
+The model that comes with the program, and its labelled rows.
+"""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import msgspec
 
+import profiles
 from app.errors import SizewiseError
-from app.inference.bundled import DIGITS_MODEL
 from app.inference.child import leave_with_parent, reported
 from loadgen.decoding import decode_json
+
+_MODELS = Path(profiles.__file__).parent / "models"
+DIGITS_MODEL = _MODELS / "digits.onnx"
+DIGITS_ROWS = _MODELS / "digits.npz"
+"""450 held-out rows: `image` float32 [450,1,8,8], as the model takes it, and `label` int64 [450]."""
 
 
 class RefusedProvider(msgspec.Struct, frozen=True):

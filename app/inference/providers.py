@@ -1,12 +1,27 @@
-"""The execution providers of ONNX Runtime, by the names users write."""
+"""The execution providers of ONNX Runtime, by the names users write.
+
+How many threads a model may have here.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import difflib
+import os
 import sys
 
 from app.errors import UsageError
+
+
+def usable_cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def too_many_threads(threads: int, cores: int) -> str:
+    return f"{threads} threads are more than this machine's {cores} cores"
+
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.errors import UsageError
-from app.inference.printable import printable
-from app.inference.tensor_spec import TensorSpec
+from app.inference.tensor_spec import TensorSpec, printable
 
 Array = npt.NDArray[Any]
 Feeds = Mapping[str, Array]

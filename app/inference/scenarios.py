@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.analysis.warmup import has_settled
-from app.inference.call_table import WIDTH, Table, joined, never_begun, service_ms, table_of, told_since
-from app.inference.callers import Caller
+from app.inference.callers import WIDTH, Caller, Table, joined, never_begun, service_ms, table_of, told_since
 from app.inference.job import Measure
 from app.inference.sampling import KeptOutputs
 from loadgen.arrivals import offsets_ns

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.analysis.accuracy import Metric
 from app.analysis.columns import Floats
+from app.analysis.local.accuracy import Metric
 from app.errors import UsageError
-from loadgen.payloads.classes import Named, UnclearOutputError, class_output
+from loadgen.payloads.tensors import Named, UnclearOutputError, class_output
 
 Array = npt.NDArray[Any]
 

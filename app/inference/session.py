@@ -17,12 +17,19 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from app.errors import InstrumentError, SizewiseError, UnavailableError, UsageError
-from app.inference.cores import too_many_threads, usable_cores
 from app.inference.job import SessionSettings
 from app.inference.model_file import check_model_file, check_weights_beside
 from app.inference.output_capture import captured_output
 from app.inference.placement import placements_of
-from app.inference.providers import NVIDIA, NVIDIA_DRIVER, name_of, nvidia_driver_loads, runtime_name
+from app.inference.providers import (
+    NVIDIA,
+    NVIDIA_DRIVER,
+    name_of,
+    nvidia_driver_loads,
+    runtime_name,
+    too_many_threads,
+    usable_cores,
+)
 from app.inference.tensor_spec import TensorSpec
 
 _DTYPES = {

@@ -1,4 +1,7 @@
-"""The name, type and shape of a tensor."""
+"""The name, type and shape of a tensor.
+
+Text out of a model, made safe for a terminal.
+"""
 
 from __future__ import annotations
 
@@ -15,3 +18,12 @@ class TensorSpec(msgspec.Struct, frozen=True):
     dtype: str
     shape: tuple[int, ...]
     axes: tuple[str | None, ...] = ()
+
+
+_LIMIT = 120
+
+
+def printable(text: str) -> str:
+    """Without control characters, which could drive the terminal, and at most 120 characters long."""
+    shown = "".join(letter if letter.isprintable() else "�" for letter in text[: _LIMIT + 1])
+    return shown if len(shown) <= _LIMIT else f"{shown[: _LIMIT - 1]}…"

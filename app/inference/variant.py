@@ -12,8 +12,7 @@ import numpy as np
 
 from app.errors import UsageError
 from app.inference.callers import BoundCaller, Caller, PlainCaller, PostProcess
-from app.inference.datasets.labelled import load_labelled
-from app.inference.datasets.splitting import calibration_rows
+from app.inference.datasets.labelled import calibration_rows, load_labelled
 from app.inference.job import (
     Began,
     Calls,
@@ -122,7 +121,7 @@ class OpenVariant:
 
     def score(self) -> Scored:
         """Of every labelled row, by the output that answers them. Raises UsageError for outputs that answer no rows."""
-        from app.analysis.accuracy import chance_of
+        from app.analysis.local.accuracy import chance_of
         from app.inference.scoring import metric_of, scores_of
 
         stored = self._stored
@@ -194,7 +193,7 @@ class OpenVariant:
     def _fidelity(self, kept: KeptOutputs, batch: int) -> Fidelity | None:
         if self._job.reference is None:
             return None
-        from app.analysis.fidelity import fidelity_of
+        from app.analysis.local.fidelity import fidelity_of
 
         with np.load(self._job.reference, allow_pickle=False) as stored:
             pair = kept.beside(stored["outputs"], batch)

@@ -10,8 +10,8 @@ import msgspec
 
 from app.planning.capacity import Capacity
 from app.planning.latency_curve import LatencyCurve, latency_at_peak
-from app.planning.ownership import owned_cost
-from app.planning.refusal import Refusal
+from app.planning.pricing.ownership import owned_cost
+from app.planning.rates import Refusal
 from app.planning.risk import MAX_PRICE_AGE_DAYS, Risk, is_low_trust, price_age_days, price_risks, price_sigma
 from app.planning.sizing import (
     SPOT_MISSING_SHARE,

@@ -9,8 +9,7 @@ import msgspec
 
 from app.planning.extrapolation import carry_to
 from app.planning.memory import GIB, usable_bytes
-from app.planning.rates import card_name
-from app.planning.refusal import Refusal
+from app.planning.rates import Refusal, card_name
 from app.planning.risk import Risk
 from app.records.offers import Accelerator, CapacityCurve, Offer, OtherCards, split_key
 from app.records.plan import Settled

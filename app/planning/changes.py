@@ -1,23 +1,154 @@
-"""What changes of the model, of its server or of its traffic would save, each by itself."""
+"""What changes of the model, of its server or of its traffic would save, each by itself.
+
+What an optimisation would save: the same sizing, before and after a change of the capacity or of the traffic.
+
+What a warm pool costs or saves, were instances to follow the need.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
+import numpy as np
 
+from app.analysis.columns import Floats
 from app.planning.candidates import Candidate
+from app.planning.demand import year_rates_per_s
 from app.planning.goals import Goals
 from app.planning.options import Option, candidate_of, options_of
-from app.planning.savings import Size, WhatIfChange, caching, faster_variant, savings
-from app.planning.service_speed import faster
-from app.planning.sizing import HOURS_A_MONTH, Demand, instances_at
-from app.planning.warm_pool import warm_pool_saving
+from app.planning.service_models.service_times import faster
+from app.planning.sizing import HOURS_A_MONTH, Demand, instances_at, peak_carried_per_s
 from app.planning.wording import amount
 from app.records.estimate import Basis
 from app.records.plan import Saving
 from app.records.plan_question import PlanQuestion
 from app.records.service import BatchService
+
+_SURENESS: tuple[Basis, ...] = ("measured", "interpolated", "extrapolated", "assumed")
+
+
+class WhatIfChange(msgspec.Struct, frozen=True):
+    """`capacity_factor` is on what one replica carries, `traffic_factor` on the requests that reach the fleet;
+    `headroom_factor` is on the replicas kept for what comes while another starts. `because` tells what it rests on."""
+
+    name: str
+    basis: Basis
+    because: str
+    capacity_factor: float = 1.0
+    traffic_factor: float = 1.0
+    headroom_factor: float = 1.0
+    extra_usd_per_month: float = 0.0
+    """What the change itself costs: a cache, a warm pool."""
+
+
+class Size(msgspec.Struct, frozen=True):
+    """A fleet as the sizing gives it; None where nothing fits."""
+
+    replicas: int | None
+    usd_per_month: float | None
+
+
+class WhatIfSaving(msgspec.Struct, frozen=True):
+    """USD a month, negative where the change costs more than it saves; None where either side has no fleet."""
+
+    change: WhatIfChange
+    before: Size
+    after: Size
+    usd_per_month: float | None
+    share: float | None
+
+
+Sizing = Callable[[WhatIfChange], Size]
+"""Sizes the fleet as it would be with the change; the extra cost is added here, not there."""
+NO_CHANGE = WhatIfChange("as it is", "measured", "nothing is changed")
+
+
+def savings(changes: Iterable[WhatIfChange], size: Sizing) -> tuple[WhatIfSaving, ...]:
+    """Each change by itself, the one that saves most first; unknown ones last."""
+    before = size(NO_CHANGE)
+    found = [_saving(change, before, size(change)) for change in changes]
+    return tuple(sorted(found, key=lambda one: (one.usd_per_month is None, -(one.usd_per_month or 0), one.change.name)))
+
+
+def together(changes: Iterable[WhatIfChange]) -> WhatIfChange:
+    """All of them at once: factors multiply, as if each left the others' effect alone; as sure as the least sure."""
+    listed = tuple(changes)
+    whole = NO_CHANGE
+    for change in listed:
+        whole = msgspec.structs.replace(
+            whole,
+            basis=max(whole.basis, change.basis, key=_SURENESS.index),
+            capacity_factor=whole.capacity_factor * change.capacity_factor,
+            traffic_factor=whole.traffic_factor * change.traffic_factor,
+            headroom_factor=whole.headroom_factor * change.headroom_factor,
+            extra_usd_per_month=whole.extra_usd_per_month + change.extra_usd_per_month,
+        )
+    names = " + ".join(change.name for change in listed)
+    if len(listed) > 1 and whole.basis == "measured":
+        whole = msgspec.structs.replace(whole, basis="extrapolated")  # each was measured, but not beside the others
+    return msgspec.structs.replace(whole, name=names or whole.name, because="; ".join(one.because for one in listed))
+
+
+def faster_variant(name: str, per_s: float, than_per_s: float, basis: Basis = "measured") -> WhatIfChange:
+    """A precision, a batching window or a smaller model that carries `per_s` where the present carries `than_per_s`."""
+    factor = per_s / than_per_s
+    return WhatIfChange(name, basis, f"{factor:.2f} × the present rate inside the SLO, {basis}", capacity_factor=factor)
+
+
+def caching(hit_share: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
+    """Answers of a cache do not reach the fleet."""
+    because = f"{hit_share:.0%} of the requests answered by a cache, {basis}"
+    return WhatIfChange("caching", basis, because, traffic_factor=1 - hit_share, extra_usd_per_month=usd_per_month)
+
+
+def warm_pool(
+    warm_start_s: float, cold_start_s: float, basis: Basis = "assumed", usd_per_month: float = 0.0
+) -> WhatIfChange:
+    """The replicas kept for a rise of the traffic are as many as the rise fills while the next one starts."""
+    factor = warm_start_s / cold_start_s
+    because = f"a replica starts in {warm_start_s:g} s, not {cold_start_s:g} s, {basis}"
+    return WhatIfChange("warm pool", basis, because, headroom_factor=factor, extra_usd_per_month=usd_per_month)
+
+
+def _saving(change: WhatIfChange, before: Size, after: Size) -> WhatIfSaving:
+    if after.usd_per_month is not None:
+        after = msgspec.structs.replace(after, usd_per_month=after.usd_per_month + change.extra_usd_per_month)
+    if before.usd_per_month is None or after.usd_per_month is None:
+        return WhatIfSaving(change, before, after, None, None)
+    saved = before.usd_per_month - after.usd_per_month
+    return WhatIfSaving(change, before, after, saved, saved / before.usd_per_month if before.usd_per_month else None)
+
+
+COLD_MINUTES, WARM_MINUTES = 5, 1
+"""Assumed, from wanting an instance to its first request: with a node to provision and a model to load, and without."""
+
+
+def warm_pool_saving(best: Candidate, demand: Demand, question: PlanQuestion) -> Iterator[Saving]:
+    """Beside following the need from cold starts, which takes instances early enough for what comes meanwhile."""
+    each_usd = best.offer.on_demand_usd_per_hour
+    if each_usd is None or best.price_kind == "owned":
+        return
+    rates = year_rates_per_s(question.traffic, question.today)
+    needed = np.maximum(np.ceil(rates / peak_carried_per_s(1, best.capacity, demand) - 1e-9), 1.0)
+    cold, warm = (_ahead(needed, minutes) for minutes in (COLD_MINUTES, WARM_MINUTES))
+    pool = max(1.0, float((cold - needed).max()))
+    usd = HOURS_A_MONTH * each_usd
+    from_cold, with_pool = float(cold.mean()) * usd, (float(warm.mean()) + pool) * usd
+    instances = "1 instance" if pool == 1 else f"{pool:.0f} instances"
+    name = (
+        f"a warm pool of {instances}, were the fleet to follow each minute's need: ready in {WARM_MINUTES} min, not "
+        f"{COLD_MINUTES}"
+    )
+    yield Saving(name, "assumed", with_pool, from_cold - with_pool)
+
+
+def _ahead(needed: Floats, minutes: int) -> Floats:
+    """The most of each minute and of so many after it."""
+    from scipy import ndimage  # imported late: the start of a run would wait for it
+
+    return np.asarray(ndimage.maximum_filter1d(needed, minutes + 1, origin=-((minutes + 1) // 2), mode="nearest"))
+
 
 _ASSUMED = (
     WhatIfChange(

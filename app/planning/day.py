@@ -14,9 +14,8 @@ from app.planning.scaling.autoscaling import Decide, autoscaler_at_work, most_re
 from app.planning.scaling.cell import cell_of, divided, divided_operations
 from app.planning.scaling.lives import Lives
 from app.planning.scaling.meters import MinuteMeter, SlotMeter
-from app.planning.scaling.operated import OperatedFleet
-from app.planning.scaling.rollout import limits_of
-from app.planning.service_times import fleet_normals
+from app.planning.scaling.operated import OperatedFleet, limits_of
+from app.planning.service_models.service_times import fleet_normals
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign, most_per_s
 from app.planning.simulation.histogram import quantile_s

@@ -8,12 +8,11 @@ from typing import assert_never
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
-from app.analysis.trace_rows import rate_per_s
+from app.analysis.traces import rate_per_s
 from app.planning.planned_fleet import PlannedFleet, is_saturated
 from app.planning.wording import amount, share, usd
-from app.records.day import DayTotals
+from app.records.day import DayTotals, SimulatedDay, Span
 from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Metric, Operations, Predictive, Scheduled
-from app.records.simulated_day import SimulatedDay, Span
 
 _METRICS: dict[Metric, str] = {"busy": "busy", "in_flight": "requests in flight", "rate": "requests a second"}
 

@@ -11,8 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.rates import card_name, lacks, peak_per_s
-from app.planning.refusal import Refusal
+from app.planning.rates import Refusal, card_name, lacks, peak_per_s
 from app.planning.risk import Risk
 from app.records.offers import Accelerator, Work
 

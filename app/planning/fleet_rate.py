@@ -18,21 +18,19 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
 from app.analysis.token_samples import pairs_of
-from app.analysis.trace_rows import WINDOW_S, token_pairs
-from app.planning.burst_arrivals import Bursts, are_bursty, drawn_arrivals, fluid_rate_per_s
-from app.planning.bursts import burst_factor
-from app.planning.crossing import crossing
+from app.analysis.traces import WINDOW_S, token_pairs
+from app.planning.bursts import Bursts, are_bursty, burst_factor, drawn_arrivals, fluid_rate_per_s
 from app.planning.demand import peak_per_s
-from app.planning.evidence import RUN_TO_RUN_SIGMA, Z80, Evidence
 from app.planning.formulae import LEAST_LOAD, most_in_work, rate_inside
 from app.planning.goals import Goal, Goals, goals_of
-from app.planning.service_laws import moved
-from app.planning.service_speed import faster
+from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Z80, Evidence
+from app.planning.service_models.service_laws import moved
+from app.planning.service_models.service_times import faster
+from app.planning.service_models.stage_effect import crossing, stage_effect
 from app.planning.simulation.design import FleetDesign, SimulatedClass, most_per_s
 from app.planning.simulation.replaying import Arrivals, Replayed, replay
 from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
 from app.planning.simulation.tallying import ClassOutcome
-from app.planning.stage_effect import stage_effect
 from app.records.offers import Router
 from app.records.service import FittedService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic

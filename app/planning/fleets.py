@@ -10,25 +10,22 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from app.planning.alternatives import commitment_of, mix_of
-from app.planning.break_even import break_even_of
 from app.planning.candidates import RefusedOffer, fleet_of, fleets_of, ranking_cost, refused_fleet
 from app.planning.changes import savings_of
-from app.planning.explanation import Selection, recommend
-from app.planning.fleet_costs import with_costs
-from app.planning.front_chance import with_front_chances
-from app.planning.goals import Goals, goals_of
+from app.planning.explanation import Selection, break_even_of, recommend
+from app.planning.goals import Goals, Wanted, always, goals_of
 from app.planning.knowledge import SloEvidence, knowledge_of, slo_evidence
-from app.planning.measured import with_measured_tokens
 from app.planning.options import Option, candidate_of, options_of
-from app.planning.outlook import outlook_of
-from app.planning.pareto import pareto_front
+from app.planning.pareto import pareto_front, with_front_chances
 from app.planning.peak_day import peak_day
 from app.planning.plan_notes import bound_note, notes_of
+from app.planning.pricing.alternatives import commitment_of, mix_of
+from app.planning.pricing.fleet_costs import with_costs
+from app.planning.pricing.year import outlook_of
 from app.planning.risk import price_checks
 from app.planning.sensitivity import sensitivity_of
+from app.planning.service_models.measured import with_measured_tokens
 from app.planning.sizing import Demand, demand_of
-from app.planning.wanted import Wanted, always
 from app.planning.wording import amount
 from app.records.plan import CapacityKnowledge, Fleet, Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion

@@ -23,7 +23,7 @@ from scipy import special
 
 from app.analysis.columns import Floats
 from app.planning.goals import Goal, Goals
-from app.planning.service_times import service_factors, total_cv
+from app.planning.service_models.service_times import service_factors, total_cv
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 LEAST_LOAD = 0.02

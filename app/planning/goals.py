@@ -1,9 +1,12 @@
-"""What an SLO asks of a fleet's simulated times."""
+"""What an SLO asks of a fleet's simulated times.
+
+Whether anybody still waits for a plan: one that is simulated takes a second, and its question may change.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -73,3 +76,14 @@ def goals_of(slo: Sequence[Objective]) -> Goals:
         else:
             notes.append(f"{one.text} says nothing of a fleet, so the plan does not heed it.")
     return Goals(tuple(times), share, tuple(notes))
+
+
+Wanted = Callable[[], bool]
+
+
+class NoLongerWantedError(Exception):
+    """Nobody waits for the plan any more."""
+
+
+def always() -> bool:
+    return True

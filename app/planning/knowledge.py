@@ -10,8 +10,8 @@ import msgspec
 
 from app.analysis.sample_size import needed_samples
 from app.planning.capacity import Capacity
-from app.planning.evidence import Z80, Evidence, evidence_of
 from app.planning.goals import Goal, Goals
+from app.planning.service_models.evidence import Z80, Evidence, evidence_of
 from app.planning.sizing import Demand, needed_spread
 from app.planning.wording import amount
 from app.records.plan import CapacityKnowledge, KnowledgeReason, KnowledgeState, NextMeasurement, Spread

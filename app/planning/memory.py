@@ -7,10 +7,9 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.rates import card_name
-from app.planning.refusal import Refusal
-from app.records.language_model import Engine, LanguageModel, Precision
+from app.planning.rates import Refusal, card_name
 from app.records.offers import Accelerator
+from app.records.plan_question import Engine, LanguageModel, Precision
 from app.records.service import NO_LIMIT
 
 GIB = 2.0**30

@@ -9,13 +9,12 @@ import msgspec
 
 from app.planning.candidates import Candidate, RefusedOffer, consider
 from app.planning.capacity import Capacity, carry_over
-from app.planning.goals import Goals, goals_of
+from app.planning.goals import Goals, Wanted, always, goals_of
 from app.planning.latency_curve import LatencyCurve, latency_curve
-from app.planning.refusal import Refusal
+from app.planning.rates import Refusal
 from app.planning.risk import Risk
 from app.planning.sizing import Demand
 from app.planning.supposed import supposed_capacity, supposed_target
-from app.planning.wanted import Wanted, always
 from app.records.metrics import format_metric
 from app.records.offers import CapacityCurve, Offer
 from app.records.plan_question import MeasuredTarget, PlanQuestion

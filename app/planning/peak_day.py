@@ -11,7 +11,7 @@ from app.analysis.columns import Floats
 from app.planning.demand import rates_per_s
 from app.planning.goals import Goals
 from app.planning.options import Option, candidate_of
-from app.planning.service_speed import faster
+from app.planning.service_models.service_times import faster
 from app.records.plan import Hour
 from app.records.plan_question import PlanQuestion
 

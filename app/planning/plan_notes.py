@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
-from app.analysis.trace_rows import WINDOW_S, rate_per_s
+from app.analysis.traces import WINDOW_S, rate_per_s
 from app.planning.capacity import Capacity
 from app.planning.goals import Goals
-from app.planning.measured import tokens_as_measured
+from app.planning.service_models.measured import tokens_as_measured
 from app.planning.sizing import HOURS_A_MONTH, Demand
 from app.planning.wording import amount, law_words
 from app.records.plan import Fleet, RejectedBy

@@ -10,17 +10,16 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
+from app.planning.bursts import modulation_of
 from app.planning.day import play_day
 from app.planning.day_words import conservation, notes_of, sentences_of
-from app.planning.dispersion import modulation_of
 from app.planning.fleet_rate import design_of
 from app.planning.planned_fleet import BIN_S, PlannedFleet, asked_share, day_rates
 from app.planning.simulation.design import FleetDesign
-from app.records.day import DayMinute, DayOutcome
+from app.records.day import DayMinute, DayOutcome, SimulatedDay, SimulatedHour, Span
 from app.records.offers import Router
 from app.records.plan_question import PlanQuestion
 from app.records.scaling import Autoscaler, Fixed, Operations
-from app.records.simulated_day import SimulatedDay, SimulatedHour, Span
 
 _HOUR_S = 3600.0
 _SLOT_S, _IDLE_SLOT_S = 1.0, 60.0

@@ -15,9 +15,9 @@ from app.planning.capacity import carry_over
 from app.planning.demand import rates_per_s, year_rates_per_s
 from app.planning.fleet_rate import FleetShape, design_of, play, shape_of
 from app.planning.goals import Goals, goals_of
-from app.planning.measured import with_measured_tokens
-from app.planning.refusal import Refusal
-from app.planning.service_speed import faster
+from app.planning.rates import Refusal
+from app.planning.service_models.measured import with_measured_tokens
+from app.planning.service_models.service_times import faster
 from app.planning.simulation.design import most_per_s
 from app.planning.sizing import planned_rate_per_s
 from app.planning.supposed import supposed_target

@@ -1,9 +1,22 @@
-"""An accelerator's dense peak at a precision, or the sentence that says why there is none."""
+"""An accelerator's dense peak at a precision, or the sentence that says why there is none.
+
+Why a figure is not given.
+"""
 
 from __future__ import annotations
 
-from app.planning.refusal import Refusal
+import msgspec
+
 from app.records.offers import Accelerator
+from app.records.plan import RefusalId
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """`sentence` says what is missing, or what to measure instead."""
+
+    id: RefusalId
+    sentence: str
+
 
 DTYPES = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
 

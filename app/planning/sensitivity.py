@@ -117,7 +117,7 @@ def _of_the_model(
 
 def _formula(option: Option, goals: Goals, router: Router) -> float:
     from app.planning.formulae import rate_inside
-    from app.planning.service_speed import faster
+    from app.planning.service_models.service_times import faster
 
     fit, candidate = option.target.fit, candidate_of(option)
     assert fit is not None

@@ -1,6 +1,8 @@
 """What one instance of each offer carries in a fleet: by formula for all of them, by simulation for those that lead.
 
 Offers whose replicas are of one speed and one doubt share one play, whatever they cost.
+
+Latency of a fleet over its load, played.
 """
 
 from __future__ import annotations
@@ -13,17 +15,44 @@ from functools import lru_cache
 import msgspec
 
 from app.planning.capacity import Capacity
-from app.planning.evidence import Evidence, evidence_of
-from app.planning.fleet_curve import fleet_curve
-from app.planning.fleet_rate import NO_EVIDENCE, FleetShape, ReplicaRate, formula_rate, middle_rate, simulated_rate
+from app.planning.fleet_rate import (
+    NO_EVIDENCE,
+    FleetShape,
+    ReplicaRate,
+    formula_rate,
+    middle_rate,
+    play_traffic,
+    requests_for,
+    simulated_rate,
+    time_of,
+)
 from app.planning.formulae import by_replicas
+from app.planning.goals import DEFAULT_LATENCY_METRIC, Goal, NoLongerWantedError, Wanted, always
 from app.planning.latency_curve import LatencyCurve
+from app.planning.service_models.evidence import Evidence, evidence_of
+from app.planning.service_models.service_times import faster
 from app.planning.sizing import Demand, instances_needed, peak_carried_per_s
-from app.planning.wanted import NoLongerWantedError, Wanted, always
 from app.records.plan import Settled
 from app.records.plan_question import MeasuredTarget
 from app.records.result import Objective
 from app.records.service import ServiceFit
+
+_LOADS = (0.2, 0.4, 0.6, 0.75, 0.85, 0.93, 1.0)
+_REQUESTS = (6_000, 300)
+
+
+def fleet_curve(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, highest_per_s: float) -> LatencyCurve:
+    """The first goal's time, or p95 of the latency, against the rate of one replica up to its highest."""
+    if highest_per_s <= 0:
+        return LatencyCurve((), (), 0.0)
+    goal = shape.goals.times[0] if shape.goals.times else Goal("", DEFAULT_LATENCY_METRIC, "latency", 0.95, math.inf)
+    service = faster(fit.laws[0].service, speed)
+    rates = [load * highest_per_s for load in _LOADS]
+    enough = requests_for(replicas, *_REQUESTS)
+    times_ms = [1000 * time_of(play_traffic(service, shape, replicas, rate * replicas, enough), goal) for rate in rates]
+    rising = [max(times_ms[: place + 1]) for place in range(len(times_ms))]
+    return LatencyCurve(tuple(rates), tuple(math.log(time) for time in rising), highest_per_s)
+
 
 _SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 """Fleets are played at these numbers of replicas; one between two is taken as the smaller, which pools less."""

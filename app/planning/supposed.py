@@ -7,15 +7,13 @@ import math
 from app.planning.capacity import Capacity
 from app.planning.formulae import rate_inside
 from app.planning.goals import Goals
-from app.planning.llm import SIGMA_ASSUMED, Deployment, replica
+from app.planning.llm import SIGMA_ASSUMED, Deployment, assumed_service, replica
 from app.planning.memory import MemoryPlan, smallest_degree
-from app.planning.refusal import Refusal
+from app.planning.rates import Refusal
 from app.planning.risk import Risk
-from app.planning.service_speed import faster
-from app.planning.token_services import assumed_service
-from app.records.language_model import SupposedModel
+from app.planning.service_models.service_times import faster
 from app.records.offers import Accelerator, CapacityCurve, Offer
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.plan_question import MeasuredTarget, PlanQuestion, SupposedModel
 from app.records.result import Hardware
 from app.records.service import FittedService, ServiceFit
 from app.records.traffic import TokenLengths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from app.planning.service_times import is_two_phase, total_cv
+from app.planning.service_models.service_times import is_two_phase, total_cv
 from app.records.service import BatchService, RequestService, ServiceModel
 
 

@@ -9,9 +9,7 @@ from typing import Any, Literal, get_args
 from app.errors import ProfileError, UsageError
 from app.profiles.editing import rewritten
 from app.profiles.loading import load_profile_text
-from app.profiles.redaction import places_of_secrets
-from app.profiles.relocating import relocated
-from app.profiles.secret_hosts import hosts_of_secrets
+from app.profiles.redaction import hosts_of_secrets, places_of_secrets, relocated
 
 Pipeline = Literal["github", "gitlab"]
 PIPELINES: tuple[Pipeline, ...] = get_args(Pipeline)

@@ -1,15 +1,25 @@
-"""Datasets of a workload: a file by its extension, or a folder."""
+"""Datasets of a workload: a file by its extension, or a folder.
+
+Which of the prepared requests are asked for how often: `in-turn`, `uniform`, `zipf` or `{zipf: 1.1}`.
+
+Bodies of requests as a profile may write them: sent as they are, written to files without their secrets.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, PlainSerializer, ValidationInfo
+from pydantic import BeforeValidator, JsonValue, PlainSerializer, PlainValidator, ValidationInfo
 
-from app.profiles.problems import BadValueError
+from app.profiles import secrets
+from app.profiles.document import KeyPath
+from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.settings import files_must_exist, profile_directory
-from loadgen.workloads import Dataset
+from loadgen.workloads import Dataset, Popularity
 
 Format = Literal["jsonl", "csv", "parquet", "folder"]
 _FORMATS: dict[str, Format] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
@@ -33,3 +43,103 @@ def dataset_of(path: Path) -> Dataset:
 
 
 DatasetPath = Annotated[Path, BeforeValidator(_existing_dataset), PlainSerializer(str)]
+
+
+_KINDS = ("in-turn", "uniform", "zipf")
+_HINT = "Write in-turn, uniform, zipf, or {zipf: 1.1} with its exponent."
+
+
+def parse_popularity(value: object) -> Popularity:
+    if isinstance(value, dict) and list(value) == ["zipf"]:
+        exponent = value["zipf"]
+        if isinstance(exponent, bool) or not isinstance(exponent, int | float) or not 0 < exponent <= 10:
+            raise BadValueError(f"the exponent of zipf is a number above 0 and at most 10, not {exponent!r}")
+        return Popularity("zipf", float(exponent))
+    if value == "zipf":
+        return Popularity("zipf")
+    if value == "uniform":
+        return Popularity("uniform")
+    if value == "in-turn":
+        return Popularity()
+    hint = did_you_mean(value, _KINDS) if isinstance(value, str) else None
+    raise BadValueError(f"{value!r} is not a popularity", hint=hint or _HINT)
+
+
+def format_popularity(popularity: Popularity) -> Any:
+    return {"zipf": popularity.exponent} if popularity.kind == "zipf" else popularity.kind
+
+
+PopularityText = Annotated[Popularity, PlainValidator(parse_popularity), PlainSerializer(format_popularity)]
+
+
+_FORM = re.compile(r"[^\s&={}\"]+=[^\s&{}\"]*(?:&[^\s&={}\"]+=[^\s&{}\"]*)*")
+
+
+def redact_body(value: JsonValue) -> JsonValue:
+    """A copy with a mark in place of each value that is likely a secret; also in text that is JSON or a form."""
+    return _redacted(value, "")
+
+
+def secrets_in_body(value: object, place: KeyPath) -> Iterator[KeyPath]:
+    """Where `redact_body` would put a mark."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from secrets_in_body(below, (*place, key))
+    elif isinstance(value, list):
+        for at, below in enumerate(value):
+            yield from secrets_in_body(below, (*place, at))
+    elif isinstance(value, str):
+        key = next((one for one in reversed(place) if isinstance(one, str)), "")
+        if _redacted(value, key) != value:
+            yield place
+
+
+def is_redacted(value: JsonValue) -> bool:
+    """Whether a mark stands anywhere in it."""
+    return secrets.REDACTED in json.dumps(value, ensure_ascii=False)
+
+
+def _redacted(value: JsonValue, key: str) -> JsonValue:
+    match value:
+        case dict():
+            return {name: _redacted(below, name) for name, below in value.items()}
+        case list():
+            return [_redacted(below, key) for below in value]
+        case str() if secrets.is_secret_in_body(key, value):
+            return secrets.REDACTED
+        case str():
+            return _redacted_text(value)
+        case _:
+            return value
+
+
+def _redacted_text(text: str) -> str:
+    if text[:1] in ("{", "["):
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):  # a template of values without quotes is none yet
+            return _QUOTED.sub(_without_value, text)
+        redacted = redact_body(document)
+        return text if redacted == document else json.dumps(redacted, ensure_ascii=False)
+    if _FORM.fullmatch(text):
+        return "&".join(map(_redacted_field, text.split("&")))
+    return secrets.REDACTED if secrets.is_token(text) else text
+
+
+_QUOTED = re.compile(r'"(?P<key>[^"\\]+)"(?P<colon>\s*:\s*)"(?P<value>(?:[^"\\]|\\.)*)"')
+
+
+def _without_value(pair: re.Match[str]) -> str:
+    if not secrets.is_secret_in_body(pair["key"], pair["value"]):
+        return pair[0]
+    return f'"{pair["key"]}"{pair["colon"]}"{secrets.REDACTED}"'
+
+
+def _redacted_field(field: str) -> str:
+    name, equals, value = field.partition("=")
+    return f"{name}{equals}{secrets.REDACTED}" if secrets.is_secret_in_body(name, value) else field
+
+
+Body = Annotated[JsonValue, PlainSerializer(redact_body)]
+BodyKeys = Annotated[dict[str, JsonValue], PlainSerializer(redact_body)]
+"""The first keys of a body, with their values."""

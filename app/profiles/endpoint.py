@@ -1,17 +1,174 @@
-"""What all targets have: where they are, how they are spoken to, and what they run on."""
+"""What all targets have: where they are, how they are spoken to, and what they run on.
+
+URLs of a target, as a profile may write them.
+
+Headers and environments that may hold secrets: checked, and written back without them.
+
+A target's own server, which the run starts before it measures and stops afterwards.
+"""
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
 
-from app.profiles.headers import ApiKey, Headers
+from app.profiles import secrets
 from app.profiles.problems import BadValueError
-from app.profiles.settings import Count, ExistingFile, Listed, Settings, SomePath, SomeSeconds, at_most
-from app.profiles.start import StartSettings
-from app.profiles.urls import HttpUrl
+from app.profiles.settings import (
+    Count,
+    ExistingFile,
+    Listed,
+    Settings,
+    SomePath,
+    SomeSeconds,
+    at_most,
+    files_must_exist,
+    profile_directory,
+)
+
+
+def _reader(*schemes: str) -> Callable[[object], str]:
+    wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+
+    def read(value: object) -> str:
+        if not isinstance(value, str):
+            raise BadValueError("the URL must be text")
+        try:
+            parts = urlsplit(value)
+            parts.port  # noqa: B018 - reading it checks it
+        except ValueError as error:
+            raise BadValueError("this is not a URL") from error
+        secrets.refuse_secrets_in_url(value)
+        if parts.scheme not in schemes or not parts.hostname:
+            raise BadValueError(f"the URL must start with {wanted} and name a host")
+        if not value.isprintable() or not value.isascii() or " " in value or parts.fragment:
+            raise BadValueError("the URL must be percent-encoded, without a fragment")
+        return value
+
+    return read
+
+
+_read_http = _reader("http", "https")
+_read_grpc = _reader("grpc", "grpcs")
+
+
+def _read_grpc_url(value: object) -> str:
+    url = _read_grpc(value)
+    parts = urlsplit(url)
+    if parts.path.rstrip("/") or parts.query:
+        raise BadValueError("a gRPC URL has neither a path nor a query", hint="Write grpc://host:port.")
+    if parts.port is None:
+        raise BadValueError("a gRPC URL needs its port", hint="Write grpc://host:port; Triton's is usually 8001.")
+    return url
+
+
+def _read_ready(value: object) -> str:
+    if isinstance(value, str) and value.startswith("/"):
+        _read_http(f"http://host{value}")
+        return value
+    return _read_http(value)
+
+
+HttpUrl = Annotated[str, BeforeValidator(_read_http)]
+GrpcUrl = Annotated[str, BeforeValidator(_read_grpc_url)]
+ReadyUrl = Annotated[str, BeforeValidator(_read_ready)]
+"""A URL, or a path on the target's host."""
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_REFERENCES = "Write env:NAME, or file:PATH for a file that holds it."
+
+
+def _read_headers(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, dict):
+        return value
+    for name, text in value.items():
+        if _HEADER_NAME.fullmatch(name) is None:
+            raise BadValueError(f"{name!r} is not the name of a header")
+        if not isinstance(text, str) or not text.isprintable():
+            raise BadValueError(f"header {name} must be one line of text", hint="Put numbers between quotes.")
+    return {name: secrets.anchor(text, profile_directory(info)) for name, text in value.items()}
+
+
+def _redact_headers(headers: dict[str, str]) -> dict[str, str]:
+    return {name: secrets.redact(name, value) for name, value in headers.items()}
+
+
+def _read_key(value: object, info: ValidationInfo) -> object:
+    if value is None or value == secrets.REDACTED:
+        return value
+    if not isinstance(value, str) or not secrets.is_reference(value) or value.startswith(("Bearer", "Basic")):
+        raise BadValueError("api_key must say where the key is, not what it is", hint=_REFERENCES)
+    return secrets.anchor(value, profile_directory(info))
+
+
+def _read_variables(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, dict):
+        return value
+    for name, text in value.items():
+        if _VARIABLE_NAME.fullmatch(name) is None:
+            raise BadValueError(f"{name!r} is not the name of an environment variable")
+        if not isinstance(text, str) or "\0" in text:
+            raise BadValueError(f"variable {name} must be text", hint="Put numbers between quotes.")
+        if secrets.names_a_secret(name) and not secrets.is_reference(text):
+            raise BadValueError(f"variable {name} looks like a secret, and a profile holds none", hint=_REFERENCES)
+    return {name: secrets.anchor(text, profile_directory(info)) for name, text in value.items()}
+
+
+Headers = Annotated[dict[str, str], BeforeValidator(_read_headers), PlainSerializer(_redact_headers)]
+ApiKey = Annotated[str, BeforeValidator(_read_key)]
+Variables = Annotated[dict[str, str], BeforeValidator(_read_variables)]
+
+
+def _read_command(value: object) -> object:
+    """A list, or text cut into words as a shell does; no shell ever sees it."""
+    if isinstance(value, str):
+        try:
+            value = shlex.split(value)
+        except ValueError as error:
+            raise BadValueError(f"the command cannot be cut into words: {error}") from error
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(word, str) and word for word in value):
+        raise BadValueError("a command is text, or a list of texts", hint="Put numbers between quotes.")
+    for word, following in zip(value, [*value[1:], ""], strict=True):
+        option, equals, given = word.partition("=")
+        if word.startswith("-") and secrets.names_a_secret(option) and (given if equals else following[:1] not in "-"):
+            hint = "Give the server its secret in target.start.env as env:NAME, or let it read a file."
+            raise BadValueError(f"the command seems to hold a secret: {option}", hint=hint)
+    return tuple(value)
+
+
+def _read_directory(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str) or not value:
+        raise BadValueError(f"{value!r} is not the path of a folder")
+    path = (profile_directory(info) / value).resolve()
+    if not path.is_dir() and files_must_exist(info):
+        raise BadValueError(f"no such folder: {path}", hint="Paths are relative to the profile's folder.")
+    return path
+
+
+class StartSettings(Settings):
+    """Ready when `ready`, a URL or a path on the target's host, answers with 2xx. `env` is added to our own."""
+
+    command: Annotated[Listed[str], BeforeValidator(_read_command)] = Field(examples=[["python server.py --port 8000"]])
+    """The command that starts the server, as text; no shell sees it, like python server.py --port 8000."""
+    ready: ReadyUrl = Field(examples=["/health"])
+    """A URL or path that answers with 2xx once the server is ready, like /health."""
+    timeout_s: SomeSeconds = Field(default=120.0, alias="timeout", examples=["120s"])
+    """How long is waited for it, like 120s."""
+    directory: Annotated[Path, BeforeValidator(_read_directory), PlainSerializer(str)] = Field(
+        default="./", validate_default=True
+    )
+    """The folder it is started in."""
+    env: Variables = Field(default_factory=dict)
+    """Environment variables for it; secrets as env:NAME."""
+
 
 _PLAIN = ("http", "grpc")
 PLACES = ("url", "urls", "serve", "scripted")

@@ -1,16 +1,23 @@
 """What only gates may say, held against what a profile is going to run: tags, metrics of the run as a whole, changes.
 
 A gate that can never fail is as wrong as one that can never be met.
+
+Which objectives of a profile can never be judged, so that they are refused before the load and not after it.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from app.analysis.objectives import unit_of
+from app.analysis.spans import SPANS
 from app.profiles.local import LocalProfile
-from app.profiles.problems import did_you_mean
-from app.records.metrics import RUN_METRICS
+from app.profiles.problems import BadValueError, did_you_mean
+from app.profiles.units import format_duration
+from app.records.metrics import METRICS, RUN_METRICS
 from app.records.result import IN_SWEEP, Objective
 
 if TYPE_CHECKING:
@@ -92,3 +99,171 @@ def _of_variants(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
     chosen = ("provider", "precision", "batch", "streams", "threads")
     told = {name: tuple(dict.fromkeys(str(getattr(one, name)) for one in variants)) for name in chosen}
     return {"scenario": tuple(profile.load.scenarios), **told}
+
+
+_OF_STREAMS = ("ttft_ms", "ttft_service_ms", "ttfo_ms", "icl_ms", "itl_ms", "tpot_ms", "coalesced_share")
+_OF_TOKENS = ("output_tokens", "output_tokens_per_s")
+_OF_INTENDED_TIMES = ("latency_ms", "first_byte_ms", "send_lag_ms")
+_RATES = ("offered_per_s", "achieved_per_s", "completed_per_s", "good_per_s", "output_tokens_per_s")
+_OF_LIMITS = ("goodput_share", "good_per_s")
+_READ_BESIDE = (
+    *(name for name in METRICS if name.startswith(("host_", "endpoint_", "generator_", "engine_", "gpu_"))),
+    "throughput_per_s",
+    "library_load_ms",
+    "session_build_ms",
+    "first_inference_ms",
+)
+"""Not known when a stage ends, or of a local model: nothing to judge a rate by."""
+_OF_LOCAL_RUNS = (
+    "service_ms",
+    "latency_ms",
+    "send_lag_ms",
+    "throughput_per_s",
+    "prepare_ms",
+    "copy_in_ms",
+    "execute_ms",
+    "copy_out_ms",
+    "post_process_ms",
+    "process_start_ms",
+    "library_load_ms",
+    "session_build_ms",
+    "first_inference_ms",
+    "accuracy",
+    "accuracy_kept",
+)
+
+
+def wrong_objective(profile: Profile) -> tuple[tuple[str, int | str], BadValueError] | None:
+    """The first objective on what is never measured or cannot decide: where it stands, and what is wrong with it."""
+    for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
+        for at, objective in enumerate(objectives):
+            why = _why_wrong(profile, objective, key)
+            if why is not None:
+                message, hint = why
+                return (key, at), BadValueError(f"{key}[{at}]: {message}", hint=hint)
+    why = None if isinstance(profile, LocalProfile) else _why_no_abort(profile)
+    if why is not None:
+        message, hint = why
+        return ("options", "abort_when"), BadValueError(f"options.abort_when: {message}", hint=hint)
+    return None
+
+
+def _why_no_abort(profile: EndpointProfile) -> tuple[str, str] | None:
+    rule = profile.options.abort_when
+    if rule is None:
+        return None
+    if profile.target.protocol == "locust" and rule.objective.metric != "error_rate":
+        return f"{rule.objective.metric} is not known of a Locust test while it runs", "Use error_rate."
+    load = profile.load
+    lengths_s = [stage.duration_s for stage in load.stages]
+    lengths_s += [one.hold_s for one in (load.sweep, load.search) if one is not None]
+    longest_s = max((math.inf if one is None else one for one in lengths_s), default=0.0)
+    if rule.after_s >= longest_s:
+        after = format_duration(rule.after_s)
+        message = f'"{rule.text}" never applies: no stage is longer than {after}, and it counts from the start of each'
+        return message, f'Write less than {format_duration(longest_s)} after "after".'
+    return _why_impossible(rule.objective)
+
+
+def _why_wrong(profile: Profile, objective: Objective, key: str) -> tuple[str, str] | None:
+    if key == "gates":
+        return _why_never_of_gate(profile, objective) or why_wrong_gate(profile, objective)
+    if isinstance(profile, LocalProfile):
+        return _why_never_locally(profile, objective) or _why_impossible(objective)
+    why = _why_never(profile, objective) or _why_impossible(objective) or _why_no_goodput(profile, objective)
+    if why is None and key == "slo" and objective.level == "fail":
+        return _why_no_slo(profile, objective)
+    return why
+
+
+def _why_never_of_gate(profile: Profile, gate: Objective) -> tuple[str, str] | None:
+    """Of what it is on, and of what it is a share of."""
+    if gate.metric in RUN_METRICS:
+        return _why_impossible(gate)
+    whole = () if gate.of is None else (replace(gate, metric=gate.of.partition(".")[0]),)
+    for one in (gate, *whole):
+        if isinstance(profile, LocalProfile):
+            why = _why_never_locally(profile, one)
+        else:
+            why = _why_never(profile, one) or _why_no_goodput(profile, one)
+        if why is not None:
+            return why
+    return _why_impossible(gate)
+
+
+def _why_no_slo(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
+    """What cannot decide whether a rate holds, where rates are searched or swept."""
+    if profile.load.search is None and profile.load.sweep is None:
+        return None
+    metric = objective.metric
+    if metric in _RATES and objective.comparator in (">", ">="):
+        return f"{metric} is low at every low rate, so no rate can be searched by it", "Make it a gate."
+    if metric in _READ_BESIDE:
+        return f"{metric} is not of requests, which are what holds or fails at a rate", "Make it a gate."
+    wrong_way = {"lower": (">", ">="), "higher": ("<", "<="), "neither": ()}[METRICS[metric].better]
+    if objective.comparator in wrong_way:
+        better = METRICS[metric].better
+        hint = f"Turn the sign: {metric} is better the {better} it is."
+        return f'"{objective.text}" would hold at the worst, so no rate can be searched by it', hint
+    return None
+
+
+def _why_impossible(objective: Objective) -> tuple[str, str] | None:
+    """No time, rate or share is below zero, no share above all, and nothing falls by more than all of it."""
+    name, sign, limit = objective.metric, objective.comparator, objective.limit
+    least = -1 if objective.is_change else 0
+    is_never = (sign == "<" and limit <= least) or (sign == "<=" and limit < least)
+    if is_never and objective.is_change:
+        return f'"{objective.text}" can never be met: nothing falls by more than 100%', "Give a limit above -100%."
+    if is_never:
+        return f'"{objective.text}" can never be met: {name} is never below 0', "Give a limit above 0."
+    is_whole = objective.of is None and not objective.is_change
+    if is_whole and unit_of(objective) == "share" and sign == ">" and limit >= 1:
+        return f'"{objective.text}" can never be met: {name} is at most 100%', "Write >= 100%, or a lower limit."
+    return None
+
+
+def _why_no_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
+    """Goodput is the share of arrivals answered within the limits that the SLO sets on each of them."""
+    if objective.metric not in _OF_LIMITS:
+        return None
+    if any(one.metric in SPANS and one.comparator in ("<", "<=") for one in profile.slo):
+        return None
+    hint = 'Add one to slo, such as "latency_ms.p95 < 50 | warn": with "| warn" it counts for the goodput alone.'
+    return f"{objective.metric} is within the limits of the SLO, and slo sets none on the times of a request", hint
+
+
+def _why_never_locally(profile: LocalProfile, objective: Objective) -> tuple[str, str] | None:
+    metric, scenarios = objective.metric, profile.load.scenarios
+    if metric in ("accuracy", "accuracy_kept") and profile.workload.tensors is None:
+        return f"{metric} needs labelled rows", "Give them in workload.tensors."
+    if metric in ("latency_ms", "send_lag_ms") and not {"server", "multi-stream"} & set(scenarios):
+        return f"{metric} is of calls that are due at a time, in server or multi-stream", "Use service_ms."
+    if metric.startswith("copy_") and not _binds(profile):
+        return f"{metric} is not timed apart without io_binding", "Use service_ms, which has the copies in it."
+    if metric not in _OF_LOCAL_RUNS and not metric.startswith(("gpu_", "host_", "model_", "energy_")):
+        return f"{metric} is of endpoints", f"Of a local model there are {', '.join(_OF_LOCAL_RUNS)}."
+    return None
+
+
+def _binds(profile: LocalProfile) -> bool:
+    """Whether a variant has its copies timed apart."""
+    wanted = profile.target.runtime.io_binding
+    return any(
+        one.provider in ("cuda", "tensorrt") if wanted is None else wanted for one in profile.target.all_variants
+    )
+
+
+def _why_never(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
+    protocol, metric = profile.target.protocol, objective.metric
+    if protocol == "locust" and metric in _OF_INTENDED_TIMES:
+        return f"{metric} counts from when a request should have started, which Locust does not tell", "Use service_ms."
+    if protocol == "oip-grpc" and metric == "first_byte_ms":
+        return "gRPC tells no first byte", "Use latency_ms."
+    if metric in _OF_STREAMS and not getattr(profile.workload, "stream", False):
+        return f"{metric} is of streamed answers, and none are asked for", "Use latency_ms."
+    if metric in (*_OF_STREAMS, *_OF_TOKENS) and protocol not in _GENERATING:
+        return f"{metric} is of {', '.join(_GENERATING)}", "Use latency_ms, or a rate such as completed_per_s."
+    if metric == "accuracy" and getattr(profile.workload, "labels", None) is None:
+        return "accuracy needs the right answers", "Name their array in workload.labels, with protocol oip or oip-grpc."
+    return None

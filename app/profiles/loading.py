@@ -14,21 +14,19 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from app.errors import ProfileError, UsageError
-from app.profiles.catalogue import check_provider, check_region, find_accelerator, find_offer, load_catalogue
 from app.profiles.document import Document, KeyPath, read_bounded, read_document
 from app.profiles.endpoint import HardwareSettings
-from app.profiles.language_model import LanguageModelFile, supposed_of
+from app.profiles.gates import wrong_objective
 from app.profiles.local import LocalProfile
-from app.profiles.measurable import wrong_objective
-from app.profiles.plan import PlanSettings
+from app.profiles.plan import LanguageModelFile, PlanSettings, supposed_of
+from app.profiles.pricing.catalogue import check_provider, check_region, find_accelerator, find_offer, load_catalogue
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.profile import PROFILES, Profile, protocol_of
 from app.profiles.settings import Listed, ObjectiveText, Settings
-from app.profiles.trace_tables import is_trace
+from app.profiles.traces import facts_of_trace, is_trace
 from app.profiles.traffic import TrafficSettings
-from app.profiles.traffic_trace import facts_of_trace
-from app.records.language_model import SupposedModel
 from app.records.offers import Catalogue
+from app.records.plan_question import SupposedModel
 
 _EXPECTED = {
     "model_type": "a mapping of keys",

@@ -10,7 +10,7 @@ import msgspec
 
 from app.errors import UsageError
 from app.profiles.bundled import DIRECTORY
-from app.records.published import PublishedResult
+from app.records.offers import PublishedResult
 
 
 def load_published(accelerators: Container[str], directory: Path | None = None) -> tuple[PublishedResult, ...]:

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from app.profiles.headers import Headers
+from app.profiles.endpoint import Headers, HttpUrl
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Seconds, Settings
 from app.profiles.units import format_duration
-from app.profiles.urls import HttpUrl
 
 LEAST_INTERVAL_S = 0.2
 _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from app.profiles.currencies import usd_of
+from app.profiles.pricing.currencies import usd_of
 from app.profiles.problems import BadValueError, did_you_mean
 
 _DURATIONS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

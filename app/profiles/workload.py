@@ -9,9 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from app.profiles import secrets
-from app.profiles.bodies import Body
-from app.profiles.datasets import DatasetPath
-from app.profiles.popularity import PopularityText
+from app.profiles.datasets import Body, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Count, ExistingFile, Listed, Rate, Settings, at_most
 from loadgen.workloads import Popularity

@@ -1,4 +1,7 @@
-"""A number with its trust, and the variant of a model that it may be of."""
+"""A number with its trust, and the variant of a model that it may be of.
+
+Joint lengths of measured requests, in tokens.
+"""
 
 from __future__ import annotations
 
@@ -43,3 +46,14 @@ class Variant(msgspec.Struct, frozen=True):
         parts += [f"{self.threads} threads"] if self.threads > 1 else []
         parts += [f"devices {' + '.join(self.devices)}"] if len(self.devices) > 1 else []
         return ", ".join(parts)
+
+
+class TokenSample(msgspec.Struct, frozen=True):
+    """Input and output tokens of requests that completed: all of them, or an even selection of many.
+
+    Both columns are arrays of little-endian signed 32-bit integers, one entry a request, which keeps results and plan
+    files small. `app.analysis.token_samples` reads and writes them.
+    """
+
+    input_tokens: bytes
+    output_tokens: bytes

@@ -16,6 +16,7 @@ from app.records.checks import Trust as Trust
 from app.records.comparison import Comparison
 from app.records.estimate import Basis as Basis
 from app.records.estimate import Estimate as Estimate
+from app.records.estimate import TokenSample
 from app.records.estimate import Variant as Variant
 from app.records.gpu import MigInstance
 from app.records.local import LocalResult
@@ -23,7 +24,6 @@ from app.records.plan import Fleet as Fleet
 from app.records.plan import Plan as Plan
 from app.records.plan import Recommendation as Recommendation
 from app.records.selftest import SelfTestMark
-from app.records.token_sample import TokenSample
 from app.records.traffic import Traffic as Traffic
 
 SCHEMA = 2

@@ -9,7 +9,7 @@ import datetime
 
 import msgspec
 
-from app.records.token_sample import TokenSample
+from app.records.estimate import TokenSample
 
 
 class RecurringSpike(msgspec.Struct, frozen=True):

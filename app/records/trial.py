@@ -1,4 +1,7 @@
-"""What came of one request, sent to see whether a target answers as a profile wants it."""
+"""What came of one request, sent to see whether a target answers as a profile wants it.
+
+How a command failed, for the program that started it.
+"""
 
 from __future__ import annotations
 
@@ -47,3 +50,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     asked_headers: tuple[tuple[str, str], ...] = ()
     answer_headers: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+
+class Failure(msgspec.Struct, frozen=True, tag="failure"):
+    """With `--error-json` the last line on standard error, as JSON."""
+
+    exit_code: int
+    message: str
+    hint: str | None = None

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from app import __version__
-from app.analysis.comparison import TOLERANCE, may_fail, regressions, undecided
+from app.analysis.comparisons.comparison import TOLERANCE, may_fail, regressions, undecided
 from app.records.comparison import Comparison, MetricChange
 from app.records.metrics import format_metric
 from app.reporting.quantities import quantity

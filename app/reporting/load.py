@@ -1,14 +1,25 @@
-"""Stages, curve and objectives of a loaded endpoint."""
+"""Stages, curve and objectives of a loaded endpoint.
+
+Token times and rates, stage by stage.
+
+How long a target that was started or woken took to answer, and to answer steadily.
+
+The knees of a sweep.
+
+The headline numbers of a loaded endpoint.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
-from app.analysis.accuracy import rows_to_settle
+from app.analysis.curve import are_apart
+from app.analysis.local.accuracy import rows_to_settle
 from app.analysis.objectives import unit_of as unit_of_limit
 from app.records.metrics import PERCENTILES, RUN_METRICS
-from app.records.result import Judged, Result, Stage
+from app.records.result import Estimate, Judged, Knee, Result, Stage
 from app.reporting.quantities import limit_of, quantity, stage_quantity, unit_of
 from reports import formatting, model
 
@@ -170,3 +181,112 @@ def _margin(one: Judged) -> float | None:
         return None
     distance = limit - observed if one.objective.comparator in ("<", "<=") else observed - limit
     return distance / abs(limit)
+
+
+def token_rows(stages: Sequence[Stage]) -> tuple[model.TokenRow, ...]:
+    """Of stages whose answers told anything of tokens, warm-ups left out."""
+    return tuple(_token_row(stage) for stage in stages if stage.kind != "warmup" and _has_tokens(stage))
+
+
+def _has_tokens(stage: Stage) -> bool:
+    return "ttft_ms" in stage.metrics or "output_tokens" in stage.metrics
+
+
+def _token_row(stage: Stage) -> model.TokenRow:
+    return model.TokenRow(
+        stage=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
+        ttft_p50=stage_quantity(stage, "ttft_ms", "p50"),
+        ttft_p95=stage_quantity(stage, "ttft_ms", "p95"),
+        ttft_p99=stage_quantity(stage, "ttft_ms", "p99"),
+        tpot_p50=stage_quantity(stage, "tpot_ms", "p50"),
+        tpot_p95=stage_quantity(stage, "tpot_ms", "p95"),
+        itl_p50=stage_quantity(stage, "itl_ms", "p50"),
+        itl_p99=stage_quantity(stage, "itl_ms", "p99"),
+        icl_p99=stage_quantity(stage, "icl_ms", "p99"),
+        coalesced=stage_quantity(stage, "coalesced_share"),
+        output_tokens=stage_quantity(stage, "output_tokens", "mean"),
+        tokens_per_s=stage_quantity(stage, "output_tokens_per_s"),
+    )
+
+
+def cold_start_parts(result: Result) -> tuple[model.Named, ...]:
+    """Empty where the target was up already."""
+    found = result.cold_start
+    if found is None:
+        return ()
+    parts = {"ready": found.ready_ms, "first answer": found.first_answer_ms, "steady answers": found.steady_ms}
+    return tuple(model.Named(name=name, quantity=quantity(one, "ms")) for name, one in parts.items())
+
+
+_METHODS = {
+    "power": "power (most throughput for its latency, Kleinrock)",
+    "chord": "chord (farthest below the line from first to last, Kneedle)",
+    "two lines": "two lines (where they fit the logarithm of latency best)",
+}
+
+
+def knee_section(result: Result) -> model.KneeSection | None:
+    """None without a sweep."""
+    if not result.knees:
+        return None
+    note = None
+    if are_apart(result.knees):
+        note = "The methods disagree by more than 30 %: latency bends slowly here, and there is no one knee."
+    return model.KneeSection(rows=tuple(map(_knee_row, result.knees)), note=note)
+
+
+def _knee_row(knee: Knee) -> model.KneeRow:
+    unit = "1/s" if knee.load == "rate" else "clients"
+    return model.KneeRow(
+        method=_METHODS[knee.method],
+        name=knee.method,
+        at=quantity(Estimate(knee.at, reason=knee.reason), unit),
+        latency=quantity(Estimate(knee.latency_ms, reason=knee.reason), "ms"),
+    )
+
+
+_TOKENS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"))
+
+
+def load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, ...]:
+    """What a user feels in the stage, and what it carries; of tokens too where answers have them."""
+    times = times_of(result)
+    found = [
+        *([] if result.max_rate is not None and result.max_rate.per_s.value is not None else [_carried(stage)]),
+        *(_time(result, stage, metric, aggregate) for metric, aggregate in _TOKENS if metric in stage.metrics),
+        *(_time(result, stage, times, aggregate) for aggregate in ("p95", "p99")),
+        *([_tile(result, stage, "Goodput", "goodput_share")] if _is_of_goodput(result) else []),
+    ]
+    if "output_tokens_per_s" in stage.metrics:
+        found.append(_tile(result, stage, "Output tokens", "output_tokens_per_s"))
+    if "accuracy" in stage.metrics:
+        found.append(_tile(result, stage, "Accuracy", "accuracy"))
+    return (*found, _tile(result, stage, "Error rate", "error_rate"))
+
+
+def _carried(stage: Stage) -> model.HeadlineTile:
+    note = f"in {stage.name}"
+    if stage.kind == "closed":
+        return model.HeadlineTile(label="Throughput", quantity=stage_quantity(stage, "completed_per_s"), note=note)
+    return model.HeadlineTile(
+        label="Good rate", quantity=quantity(stage.good_per_s, "1/s", stage.verdict.status), note=note
+    )
+
+
+def _is_of_goodput(result: Result) -> bool:
+    return any(one.objective.metric == "goodput_share" for one in result.slo)
+
+
+def _time(result: Result, stage: Stage, metric: str, aggregate: str) -> model.HeadlineTile:
+    name = formatting.metric(metric)
+    return _tile(result, stage, f"{name[:1].upper()}{name[1:]} {aggregate}", metric, aggregate)
+
+
+def _tile(result: Result, stage: Stage, label: str, metric: str, aggregate: str | None = None) -> model.HeadlineTile:
+    limits = {(one.objective.metric, one.objective.aggregate): limit_of(one.objective) for one in result.slo}
+    return model.HeadlineTile(
+        label=label,
+        quantity=stage_quantity(stage, metric, aggregate or "value"),
+        limit=limits.get((metric, aggregate)),
+        note=f"in {stage.name}",
+    )

@@ -1,4 +1,9 @@
-"""Variants beside one another: one percentile of one scenario, and one cost."""
+"""Variants beside one another: one percentile of one scenario, and one cost.
+
+What variants of one run are called: what tells them from one another, and what they share.
+
+The most arrivals that a variant carries inside the SLO, where a search looked for them.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,82 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from app.analysis.call_stages import fastest_per_s
-from app.analysis.variant_front import VariantPoint, front_of, machine_s_per_thousand_rows, usd_per_million_rows
+from app.analysis.local.call_stages import IN_SEARCH, fastest_per_s
+from app.analysis.local.variants import VariantPoint, front_of, machine_s_per_thousand_rows, usd_per_million_rows
 from app.records.estimate import Variant
 from app.records.local import LocalResult, VariantFacts
-from app.records.result import Estimate, Stage
+from app.records.result import Estimate, Stage, Trust
 from app.reporting.quantities import quantity
 from reports import formatting
 from reports.model import Quantity
+
+_HEAD = 3
+"""Model, provider and precision are one word each, and need no comma between them."""
+
+
+def common_of(variants: Sequence[Variant]) -> str:
+    """What all of them share, as in `digits cpu, 1 stream, 1 thread`."""
+    return _joined(variants[0], variants, shared=True) if variants else ""
+
+
+def names_of(variants: Sequence[Variant]) -> dict[Variant, str]:
+    """As in `int8-static, batch 8`; the variant's own label where there is but one."""
+    if len(set(variants)) == 1:
+        return {variants[0]: variants[0].label}
+    return {one: _joined(one, variants, shared=False) for one in variants}
+
+
+def families_of(variants: Sequence[Variant]) -> dict[Variant, str]:
+    """Names without the batch, for lines that run over it; the model's where nothing else differs."""
+    bare = [msgspec.structs.replace(one, batch=0) for one in variants]
+    names = names_of(bare) if len(set(bare)) > 1 else {one: one.model for one in bare}
+    return {one: names[without] for one, without in zip(variants, bare, strict=True)}
+
+
+def _joined(one: Variant, variants: Sequence[Variant], *, shared: bool) -> str:
+    others = [_settings(other) for other in variants]
+    kept = [
+        (words, place < _HEAD)
+        for place, words in enumerate(_settings(one))
+        if words and (len({other[place] for other in others}) == 1) is shared
+    ]
+    head = " ".join(words for words, is_head in kept if is_head)
+    return ", ".join([*([head] if head else []), *(words for words, is_head in kept if not is_head)])
+
+
+def _settings(one: Variant) -> tuple[str, ...]:
+    return (
+        one.model,
+        one.provider,
+        one.precision,
+        f"batch {one.batch}",
+        _counted(one.streams, "stream"),
+        _counted(one.threads, "thread"),
+        f"devices {' + '.join(one.devices)}" if one.devices else "",
+    )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def arrivals_of(facts: VariantFacts, answering: Sequence[Stage]) -> Quantity | None:
+    """Calls a second, as trustworthy as the stages that held there; None where nobody searched."""
+    if facts.server_per_s is None:
+        return None
+    held = [stage.verdict.status for stage in answering if IN_SEARCH in stage.tags]
+    trust: Trust = "INVALID" if "INVALID" in held else "WARN" if "WARN" in held else "VALID"
+    return quantity(facts.server_per_s, "calls/s", trust)
+
+
+def inferences_words(facts: VariantFacts) -> str:
+    """As in `16 rows each: 8,960/s`; nothing of calls of one row."""
+    per_s, batch = facts.server_per_s, facts.variant.batch
+    if per_s is None or per_s.value is None or batch == 1:
+        return ""
+    rows = formatting.with_unit(formatting.number(per_s.value * batch), "/s")
+    return f"{formatting.count(batch)} rows each: {rows}"
+
 
 _SCENARIOS = ("single-stream", "server", "multi-stream", "offline")
 _PERCENTILES = ("p95", "p50", "mean")

@@ -1,10 +1,138 @@
-"""The environment as labelled facts."""
+"""The environment as labelled facts.
+
+Who sent the load, where several workers did.
+
+Telemetry readings as series of at most MAX_POINTS points.
+"""
 
 from __future__ import annotations
 
-from app.records.result import Environment, Gpu, Result
-from app.reporting.workers import who_sent
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from app.analysis.pooling import worker_totals
+from app.records.metrics import METRICS
+from app.records.result import Environment, Estimate, Gpu, Result, Stage, WorkerFacts
+from app.reporting.quantities import quantity
+from app.reporting.rows import MAX_POINTS
 from reports import formatting, model
+
+
+def workers_of(stages: Sequence[Stage]) -> tuple[WorkerFacts, ...]:
+    """What each did in all stages but the warm-ups; none where one worker sent alone."""
+    return worker_totals(stage.workers for stage in stages if stage.kind != "warmup" and not stage.is_pooled)
+
+
+def who_sent(stages: Sequence[Stage]) -> str | None:
+    """As in "4 workers on 2 hosts (a: 2, b: 2)"; None where one worker sent alone."""
+    workers = workers_of(stages)
+    if not workers:
+        return None
+    hosts = Counter(worker.host for worker in workers)
+    together = f"{len(workers)} worker{'' if len(workers) == 1 else 's'} on"
+    if len(hosts) == 1:
+        return f"{together} {next(iter(hosts))}"
+    return f"{together} {len(hosts)} hosts ({', '.join(f'{host}: {count}' for host, count in hosts.items())})"
+
+
+def clock_residual_ms(stages: Sequence[Stage]) -> float | None:
+    """The largest of any worker; None where all read one clock."""
+    residuals_ms = [one.clock_residual_ms for one in workers_of(stages) if one.clock_residual_ms is not None]
+    return max(residuals_ms, default=None)
+
+
+def worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
+    """One for each worker."""
+    start_ns = result.zero_ns
+    return tuple(
+        model.WorkerRow(
+            worker=worker.worker,
+            host=worker.host,
+            sent=worker.sent,
+            cpu=quantity(_cpu(worker), "s"),
+            max_lag=quantity(Estimate(worker.max_lag_ms), "ms"),
+            clock=quantity(_clock(worker), "ms"),
+            lost_s=None if worker.lost_ns is None else (worker.lost_ns - start_ns) / 1e9,
+        )
+        for worker in workers_of(result.stages)
+    )
+
+
+def _cpu(worker: WorkerFacts) -> Estimate:
+    """It is told at the end of a stage."""
+    return Estimate(worker.cpu_s) if worker.lost_ns is None else Estimate(None, reason="lost before it could tell")
+
+
+def _clock(worker: WorkerFacts) -> Estimate:
+    return Estimate(
+        worker.clock_residual_ms, reason="the engine's own clock" if worker.clock_residual_ms is None else None
+    )
+
+
+def shared_by(stages: Sequence[Stage]) -> str | None:
+    """The sentence of the method."""
+    who = who_sent(stages)
+    return None if who is None else f"The load was sent by {who}, each taking its turns of one schedule."
+
+
+def clock_words(stages: Sequence[Stage]) -> str:
+    residual_ms = clock_residual_ms(stages)
+    if residual_ms is None:
+        return "All times are of one monotonic clock"
+    return (
+        "All times are of one monotonic clock: those of workers on other clocks were moved onto it, "
+        f"{formatting.number(residual_ms)} ms off at most"
+    )
+
+
+_SHORTEST_BIN_S = 0.25
+
+
+def telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[model.TelemetrySeries, ...]:
+    """One a source and metric, in the catalogue's order; each point is the mean of its bin, None where nothing could
+    be read."""
+    if telemetry.empty:
+        return ()
+    telemetry = _with_busiest_core(telemetry)
+    at_s = (telemetry["at_ns"].to_numpy() - start_ns) / 1e9
+    first, last = float(at_s.min()), float(at_s.max())
+    width = max(_SHORTEST_BIN_S, (last - first) / (MAX_POINTS - 1))
+    binned = telemetry.assign(bin=np.floor((at_s - first) / width).astype(int))
+    means = binned.groupby(["source", "metric", "bin"], observed=True)["value"].mean()
+    order = list(METRICS)
+    known = {(source, metric) for source, metric, _ in means.index if metric in METRICS}
+    return tuple(
+        _series(source, metric, means[source, metric], first, width)
+        for source, metric in sorted(known, key=lambda key: (order.index(key[1]), key[0]))
+    )
+
+
+def _with_busiest_core(telemetry: pd.DataFrame) -> pd.DataFrame:
+    """All cores as one series, the busiest at each reading: a machine may have hundreds."""
+    is_core = telemetry["metric"] == "core_cpu_percent"
+    if not is_core.any():
+        return telemetry
+    busiest = telemetry[is_core].groupby("at_ns", as_index=False)["value"].max()
+    one = busiest.assign(source="busiest core", metric="core_cpu_percent")
+    whole: pd.DataFrame = pd.concat(
+        [telemetry[~is_core].astype({"source": str, "metric": str}), one], ignore_index=True
+    )
+    return whole
+
+
+def _series(source: str, metric: str, means: pd.Series, first: float, width: float) -> model.TelemetrySeries:
+    return model.TelemetrySeries(
+        source=source,
+        metric=metric,
+        unit=METRICS[metric].unit,
+        description=METRICS[metric].description,
+        at_s=tuple(round(first + (one + 0.5) * width, 3) for one in means.index),
+        values=tuple(None if math.isnan(value) else round(value, 4) for value in means),
+    )
 
 
 def environment_facts(result: Result) -> tuple[model.Fact, ...]:

@@ -7,10 +7,15 @@ import math
 
 import msgspec
 
-from app.planning.ownership import priced
+from app.planning.pricing.ownership import priced
 from app.planning.risk import price_age_days
-from app.profiles.catalogue import check_provider, check_region, find_accelerator, load_catalogue
-from app.profiles.merging import NO_ACCELERATOR
+from app.profiles.pricing.catalogue import (
+    NO_ACCELERATOR,
+    check_provider,
+    check_region,
+    find_accelerator,
+    load_catalogue,
+)
 from app.records.offers import Catalogue, Offer
 
 _MONEY_CELLS = {"on_demand_usd_per_hour": "USD/h", "spot_usd_per_hour": "spot", "reserved_1y_usd_per_hour": "reserved"}

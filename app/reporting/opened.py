@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from app.analysis.local.variants import rescore_variants
 from app.analysis.objectives import parse_objective
-from app.analysis.rescored_variants import rescore_variants
 from app.analysis.rescoring import RunFacts, rescore
 from app.analysis.rows import StageRows, joined, read_rows
 from app.errors import DamagedError, ProfileError, UsageError

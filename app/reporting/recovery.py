@@ -11,9 +11,8 @@ import pyarrow as pa
 from app import __version__
 from app.analysis.answering import with_headline
 from app.analysis.gating import exit_of
-from app.analysis.judged_variants import NO_BEST_TEXTS
+from app.analysis.local.variants import NO_BEST_TEXTS, with_headlines
 from app.analysis.validity import verdict_of
-from app.analysis.variant_slo import with_headlines
 from app.errors import ExitCode, ProfileError, UsageError
 from app.profiles.document import read_document
 from app.records.events import (

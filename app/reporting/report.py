@@ -9,35 +9,29 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.rows import StageRows
-from app.records.labels import Labels
+from app.records.bundle import Labels
 from app.records.result import Result, Stage
-from app.reporting.cold_start import cold_start_parts
 from app.reporting.comparison import comparison_section
-from app.reporting.distributions import distributions, heat_map
-from app.reporting.groups import group_tables
-from app.reporting.knees import knee_section
 from app.reporting.load import (
+    cold_start_parts,
     curve_of,
     headline_stage,
     headline_stages,
+    knee_section,
+    load_tiles,
     objective_rows,
     spike_rows,
     stage_row,
     times_of,
+    token_rows,
 )
-from app.reporting.local import local_section, model_section
-from app.reporting.local_tiles import local_tiles
-from app.reporting.machine import environment_facts
+from app.reporting.local import local_section, local_tiles, model_section
+from app.reporting.machine import environment_facts, telemetry_series, worker_rows
 from app.reporting.method import Spec, method_sentences, read_spec
 from app.reporting.plan import plan_section
 from app.reporting.quantities import check_row, quantity
-from app.reporting.rescored import rescored_words
-from app.reporting.rows import error_rows, load_series, request_times, spectra
-from app.reporting.telemetry import telemetry_series
-from app.reporting.tiles import load_tiles
-from app.reporting.tokens import token_rows
-from app.reporting.verdict import verdict_of
-from app.reporting.workers import worker_rows
+from app.reporting.rows import distributions, error_rows, group_tables, heat_map, load_series, request_times, spectra
+from app.reporting.verdict import rescored_words, verdict_of
 from reports import model
 from reports.comparison_section import ComparisonSection
 

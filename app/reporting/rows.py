@@ -1,10 +1,17 @@
-"""Request rows as what charts draw: rates and latencies over time, percentile spectra, errors."""
+"""Request rows as what charts draw: rates and latencies over time, percentile spectra, errors.
+
+What answers took, whole: the share at or below each time, and how many took how long when.
+
+What answers took in one stage of a stored run: the share at or below each time.
+
+Requests of the answering stages by target and by name, where there are several.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +19,17 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
-from app.analysis.error_samples import first_samples
 from app.analysis.estimates import share
+from app.analysis.groups import Group, by_name, by_target
+from app.analysis.pooling import first_samples
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
 from app.analysis.sample_size import needed_samples
 from app.analysis.spans import is_inside, span_ms
 from app.records.result import Result, Stage
 from app.reporting.quantities import quantity
+from app.storage.run_directory import StoredRun
 from reports import model
+from reports.model import Spectrum
 
 NOT_DRAWN = ("stage", "index", "status", "bytes_received", "reused", "worker", "chunk_ns", "chunk_tokens")
 """Columns of the rows that a report does not tell of."""
@@ -196,3 +206,125 @@ def _spectrum(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Ma
 
 def rounded(values: Floats, decimals: int = 3) -> tuple[float, ...]:
     return tuple(float(one) for one in np.round(values, decimals))
+
+
+MOST_STEPS = 200
+MOST_COLUMNS, MOST_ROWS = 60, 16
+_METRICS: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
+
+
+def distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.Spectrum, ...]:
+    """Of the stages' successful requests, pooled, whatever their number; at most MOST_STEPS steps, least and most among
+    them."""
+    if requests is None:
+        return ()
+    inside = inside_stages(requests, stages)
+    drawn = (share_steps(metric, span_ms(requests.rows, metric), inside) for metric in _METRICS)
+    return tuple(one for one in drawn if one is not None)
+
+
+def heat_map(requests: RequestTimes | None, times: str = "latency_ms") -> model.LatencyHeatMap | None:
+    """All answers of the run. None where nothing was answered, or everything took the same time."""
+    values_ms = None if requests is None else span_ms(requests.rows, times)
+    if requests is None or values_ms is None:
+        return None
+    is_known = requests.rows.is_success & (values_ms > 0)
+    values_ms, at_s = values_ms[is_known], requests.seconds(requests.rows.intended_ns[is_known])
+    if not values_ms.size or values_ms.min() == values_ms.max():
+        return None
+    bins = time_bins(float(at_s[0]), float(at_s[-1]), MOST_COLUMNS, fine=True)
+    edges_ms = _log_edges(float(values_ms.min()), float(values_ms.max()))
+    counts, _, _ = np.histogram2d(values_ms, at_s, bins=(edges_ms, bins.edges_s))
+    return model.LatencyHeatMap(
+        bin_s=bins.width_s,
+        from_s=rounded(bins.edges_s[:-1]),
+        edges_ms=rounded(edges_ms, 6),
+        counts=tuple(tuple(int(one) for one in row) for row in counts),
+    )
+
+
+def share_steps(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
+    """Of the values inside that are known; None where there is none. At most MOST_STEPS, least and most among them."""
+    if values_ms is None:
+        return None
+    ordered = np.sort(values_ms[inside & ~np.isnan(values_ms)])
+    if not ordered.size:
+        return None
+    ranks = np.unique(np.linspace(0, ordered.size - 1, min(ordered.size, MOST_STEPS)).round().astype(np.int64))
+    return model.Spectrum(
+        metric=metric, n=ordered.size, share=rounded((ranks + 1) / ordered.size, 6), ms=rounded(ordered[ranks], 4)
+    )
+
+
+def _log_edges(low: float, high: float) -> Floats:
+    """As many to a factor of two, or fewer, as MOST_ROWS allow; the outermost hold least and most."""
+    per_doubling = next((one for one in (4, 3, 2, 1) if math.log2(high / low) * one <= MOST_ROWS - 1), None)
+    step = 1 / per_doubling if per_doubling else math.log2(high / low) / (MOST_ROWS - 1)
+    first, last = math.floor(math.log2(low) / step), math.floor(math.log2(high) / step) + 1
+    return np.asarray(2.0 ** (step * np.arange(first, last + 1)), dtype=np.float64)
+
+
+def compared_stages(result: Result) -> tuple[str, ...]:
+    """Names of the stages that a comparison may tell of, in their order."""
+    return tuple(dict.fromkeys(stage.name for stage in _told(result)))
+
+
+def stage_times(run: StoredRun, result: Result, stage: str) -> tuple[Spectrum, ...]:
+    """Latency from the intended start first, then the service time and those of tokens; of a local model, the time of
+    its calls. Empty without answers."""
+    stages = tuple(one for one in _told(result) if one.name == stage)
+    if result.local is not None:
+        calls = _times_of_calls(run.calls(), stages)
+        if calls is not None:
+            return (calls,)
+    return distributions(request_times(run.requests(NOT_DRAWN), result), stages)
+
+
+def _told(result: Result) -> Iterator[Stage]:
+    """Nothing INVALID, and no model that was run beside its endpoint: no row of that is kept."""
+    for stage in result.stages:
+        if stage.variant is not None and result.local is None:
+            continue
+        if stage.kind != "warmup" and not stage.is_pooled and stage.verdict.status != "INVALID":
+            yield stage
+
+
+def _times_of_calls(calls: pa.Table, stages: tuple[Stage, ...]) -> Spectrum | None:
+    begin_ns, end_ns = (
+        calls[name].combine_chunks().cast(pa.float64()).to_numpy(zero_copy_only=False)
+        for name in ("begin_ns", "end_ns")
+    )
+    inside = np.zeros(len(begin_ns), dtype=bool)
+    with np.errstate(invalid="ignore"):  # a call that was never begun
+        for stage in stages:
+            inside |= (begin_ns >= stage.window.start_ns) & (begin_ns < stage.window.end_ns)
+    return share_steps("call_ms", (end_ns - begin_ns) / 1e6, inside)
+
+
+def group_tables(
+    rows: pd.DataFrame | pa.Table, stages: Sequence[Stage], urls: Sequence[str] = ()
+) -> tuple[model.GroupTable, ...]:
+    """Empty tables are left out. `urls` are the targets', in their order."""
+    if len(rows) == 0:
+        return ()
+    windows = [stage.window for stage in stages]
+    found = (
+        ("Requests by target", "target", by_target(rows, windows, urls)),
+        ("Requests by the name the Locust test gave them", "name", by_name(rows, windows)),
+    )
+    return tuple(
+        model.GroupTable(title=title, column=column, rows=tuple(map(_row, groups)))
+        for title, column, groups in found
+        if groups
+    )
+
+
+def _row(group: Group) -> model.GroupRow:
+    return model.GroupRow(
+        label=group.label,
+        requests=group.requests,
+        share=group.share,
+        failed=group.failed,
+        p50=quantity(group.p50_ms, "ms"),
+        p95=quantity(group.p95_ms, "ms"),
+    )

@@ -1,4 +1,9 @@
-"""The stored runs as rows of a list, read once and kept in the index."""
+"""The stored runs as rows of a list, read once and kept in the index.
+
+What a run found that its target carries, in a few words.
+
+The stored runs of one profile over time.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +17,48 @@ from typing import Literal
 import msgspec
 
 from app import __version__
+from app.analysis.comparisons.series import MetricHistory, comparable_runs, series_of
 from app.errors import UsageError
+from app.records.bundle import Note
 from app.records.events import RunStarted
-from app.records.labels import Note
+from app.records.metrics import format_metric
 from app.records.result import Result
-from app.reporting.carried import carried_words
+from app.reporting.local import answering_by_variant
+from app.reporting.local_front import arrivals_of, fastest_stage, names_of
+from app.reporting.quantities import quantity, stage_quantity
 from app.reporting.verdict import verdict_of
 from app.storage.labels import read_labels
 from app.storage.run_directory import StoredRun, stored_runs
 from app.storage.run_index import keep_rows, known_rows, stamp_of
 from app.storage.trash import deleted_runs
 from loadgen.decoding import decode_json
+from reports import formatting
+from reports.model import Quantity
+
+
+def carried_words(result: Result) -> str | None:
+    """As in `238/s`, or of a local model `2,080/s, int8-static, batch 16`; None where nothing was found."""
+    found = result.max_rate
+    if found is not None and found.per_s.value is not None:
+        return _shown(quantity(found.per_s, "sessions/s" if found.sessions else "1/s"))
+    local = result.local
+    if local is None or local.best is None:
+        return None
+    stages = answering_by_variant(result)[local.best]
+    facts, fastest = next(one for one in local.variants if one.variant == local.best), fastest_stage(stages)
+    arrivals = arrivals_of(facts, stages)
+    if arrivals is not None and arrivals.value is not None:
+        most = arrivals
+    elif fastest is not None:
+        most = stage_quantity(fastest, "throughput_per_s")
+    else:
+        return None
+    return f"{_shown(most)}, {names_of([one.variant for one in local.variants])[local.best]}"
+
+
+def _shown(one: Quantity) -> str:
+    return formatting.value_unit(one).replace(formatting.THIN, " ")
+
 
 State = Literal["done", "running", "cut short", "not measured", "not read yet"]
 _VERSION = f"2 {__version__}"
@@ -193,3 +229,56 @@ def _moment_of(name: str) -> str | None:
         return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
     except ValueError:
         return None
+
+
+class Trend(msgspec.Struct, frozen=True):
+    """Of the runs that may be compared with the last one, by time; `left_out` are INVALID, or of another machine or
+    workload."""
+
+    name: str
+    runs: tuple[Result, ...]
+    left_out: int
+    series: tuple[MetricHistory, ...]
+
+
+def trend_of(name: str | None) -> Trend:
+    """Of the profile of that name, else of the last run's. Raises UsageError where there is no run of it."""
+    named = _runs_of(name)
+    runs = comparable_runs(named)
+    return Trend(named[-1].name, runs, len(named) - len(runs), series_of(runs))
+
+
+def change_words(series: MetricHistory, place: int) -> str:
+    """As in "+12 % since 20260102-120000-scores-1f2a (worse)"."""
+    change = series.changes[place]
+    is_better = (change.ratio < 1) == (series.better == "lower")
+    return (
+        f"{100 * (change.ratio - 1):+.0f} % since {series.run_ids[change.place]} ({'better' if is_better else 'worse'})"
+    )
+
+
+def metric_name(series: MetricHistory) -> str:
+    """As in "latency_ms.p95"."""
+    return format_metric(series.metric, series.aggregate)
+
+
+def _runs_of(name: str | None) -> list[Result]:
+    """By time. Raises UsageError where there are none. A run without a result that can be read hides no other."""
+    rows = sorted(
+        (row for row in run_rows().rows if row.verdict not in (None, UNREADABLE)),
+        key=lambda row: row.started_at or "",
+    )
+    wanted = name or (rows[-1].name if rows else None)
+    found = [_result(row.directory) for row in rows if row.name == wanted]
+    if not found:
+        names = ", ".join(sorted({row.name or "" for row in rows}))
+        raise UsageError(
+            f"there is no run of {wanted}" if wanted else "there is no run yet",
+            hint=f"There are runs of {names}." if names else "`sizewise quickstart` makes the first.",
+        )
+    return found
+
+
+def _result(directory: str) -> Result:
+    run = StoredRun(Path(directory))
+    return run.result or run.measured

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.serving.ready import EndpointReady
+    from app.serving.settings import EndpointReady
 
 
 def serve(arguments: argparse.Namespace, token: str | None) -> int:

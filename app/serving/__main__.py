@@ -9,9 +9,9 @@ import msgspec
 
 from app.inference.child import reported
 from app.serving.arguments import add_serving_arguments, settings_of
-from app.serving.ready import EndpointReady
 from app.serving.server import run
-from loadgen.descriptors import raise_limit
+from app.serving.settings import EndpointReady
+from loadgen.machine import raise_limit
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from app.inference.tensor_spec import TensorSpec
 from app.serving.batching import Batcher, DrainingError, QueueFullError
 from app.serving.counters import Counters
 from app.serving.execution import joins_of
-from app.serving.limits import Limits
 from app.serving.messages import (
     JSON_LENGTH_HEADER,
     VERSION,
@@ -29,6 +28,7 @@ from app.serving.messages import (
     tensor_metadata,
     write_answer,
 )
+from app.serving.settings import Limits
 
 BODY_LIMIT_BYTES = 64 * 2**20
 

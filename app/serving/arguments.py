@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 
 from app.errors import UsageError
-from app.serving.limits import DEFAULT_CONNECTIONS, Limits
-from app.serving.settings import ServingSettings
+from app.serving.settings import DEFAULT_CONNECTIONS, Limits, ServingSettings
 
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}

@@ -12,8 +12,7 @@ import msgspec
 from app.errors import UnavailableError
 from app.inference.parent import error_told
 from app.serving.arguments import command_line
-from app.serving.ready import EndpointReady
-from app.serving.settings import ServingSettings
+from app.serving.settings import EndpointReady, ServingSettings
 from loadgen.child import Ending, end_within, start_module
 from loadgen.decoding import decode_json
 

@@ -20,14 +20,11 @@ from app.analysis.validity import strays_of
 from app.errors import UnavailableError
 from app.inference.session import ModelSession, open_session, runtime_version
 from app.serving.application import ServedModel, application
-from app.serving.authorization import TokenGuard, token_for
 from app.serving.batching import Batcher, BatchQueue
-from app.serving.connections import bounded_protocol, close_overdue
+from app.serving.connections import TokenGuard, bounded_protocol, close_overdue, token_for
 from app.serving.counters import Counters
 from app.serving.execution import Executor
-from app.serving.limits import Limits
-from app.serving.ready import EndpointReady
-from app.serving.settings import ServingSettings
+from app.serving.settings import EndpointReady, Limits, ServingSettings
 
 DRAIN_LIMIT_S = 8.0
 _CLOSE_LIMIT_S = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from app.analysis.local_limit_checks import FILE_DESCRIPTORS, ConnectionDemand, MachineLimits, demand_checks
+from app.analysis.generator_checks import FILE_DESCRIPTORS, ConnectionDemand, MachineLimits, demand_checks
 from app.errors import UsageError
 from app.records.result import Check
 from app.session.parts import Load

@@ -1,27 +1,49 @@
-"""From what was measured to the result: verdict, objectives, max rate, plan, exit code."""
+"""From what was measured to the result: verdict, objectives, max rate, plan, exit code.
+
+What a reader must know of how a run was measured.
+
+A run held against a baseline: refused before it is measured where it cannot be, told in its result after.
+"""
 
 from __future__ import annotations
 
 import datetime
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import pandas as pd
 
 from app import __version__
-from app.analysis.accuracy import chance_check
 from app.analysis.answering import answering_stages, judged_stages, rate_of_stages, with_headline
-from app.analysis.curve import capacity_curve, rungs_of
-from app.analysis.gates import judge_gate, judge_worst
-from app.analysis.gating import causes_of, exit_of, invalid_cause, no_rate_cause
-from app.analysis.knee import knees_of
+from app.analysis.comparisons.comparison import compare_runs, in_words, regression_in_words, regressions, undecided
+from app.analysis.comparisons.environment_differences import (
+    Machine,
+    differences_in_words,
+    machine_differences,
+    machine_of,
+)
+from app.analysis.curve import capacity_curve, knees_of, rungs_of
+from app.analysis.gating import (
+    Gating,
+    causes_of,
+    exit_of,
+    invalid_cause,
+    judge_gate,
+    judge_worst,
+    no_rate_cause,
+    run_metrics,
+    with_comparison,
+)
+from app.analysis.local.accuracy import chance_check
 from app.analysis.max_rate import max_rate, reach_check
 from app.analysis.objectives import binding
-from app.analysis.run_metrics import run_metrics
 from app.analysis.search import SearchOutcome
 from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
-from app.errors import ExitCode
+from app.errors import ExitCode, UsageError
 from app.planning.fleets import plan_fleets
-from app.planning.measured import measured_target
+from app.planning.service_models.measured import measured_target
+from app.records.comparison import Comparison
 from app.records.plan_question import PlanQuestion
 from app.records.result import (
     Artifact,
@@ -38,9 +60,87 @@ from app.records.result import (
     Tool,
     Verdict,
 )
-from app.session.baseline import held_against
-from app.session.spec import RunSpec
+from app.session.local.spec import LocalSpec
+from app.session.spec import BaselineSpec, RunSpec
 from app.telemetry.clock import ClockReading
+from loadgen.workloads import OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
+
+_CEILING = (
+    "The generator's ceiling is that of plain HTTP requests: gRPC calls cost it more, so look at the generator's CPU "
+    "too."
+)
+
+_SESSIONS = (
+    "Arrivals are sessions of several turns: rates asked for, and a max rate, count sessions; offered, achieved, good "
+    "and completed rates count their requests."
+)
+
+
+def notes_of(
+    workload: Workload, told: Sequence[str], token_sources: Counter[str], by_user: Sequence[str]
+) -> tuple[str, ...]:
+    """Each once: what was told before and at the preflight, where tokens were counted, what the user noted."""
+    noted = (f"Noted during the run: {text}" for text in by_user)
+    return tuple(dict.fromkeys((*_of_manner(workload), *told, *_of_tokens(token_sources), *noted)))
+
+
+def _of_manner(workload: Workload) -> tuple[str, ...]:
+    match workload:
+        case OipWorkload(transport="grpc" | "grpc-stream"):
+            return (_CEILING,)
+        case OpenAiWorkload(api="chat" | "completions" | "responses", prompts=SyntheticPrompts(turns=turns)):
+            return () if turns is None else (_SESSIONS,)
+        case _:
+            return ()
+
+
+def _of_tokens(counts: Counter[str]) -> tuple[str, ...]:
+    notes = []
+    if counts["chunks"]:
+        share = counts["chunks"] / counts.total()
+        whose = "" if share == 1 else f" of {100 * share:.3g} % of the answers"
+        notes.append(f"Output tokens{whose} are chunks of the stream, each counted as one: the server told no usage.")
+    if counts["tokenizer"]:
+        notes.append("Output tokens were counted with the profile's tokenizer where the server told no usage.")
+    return tuple(notes)
+
+
+_HINT = "Take a baseline of this machine and workload, or have it compared and stamped with --force."
+
+
+def refuse_other_machine(spec: RunSpec | LocalSpec, environment: Environment) -> None:
+    """Raises UsageError where what is known before the run forbids the comparison."""
+    if spec.baseline is None or spec.baseline.is_forced:
+        return
+    here = Machine(environment, spec.target, spec.workload_hash)
+    differences = machine_differences([machine_of(run) for run in spec.baseline.runs], [here])
+    forbidding = [one for one in differences if one.forbids]
+    if forbidding:
+        raise UsageError(f"the baseline cannot be compared: {differences_in_words(forbidding)}", hint=_HINT)
+
+
+def held_against(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
+    """With the comparison, gates on changes judged by it, and the exit that follows. As it is without a baseline, and
+    where the measurement is INVALID, no number of which is to be relied on."""
+    if baseline is None or result.verdict.status == "INVALID":
+        return result
+    comparison = compare_runs(baseline.runs, [result], tolerance=baseline.tolerance, is_forced=baseline.is_forced)
+    return with_comparison(result, comparison, gating, list(_comparison_causes(comparison, gating)))
+
+
+def _comparison_causes(comparison: Comparison, gating: Gating) -> Iterator[Cause]:
+    forbidding = [one for one in comparison.differences if one.forbids]
+    if forbidding and not comparison.is_forced:
+        text = f"the baseline cannot be compared: {differences_in_words(forbidding)}"
+        yield Cause("baseline_refused", ExitCode.USAGE, text)
+    elif not comparison.changes:
+        yield Cause("baseline_refused", ExitCode.USAGE, "the baseline has no metric in common with this run")
+    for change in regressions(comparison):
+        yield Cause("baseline_regressed", ExitCode.REGRESSION, regression_in_words(change))
+    if gating.on_inconclusive == "fail" and "regression" in gating.kinds:
+        for change in undecided(comparison):
+            text = f"{in_words(change)} is inconclusive against the baseline"
+            yield Cause("baseline_inconclusive", ExitCode.INCONCLUSIVE, text)
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):

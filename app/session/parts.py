@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 import pyarrow as pa
 
-from app.analysis.local_limit_checks import MachineLimits
+from app.analysis.generator_checks import MachineLimits
 from app.inference.job import Began, Calls, Measure, Opened, Outputs, Scored, VariantJob, VariantMeasured
 from app.records.calibration import Calibration, LoadKind
 from app.records.control import Answer, Wish
@@ -19,10 +19,10 @@ from app.records.gpu import GpuProcess
 from app.records.result import Artifact, Check, Environment, Result
 from app.records.selftest import SelfTest
 from app.records.telemetry import Samples
-from app.serving.ready import EndpointReady
+from app.serving.settings import EndpointReady
 from app.session.spec import StartSpec
 from app.telemetry.clock import ClockReading
-from app.telemetry.core_use import CoreUse
+from app.telemetry.processes import CoreUse
 from loadgen.records import Endpoint, Joining, LoadWorker, PreflightDone, Progress, StageEnded, StagePlan, StageStarted
 from loadgen.workloads import Workload
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.analysis.practice_checks import prefix_cache_check, prompts_check
+from app.analysis.validity import prefix_cache_check, prompts_check
 from app.records.telemetry import Samples
 from app.session.interruption import Interruption
 from app.session.parts import Parts

@@ -12,9 +12,8 @@ from app.analysis.digits import digits
 from app.analysis.objectives import samples_needed
 from app.analysis.search import Probe, RateSearch, SearchOutcome
 from app.records.result import Objective, Stage
-from app.session.orders import StageOrder
 from app.session.rates import scaled
-from app.session.spec import SearchSpec
+from app.session.spec import SearchSpec, StageOrder
 
 PROBE_DRAIN_S = 3.0
 _RETRIES = 2

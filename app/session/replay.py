@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from app.errors import UsageError
 from app.records.interrupted import InterruptedRun, MeasuredStage
-from app.session.orders import StageOrder
+from app.session.spec import StageOrder
 
 
 class Replay:

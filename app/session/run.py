@@ -16,28 +16,23 @@ from app.errors import ExitCode, InstrumentError, SizewiseError, UnavailableErro
 from app.records.calibration import LoadKind
 from app.records.interrupted import InterruptedRun
 from app.records.result import Check, Clock, Environment, Result, Stage, Window
-from app.session.baseline import refuse_other_machine
 from app.session.ceilings import CeilingFinder, Ceilings
-from app.session.cold_start import Waiting
 from app.session.control import ControlWatch
 from app.session.forecast import capacity_checks, require_capacity, timeout_notes
 from app.session.gathering import while_gathering
-from app.session.idle import stand_idle
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
-from app.session.local_model import measure_alone
-from app.session.machine import MachineMonitor
-from app.session.notes import notes_of
-from app.session.outcome import Measured, conclude
+from app.session.local.model import measure_alone
+from app.session.machine import MachineMonitor, stand_idle
+from app.session.outcome import Measured, conclude, notes_of, refuse_other_machine
 from app.session.parts import Emit, Load, Parts
 from app.session.practice import PracticeWatch
-from app.session.preflight import failure_of_target
 from app.session.rate_search import find_max_rate
 from app.session.replay import Replay
 from app.session.spec import RunSpec
 from app.session.stage_list import orders_of
 from app.session.stages import StageRunner
-from app.session.target import TargetRunner
+from app.session.target import TargetRunner, Waiting, failure_of_target
 from app.session.telling import Telling
 from app.session.warmup import warm_up
 from loadgen.process import LoadError

@@ -1,4 +1,7 @@
-"""What one run is to do: a profile with everything resolved. Made by wiring, read by the session."""
+"""What one run is to do: a profile with everything resolved. Made by wiring, read by the session.
+
+What a stage runner is told to run.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,28 @@ from app.analysis.gating import Gating
 from app.inference.job import VariantJob
 from app.records.abort import AbortRule
 from app.records.offers import Catalogue, PlanLimits
-from app.records.result import Objective, Result, Target, Traffic
-from app.session.orders import StageLoad
-from loadgen.records import Endpoint, OpenArrivals
+from app.records.result import Objective, Result, StageKind, Target, Traffic
+from loadgen.records import Arrivals, Endpoint, OpenArrivals
 from loadgen.workloads import Workload
+
+
+class StageLoad(msgspec.Struct, frozen=True):
+    """A stage and its load."""
+
+    name: str
+    kind: StageKind
+    arrivals: Arrivals
+    duration_s: float
+    lead_in_s: float = 0.0
+    repeat: int = 1
+
+
+class StageOrder(StageLoad, frozen=True, kw_only=True):
+    """`drain_s`: how long answers are waited for after the last arrival."""
+
+    drain_s: float
+    ends_when_saturated: bool = False
+    tags: dict[str, str] = {}
 
 
 class ShareOf(msgspec.Struct, frozen=True):

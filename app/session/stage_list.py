@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from app.analysis.digits import digits
 from app.records import events
 from app.records.result import IN_SWEEP, Check
-from app.session.orders import StageOrder
 from app.session.rates import MOST_ARRIVALS, constant_rate, highest_rate, scaled, share_of
-from app.session.spec import RunSpec, StageSpec
+from app.session.spec import RunSpec, StageOrder, StageSpec
 from app.session.stages import StageRunner
 from app.session.telling import Telling
 from loadgen.records import OpenArrivals

@@ -19,16 +19,15 @@ from app.records.interrupted import MeasuredStage
 from app.records.result import Objective, Stage, StageKind
 from app.records.stage import StageFacts
 from app.session.ceilings import Ceilings
-from app.session.first_errors import FirstErrors
 from app.session.gathering import facts_of, lost_stage
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
-from app.session.orders import StageOrder
 from app.session.parts import Emit, Load, Store
 from app.session.practice import asks_lengths
 from app.session.rates import MOST_ARRIVALS, Rates, highest_rate, one_rate
 from app.session.replay import Replay
-from app.session.stage_watch import StageWatch
+from app.session.spec import StageOrder
+from app.session.stage_watch import FirstErrors, StageWatch
 from loadgen.process import LoadError
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, StagePlan, TraceArrivals
 from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload

@@ -1,4 +1,9 @@
-"""The target of a run, made ready to be measured: started or woken when the profile says so, and asked once."""
+"""The target of a run, made ready to be measured: started or woken when the profile says so, and asked once.
+
+One request before the load: is there a target at all, and does it let us in?
+
+A target that is started or woken for the run: how long until it is ready, until it answers, until it is steady.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +14,140 @@ import msgspec
 
 from app.analysis.stage_checks import TARGET_PROCESS
 from app.analysis.validity import provider_check
-from app.errors import UsageError
+from app.errors import UnavailableError, UsageError
 from app.records import events
-from app.records.result import Check, ColdStart
-from app.session.cold_start import WAKE_LIMIT_S, Waiting, await_answer, await_ready, estimate_cold_start
+from app.records.result import Check, ColdStart, Estimate
+from app.session.interruption import Interruption
 from app.session.parts import Load, Parts, StartedServer
-from app.session.preflight import require_reachable
-from app.session.spec import RunSpec
+from app.session.spec import RunSpec, StartSpec
 from app.session.telling import Telling
+from loadgen.process import LoadError
 from loadgen.records import PreflightDone
 from loadgen.workloads import LocustWorkload
+
+_HINTS: dict[str | int | None, str] = {
+    "dns": "Check the host name in target.url.",
+    "connect": "Is the server up, and is the port in target.url, or target.socket, right?",
+    "tls": "Name the server's CA in target.tls.ca_file, or correct its certificate.",
+    401: "Give a valid credential in target.headers, e.g. Authorization: env:API_KEY.",
+    403: "The credential is known and may not do this: check target.headers.",
+    404: "Check the path in target.url, or the model's name in target.model.",
+    405: "Check the path in target.url, and that target.protocol names what the server speaks.",
+    501: "Check the path in target.url, and that target.protocol names what the server speaks.",
+    "local-limit": "Raise the limit on this machine (`ulimit -n` for open files): the target was not reached.",
+    "bad-payload": "Check that target.protocol names what the server speaks, and that target.url is its base URL.",
+}
+_HINT_WITHOUT_METADATA = "Check target.model and the server's log: requests are built from the model's metadata."
+
+
+def hint_where_unreachable(report: PreflightDone) -> str | None:
+    """What to do where no load can be measured: no connection, no permission, another protocol than the profile's, or
+    no metadata to build requests from.
+
+    None for any other failure: it is the target's response to the workload, and the run measures it.
+    """
+    if report.error is None:  # of a status, because workload.expect has it
+        return None
+    hint = _HINTS.get(report.status) or _HINTS.get(report.error)
+    return hint if report.can_send else hint or _HINT_WITHOUT_METADATA
+
+
+def require_reachable(report: PreflightDone, url: str) -> None:
+    """Raises UnavailableError where no load can be measured."""
+    hint = hint_where_unreachable(report)
+    if hint is not None:
+        raise UnavailableError(f"{url} cannot be measured: {report.detail}", hint=hint)
+
+
+def failure_of_target(error: LoadError, *, has_measured: bool) -> str | None:
+    """The sentence for a target that was reached and could not be loaded; None when the worker itself is at fault.
+
+    Raises UsageError for a workload that cannot be built and UnavailableError for a target that is not there, unless
+    something was measured before: what was measured is then kept.
+    """
+    if not has_measured and error.is_workload_wrong:
+        raise UsageError(error.message, hint=error.hint) from error
+    if not has_measured and error.error in _HINTS:
+        raise UnavailableError(error.message, hint=error.hint or _HINTS[error.error]) from error
+    return None if error.error is None else error.message
+
+
+WAKE_LIMIT_S = 600.0
+"""How long a sleeping endpoint is asked: more than nodes with accelerators take to come up."""
+
+_PAUSE_S = 0.02
+_NOT_YET = ("connect", "send", "timeout", "truncated", "http-5xx")
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """The clock to wait by, and the user's wish not to."""
+
+    now_ns: Callable[[], int]
+    pause: Callable[[float], None]
+    interruption: Interruption
+
+
+def await_ready(server: StartedServer, start: StartSpec, waiting: Waiting) -> None:
+    """Returns when the readiness URL answers with 2xx, or when the user wishes to stop.
+
+    Raises UnavailableError when the command ends before that, or takes too long.
+    """
+    name = start.command[0]
+    deadline_ns = waiting.now_ns() + round(start.timeout_s * 1e9)
+    while not waiting.interruption.is_requested:
+        if server.is_ready():
+            return
+        if (ending := server.ending()) is not None:
+            raise UnavailableError(f"target.start: {name} {ending} before it was ready", hint=_last(server))
+        if waiting.now_ns() >= deadline_ns:
+            why = f"{name} was not ready within {start.timeout_s:g} s: {start.ready_url} did not answer with 2xx"
+            raise UnavailableError(f"target.start: {why}", hint=_last(server))
+        waiting.pause(_PAUSE_S)
+
+
+def await_answer(
+    load: Load, url: str, limit_s: float, ending: Callable[[], str | None], waiting: Waiting
+) -> PreflightDone:
+    """The first success, or the last failure when none came in time or waiting would not help.
+
+    Raises UnavailableError when there is nothing to measure in the end, or when the server's command has ended.
+    """
+    deadline_ns = waiting.now_ns() + round(limit_s * 1e9)
+    while True:
+        report = load.preflight()
+        if (how := ending()) is not None and report.error is not None:
+            raise UnavailableError(f"{how} before its first response: {report.detail}")
+        is_over = waiting.now_ns() >= deadline_ns or waiting.interruption.is_requested
+        if is_over or not _may_come(report):
+            require_reachable(report, url)
+            return report
+        waiting.pause(_PAUSE_S)
+
+
+def estimate_cold_start(
+    began_ns: int, ready_ns: int | None, answered_ns: int | None, steady_ns: int | None, *, warms_up: bool = True
+) -> ColdStart:
+    """Milliseconds from `began_ns`; None where it never came to it, or where nothing tells."""
+    unsteady = "no three warm-up windows in a row agreed" if warms_up else "load.warmup is 0s"
+    return ColdStart(
+        ready_ms=_since(began_ns, ready_ns, "an endpoint that is woken tells no readiness apart from its first answer"),
+        first_answer_ms=_since(began_ns, answered_ns, "the first request was not answered with success"),
+        steady_ms=_since(began_ns, steady_ns, unsteady),
+    )
+
+
+def _since(began_ns: int, at_ns: int | None, reason: str) -> Estimate:
+    return Estimate(None, reason=reason) if at_ns is None else Estimate((at_ns - began_ns) / 1e6, n=1)
+
+
+def _may_come(report: PreflightDone) -> bool:
+    return report.error in _NOT_YET or report.status == 429
+
+
+def _last(server: StartedServer) -> str | None:
+    lines = server.last_lines()
+    return "It said: " + "\n  ".join(lines) if lines else "It printed nothing."
+
 
 _CLOSES = (
     "The target closes a connection after each answer, though it promises to keep it: every request opened its own, "

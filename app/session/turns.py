@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.analysis.comparison import compare_runs, is_suspected
+from app.analysis.comparisons.comparison import compare_runs, is_suspected
 from app.errors import InstrumentError
 from app.records.comparison import Side
 from app.records.result import Result

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from app.analysis.warmup import WINDOWS, has_settled
-from app.session.orders import StageOrder
 from app.session.rates import scaled, warmup_arrivals
-from app.session.spec import RunSpec
+from app.session.spec import RunSpec, StageOrder
 from app.session.stages import StageRunner
 from loadgen.records import Arrivals
 

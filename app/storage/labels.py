@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.errors import UsageError
-from app.records.labels import MOST_NOTES, MOST_TAGS, TAG, TITLE_LENGTH, Labels, Note
+from app.records.bundle import MOST_NOTES, MOST_TAGS, TAG, TITLE_LENGTH, Labels, Note
 from app.storage.run_directory import write_whole
 from loadgen.decoding import decode_json
 

@@ -1,19 +1,125 @@
-"""A plan file: one question with every fact that went into it, and its answer, as YAML that can be diffed."""
+"""A plan file: one question with every fact that went into it, and its answer, as YAML that can be diffed.
+
+What planning takes for granted of a plan file's facts, since a file can be edited by hand.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import yaml
 
+from app.analysis.token_samples import invalid_sample
+from app.analysis.traces import invalid_rows
 from app.errors import UsageError
 from app.records.plan import Plan
-from app.records.plan_question import PlanQuestion
-from app.storage.plan_facts import impossible_fact
+from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.service import BatchService, FittedService, RequestService, TokenService
+
+_LEAST, _MOST = 1e-9, 1e9
+_MOST_AT_ONCE = 100_000
+"""Of slots, sequences and replicas: the simulation keeps a row for each."""
+Bound = tuple[str, float, float, float]
+"""What it is, the value, the least and the most it may be."""
+
+
+def impossible_fact(question: PlanQuestion) -> str | None:
+    """What of them cannot be; None where all can."""
+    return next(_impossible(question), None)
+
+
+def _impossible(question: PlanQuestion) -> Iterator[str]:
+    yield from _no_numbers(msgspec.to_builtins(question), "question")
+    if question.traffic.rows is not None and (wrong := invalid_rows(question.traffic.rows)) is not None:
+        yield wrong
+    samples = [question.traffic.token_sample, *(target.token_sample for target in question.measured)]
+    yield from (wrong for sample in samples if sample is not None and (wrong := invalid_sample(sample)) is not None)
+    for name, value, least, most in _bounds(question):
+        if not least <= value <= most:
+            yield f"{name} is {value:g}, and may be {least:g} to {most:g}"
+    for target in question.measured:
+        for law in () if target.fit is None else target.fit.laws:
+            stray = next((one for one in law.parameters if one not in law.service.__struct_fields__), None)
+            if stray is not None:
+                yield f"{target.name} has a law with a parameter {stray!r} that it does not have"
+            if [len(row) for row in law.log_covariance] != [len(law.parameters)] * len(law.parameters):
+                yield f"{target.name} has a law whose log_covariance does not fit its parameters"
+
+
+def _no_numbers(value: object, name: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from _no_numbers(one, f"{name}.{key}")
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _no_numbers(one, name)
+    elif isinstance(value, float) and math.isnan(value):
+        yield f"{name} is no number"
+
+
+def _bounds(question: PlanQuestion) -> Iterator[Bound]:
+    traffic, limits = question.traffic, question.limits
+    yield "traffic.peak_per_s", traffic.peak_per_s, _LEAST, 1e7
+    yield "traffic.growth_per_year", traffic.growth_per_year, _LEAST - 1, 100.0
+    yield "the number of traffic.hourly_share", len(traffic.hourly_share), 24, 24
+    yield "the number of traffic.weekly_share", len(traffic.weekly_share), 7, 7
+    yield "the largest of traffic.hourly_share", max(traffic.hourly_share, default=0.0), _LEAST, _MOST
+    yield "the largest of traffic.weekly_share", max(traffic.weekly_share, default=0.0), _LEAST, _MOST
+    yield "traffic.cache_share", traffic.cache_share, 0.0, 0.9999
+    yield "traffic.dispersion.window_s", traffic.dispersion.window_s, _LEAST, _MOST
+    for times in (one.times for ones in (traffic.spikes, traffic.campaigns) for one in ones):
+        yield "times of a spike or campaign", times, _LEAST, 1e6
+    for one in traffic.classes:
+        yield f"work of the class {one.name}", one.work, _LEAST, _MOST
+    if traffic.classes:
+        yield "the sum of shares of traffic.classes", sum(one.share for one in traffic.classes), 0.99, 1.01
+    yield "limits.assurance", limits.assurance, 0.5, 0.9999
+    yield "limits.redundancy", limits.redundancy, 0, 999
+    yield "limits.zones", limits.zones, 1, 9
+    yield "limits.surge", limits.surge, 0, 1000
+    for offer in question.catalogue.offers:
+        yield f"the price of {offer.key}", offer.on_demand_usd_per_hour or 0.0, 0.0, _MOST
+        yield f"the vCPUs of {offer.key}", offer.vcpus or 0.0, 0.0, 10_000
+        yield f"the accelerators of {offer.key}", offer.accelerator_count, 0.0, 1_000
+    for target in question.measured:
+        yield from _of_target(target)
+
+
+def _of_target(target: MeasuredTarget) -> Iterator[Bound]:
+    yield f"replicas of {target.name}", target.hardware.replicas, 1, _MOST_AT_ONCE
+    yield f"max_rate_per_s of {target.name}", target.curve.max_rate_per_s, 0.0, _MOST
+    for point in target.load_points:
+        yield f"offered_per_s of a load point of {target.name}", point.offered_per_s or 0.0, 0.0, _MOST
+    for law in () if target.fit is None else target.fit.laws:
+        for name, value, least, most in _of_law(law):
+            yield f"{name} of a law of {target.name}", value, least, most
+    if target.fit is not None:
+        yield f"the number of laws of {target.name}", len(target.fit.laws), 1, 1000
+        yield f"the sum of chances of {target.name}", math.fsum(law.chance for law in target.fit.laws), _LEAST, _MOST
+
+
+def _of_law(law: FittedService) -> Iterator[Bound]:
+    match law.service:
+        case RequestService(slots=slots, mean_s=mean_s, slow_share=slow_share, slow_factor=slow_factor):
+            yield "slots", slots, 1, _MOST_AT_ONCE
+            yield "slow_share", slow_share, 0.0, 1.0
+            yield "slow_factor", slow_factor, _LEAST, _MOST
+            yield "mean_s", mean_s, _LEAST, _MOST
+        case BatchService(max_batch=max_batch, fixed_s=fixed_s, per_item_s=per_item_s):
+            yield "max_batch", max_batch, 1, _MOST_AT_ONCE
+            yield "fixed_s + per_item_s", fixed_s + per_item_s, _LEAST, _MOST
+        case TokenService(max_sequences=sequences, chunk_tokens=chunk_tokens, kv_tokens=kv_tokens, step_s=step_s):
+            yield "max_sequences", sequences, 1, _MOST_AT_ONCE
+            yield "chunk_tokens", chunk_tokens, 1, _MOST
+            yield "kv_tokens", kv_tokens, 1, 1e15
+            yield "step_s", step_s, _LEAST, _MOST
+
 
 MOST_BYTES = 8 * 1024**2
 """A plan over the whole catalogue takes 0.7 MiB, and the requests of a trace at most 1.6 MiB more."""

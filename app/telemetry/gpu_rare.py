@@ -10,8 +10,7 @@ import pynvml
 from app.records.gpu import GpuProcess
 from app.telemetry.gpu import GpuReader, Gpus
 from app.telemetry.gpu_asking import Question, Readings
-from app.telemetry.gpu_description import mig_handles, or_none, used_gib
-from app.telemetry.gpu_processes import processes_on
+from app.telemetry.gpu_description import mig_handles, or_none, processes_on, used_gib
 
 LOOK_AGAIN_NS = 10_000_000_000
 

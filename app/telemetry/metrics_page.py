@@ -1,16 +1,67 @@
-"""One GET of a server's page for Prometheus, bounded in size and in time."""
+"""One GET of a server's page for Prometheus, bounded in size and in time.
+
+The text that a server shows for Prometheus, line by line: prometheus.io/docs/instrumenting/exposition_formats.
+
+It is a stranger's: what is no sample is passed over, and a page of any content costs no more than its length.
+
+A target's own counters, from the page for Prometheus that many inference servers show at /metrics.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import httptools
 
-from loadgen.transport.address import Address
+from app.records.telemetry import Samples
+from loadgen.records import Endpoint
+from loadgen.transport.address import Address, EndpointError, address_of
+from loadgen.transport.tls import tls_context
+
+_SAMPLE = re.compile(r'([A-Za-z_:][\w:]*+)[ \t]*+(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*+")*+)\})?+[ \t]*+(\S++)', re.ASCII)
+_LABEL = re.compile(r'[ \t]*+([A-Za-z_]\w*+)[ \t]*+=[ \t]*+"((?:[^"\\]|\\.)*+)"[ \t]*+(?:,|$)', re.ASCII)
+_ESCAPED = re.compile(r"\\(.)")
+_UNESCAPED = {"n": "\n"}
+
+
+class Sample(NamedTuple):
+    """`labels_text` is what stands between the braces."""
+
+    name: str
+    labels_text: str
+    value: float
+
+    def labels(self) -> dict[str, str]:
+        """As far as they are what labels should be."""
+        labels, position = {}, 0
+        while (found := _LABEL.match(self.labels_text, position)) is not None:
+            labels[found[1]] = _ESCAPED.sub(lambda escape: _UNESCAPED.get(escape[1], escape[1]), found[2])
+            position = found.end()
+        return labels
+
+
+def samples(page: str) -> Iterator[Sample]:
+    """Those with a finite value. A last line without its end is cut off somewhere, and is left out."""
+    for line in page[: page.rfind("\n") + 1].split("\n"):
+        found = _SAMPLE.match(line)
+        value = None if found is None else _number(found[3])
+        if found is not None and value is not None:
+            yield Sample(found[1], found[2] or "", value)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
 
 LIMIT_S = 2.0
 _MOST_BYTES = 8 * 2**20
@@ -120,3 +171,29 @@ class _Answer:
 
     def on_message_complete(self) -> None:
         self.is_whole = True
+
+
+def read_metrics(endpoint: Endpoint, within_s: float = LIMIT_S) -> tuple[Samples | None, ...]:
+    """Of each URL's server, asked one after the other within `within_s` in all; None where there is no such page.
+
+    Only scheme, host and port of the URLs are used, and none of the endpoint's headers. Nothing is asked through a
+    Unix socket or a proxy.
+    """
+    if endpoint.unix_socket is not None or endpoint.proxy is not None:
+        return ()
+    left = seconds_left(time.monotonic() + within_s)
+    try:
+        addresses = [address_of(url) for url in endpoint.urls]
+        context = tls_context(endpoint.tls) if any(address.is_tls for address in addresses) else None
+    except EndpointError:  # the worker tells of what is wrong with it
+        return ()
+    pages = [fetch_page(address, context if address.is_tls else None, left) for address in addresses]
+    return tuple(None if page is None else parse_metrics(page.text) for page in pages)
+
+
+def parse_metrics(page: str) -> Samples | None:
+    """None where there is no sample in it."""
+    totals: dict[str, float] = {}
+    for sample in samples(page):
+        totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+    return Samples(totals) if totals else None

@@ -1,7 +1,11 @@
-"""Where and how to send: addresses, permission, secrets, proxy."""
+"""Where and how to send: addresses, permission, secrets, proxy.
+
+Names to addresses.
+"""
 
 from __future__ import annotations
 
+import socket
 from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
@@ -9,10 +13,18 @@ from app.profiles.endpoint import EndpointSettings, TimeoutSettings, TlsSettings
 from app.profiles.permission import needs_permission
 from app.profiles.profile import EndpointProfile
 from app.profiles.secrets import file_of, resolve_secret
-from app.wiring.address import resolve
 from app.wiring.proxy import proxy_for
 from app.wiring.secret_consent import require_allowed
 from loadgen.records import Endpoint, KeyFile, Timeouts, Tls
+
+
+def resolve(url: str) -> list[str]:
+    host = urlsplit(url).hostname or ""
+    try:
+        return [str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except OSError as error:
+        raise UnavailableError(f"the host {host} of target.url is not known: {error.strerror}",
+                               hint="Check the host name in target.url.") from None  # fmt: skip
 
 
 def endpoint_of(profile: EndpointProfile) -> Endpoint:

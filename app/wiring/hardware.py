@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 
 from app.errors import UnavailableError
-from app.profiles.catalogue import find_offer
 from app.profiles.endpoint import EndpointSettings, HardwareSettings
 from app.profiles.permission import is_this_machine
+from app.profiles.pricing.catalogue import find_offer
 from app.profiles.profile import EndpointProfile, OipProfile
 from app.profiles.target import LocustTarget
 from app.records.offers import Catalogue
@@ -15,7 +15,7 @@ from app.records.result import Hardware
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.gpu import open_gpus
 from app.telemetry.host import usable_cores
-from app.wiring.address import resolve
+from app.wiring.endpoint import resolve
 
 
 def hardware_of(profile: EndpointProfile, catalogue: Catalogue) -> Hardware | None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UsageError
-from app.inference.cores import too_many_threads, usable_cores
 from app.inference.inspection.inspecting import inspect_model
 from app.inference.probe import ProviderProbe, probe_providers
+from app.inference.providers import too_many_threads, usable_cores
 from app.profiles.local import LocalProfile, VariantSettings
 from app.profiles.serve import model_path
 from app.records.model import GivenShapes, ModelFacts

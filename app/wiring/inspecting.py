@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from app.inference.inspection.inspecting import inspect_model
-from app.profiles.catalogue import load_catalogue
+from app.profiles.pricing.catalogue import load_catalogue
 from app.records.model import BatchCost, CardFit, GivenShapes, ModelFacts, ModelInspection
 from app.records.offers import Accelerator
 from app.records.result import Gpu

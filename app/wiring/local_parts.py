@@ -11,37 +11,33 @@ from pathlib import Path
 
 import numpy as np
 
-from app.analysis.card_peaks import Arithmetic, card_peaks
+from app.analysis.local.roofline import Arithmetic, card_peaks
 from app.errors import SizewiseError
-from app.inference.datasets.labelled import load_labelled
-from app.inference.datasets.splitting import calibration_rows
+from app.inference.datasets.labelled import calibration_rows, load_labelled
 from app.inference.inspection.inspecting import inspect_model
 from app.inference.job import VariantJob
 from app.inference.peaks import measure_peaks
-from app.inference.precision.keeping import default_cache
-from app.inference.precision.making import make_precision
+from app.inference.precision.making import default_cache, make_precision
 from app.inference.process import VariantProcess
 from app.inference.providers import NVIDIA
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec
-from app.profiles.catalogue import load_catalogue
 from app.profiles.local import LocalProfile
+from app.profiles.pricing.catalogue import load_catalogue
 from app.records.local import Peaks, Precision
 from app.records.model import BatchCost, GivenShapes, ModelFacts, ModelValue
 from app.records.result import Environment
-from app.session.gpus import gpus_of
-from app.session.local_parts import LocalParts, PreparedModel
-from app.session.local_spec import DataSpec, VariantOrder
+from app.session.local.spec import DataSpec, LocalParts, PreparedModel, VariantOrder
+from app.session.machine import gpus_of
+from app.storage.calibrations import stored_selftest
 from app.storage.run_directory import RunWriter
-from app.storage.selftests import stored_selftest
 from app.telemetry.clock import read_clock
 from app.telemetry.environment import runtime_packages
 from app.telemetry.gpu import gpu_memory_used_gib
-from app.telemetry.gpu_processes import foreign_processes
+from app.telemetry.gpu_description import foreign_processes
 from app.wiring.inspecting import card_named
-from app.wiring.machine import inspect_for_run
+from app.wiring.machine import inspect_for_run, sampler_of
 from app.wiring.parts import wall_now
-from app.wiring.sampling import sampler_of
 
 _MAKING_LIMIT_S = 1800.0
 _ARITHMETIC: dict[Precision, Arithmetic] = {

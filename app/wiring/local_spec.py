@@ -11,14 +11,14 @@ from pathlib import Path
 from app.analysis.gating import DEFAULT, Gating
 from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA
-from app.profiles.catalogue import find_offer, load_catalogue
 from app.profiles.local import LocalProfile, LocalTarget, ShareOfMost, VariantSettings
+from app.profiles.pricing.catalogue import find_offer, load_catalogue
 from app.profiles.resolved import profile_hash, workload_hash
 from app.profiles.serve import model_path
 from app.records.estimate import Variant
 from app.records.offers import Offer
 from app.records.result import Hardware, Target
-from app.session.local_spec import DataSpec, LocalSpec, ScenarioOrder, VariantOrder
+from app.session.local.spec import DataSpec, LocalSpec, ScenarioOrder, VariantOrder
 from app.session.spec import LimitSpec
 from app.telemetry.machine_checks import free_memory_bytes
 from app.wiring.hardware import hardware_named, this_machine

@@ -7,25 +7,21 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from app.analysis.local_limit_checks import MachineLimits
+from app.analysis.generator_checks import MachineLimits
 from app.inference.process import VariantProcess
 from app.profiles.profile import EndpointProfile, LocustProfile, OipProfile
 from app.session.parts import Parts
-from app.storage.calibrations import store_calibration, stored_calibration
+from app.storage.calibrations import store_calibration, stored_calibration, stored_selftest
 from app.storage.run_directory import RunWriter
-from app.storage.selftests import stored_selftest
 from app.telemetry.clock import read_clock
-from app.telemetry.core_use import read_core_use
-from app.telemetry.local_ports import local_ports
-from app.telemetry.prometheus import read_metrics
+from app.telemetry.host import local_ports
+from app.telemetry.metrics_page import read_metrics
+from app.telemetry.processes import read_core_use
 from app.wiring.endpoint import require_permission
-from app.wiring.machine import inspect_for_run
-from app.wiring.null_server import NullServerProcess
-from app.wiring.sampling import sampler_of
-from app.wiring.scripted import face_of, start_scripted
-from app.wiring.served import start_endpoint_of
-from app.wiring.server_process import ServerProcess
-from loadgen.descriptors import reachable_limit
+from app.wiring.machine import inspect_for_run, sampler_of
+from app.wiring.reference_server import NullServerProcess, face_of, start_scripted
+from app.wiring.server_process import ServerProcess, start_endpoint_of
+from loadgen.machine import reachable_limit
 from loadgen.process import LoadProcess
 from loadgen.records import Gather, Joining
 

@@ -8,11 +8,10 @@ import msgspec
 
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
-from app.planning.service_speed import faster_target
-from app.profiles.catalogue import find_offer
+from app.planning.service_models.service_times import faster_target
 from app.profiles.loading import load_planning
-from app.profiles.merging import YOURS
 from app.profiles.plan import plan_limits_of
+from app.profiles.pricing.catalogue import YOURS, find_offer
 from app.profiles.problems import BadValueError
 from app.profiles.traffic import traffic_of
 from app.profiles.units import parse_usd_per_hour

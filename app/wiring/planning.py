@@ -11,15 +11,13 @@ import msgspec
 from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
-from app.planning.local_service import local_targets
-from app.planning.measured import may_meet_in_a_fleet, measured_target
-from app.profiles.catalogue import load_catalogue
+from app.planning.service_models.measured import local_targets, may_meet_in_a_fleet, measured_target
 from app.profiles.endpoint import HardwareSettings
-from app.profiles.language_model import is_language_model
 from app.profiles.loading import PlanningSettings, load_language_model, load_planning, load_profile, load_traffic
 from app.profiles.local import LocalProfile
-from app.profiles.plan import plan_limits_of
-from app.profiles.price_list import load_offers
+from app.profiles.plan import is_language_model, plan_limits_of
+from app.profiles.pricing.catalogue import load_catalogue
+from app.profiles.pricing.price_list import load_offers
 from app.profiles.profile import EndpointProfile, Profile
 from app.profiles.traffic import traffic_of
 from app.records.offers import Catalogue, PlanLimits
@@ -177,7 +175,7 @@ def _of_run(
 
 
 def _of_foreign(paths: list[Path], slo: tuple[Objective, ...], said: _Said, catalogue: Catalogue) -> MeasuredTarget:
-    from app.planning.foreign_curve import foreign_target
+    from app.planning.service_models.measured import foreign_target
     from app.storage.foreign.reading import read_foreign
 
     if said.hardware is None:

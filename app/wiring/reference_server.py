@@ -1,11 +1,48 @@
-"""A server of `loadgen.reference` as a child on a free port of the loopback."""
+"""A server of `loadgen.reference` as a child on a free port of the loopback.
+
+The servers that a generator's ceiling is found on.
+
+The scripted server of a profile.
+"""
 
 from __future__ import annotations
 
 import subprocess
+import tempfile
+from pathlib import Path
+from typing import assert_never
+
+import msgspec
 
 from app.errors import InstrumentError
+from app.profiles.profile import (
+    EmbeddingsProfile,
+    EndpointProfile,
+    GeneratingProfile,
+    HttpProfile,
+    LocustProfile,
+    OipGrpcProfile,
+    OipProfile,
+    RerankProfile,
+    TfServingProfile,
+    TorchServeProfile,
+)
+from app.profiles.target import ScriptedSettings, ScriptedTensors, ScriptedTexts, ScriptedTokens, parse_tensor
+from app.records.calibration import LoadKind
+from app.telemetry.processes import cpu_s_of
 from loadgen.child import Ending, end_within, start_module
+from loadgen.payloads.tensors import TensorInput
+from loadgen.reference.script import (
+    Face,
+    HttpFace,
+    Law,
+    OipFace,
+    OpenAiFace,
+    Reply,
+    Script,
+    TfServingFace,
+    TorchServeFace,
+)
 
 _LEAVE_S = 2.0
 
@@ -34,3 +71,79 @@ class ReferenceServer:
         self._child.stdin.close()
         end_within(_LEAVE_S, self._child)
         self._child.stdout.close()
+
+
+_MODULES: dict[LoadKind, str] = {"plain": "loadgen.reference.null", "streaming": "loadgen.reference.null_streams"}
+
+
+class NullServerProcess(ReferenceServer):
+    """Up when the constructor returns, which raises InstrumentError when it does not come up."""
+
+    def __init__(self, kind: LoadKind) -> None:
+        super().__init__(_MODULES[kind])
+
+    def cpu_s(self) -> float | None:
+        return cpu_s_of(self.pid)
+
+
+NOTE = "The target was a scripted server of known timings: its numbers are the script's, not a model's."
+
+
+def face_of(profile: EndpointProfile) -> Face | None:
+    """What answers for the target; None where it is not scripted."""
+    match profile:
+        case HttpProfile():
+            http = profile.target.scripted
+            return None if http is None else HttpFace(_law(http), answer=http.answer)
+        case GeneratingProfile():
+            tokens = profile.target.scripted
+            if tokens is None:
+                return None
+            return OpenAiFace(_law(tokens), model=profile.target.model, output_tokens=tokens.output_tokens)
+        case EmbeddingsProfile() | RerankProfile():
+            texts = profile.target.scripted
+            return None if texts is None else OpenAiFace(_law(texts), model=profile.target.model)
+        case OipProfile():
+            oip = profile.target.scripted
+            return None if oip is None else OipFace(_law(oip), profile.target.model, *_tensors(oip))
+        case TfServingProfile():
+            tf = profile.target.scripted
+            if tf is None:
+                return None
+            return TfServingFace(_law(tf), profile.target.model, *_tensors(tf), profile.target.signature)
+        case TorchServeProfile():
+            torch = profile.target.scripted
+            return None if torch is None else TorchServeFace(_law(torch), profile.target.model, torch.answer)
+        case OipGrpcProfile() | LocustProfile():
+            return None
+        case _:
+            assert_never(profile)
+
+
+def start_scripted(face: Face) -> ReferenceServer:
+    """Raises InstrumentError."""
+    reply = Reply() if isinstance(face, HttpFace) else Reply(status=404)
+    path = "/v1" if isinstance(face, OpenAiFace) else "/" if isinstance(face, HttpFace) else ""
+    with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
+        script = Path(folder) / "script.json"
+        script.write_bytes(msgspec.json.encode(Script(reply=reply, faces=(face,))))
+        return ReferenceServer("loadgen.reference.scripted", "--script", str(script), path=path)
+
+
+def _law(settings: ScriptedSettings) -> Law:
+    return Law(
+        delay_s=settings.delay_s,
+        sigma=settings.spread,
+        servers=settings.parallel,
+        tokens_per_s=settings.tokens_per_s if isinstance(settings, ScriptedTokens) else None,
+        row_s=settings.row_s if isinstance(settings, ScriptedTensors | ScriptedTexts) else 0.0,
+        seed=settings.seed,
+    )
+
+
+def _tensors(settings: ScriptedTensors) -> tuple[tuple[TensorInput, ...], tuple[TensorInput, ...]]:
+    return _specs(settings.inputs), _specs(settings.outputs)
+
+
+def _specs(tensors: dict[str, str]) -> tuple[TensorInput, ...]:
+    return tuple(TensorInput(name, *parse_tensor(text)) for name, text in tensors.items())

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from app.errors import UsageError
 from app.profiles.profile import Profile
-from app.profiles.secret_hosts import hosts_of_secrets
+from app.profiles.redaction import hosts_of_secrets
 from app.storage.allowed_secrets import AllowedSecrets, allow, is_allowed
 
 VARIABLE = "SIZEWISE_ALLOW_SECRETS"

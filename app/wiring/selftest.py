@@ -12,16 +12,15 @@ import msgspec
 from app.analysis.estimates import distribution
 from app.records.selftest import SelfTest
 from app.session.interruption import Interruption
-from app.session.selftest.parts import SelfTestParts
+from app.session.selftest.bench import SelfTestParts
 from app.session.selftest.proof import prove
+from app.storage.calibrations import store_selftest
 from app.storage.run_directory import RunWriter, StoredRun
-from app.storage.selftests import store_selftest
 from app.telemetry.clock import read_clock
-from app.telemetry.core_use import read_core_use
+from app.telemetry.processes import read_core_use
 from app.wiring.machine import inspect_machine
-from app.wiring.null_server import NullServerProcess
 from app.wiring.parts import wall_now
-from app.wiring.reference_server import ReferenceServer
+from app.wiring.reference_server import NullServerProcess, ReferenceServer
 from loadgen.process import LoadProcess
 from loadgen.reference.script import Script
 

@@ -1,4 +1,7 @@
-"""The target's own server as a child, with a group of its own, so that all it started ends with it."""
+"""The target's own server as a child, with a group of its own, so that all it started ends with it.
+
+The embedded endpoint that a profile serves itself.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ from typing import IO, cast
 from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
+from app.profiles.profile import EndpointProfile, OipProfile
+from app.serving.process import EndpointProcess
+from app.serving.settings import Limits, ServingSettings
 from app.session.spec import StartSpec
 from loadgen.child import how_it_ended, start_module
 
@@ -170,3 +176,29 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+_CLIENTS = 65_536
+"""Connections of our own load generator, each of whose clients has one."""
+
+
+def start_endpoint_of(profile: EndpointProfile) -> EndpointProcess:
+    """Up when this returns. Raises what a model that cannot be served does."""
+    assert isinstance(profile, OipProfile)
+    assert profile.target.serve is not None
+    serve = profile.target.serve
+    endpoint = EndpointProcess(
+        ServingSettings(
+            model=str(serve.model_path),
+            name=profile.target.model,
+            provider=serve.provider,
+            threads=serve.threads,
+            max_batch=serve.max_batch,
+            queue_delay_s=serve.queue_delay_s,
+            queue_limit=serve.queue_limit,
+            leave_with_stdin=True,
+            limits=Limits(connections=_CLIENTS),
+        )
+    )
+    endpoint.start()
+    return endpoint

@@ -9,8 +9,7 @@ from app.errors import SizewiseError, UsageError
 from app.profiles.redaction import places_of_secrets
 from app.records.bundle import Bundle
 from app.reporting.stored import report_of
-from app.storage.bundle import export_run
-from app.storage.bundle_import import import_directory, import_run
+from app.storage.bundle import export_run, import_directory, import_run
 from app.storage.checksums import renew_checksum
 from app.storage.names import REPORT_HTML
 from app.storage.run_directory import StoredRun, write_document

@@ -13,9 +13,9 @@ from app.planning.fleets import plan_fleets
 from app.planning.planned_day import DayPlay, simulate_day
 from app.planning.planned_fleet import PlannedFleet, busiest_date, day_rates, planned_fleet, planned_replica
 from app.profiles.scaling import DaySettings, autoscaler_of, load_day, operations_of, router_of
+from app.records.day import SimulatedDay
 from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
-from app.records.simulated_day import SimulatedDay
 from app.storage.plan_file import is_plan_file, read_plan
 from app.wiring.planning import PlanRequest, question_of
 

@@ -1,31 +1,84 @@
-"""A profile with everything resolved: secrets, addresses, hardware, prices."""
+"""A profile with everything resolved: secrets, addresses, hardware, prices.
+
+The model that a profile has served, as it is measured alone before.
+
+The command that starts a target's own server.
+"""
 
 from __future__ import annotations
 
 import datetime
+from urllib.parse import urlsplit
 
 from app.analysis.gating import DEFAULT, Gating
 from app.errors import UsageError
-from app.profiles.catalogue import find_offer, load_catalogue
+from app.inference.job import SessionSettings, VariantJob
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.plan import plan_limits_of
-from app.profiles.profile import EndpointProfile
+from app.profiles.pricing.catalogue import find_offer, load_catalogue
+from app.profiles.profile import EndpointProfile, OipProfile
 from app.profiles.resolved import profile_hash, workload_hash
+from app.profiles.secrets import resolve_secret
 from app.profiles.target import HttpTarget, LocustTarget
 from app.profiles.traffic import traffic_of
 from app.records.offers import Catalogue
 from app.records.result import Hardware, Target
-from app.session.spec import LimitSpec, PlanSpec, RunSpec
-from app.wiring.alone import alone_of
+from app.session.spec import AloneSpec, LimitSpec, PlanSpec, RunSpec, StartSpec
 from app.wiring.endpoint import endpoint_of
 from app.wiring.hardware import hardware_of, is_here
 from app.wiring.proxy import shown_proxy
-from app.wiring.scripted import NOTE as SCRIPTED
-from app.wiring.scripted import face_of
+from app.wiring.reference_server import NOTE as SCRIPTED
+from app.wiring.reference_server import face_of
 from app.wiring.stages import search_of, stages_of
-from app.wiring.start import start_of
 from app.wiring.workload import accuracy_by_chance, workload_of
 from loadgen.records import Endpoint
+
+_SECONDS = 0.6
+
+
+def alone_of(profile: EndpointProfile) -> AloneSpec | None:
+    """None where the run serves no model of its own."""
+    if not isinstance(profile, OipProfile) or profile.target.serve is None:
+        return None
+    serve, workload = profile.target.serve, profile.workload
+    is_labelled = workload.tensors is not None and workload.labels is not None
+    batches = _batches(serve.max_batch)
+    job = VariantJob(
+        model=str(serve.model_path.absolute()),
+        provider=serve.provider,
+        batch=batches[0],
+        settings=SessionSettings(threads=serve.threads),
+        rows=str(workload.tensors) if is_labelled else None,
+        label=workload.labels if is_labelled else None,
+        output=workload.output if is_labelled else None,
+    )
+    return AloneSpec(job, serve.model_path.stem, batches, _SECONDS)
+
+
+def _batches(max_batch: int) -> tuple[int, ...]:
+    """Powers of two up to the largest batch the endpoint forms, and that one."""
+    powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
+    return (*powers, max_batch)
+
+
+_SCHEMES = {"grpc": "http", "grpcs": "https"}
+
+
+def start_of(profile: EndpointProfile) -> StartSpec | None:
+    """Raises UsageError for a secret that is not there."""
+    start = profile.target.start
+    if start is None:
+        return None
+    parts = urlsplit(profile.target.all_urls[0])
+    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+    is_path = start.ready.startswith("/")
+    return StartSpec(
+        command=start.command,
+        ready_url=f"{scheme}://{parts.netloc}{start.ready}" if is_path else start.ready,
+        timeout_s=start.timeout_s,
+        directory=str(start.directory),
+        environment=tuple((name, resolve_secret(text)) for name, text in start.env.items()),
+    )
 
 
 def build_spec(

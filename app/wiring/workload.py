@@ -10,10 +10,9 @@ from typing import Any, Literal, assert_never
 import numpy as np
 from pydantic import JsonValue
 
-from app.analysis.accuracy import chance_of
+from app.analysis.local.accuracy import chance_of
 from app.errors import UsageError
-from app.profiles.bodies import is_redacted
-from app.profiles.datasets import dataset_of
+from app.profiles.datasets import dataset_of, is_redacted
 from app.profiles.profile import (
     EmbeddingsProfile,
     EndpointProfile,
@@ -28,7 +27,7 @@ from app.profiles.profile import (
 )
 from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
 from app.profiles.workload import ExpectSettings, encoded
-from app.wiring.replay import lengths_of
+from app.wiring.stages import lengths_of
 from loadgen.workloads import (
     DatasetPrompts,
     Expectation,

@@ -19,10 +19,10 @@ from typing import Any, BinaryIO
 import gevent
 from gevent.queue import Queue
 
-from loadgen.descriptors import raise_limit
 from loadgen.frames import Reports, read_command
 from loadgen.locustfile.stage import LocustStage
 from loadgen.locustfile.user_test import UserTest, load
+from loadgen.machine import raise_limit
 from loadgen.protocols.built import WorkloadError
 from loadgen.records import (
     Configure,

@@ -14,9 +14,9 @@ from locust.runners import STATE_CLEANUP
 
 from loadgen.frames import Reports
 from loadgen.locustfile.requests import RequestLog
+from loadgen.machine import waited_between_s, waited_s
 from loadgen.protocols.built import WorkloadError
 from loadgen.records import ClosedArrivals, Progress, StageEnded, StagePlan, StageStarted
-from loadgen.run_delay import waited_between_s, waited_s
 
 _SHIP_S = 0.05
 _PROGRESS_NS = 250_000_000

@@ -21,14 +21,13 @@ import gevent
 from gevent.event import AsyncResult
 
 from loadgen.curve import FEWEST_CHARACTERS, new_token
-from loadgen.descriptors import raise_limit
 from loadgen.frames import read_command
+from loadgen.machine import raise_limit
 from loadgen.master.conductor import Conductor
+from loadgen.master.crew import LocalWorker
 from loadgen.master.gathering import Gathering
-from loadgen.master.local import LocalWorker
 from loadgen.master.outlet import Outlet
-from loadgen.master.runner import GuardedMaster
-from loadgen.master.sockets import BindError, GuardedServer, is_loopback, numeric, reached_at
+from loadgen.master.sockets import BindError, GuardedMaster, GuardedServer, is_loopback, numeric, reached_at
 from loadgen.plain import shown_place
 from loadgen.records import Command, Failed, Gather, Join, Quit
 

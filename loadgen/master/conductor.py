@@ -11,10 +11,8 @@ from collections.abc import Callable
 
 from loadgen.master.crew import Crew, Member
 from loadgen.master.gathering import Gathering
-from loadgen.master.heard import heard_report
-from loadgen.master.merging import failure_from
-from loadgen.master.preflight import PreflightRound
-from loadgen.master.reception import Door, Reception
+from loadgen.master.merging import PreflightRound, failure_from
+from loadgen.master.reception import Door, Reception, heard_report
 from loadgen.master.stage import StageInPlay, StageListener
 from loadgen.records import (
     ChangeRate,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import socket
 
 from loadgen.child import HINT_STOPPED
-from loadgen.clock_id import clock_id
-from loadgen.master.crew import SILENCE_NS, Crew, Member
-from loadgen.master.local import LocalWorker
+from loadgen.machine import clock_id
+from loadgen.master.crew import SILENCE_NS, Crew, LocalWorker, Member
 from loadgen.records import WIRE, Failed, Gather, Hello
 
 

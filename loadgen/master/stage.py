@@ -7,10 +7,9 @@ from typing import Protocol
 
 import msgspec
 
-from loadgen.master.clocks import ClockLine
 from loadgen.master.crew import Member
 from loadgen.master.merging import earliest, merged_end, merged_progress, summed
-from loadgen.master.rows import passed_rows
+from loadgen.master.rows import ClockLine, passed_rows
 from loadgen.records import (
     ChangeRate,
     Command,

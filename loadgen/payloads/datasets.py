@@ -1,4 +1,7 @@
-"""Rows of a user's file or folder, read within a bound of memory."""
+"""Rows of a user's file or folder, read within a bound of memory.
+
+Which of the prepared requests each arrival sends, so that caches behave as in life.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ import heapq
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import msgspec
+import numpy as np
 
 from loadgen.decoding import decode_json
-from loadgen.workloads import Dataset
+from loadgen.workloads import Dataset, Popularity
 
 Row = dict[str, object]
 
@@ -225,3 +229,19 @@ _READERS: dict[str, Callable[[Path, int], Iterator[OneRow]]] = {
     "parquet": _parquet,
     "folder": _folder,
 }
+
+
+DRAWS = 65_536
+"""Arrivals beyond them draw the same again."""
+
+
+def picks(popularity: Popularity, count: int, seed: int) -> Sequence[int] | None:
+    """The request of each arrival, of `count` requests; None when they take turns."""
+    if popularity.kind == "in-turn" or count < 2:
+        return None
+    rng = np.random.default_rng([seed, count])
+    if popularity.kind == "uniform":
+        return [int(pick) for pick in rng.integers(0, count, DRAWS)]
+    weights = np.arange(1, count + 1, dtype=np.float64) ** -popularity.exponent
+    by_rank = rng.permutation(count)
+    return [int(pick) for pick in by_rank[rng.choice(count, DRAWS, p=weights / weights.sum())]]

@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from loadgen.payloads.datasets import DatasetReading, Row
+from loadgen.payloads.datasets import DatasetReading, Row, picks
 from loadgen.payloads.lengths import MAX_LENGTH, draw
-from loadgen.payloads.popularity import picks
 from loadgen.payloads.texts import TextMaker
 from loadgen.workloads import DatasetPrompts, Length, Popularity, SyntheticPrompts, TracePrompts
 

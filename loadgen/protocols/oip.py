@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from loadgen.payloads.classes import Named, UnclearOutputError, class_output
-from loadgen.payloads.popularity import picks
-from loadgen.payloads.tensors import TensorError, TensorInput
-from loadgen.protocols.asking import AskMethod
-from loadgen.protocols.built import MAX_BUILT_BYTES, Built, Judge, WorkloadError
+from loadgen.payloads.datasets import picks
+from loadgen.payloads.tensors import Named, TensorError, TensorInput, UnclearOutputError, class_output
+from loadgen.protocols.built import MAX_BUILT_BYTES, AskMethod, Built, Judge, WorkloadError
 from loadgen.protocols.http import left_out_notes
 from loadgen.protocols.oip_http import OipHttp
-from loadgen.protocols.oip_inputs import Inputs, Part, inputs_of
-from loadgen.protocols.oip_outputs import AnswerError, Labels, first_of_each
+from loadgen.protocols.oip_tensors import AnswerError, Inputs, Labels, Part, first_of_each, inputs_of
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange, StreamReader

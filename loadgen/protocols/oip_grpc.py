@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from loadgen.payloads.classes import Named
-from loadgen.payloads.tensors import DTYPES, Tensor, TensorError, TensorInput, text_of, to_bytes
-from loadgen.protocols.asking import AskMethod, TargetError, answer_to
-from loadgen.protocols.built import Judge
-from loadgen.protocols.oip_inputs import Part
-from loadgen.protocols.oip_outputs import (
+from loadgen.payloads.tensors import DTYPES, Named, Tensor, TensorError, TensorInput, text_of, to_bytes
+from loadgen.protocols.built import AskMethod, Judge, TargetError, answer_to
+from loadgen.protocols.oip_tensors import (
     NO_TENSOR,
     AnswerError,
     Labels,
+    Part,
     count_of,
     from_bytes,
     judge_of,
@@ -31,9 +29,8 @@ from loadgen.protocols.open_inference_pb2 import (
     ModelMetadataResponse,
     ModelStreamInferResponse,
 )
-from loadgen.transport.address import Address
+from loadgen.transport.address import Address, shown
 from loadgen.transport.exchange import Exchange, Tokens
-from loadgen.transport.grpc_address import shown
 from loadgen.workloads import OipWorkload
 
 _SERVICE = "/inference.GRPCInferenceService"

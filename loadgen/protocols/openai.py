@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from loadgen.payloads.datasets import DatasetError, DatasetReading
+from loadgen.payloads.datasets import DatasetError, DatasetReading, picks
 from loadgen.payloads.lengths import LengthError
-from loadgen.payloads.popularity import picks
 from loadgen.payloads.prompts import PromptError, Session, of_dataset, synthetic, traced
-from loadgen.payloads.texts import TextMaker
-from loadgen.payloads.tokenizer import TokenizerError, counter_of
+from loadgen.payloads.texts import TextMaker, TokenizerError, counter_of
 from loadgen.protocols.built import (
     AS_PROMISED,
     MAX_BUILT_BYTES,
@@ -23,19 +21,20 @@ from loadgen.protocols.built import (
     status_error,
 )
 from loadgen.protocols.http import request_bytes
-from loadgen.protocols.openai_answers import Api, read_answer
 from loadgen.protocols.openai_bodies import (
+    Api,
     asked_tokens,
     body_of,
     encoded,
     for_reranking,
     merged,
     prompt_hash,
+    read_answer,
     read_extra,
     size_of,
 )
+from loadgen.protocols.openai_chunks import CountTokens
 from loadgen.protocols.openai_stream import OpenAiReader
-from loadgen.protocols.openai_tokens import CountTokens
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange

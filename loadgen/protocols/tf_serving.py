@@ -11,10 +11,19 @@ import msgspec
 import numpy as np
 
 from loadgen.decoding import decode_json, json_decoder
-from loadgen.payloads.popularity import picks
+from loadgen.payloads.datasets import picks
 from loadgen.payloads.tensors import Tensor, TensorError, TensorInput, inputs_from, made_up, read_npz
-from loadgen.protocols.asking import Ask, TargetError, answer_to
-from loadgen.protocols.built import AS_PROMISED, MAX_BUILT_BYTES, Built, ResponseCheck, WorkloadError, status_error
+from loadgen.protocols.built import (
+    AS_PROMISED,
+    MAX_BUILT_BYTES,
+    Ask,
+    Built,
+    ResponseCheck,
+    TargetError,
+    WorkloadError,
+    answer_to,
+    status_error,
+)
 from loadgen.protocols.http import Unsent, left_out_notes, request_bytes, within_memory
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address

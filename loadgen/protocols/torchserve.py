@@ -7,8 +7,7 @@ from urllib.parse import quote
 import msgspec
 
 from loadgen.decoding import decode_json
-from loadgen.protocols.asking import Ask
-from loadgen.protocols.built import AS_PROMISED, Built, ResponseCheck, WorkloadError
+from loadgen.protocols.built import AS_PROMISED, Ask, Built, ResponseCheck, WorkloadError
 from loadgen.protocols.http import build_http, request_bytes
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address

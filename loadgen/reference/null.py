@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from loadgen.reference.child import serve_until_stdin_closes
-from loadgen.reference.requests import RequestCutter
+from loadgen.reference.child import RequestCutter, serve_until_stdin_closes
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 

@@ -11,11 +11,9 @@ from time import perf_counter_ns
 from typing import cast
 
 from loadgen.pacing import alarm_on
-from loadgen.reference.child import serve_until_stdin_closes
+from loadgen.reference.child import RequestCutter, serve_until_stdin_closes
 from loadgen.reference.courses import LAST_CHUNK, Wire, chunk, head_bytes
-from loadgen.reference.openai_events import Generation, openai_stream
-from loadgen.reference.requests import RequestCutter
-from loadgen.reference.streams import SSE
+from loadgen.reference.openai_events import SSE, Generation, openai_stream
 
 CHUNKS = 32
 GAP_NS = 10_000_000

@@ -10,10 +10,8 @@ import msgspec
 from loadgen.decoding import decode_json, json_decoder
 from loadgen.reference.asked import Answer, Request, json_course, refused
 from loadgen.reference.courses import LAST_CHUNK, Course, chunk, head_bytes
-from loadgen.reference.laws import Desk
-from loadgen.reference.openai_events import Api, Generation, answer_fields, openai_stream
-from loadgen.reference.script import OpenAiFace
-from loadgen.reference.streams import SSE
+from loadgen.reference.openai_events import SSE, Api, Generation, answer_fields, openai_stream
+from loadgen.reference.script import Desk, OpenAiFace
 
 _STREAM_HEAD = head_bytes(200, [*SSE, "Transfer-Encoding: chunked"])
 _NOT_FOUND = "the model does not exist"

@@ -23,12 +23,10 @@ import msgspec
 from loadgen.decoding import decode_json
 from loadgen.pacing import Agenda, alarm_on
 from loadgen.reference.asked import request_of
-from loadgen.reference.child import new_event_loop, serve_until_stdin_closes
+from loadgen.reference.child import RequestCutter, new_event_loop, serve_until_stdin_closes
 from loadgen.reference.courses import Course, ResponsePlayback, Wire, course_of_reply, course_of_stream
 from loadgen.reference.faces import answer_of
-from loadgen.reference.laws import freeze_of
-from loadgen.reference.requests import RequestCutter
-from loadgen.reference.script import Manner, Reply, Script, Stream
+from loadgen.reference.script import Manner, Reply, Script, Stream, freeze_of
 
 __all__ = ["Manner", "Reply", "Script", "ScriptedServer", "Stream"]
 

@@ -10,14 +10,12 @@ from functools import partial
 from time import perf_counter_ns
 
 from loadgen.records import Balance, Endpoint
-from loadgen.transport.address import Address, UrlError
+from loadgen.transport.address import Address, UrlError, grpc_address_of
 from loadgen.transport.balance import BalancedPools
-from loadgen.transport.exchange import Exchange, ResolveError, Transport
-from loadgen.transport.grpc_address import grpc_address_of
+from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, ResolveError, Transport
 from loadgen.transport.grpc_channel import credentials_of, metadata_of, options_of
 from loadgen.transport.grpc_lines import Peer, PooledChannel, StreamLine, UnaryLine
 from loadgen.transport.grpc_status import End
-from loadgen.transport.local_limits import LOCAL_LIMIT
 
 MAX_RECEIVING_BYTES = 512 * 2**20
 """How far a load worker's memory may grow in a stage before `shed` is called: twice of what HTTP responses may take, as

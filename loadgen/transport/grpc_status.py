@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import grpc
 
-from loadgen.transport.local_limits import LOCAL_LIMIT, names_local_limit
+from loadgen.transport.exchange import LOCAL_LIMIT, names_local_limit
 
 _OK = 200
 _STATUSES = {

@@ -9,13 +9,10 @@ from time import perf_counter_ns
 
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
-from loadgen.transport.answers import ReceivedBytes
-from loadgen.transport.connection import Connection
-from loadgen.transport.exchange import Exchange
-from loadgen.transport.heads import KnownHeads
-from loadgen.transport.local_limits import LOCAL_LIMIT, connect_error
+from loadgen.transport.answers import KnownHeads, ReceivedBytes
+from loadgen.transport.connection import Connection, rewrite_for
+from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, connect_error
 from loadgen.transport.proxy import proxy_of
-from loadgen.transport.rewriting import rewrite_for
 from loadgen.transport.routes import route_to
 from loadgen.transport.tls import tls_failure
 

@@ -12,8 +12,7 @@ from typing import Protocol, TypeVar
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.connection import Connection
-from loadgen.transport.exchange import ResolveError
-from loadgen.transport.local_limits import is_local_limit
+from loadgen.transport.exchange import ResolveError, is_local_limit
 from loadgen.transport.proxy import Proxy
 from loadgen.transport.tls import tls_context
 

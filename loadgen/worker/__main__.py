@@ -13,8 +13,8 @@ import sys
 # before anything imports Locust: patched threads would be greenlets, and the sender must be a real one
 os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
 
-from loadgen.descriptors import raise_limit
 from loadgen.frames import Reports
+from loadgen.machine import raise_limit
 
 _SWITCH_S = 0.0001
 """How long shipping may keep the sender from running; Python's own 5 ms would be the send lag's p99."""

@@ -14,13 +14,12 @@ from typing import BinaryIO, NoReturn
 
 import gevent
 
-from loadgen.clock_id import clock_id
 from loadgen.frames import Reports, read_command
+from loadgen.machine import clock_id
 from loadgen.plain import plain_text, shown_place
 from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_SENT_AWAY, WIRE, Command, Hello, Join, Quit, Ready
 from loadgen.worker.master_line import MasterLine, NoMasterError
-from loadgen.worker.orchestration import Orchestra
-from loadgen.worker.sender import Sender
+from loadgen.worker.sender import Orchestra, Sender
 from loadgen.worker.work import PACING, Worker, failure
 
 _UNHEARD_NS = 4_000_000_000

@@ -10,8 +10,7 @@ from typing import BinaryIO, NoReturn
 
 from loadgen.frames import Reports, read_command
 from loadgen.records import Quit, Ready
-from loadgen.worker.orchestration import Orchestra
-from loadgen.worker.sender import Sender
+from loadgen.worker.sender import Orchestra, Sender
 from loadgen.worker.work import PACING, Worker, failure
 
 

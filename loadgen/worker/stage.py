@@ -1,21 +1,46 @@
-"""One stage on the sending thread: requests out, finished exchanges in."""
+"""One stage on the sending thread: requests out, finished exchanges in.
+
+The first failure of each class in a stage, in words: made where that holds up no send.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from loadgen.arrivals import Offsets, Rates, played_rates
-from loadgen.protocols.built import Built, judged, status_error
+from loadgen.plain import plain_line
+from loadgen.protocols.built import Built, judged, status_error, what_failed
 from loadgen.protocols.expectation import judge_status
-from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
+from loadgen.records import MOST_OF_A_SAMPLE, NOT_STARTED, ClosedArrivals, FirstError, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange, Headers, Transport
-from loadgen.worker.first_errors import error_of
-from loadgen.worker.schedule import part_of
-from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, schedule_ns
+from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, part_of, schedule_ns
+
+_UNFREED = "no connection was free for it to the end of the stage"
+
+
+def error_of(exchange: Exchange) -> str:
+    """The class that an exchange which failed counts to."""
+    return NOT_STARTED if exchange.sent_ns is None else exchange.error or NOT_STARTED
+
+
+def first_errors(exchanges: Iterable[Exchange]) -> tuple[FirstError, ...]:
+    return tuple(FirstError(error_of(one), one.end_ns or one.intended_ns, _text(one)) for one in exchanges)
+
+
+def _text(exchange: Exchange) -> str:
+    if exchange.sent_ns is None:
+        return plain_line(exchange.detail or _UNFREED, MOST_OF_A_SAMPLE)
+    text = what_failed(exchange, error_of(exchange))
+    if exchange.error == "timeout" and exchange.end_ns is not None:
+        text = f"{text}, after {(exchange.end_ns - exchange.sent_ns) / 1e9:.3g} s"
+    if exchange.error == "truncated":
+        text = f"{text}, after {exchange.bytes_received:,} bytes"
+    return plain_line(text, MOST_OF_A_SAMPLE)
+
 
 _NO_HEADERS: Headers = []
 

@@ -9,6 +9,7 @@ from collections import deque
 from concurrent.futures import wait
 
 from loadgen.frames import Listener
+from loadgen.machine import waited_between_s
 from loadgen.protocols.built import Built
 from loadgen.records import (
     BATCH_ROWS,
@@ -21,13 +22,11 @@ from loadgen.records import (
     StagePrepared,
     StageStarted,
 )
-from loadgen.run_delay import waited_between_s
-from loadgen.worker.first_errors import first_errors
 from loadgen.worker.rows import record_batch
-from loadgen.worker.schedule import Schedule
 from loadgen.worker.sender import Sender
-from loadgen.worker.stage import SendingStage
+from loadgen.worker.stage import SendingStage, first_errors
 from loadgen.worker.target import SendingTarget
+from loadgen.worker.traffic import Schedule
 
 _SHIP_S = 0.05
 _PROGRESS_NS = 250_000_000

@@ -10,8 +10,7 @@ from typing import NoReturn
 
 from loadgen.frames import Listener
 from loadgen.pacing import HAS_TIMERFD
-from loadgen.protocols.asking import TargetError
-from loadgen.protocols.built import WorkloadError
+from loadgen.protocols.built import TargetError, WorkloadError
 from loadgen.records import (
     ChangeRate,
     Command,
@@ -24,10 +23,9 @@ from loadgen.records import (
     StartStage,
     StopStage,
 )
-from loadgen.transport.local_limits import is_local_limit
-from loadgen.worker.orchestration import Orchestra, without_blocking
+from loadgen.transport.exchange import is_local_limit
 from loadgen.worker.rows import load_ahead
-from loadgen.worker.sender import Sender
+from loadgen.worker.sender import Orchestra, Sender, without_blocking
 from loadgen.worker.stage_run import StageRun
 from loadgen.worker.target import SendingTarget
 

@@ -9,9 +9,8 @@ import altair as alt
 import msgspec
 
 from reports import formatting
-from reports.charts.families import relied_on
 from reports.charts.picture import Drawing
-from reports.charts.style import MAX_SERIES, chart_of, fitted, point_scales, styled
+from reports.charts.style import MAX_SERIES, chart_of, fitted, point_scales, relied_on, styled
 from reports.local_model import LocalSection, ScenarioRow, VariantRow
 from reports.model import ModelSection, Quantity, Report
 

@@ -8,9 +8,8 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
-from reports.charts.knees import knee_rules
 from reports.charts.picture import Drawing
-from reports.charts.style import chart_of, fitted, point_scales, styled
+from reports.charts.style import chart_of, fitted, knee_rules, point_scales, styled
 from reports.model import Quantity, Report, StageRow
 
 _Cell = Callable[[StageRow], Quantity | None]

@@ -10,9 +10,20 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
-from reports.charts.knees import knee_rules
 from reports.charts.picture import Drawing
-from reports.charts.style import ACCENT, INK, LIMIT, MUTED, PAPER, SERIES, chart_of, fitted, limit_line, styled
+from reports.charts.style import (
+    ACCENT,
+    INK,
+    LIMIT,
+    MUTED,
+    PAPER,
+    SERIES,
+    chart_of,
+    fitted,
+    knee_rules,
+    limit_line,
+    styled,
+)
 from reports.model import Report, StageRow
 
 _STATES = {

@@ -8,9 +8,8 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
-from reports.charts.families import families_of
 from reports.charts.picture import Drawing
-from reports.charts.style import DASHES, MAX_SERIES, MUTED, PAPER, chart_of, fitted, point_scales, styled
+from reports.charts.style import DASHES, MAX_SERIES, MUTED, PAPER, chart_of, families_of, fitted, point_scales, styled
 from reports.local_model import BoundRow, VariantRow
 from reports.model import Report
 

@@ -1,4 +1,9 @@
-"""How all charts look. Colours are the page's custom properties, so one picture serves light, dark and paper."""
+"""How all charts look. Colours are the page's custom properties, so one picture serves light, dark and paper.
+
+Which variants a chart can rely on, and the order in which their families take their colours.
+
+The knees of a sweep as marks on a chart over its loads.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
+
+from reports.local_model import LocalSection, VariantRow
+from reports.model import Report
+
+
+def relied_on(local: LocalSection) -> list[VariantRow]:
+    """The fastest family first, for not all can be drawn."""
+    kept = [one for one in local.variants if one.state in ("best", "measured")]
+    fastest: dict[str, float] = {}
+    for one in kept:
+        fastest[one.family] = max(fastest.get(one.family, 0.0), one.throughput.value or 0.0)
+    return sorted(kept, key=lambda one: (-fastest[one.family], one.family, one.batch))
+
+
+def families_of(local: LocalSection) -> list[str]:
+    """As `relied_on` has them; what ended early last."""
+    return list(dict.fromkeys(one.family for one in (*relied_on(local), *local.variants)))
+
 
 WIDTH, HEIGHT = 520, 280
 INK, MUTED, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--grid)", "var(--paper)"
@@ -171,3 +194,16 @@ _CONFIG: dict[str, Any] = {
     "line": {"strokeWidth": 2},
     "text": {"color": INK, "fontSize": 11},
 }
+
+
+def knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
+    """A vertical line for each method that found a knee in this unit, with its name; `x` shows the same loads."""
+    rows = report.knees.rows if report.knees is not None else ()
+    found = [row for row in rows if row.at.value is not None and row.at.unit == unit]
+    layers: list[alt.Chart] = []
+    for place, row in enumerate(found):
+        data = chart_of([{x.shorthand.partition(":")[0]: row.at.value, "text": f"knee: {row.name}"}])
+        layers.append(data.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(x=x))
+        label = data.mark_text(align="left", baseline="top", dx=4, color=MUTED)
+        layers.append(label.encode(x=x, y=alt.value(16 + 13 * place), text="text:N"))
+    return layers

@@ -23,12 +23,12 @@ from app.analysis.curve import rungs_of
 from app.analysis.objectives import parse_objective
 from app.planning.fleet_rate import FleetShape, highest_rate
 from app.planning.goals import goals_of
-from app.planning.moments import Observed
-from app.planning.service_fit import fit_service, observe
+from app.planning.service_models.moments import Observed
+from app.planning.service_models.service_fit import fit_service, observe
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.steady import simulate_steady
-from app.records.curves import Rung
 from app.records.offers import Router
+from app.records.plan_question import Rung
 from app.records.result import Stage
 from app.records.service import BatchService, RequestService, ServiceFit
 from app.storage.run_directory import StoredRun

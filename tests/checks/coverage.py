@@ -20,17 +20,16 @@ from scipy import stats
 from app.analysis.objectives import parse_objective
 from app.analysis.sample_size import needed_samples
 from app.analysis.search import RateSearch
-from app.planning.evidence import RUN_TO_RUN_SIGMA
 from app.planning.fleet_rate import FleetShape, highest_rate
 from app.planning.fleets import plan_fleets
 from app.planning.goals import goals_of
-from app.planning.measured import measured_target
-from app.planning.service_speed import faster
+from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA
+from app.planning.service_models.measured import measured_target
+from app.planning.service_models.service_times import faster
 from app.planning.simulation.replica import batch_latencies, request_latencies
 from app.planning.simulation.replica_kernels import play_requests
-from app.records.curves import Rung
 from app.records.offers import CapacityCurve, CurvePoint, PlanLimits, Router
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.plan_question import MeasuredTarget, PlanQuestion, Rung
 from app.records.result import Hardware, Traffic
 from app.records.service import BatchService, RequestService
 from tests.fakes.offers import TODAY, catalogue, offer

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from app.planning.extrapolation import Goal, Ratio, carry_to
 from app.planning.memory import BYTES_PER_PARAMETER, usable_bytes
-from app.planning.rates import peak_per_s
-from app.planning.refusal import Refusal
-from app.profiles.catalogue import load_catalogue
+from app.planning.rates import Refusal, peak_per_s
+from app.profiles.pricing.catalogue import load_catalogue
 from app.profiles.published import load_published
 from app.records.offers import Accelerator, Work
 

@@ -31,9 +31,9 @@ from app.analysis.curve import capacity_curve, rungs_of
 from app.analysis.objectives import parse_objective
 from app.analysis.search import RateSearch
 from app.analysis.stages import summarise_stage
-from app.planning.evidence import evidence_of
 from app.planning.fleets import plan_fleets
-from app.planning.measured import measured_target
+from app.planning.service_models.evidence import evidence_of
+from app.planning.service_models.measured import measured_target
 from app.records.estimate import Estimate
 from app.records.offers import PlanLimits
 from app.records.plan_question import PlanQuestion

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.analysis.comparable import Comparable
-from app.analysis.comparison import TOLERANCE, is_suspected, judge_changes, may_fail
-from app.analysis.repeats import Repeats
+from app.analysis.comparisons.comparable import Comparable
+from app.analysis.comparisons.comparison import TOLERANCE, is_suspected, judge_changes, may_fail
+from app.analysis.comparisons.repeats import Repeats
 from app.records.comparison import MetricChange
 from app.records.estimate import Estimate
 

@@ -29,12 +29,11 @@ from scipy import stats
 from app.analysis.objectives import parse_objective
 from app.analysis.sample_size import needed_samples
 from app.analysis.search import RateSearch
-from app.planning.evidence import evidence_of
 from app.planning.fleets import plan_fleets
-from app.planning.measured import measured_target
-from app.records.curves import Rung
+from app.planning.service_models.evidence import evidence_of
+from app.planning.service_models.measured import measured_target
 from app.records.offers import CapacityCurve, CurvePoint, PlanLimits
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.plan_question import MeasuredTarget, PlanQuestion, Rung
 from app.records.result import Hardware, Traffic
 from tests.checks.event_simulator import ROUTERS, Batches, ProcessorSharing, Replica, Router, Slots, simulate
 from tests.fakes.offers import TODAY, catalogue, offer

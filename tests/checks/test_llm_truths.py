@@ -11,8 +11,8 @@ import pytest
 
 from app.analysis.curve import rungs_of
 from app.analysis.objectives import parse_objective
+from app.planning.service_models.token_fit import fit_tokens
 from app.planning.simulation.replica import token_latencies
-from app.planning.token_fit import fit_tokens
 from app.records.service import NO_LIMIT, TokenService
 from tests.checks.llm_truths import (
     Outcome,

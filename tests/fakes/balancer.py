@@ -11,8 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import cast
 
-from loadgen.reference.child import serve_until_stdin_closes
-from loadgen.reference.requests import RequestCutter
+from loadgen.reference.child import RequestCutter, serve_until_stdin_closes
 
 
 class Balancer:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from app.session.parts import NullServer
-from app.telemetry.core_use import CoreUse
+from app.telemetry.processes import CoreUse
 from loadgen.arrivals import offsets_ns
 from loadgen.records import (
     REQUEST_SCHEMA,

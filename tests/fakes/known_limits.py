@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec.structs import replace
 
+from app.analysis.abort import FIRST_ANSWERS, is_over_saturated
 from app.analysis.objectives import binding, find_estimate, is_met, parse_objective
 from app.analysis.sample_size import needed_samples
-from app.analysis.saturation import FIRST_ANSWERS, is_over_saturated
 from app.records.result import Estimate, Objective, Stage, Verdict, Window
-from app.session.orders import StageOrder
+from app.session.spec import StageOrder
 from loadgen.arrivals import offsets_ns
 from loadgen.records import OpenArrivals
 from tests.fakes.queues import Floats, latency_s

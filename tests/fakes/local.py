@@ -32,9 +32,8 @@ from app.records.local import Placement, Precision
 from app.records.result import Target
 from app.records.selftest import SelfTest
 from app.session.interruption import Interruption
-from app.session.local_parts import LocalParts, PreparedModel
-from app.session.local_run import run_locally
-from app.session.local_spec import DataSpec, LocalSpec, ScenarioOrder, VariantOrder
+from app.session.local.run import run_locally
+from app.session.local.spec import DataSpec, LocalParts, LocalSpec, PreparedModel, ScenarioOrder, VariantOrder
 from app.session.run import RunOutcome
 from app.session.spec import LimitSpec
 from app.storage.run_directory import RunWriter, StoredRun

@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from app.analysis.accuracy import accuracy_of
 from app.analysis.estimates import distribution, share
+from app.analysis.local.accuracy import accuracy_of
+from app.analysis.local.variants import with_headlines
 from app.analysis.validity import verdict_of
-from app.analysis.variant_slo import with_headlines
 from app.records.local import (
     BatchLaw,
     Bound,

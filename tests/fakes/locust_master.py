@@ -12,8 +12,7 @@ os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
 import gevent
 from locust import runners
 
-from loadgen.master.runner import GuardedMaster
-from loadgen.master.sockets import GuardedServer
+from loadgen.master.sockets import GuardedMaster, GuardedServer
 
 runners.HEARTBEAT_INTERVAL = 0.01  # type: ignore[assignment]  # whole seconds are too long for a test
 heard: list[tuple[str, str]] = []

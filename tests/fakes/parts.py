@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 import pyarrow as pa
 
-from app.analysis.local_limit_checks import MachineLimits
+from app.analysis.generator_checks import MachineLimits
 from app.inference.job import VariantJob
 from app.records.calibration import Calibration, CalibrationStep, Ceiling, LoadKind
 from app.records.gpu import GpuProcess
@@ -18,7 +18,7 @@ from app.session.parts import NullServer, Parts, RunningVariant, ServedEndpoint,
 from app.session.spec import StartSpec
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import ClockReading
-from app.telemetry.core_use import CoreUse
+from app.telemetry.processes import CoreUse
 from loadgen.records import Endpoint
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from app.analysis.call_stages import IN_SEARCH
+from app.analysis.local.call_stages import IN_SEARCH
 from app.analysis.rows import NOT_STARTED
 from app.records.local import LocalResult
 from app.records.result import Estimate, Judged, Objective, Stage

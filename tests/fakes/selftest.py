@@ -14,7 +14,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from app.analysis.estimates import distribution
-from app.session.selftest.parts import SelfTestParts
+from app.session.selftest.bench import SelfTestParts
 from app.storage.run_directory import RunWriter, StoredRun
 from app.telemetry.clock import ClockReading
 from loadgen.arrivals import offsets_ns

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.planning.simulation.replica import batch_latencies, request_latencies
-from app.records.curves import Rung
+from app.records.plan_question import Rung
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}

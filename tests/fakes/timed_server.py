@@ -17,9 +17,8 @@ from typing import cast
 
 from app.serving.batching import Answer, Batcher, BatchQueue, WaitingRequest
 from loadgen.pacing import Agenda, alarm_on
-from loadgen.reference.child import serve_until_stdin_closes
+from loadgen.reference.child import RequestCutter, serve_until_stdin_closes
 from loadgen.reference.null import REPLY
-from loadgen.reference.requests import RequestCutter
 
 Reply = Callable[[], None]
 Later = Callable[[float, Callable[[], None]], None]

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from app.records.estimate import Estimate
-from app.records.offers import PlanLimits
+from app.records.offers import Override, PlanLimits
 from app.records.plan import (
     Chances,
     Commitment,
@@ -25,7 +25,6 @@ from app.records.plan import (
     UnitCosts,
 )
 from app.records.plan_question import MeasuredTarget, PlanQuestion
-from app.records.prices import Override
 from app.records.result import Hardware, Objective
 from app.records.traffic import Traffic
 from tests.fakes.offers import TODAY, catalogue, curve, offer

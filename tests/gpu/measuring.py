@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.analysis.call_stages import summarise_calls
+from app.analysis.local.call_stages import summarise_calls
 from app.inference.job import Began, Calls, Measure, Opened, SessionSettings, VariantJob
 from app.inference.process import VariantProcess
 from app.records.calls import CallStage, unpacked

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from app.analysis.energy import energy_per_item, energy_use
+from app.analysis.gpu_use import energy_per_item, energy_use
 from app.inference.job import SessionSettings, VariantJob
 from app.inference.process import VariantProcess
 from app.records.estimate import Variant

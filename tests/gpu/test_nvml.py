@@ -11,9 +11,8 @@ import pynvml
 import pytest
 
 from app.records.gpu import THROTTLE_REASONS, throttle_names
-from app.telemetry.gpu import GpuReader, open_gpus
+from app.telemetry.gpu import FIELDS, GpuReader, open_gpus
 from app.telemetry.gpu_description import memory
-from app.telemetry.gpu_fields import FIELDS
 from app.telemetry.gpu_rare import RareReader
 from tests.gpu.findings import Findings
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.analysis.fidelity import fidelity_of
-from app.inference.bundled import DIGITS_MODEL
+from app.analysis.local.fidelity import fidelity_of
 from app.inference.job import SessionSettings
 from app.inference.precision.making import make_precision
+from app.inference.probe import DIGITS_MODEL
 from tests.gpu.findings import Findings
 from tests.gpu.measuring import Seen, seen_of
 

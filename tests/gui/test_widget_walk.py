@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from app.gui.frame_model import FrameModel
+from app.gui.tables import FrameModel
 from tests.fakes.long_texts import longer_texts
 from tests.fakes.widget_walk import clipped, unnamed, unreachable, windows_shown
 

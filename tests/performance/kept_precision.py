@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app.inference.bundled import DIGITS_MODEL
 from app.inference.precision.making import make_precision
+from app.inference.probe import DIGITS_MODEL
 
 CALIBRATION_ROWS = 128
 

@@ -21,9 +21,9 @@ import pyarrow as pa
 from msgspec.structs import astuple
 from onnx import helper
 
-from app.inference.bundled import DIGITS_MODEL
 from app.inference.callers import PlainCaller
 from app.inference.job import Began, Calls, Measure, VariantJob
+from app.inference.probe import DIGITS_MODEL
 from app.inference.process import VariantProcess
 from app.inference.rows import Array, SyntheticRows
 from app.inference.sampling import KeptOutputs

@@ -17,9 +17,8 @@ import numpy as np
 
 from loadgen.process import LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint
-from loadgen.reference.openai_events import Generation, openai_stream
+from loadgen.reference.openai_events import Generation, chunked, openai_stream
 from loadgen.reference.script import Reply, Script
-from loadgen.reference.streams import chunked
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.performance.load_worker import play
 from tests.performance.openai_peers import (

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
-from app.profiles.catalogue import bundled_catalogue
+from app.profiles.pricing.catalogue import bundled_catalogue
 from app.profiles.traffic import SHAPES
 from app.records.offers import CapacityCurve, OtherCards, PlanLimits
 from app.records.plan_question import MeasuredTarget, PlanQuestion

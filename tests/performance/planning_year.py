@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from app.planning.demand import year_rates_per_s
-from app.planning.year import replicas_by_hour, year_of
+from app.planning.pricing.year import replicas_by_hour, year_of
 from app.records.traffic import RecurringSpike, Traffic
 
 DESIGNS = 300

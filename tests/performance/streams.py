@@ -19,9 +19,8 @@ import pandas as pd
 
 from loadgen.process import LoadProcess
 from loadgen.records import Arrivals, ClosedArrivals, Endpoint, OpenArrivals, TraceArrivals
-from loadgen.reference.openai_events import Generation, openai_stream
+from loadgen.reference.openai_events import Generation, chunked, openai_stream
 from loadgen.reference.script import Script, Stream
-from loadgen.reference.streams import chunked
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.performance.load_worker import play
 from tests.performance.targets import CLIENT_CORE, on_core, scripted_server

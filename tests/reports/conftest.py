@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from selenium import webdriver
 
-from app.analysis.comparison import compare_runs
+from app.analysis.comparisons.comparison import compare_runs
 from app.reporting import build_report, plan_section
 from app.reporting.comparison import comparison_section
 from app.reporting.plan import plan_report

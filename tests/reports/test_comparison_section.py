@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from app.analysis.comparison import compare_runs
+from app.analysis.comparisons.comparison import compare_runs
 from app.reporting.comparison import comparison_report
 from reports.comparison_section import ComparisonReport
 from reports.rendering import render_comparison

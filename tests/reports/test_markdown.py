@@ -1,15 +1,79 @@
+"""Read by a CommonMark reader with tables and clickable addresses, as GitHub and GitLab have."""
+
 from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from reports.markdown import MAX_BYTES, render_markdown, render_plan_markdown
+from reports.markdown import MAX_BYTES, bullets, render_markdown, render_plan_markdown, table, text
 from reports.model import PlanReport, Report
 from tests.fakes.golden import assert_golden
 from tests.reports.hostile import PAYLOADS, hostile
 
 _READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+_MARKUP = (
+    "# a", "- a", "+ a", "1. a", "12) a", "> a", "```\na", "    code", "***", "---", "=== ", "[a](b)", "![a](b)",
+    "a | b", "**a**", "_a_", "~~a~~", "$a$", "&lt;b&gt;", "a\n\n# b", "[x]: //y", "<http://a.b>", "\\", "`a`",
+)  # fmt: skip
+
+
+def _told(markdown: str) -> tuple[list[str], str]:
+    """The elements a reader sees, and the text in them."""
+    tokens = _READER.parse(markdown)
+    inline = [child for token in tokens for child in token.children or []]
+    elements = [token.type for token in (*tokens, *inline) if token.type not in ("inline", "text", "text_special")]
+    return elements, "".join(child.content for child in inline)
+
+
+@given(st.text(st.characters(exclude_categories=("Cs", "Cc"))))
+@pytest.mark.parametrize("place", ["paragraph", "item", "cell"])
+def test_whatever_the_text_it_reads_as_itself_and_adds_no_element(place: str, raw: str) -> None:
+    _assert_reads_as_itself(raw, place)
+
+
+@pytest.mark.parametrize("place", ["paragraph", "item", "cell"])
+@pytest.mark.parametrize("raw", [*PAYLOADS, *_MARKUP])
+def test_what_would_be_markup_reads_as_itself(raw: str, place: str) -> None:
+    _assert_reads_as_itself(raw.replace("\0", ""), place)
+
+
+def _assert_reads_as_itself(raw: str, place: str) -> None:
+    expected = " ".join(raw.split())
+    elements, shown = _told(_at(place, text(raw) or "x"))
+    assert shown.removeprefix("head") == (expected or "x")
+    assert elements == _told(_at(place, "x"))[0]
+
+
+def _at(place: str, one: str) -> str:
+    if place == "cell":
+        return "\n".join(table(["head"], [[one]]))
+    return one if place == "paragraph" else bullets([one])[0]
+
+
+@pytest.mark.parametrize(
+    "raw", ["http://example.invalid/x", "https://example.invalid", "www.example.invalid", "a@b.cd"]
+)
+def test_an_address_is_nothing_to_click(raw: str) -> None:
+    """GitHub finds addresses in the source by these signs, which an escape between them keeps it from."""
+    assert not any(sign in text(raw) for sign in ("://", "www.", "a@b"))
+
+
+def test_a_table_without_rows_is_none() -> None:
+    assert table(["a"], []) == []
+
+
+def test_a_summary_tells_what_forbids_before_what_got_worse(compared_report: Report, full_report: Report) -> None:
+    shown = render_markdown(compared_report)
+    assert "### Comparison\n\nREGRESSION: of 2 metrics" in shown
+    assert "**FORCED: these are not comparable (workload), and were compared all the same.**" in shown
+    assert shown.index("| workload | asked | other | **not comparable** |") < shown.index(
+        "| latency\\_ms.p95 | steady |"
+    )
+    assert "**worse**" in shown
+    assert "### Comparison" not in render_markdown(full_report)
 
 
 @pytest.mark.parametrize("name", ["full_report", "empty_report", "streaming_report", "local_report", "strayed_report"])

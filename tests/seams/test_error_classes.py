@@ -95,5 +95,5 @@ def test_a_server_that_is_not_reached_has_its_classes_too(load: LoadProcess, tmp
             load.configure(endpoint(to), HttpWorkload())
             seen[error] = load.preflight().error
     assert seen == {error: error for error in urls}
-    # requests that fail by a limit of this machine are tested in tests/loadgen/transport/test_local_limits.py
+    # requests that fail by a limit of this machine are tested in tests/loadgen/transport/test_exchange.py
     assert {*urls, *FAILING.values(), "local-limit"} == set(ERROR_CLASSES)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.wiring.null_server import NullServerProcess
+from app.wiring.reference_server import NullServerProcess
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.program import SIZEWISE, Sizewise, write_profile
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.records.result import Estimate, Result
 from app.reporting.opened import open_facts
-from app.storage.bundle_import import import_run
+from app.storage.bundle import import_run
 from app.storage.plan_file import read_plan
 from app.storage.run_directory import StoredRun
 from tests.fakes.golden_runs import GOLDEN_RUNS, golden_bundle, golden_plan, golden_run

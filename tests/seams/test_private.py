@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.inference.bundled import DIGITS_MODEL
+from app.inference.probe import DIGITS_MODEL
 from tests.fakes.hosts import Host
 from tests.fakes.program import SIZEWISE, wait_until
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
 from app.session.selftest.bench import Bench
-from app.session.selftest.injection import check_injection
+from app.session.selftest.proof import check_injection
 from app.session.spec import LimitSpec
 from app.wiring.selftest import selftest_parts, start_script
 from loadgen.reference.script import Script

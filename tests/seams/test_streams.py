@@ -10,10 +10,20 @@ import pytest
 
 from loadgen.process import LoadProcess
 from loadgen.records import Endpoint, Timeouts
-from loadgen.reference.openai_events import Generation, openai_stream
+from loadgen.reference.openai_events import (
+    Generation,
+    Pieces,
+    chunked,
+    closing,
+    cut,
+    endless,
+    openai_stream,
+    sliced,
+    until_close,
+    without_newline,
+)
 from loadgen.reference.script import Reply, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
-from loadgen.reference.streams import Pieces, chunked, closing, cut, endless, sliced, until_close, without_newline
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.played import Played, plan
 

@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.analysis.comparison import compare_runs
+from app.analysis.comparisons.comparison import compare_runs
 from app.analysis.curve import capacity_curve, rungs_of
 from app.records.comparison import Comparison
-from app.records.curves import Rung
 from app.records.offers import CapacityCurve
+from app.records.plan_question import Rung
 from app.reporting.opened import open_facts
 from app.storage.run_directory import EVENTS, RESULT, StoredRun
 from tests.fakes.golden_runs import golden_run

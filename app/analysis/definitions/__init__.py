@@ -9,8 +9,7 @@ from app.analysis.definitions.aiperf import as_aiperf
 from app.analysis.definitions.genai_bench import as_genai_bench
 from app.analysis.definitions.guidellm import as_guidellm
 from app.analysis.definitions.inference_perf import as_inference_perf
-from app.analysis.definitions.own import own_numbers
-from app.analysis.definitions.seen import seen
+from app.analysis.definitions.seen import own_numbers, seen
 from app.analysis.definitions.vllm import as_vllm
 from app.analysis.rows import StageRows
 from app.records.definitions import ToolNumbers

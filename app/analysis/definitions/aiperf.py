@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.definitions.seen import Seen
-from app.analysis.definitions.spread import LINEAR, Spread, linear, per_second
+from app.analysis.definitions.seen import LINEAR, Seen, Spread, linear, per_second
 from app.records.definitions import ToolNumbers
 
 _WHY = {

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.definitions.seen import Seen
-from app.analysis.definitions.spread import Spread, per_second, weighted
+from app.analysis.definitions.seen import Seen, Spread, per_second, weighted
 from app.records.definitions import ToolNumbers
 
 _WHY = {

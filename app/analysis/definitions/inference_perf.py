@@ -18,8 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.analysis.columns import Floats, Mask
-from app.analysis.definitions.seen import Deltas, Seen
-from app.analysis.definitions.spread import LINEAR, Spread, lacking, linear, per_second
+from app.analysis.definitions.seen import LINEAR, Deltas, Seen, Spread, lacking, linear, per_second
 from app.records.definitions import ToolNumbers
 
 _REASONING_UNTOLD = "the server does not say how many tokens were reasoning, which is not counted"

@@ -1,4 +1,9 @@
-"""The requests of a stage as other tools see them: from the send on, without a schedule to be late to."""
+"""The requests of a stage as other tools see them: from the send on, without a schedule to be late to.
+
+How tools describe many values: mean and percentiles, by the methods they use.
+
+Our own numbers, beside which the others' stand.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,57 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
-from app.analysis.rows import StageRows
-from app.analysis.token_rows import TokenRows
+from app.analysis.rows import StageRows, TokenRows
+from app.records.definitions import AGGREGATES, METRICS, ToolNumbers
+from app.records.metrics import PERCENTILES
+from app.records.result import Estimate, Stage
+
+Spread = dict[str, Estimate]
+
+LINEAR = "percentiles lie on the line between the two values beside them, however few there are"
+
+
+def linear(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Spread:
+    """Percentiles as NumPy has them by default: linear between the values beside rank (n − 1) q. NaN is no value."""
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return lacking("no answer has one", aggregates)
+    return {
+        name: Estimate(float(known.mean() if name == "mean" else np.quantile(known, PERCENTILES[name])), n=known.size)
+        for name in aggregates
+    }
+
+
+def weighted(values: Floats, weights: Floats) -> Spread:
+    """The mean by weight; as a percentile, the smallest value at which the summed shares of the weights reach it.
+
+    The shares are summed in floating point, in the order of distinct values, as GuideLLM does it: where a sum should
+    meet a percentile exactly, its rounding decides.
+    """
+    found, places = np.unique(values[weights > 0], return_inverse=True)
+    if not found.size:
+        return lacking("no answer has one")
+    together = np.bincount(places, weights[weights > 0])
+    shares = together / together.sum()
+    reached = np.cumsum(shares)
+
+    def value(name: str) -> float:
+        if name == "mean":
+            return float(np.sum(found * shares))
+        place = int(np.searchsorted(reached, PERCENTILES[name], side="left"))
+        return float(found[min(place, found.size - 1)])
+
+    return {name: Estimate(value(name), n=int(np.count_nonzero(weights > 0))) for name in AGGREGATES}
+
+
+def lacking(reason: str, aggregates: tuple[str, ...] = AGGREGATES) -> Spread:
+    return dict.fromkeys(aggregates, Estimate(None, reason=reason))
+
+
+def per_second(amount: float, start_ns: int, end_ns: int) -> Spread:
+    if end_ns <= start_ns:
+        return lacking("no time passed", ("value",))
+    return {"value": Estimate(amount / ((end_ns - start_ns) / 1e9))}
 
 
 @dataclass(frozen=True)
@@ -107,3 +161,40 @@ def _deltas(tokens: TokenRows | None) -> Deltas:
     # as many tokens as there are deltas: one in each
     is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == found.counted(tokens.place.size))
     return Deltas(found.answer, found.at_ns, np.where(is_single[found.answer], 1, np.maximum(found.tokens, 0)))
+
+
+_OWN = {
+    "ttft_ms": "ttft_ms",
+    "itl_ms": "itl_ms",
+    "icl_ms": "icl_ms",
+    "tpot_ms": "tpot_ms",
+    "e2e_ms": "latency_ms",
+    "requests_per_s": "completed_per_s",
+    "output_tokens_per_s": "output_tokens_per_s",
+}
+_WHY = {
+    "ttft_ms": "from the intended time to the first delta that is not empty, reasoning included",
+    "itl_ms": "the gaps between tokens, pooled: a delta of k tokens gives k gaps of a k-th",
+    "icl_ms": "the gaps between deltas as they came, pooled",
+    "tpot_ms": "(last − first token)/(tokens − 1), one an answer",
+    "e2e_ms": "from the intended time to the last token: waiting to be sent is in it",
+    "requests_per_s": "successes that ended within the stage's window, without its drain, over that window",
+    "output_tokens_per_s": "tokens that came within the window, those of an answer spread evenly, over that window",
+}
+_NOTES = ("percentiles are values that were seen, and n/a where there are too few for an interval",)
+
+
+def own_numbers(stage: Stage) -> ToolNumbers:
+    return ToolNumbers(
+        tool="Sizewise",
+        read_from="docs/metrics.md",
+        answers=stage.completed,
+        metrics={name: found for name in METRICS if (found := _of(stage, name))},
+        why=_WHY,
+        notes=_NOTES,
+    )
+
+
+def _of(stage: Stage, name: str) -> Spread:
+    told = stage.metrics.get(_OWN.get(name, ""), {})
+    return {one: told[one] for one in (*AGGREGATES, "value") if one in told}

@@ -16,8 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.analysis.columns import Floats, Nanoseconds
-from app.analysis.definitions.seen import Seen
-from app.analysis.definitions.spread import LINEAR, Spread, lacking, linear, per_second
+from app.analysis.definitions.seen import LINEAR, Seen, Spread, lacking, linear, per_second
 from app.records.definitions import ToolNumbers
 
 _PRINTED = ("mean", "p50", "p99")

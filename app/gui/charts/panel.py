@@ -201,8 +201,7 @@ class Panel(QWidget):
 
     def _fill_table(self) -> None:
         if self._table is None:
-            from app.gui.frame_model import FrameModel
-            from app.gui.tables import FrameTable
+            from app.gui.tables import FrameModel, FrameTable
 
             self._table = FrameTable(FrameModel(), f"{self.title} as a table")
             self._table.horizontalHeader().setStretchLastSection(False)

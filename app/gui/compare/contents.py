@@ -1,16 +1,19 @@
-"""The comparison's contents: the runs above, four views of them below."""
+"""The comparison's contents: the runs above, four views of them below.
+
+A comparison as a file, as `sizewise compare --format … --out FILE` writes it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
 
 from app.gui.background import Latest, submit
 from app.gui.compare.answers_tab import AnswersTab
 from app.gui.compare.entries import MOST_RUNS, Asked
-from app.gui.compare.exporting import export_comparison
 from app.gui.compare.outcome import Outcome
 from app.gui.compare.pairs_part import PairsPart
 from app.gui.compare.pairs_state import PairsState
@@ -19,12 +22,26 @@ from app.gui.compare.presenter import ComparePresenter
 from app.gui.compare.stages_tab import StagesTab
 from app.gui.compare.trend_tab import TrendTab
 from app.gui.compare.verdict_tab import VerdictTab
-from app.gui.empty import Empty
 from app.gui.navigation import Navigation, Notice, notice_of
 from app.gui.strip import Strip
 from app.gui.theme import Look
-from app.gui.widgets import button
+from app.gui.widgets import Empty, button
+from app.reporting.comparison import comparison_report
 from app.reporting.run_rows import RunRow, run_rows
+from app.storage.run_directory import write_document
+from reports.rendering import ComparisonFormat, render_comparison
+
+_FORMATS: dict[str, ComparisonFormat] = {".html": "html", ".htm": "html", ".md": "markdown", ".txt": "text"}
+
+
+def export_comparison(outcome: Outcome, path: Path) -> Path:
+    """By the ending of its name; text where that says nothing. Raises UsageError where it cannot be written."""
+    assert outcome.comparison is not None, "only what was compared is exported"
+    if path.suffix.lower() == ".json":
+        return write_document(path, msgspec.json.format(msgspec.json.encode(outcome.comparison), indent=2))
+    report = comparison_report(outcome.comparison, outcome.asked.command or "")
+    return write_document(path, render_comparison(report, _FORMATS.get(path.suffix.lower(), "text")).encode())
+
 
 _MOST_OFFERED, _LONGEST, _READ_S = 12, 100, 0.3
 

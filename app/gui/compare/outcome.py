@@ -45,9 +45,9 @@ class Curve(msgspec.Struct, frozen=True):
 
 def compared(asked: Asked) -> Outcome:
     """In any thread; takes as long as reading the results does."""
-    from app.analysis.comparison import compare_runs
+    from app.analysis.comparisons.comparison import compare_runs
     from app.reporting.comparison import comparison_section
-    from app.reporting.stage_times import compared_stages
+    from app.reporting.rows import compared_stages
 
     entries = tuple(_read(one) for one in asked.entries)
     asked = msgspec.structs.replace(asked, entries=entries)
@@ -62,7 +62,7 @@ def compared(asked: Asked) -> Outcome:
 
 def curves_of(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
     """In any thread."""
-    from app.reporting.stage_times import stage_times
+    from app.reporting.rows import stage_times
     from app.storage.run_directory import StoredRun
 
     return tuple(

@@ -41,7 +41,7 @@ class PairsOffer(msgspec.Struct, frozen=True):
 
 def offer_of(comparison: Comparison, entries: Sequence[Entry]) -> PairsOffer | None:
     """None where nothing that counts is open. In any thread: it reads the two profiles."""
-    from app.analysis.comparison import undecided
+    from app.analysis.comparisons.comparison import undecided
     from app.reporting.comparison import name_of_pairs
 
     still_open = undecided(comparison)

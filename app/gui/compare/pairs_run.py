@@ -10,7 +10,7 @@ from time import perf_counter_ns
 import msgspec
 from PySide6.QtCore import QObject, Signal
 
-from app.gui.compare.beside import forget_beside
+from app.gui.compare.entries import forget_beside
 from app.gui.compare.pairs_state import PairsGoing, PairsState, end_notice, pairs_after
 from app.gui.engine.run import EngineRun
 from app.gui.navigation import Notice, notice_of

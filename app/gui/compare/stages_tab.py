@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from app.gui.compare.frames import by_stage
+from app.gui.compare.frames import WordsModel, by_stage
 from app.gui.compare.outcome import Outcome
-from app.gui.compare.words_model import WordsModel
 from app.gui.tables import FrameTable, describe
 from app.gui.theme import Look
 from app.gui.widgets import label

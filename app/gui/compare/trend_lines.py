@@ -9,10 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.analysis.series import MetricHistory
-from app.analysis.trend import FEWEST
-from app.reporting.run_rows import run_rows
-from app.reporting.trends import Trend, change_words, metric_name
+from app.analysis.comparisons.series import FEWEST, MetricHistory
+from app.reporting.run_rows import Trend, change_words, metric_name, run_rows
 
 
 def profile_names() -> tuple[str, ...]:

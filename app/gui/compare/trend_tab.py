@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
-from app.analysis.series import MetricHistory
+from app.analysis.comparisons.series import MetricHistory
 from app.gui.background import Latest
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
+from app.gui.compare.frames import ShortTable
 from app.gui.compare.trend_lines import (
     TREND_HEADERS,
     levels_of,
@@ -17,13 +18,11 @@ from app.gui.compare.trend_lines import (
     summary_of,
     trend_frame,
 )
-from app.gui.compare.words_model import ShortTable
-from app.gui.frame_model import FrameModel
 from app.gui.navigation import Navigation, notice_of
-from app.gui.tables import describe
+from app.gui.tables import FrameModel, describe
 from app.gui.theme import Look
 from app.gui.widgets import label
-from app.reporting.trends import Trend, change_words, metric_name, trend_of
+from app.reporting.run_rows import Trend, change_words, metric_name, trend_of
 
 _LONGEST = 60
 _ROWS_SHOWN = 5

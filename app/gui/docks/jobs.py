@@ -1,10 +1,22 @@
-"""The dock of jobs: what runs, what waits, what has ended."""
+"""The dock of jobs: what runs, what waits, what has ended.
+
+Jobs as a Qt list.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPersistentModelIndex, QSize, Qt, Signal
+from PySide6.QtCore import (
+    QAbstractListModel,
+    QItemSelectionModel,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QSize,
+    Qt,
+    Signal,
+)
 from PySide6.QtWidgets import (
     QCheckBox,
     QDockWidget,
@@ -16,13 +28,42 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.gui.docks.job_model import JobModel
 from app.gui.docks.job_queue import Job, JobQueue
-from app.gui.docks.job_words import done_percent, phase_line, time_line
+from app.gui.docks.job_words import done_percent, job_line, phase_line, time_line
 from app.gui.docks.scrolling import scrolled
 from app.gui.navigation import Navigation, Notice
 from app.gui.strip import Strip
-from app.gui.widgets import button, card, label
+from app.gui.widgets import button, card, label, tip
+
+Index = QModelIndex | QPersistentModelIndex
+_NOWHERE = QModelIndex()
+
+
+class JobModel(QAbstractListModel):
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.jobs: tuple[Job, ...] = ()
+
+    def set_jobs(self, jobs: Sequence[Job]) -> None:
+        """Nothing happens where they are the same, so that what is chosen stays chosen."""
+        if tuple(jobs) != self.jobs:
+            self.beginResetModel()
+            self.jobs = tuple(jobs)
+            self.endResetModel()
+
+    def rowCount(self, parent: Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else len(self.jobs)
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if not index.isValid():
+            return None
+        job = self.jobs[index.row()]
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
+            return job_line(job)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return tip(f"sizewise {' '.join(job.launch.arguments)}\n{job.launch.directory}")
+        return None
+
 
 _ROWS_SHOWN = 6
 

@@ -1,4 +1,7 @@
-"""Starts an engine that outlives the window."""
+"""Starts an engine that outlives the window.
+
+The failure that a command reported on standard error.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.gui.engine.failure import ERROR_JSON, reported_failure
+import msgspec
+
 from app.gui.navigation import Launch, Notice
+from app.records.trial import Failure
+from loadgen.decoding import decode_json
+
+ERROR_JSON = "--error-json"
+"""The option that makes a command report its failure as JSON, too."""
+
+
+def reported_failure(log: str) -> tuple[Failure | None, str]:
+    """The last failure in what a command printed, and the text without it."""
+    lines = log.splitlines(keepends=True)
+    for place in reversed(range(len(lines))):
+        try:
+            failure = decode_json(lines[place], Failure)
+        except msgspec.DecodeError:
+            continue
+        return failure, "".join((*lines[:place], *lines[place + 1 :]))
+    return None, log
+
 
 ENGINE_LOG = "engine.log"
 """In the run directory: what the engine printed."""

@@ -13,8 +13,7 @@ from app.gui.forms.lists import NumbersEditor, PairsEditor, RowsEditor, TicksEdi
 from app.gui.forms.records import RecordsEditor
 from app.gui.forms.row import INDENT, FieldRow, help_of
 from app.gui.forms.scalars import ChoiceEditor, FreeEditor, LineEditor, TickEditor
-from app.gui.wheel import Choice
-from app.gui.widgets import button
+from app.gui.widgets import Choice, button
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 

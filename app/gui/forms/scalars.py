@@ -20,8 +20,7 @@ from PySide6.QtWidgets import (
 
 from app.errors import ProfileError
 from app.gui.forms.editor import REMOVED, Editor, Edits
-from app.gui.wheel import Choice
-from app.gui.widgets import tip
+from app.gui.widgets import Choice, tip
 from app.profiles.document import KeyPath, plain_scalar, read_document
 from app.profiles.editing import in_line
 from app.profiles.fields import FieldSpec

@@ -8,13 +8,12 @@ from pathlib import Path
 import pandas as pd
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from app.gui.empty import Empty
 from app.gui.formatting import NOT_AVAILABLE, cell
 from app.gui.library.list_pane import ListPane
 from app.gui.library.listed import moment
 from app.gui.library.seen import SeenEndpoint, endpoints_seen
 from app.gui.navigation import Navigation
-from app.gui.widgets import button
+from app.gui.widgets import Empty, button
 from app.reporting.run_rows import RunRow
 from app.storage.run_directory import SPEC
 

@@ -9,10 +9,8 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from app.gui.empty import Empty
-from app.gui.frame_model import FrameModel
-from app.gui.tables import FrameTable, describe
-from app.gui.widgets import label
+from app.gui.tables import FrameModel, FrameTable, describe
+from app.gui.widgets import Empty, label
 
 _WIDEST = 44
 

@@ -10,12 +10,11 @@ import pandas as pd
 from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from app.gui.background import Latest
-from app.gui.empty import Empty
 from app.gui.formatting import NOT_AVAILABLE, money, plain
 from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
-from app.gui.widgets import button, label
-from app.profiles.imported import imported_list
+from app.gui.widgets import Empty, button, label
+from app.profiles.pricing.catalogue import imported_list
 from app.reporting.offer_rows import PriceListRow, known_offers, matching_offers, offer_row
 
 STALE_DAYS = 30

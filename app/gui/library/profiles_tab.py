@@ -8,13 +8,11 @@ import pandas as pd
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.gui.background import Latest
-from app.gui.empty import Empty
-from app.gui.library.files_kept import FilesKept
+from app.gui.library.files_kept import FilesKept, remembered
 from app.gui.library.list_pane import ListPane
-from app.gui.library.remembered import remembered
 from app.gui.library.seen import SeenProfile, profiles_seen
 from app.gui.navigation import Navigation
-from app.gui.widgets import button
+from app.gui.widgets import Empty, button
 from app.reporting.run_rows import RunRow
 
 _LONGEST = 300

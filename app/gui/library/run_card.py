@@ -7,8 +7,8 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QLineEdi
 
 from app.gui.formatting import NOT_AVAILABLE, clock_time, one_line, seconds, size
 from app.gui.widgets import Badge, button, label
+from app.records.bundle import TITLE_LENGTH
 from app.records.control import NOTE_LENGTH
-from app.records.labels import TITLE_LENGTH
 from app.reporting.run_rows import RunRow
 
 _NOTES_SHOWN = 2

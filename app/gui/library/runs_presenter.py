@@ -1,7 +1,11 @@
-"""The stored runs as a list, and what can be done to them: as `sizewise runs` does it."""
+"""The stored runs as a list, and what can be done to them: as `sizewise runs` does it.
+
+Changes of the stored runs, one after the other in the background: no undo overtakes what it undoes.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,11 +13,48 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
-from app.gui.background import Latest
+from app.gui.background import Latest, submit
 from app.gui.library.listed import Listed, listed_runs
-from app.gui.library.steps import Steps
 from app.gui.navigation import Notice, notice_of
 from app.reporting.run_rows import DeletedRow, deleted_rows, run_rows
+
+Step = tuple[Callable[[], object], Callable[[object], object], Callable[[Exception], object]]
+
+
+class Steps(QObject):
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._waiting: deque[Step] = deque()
+        self.is_busy = False
+
+    def do(
+        self,
+        function: Callable[[], object],
+        on_done: Callable[[object], object],
+        on_error: Callable[[Exception], object],
+    ) -> None:
+        self._waiting.append((function, on_done, on_error))
+        if not self.is_busy:
+            self._begin()
+
+    def _begin(self) -> None:
+        if not self._waiting:
+            return
+        function, on_done, on_error = self._waiting.popleft()
+        self.is_busy = True
+
+        def done(outcome: object) -> None:
+            self.is_busy = False
+            on_done(outcome)
+            self._begin()
+
+        def failed(error: Exception) -> None:
+            self.is_busy = False
+            on_error(error)
+            self._begin()
+
+        submit(self, function, done, failed)
+
 
 _SLICE_S = 0.5
 """What is listed at once; runs that no index knows are read in the next slices."""
@@ -189,7 +230,7 @@ def _remove_tags(directory: Path, tags: Iterable[str]) -> None:
 
 
 def _add_note(directory: Path, text: str) -> None:
-    from app.wiring.labelling import note_run
+    from app.wiring.stored_runs import note_run
 
     note_run(directory, text, datetime.now(UTC))
 

@@ -8,17 +8,15 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QMenu, QToolButton, QVBoxLayout, QWidget
 
-from app.gui.empty import Empty
 from app.gui.library.listed import Listed, mask_of
 from app.gui.library.run_card import RunCard
 from app.gui.library.run_filters import RunFilters
-from app.gui.library.runs_model import MOST_TICKED, RunsModel
+from app.gui.library.runs_model import MOST_TICKED, RunsModel, RunsTable
 from app.gui.library.runs_presenter import RunsPresenter
-from app.gui.library.runs_table import RunsTable
 from app.gui.navigation import Navigation
 from app.gui.tables import describe
 from app.gui.theme import Look
-from app.gui.widgets import button, label
+from app.gui.widgets import Empty, button, label
 from app.reporting.run_rows import RunRow
 
 _LOOK_AGAIN_MS = 3_000

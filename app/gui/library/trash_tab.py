@@ -9,13 +9,11 @@ import pandas as pd
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QVBoxLayout, QWidget
 
-from app.gui.empty import Empty
 from app.gui.formatting import count
-from app.gui.frame_model import FrameModel
 from app.gui.library.listed import bytes_text, moment
 from app.gui.library.runs_presenter import RunsPresenter
-from app.gui.tables import FrameTable, describe
-from app.gui.widgets import button, label
+from app.gui.tables import FrameModel, FrameTable, describe
+from app.gui.widgets import Empty, button, label
 from app.reporting.run_rows import DeletedRow
 from app.storage.trash import KEPT_FOR
 

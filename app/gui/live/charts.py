@@ -9,9 +9,8 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
 from app.gui.formatting import State
-from app.gui.live.machine import views
+from app.gui.live.machine import LATENCIES, RATES, views
 from app.gui.live.presenter import LivePresenter
-from app.gui.live.series import LATENCIES, RATES
 from app.gui.live.state import Band, StageCell
 from app.gui.theme import Look
 from app.gui.widgets import label

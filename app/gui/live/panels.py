@@ -7,9 +7,8 @@ from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.gui.formatting import State, elapsed
-from app.gui.frame_model import FrameModel
 from app.gui.live.state import CheckLine, FailureLine, VariantLine
-from app.gui.tables import FrameTable, describe
+from app.gui.tables import FrameModel, FrameTable, describe
 from app.gui.widgets import label, restyle
 from app.records.result import Trust
 

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from app.analysis.digits import digits
 from app.analysis.run_progress import RunProgress, advanced
-from app.gui.live.checks import LiveChecks
-from app.gui.live.failures import Failures
-from app.gui.live.machine import MachineSeries
-from app.gui.live.series import LiveSeries
-from app.gui.live.stages import LiveStages, LiveVariants
+from app.gui.live.machine import LiveSeries, MachineSeries
+from app.gui.live.stages import Failures, LiveChecks, LiveStages, LiveVariants
 from app.gui.live.state import Going, LiveState, Marker
 from app.records.events import (
     CallsFinished,

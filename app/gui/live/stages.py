@@ -1,4 +1,9 @@
-"""The stages and variants of a run, as they come."""
+"""The stages and variants of a run, as they come.
+
+The checks of a run while it goes on, judged as its result will be.
+
+Errors while a run goes on: by class, since when, how many, and what was seen of the first.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,10 @@ from msgspec.structs import replace
 
 from app.analysis.digits import digits
 from app.analysis.run_progress import stage_done_s, stage_lasts_s
-from app.gui.live.state import Band, StageCell, VariantLine
+from app.gui.live.state import Band, CheckLine, FailureLine, StageCell, VariantLine
 from app.records.events import (
     CallsFinished,
+    ErrorSeen,
     RateChanged,
     Snapshot,
     StageExtended,
@@ -17,7 +23,108 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
-from app.records.result import Stage
+from app.records.result import Check, Stage, Verdict
+from app.reporting.quantities import check_row
+from reports.formatting import check_limit, check_value
+
+_ORDER = {"INVALID": 0, "WARN": 1, "VALID": 2}
+
+
+class LiveChecks:
+    """A stage that is run again takes the place of the one before."""
+
+    def __init__(self) -> None:
+        self._of_run: dict[str, Check] = {}
+        self._stages: dict[tuple[str, int], Stage] = {}
+        self._all: tuple[Check, ...] = ()
+        self.verdict: Verdict | None = None
+        """None where nothing was checked yet."""
+
+    @property
+    def is_invalid(self) -> bool:
+        return self.verdict is not None and self.verdict.status == "INVALID"
+
+    def why_invalid(self) -> tuple[str, ...]:
+        from app.analysis.validity import verdict_of
+
+        return verdict_of([check for check in self._all if check.verdict == "INVALID"]).reasons
+
+    def take(self, check: Check) -> None:
+        self._of_run[check.id] = check
+        self._judge()
+
+    def take_stage(self, stage: Stage) -> None:
+        self._stages[(stage.name, stage.repeat)] = stage
+        self._judge()
+
+    def _judge(self) -> None:
+        from app.analysis.validity import run_checks, verdict_of
+
+        self._all = (*self._of_run.values(), *run_checks(list(self._stages.values())))
+        self.verdict = verdict_of(self._all) if self._all else None
+
+    def lines(self) -> tuple[CheckLine, ...]:
+        """The worst first."""
+        return tuple(_line(check) for check in sorted(self._all, key=lambda one: _ORDER[one.verdict]))
+
+
+def _line(check: Check) -> CheckLine:
+    row = check_row(check)
+    limit = None if check.limit is None else check_limit(row)
+    return CheckLine(name=row.name, value=check_value(row), limit=limit, verdict=check.verdict, hint=check.hint)
+
+
+_MOST_CLASSES, _MOST_LETTERS = 50, 300
+"""What is told may come from a file of another's hand."""
+
+
+class Failures:
+    def __init__(self) -> None:
+        self._first_s: dict[str, float] = {}
+        self._samples: dict[str, str] = {}
+        self._before: dict[str, int] = {}
+        """Of the stages that are over."""
+        self._running: dict[str, int] = {}
+
+    def take(self, told: Snapshot, at_s: float) -> bool:
+        """Whether anything changed."""
+        if told.errors == self._running:
+            return False
+        self._running = self._known(told.errors, at_s)
+        return True
+
+    def take_stage(self, told: StageFinished, at_s: float) -> bool:
+        counted = self._known(told.stage.errors, at_s)
+        for error, count in counted.items():
+            self._before[error] = self._before.get(error, 0) + count
+        had_any = bool(self._running or counted)
+        self._running = {}
+        return had_any
+
+    def take_sample(self, told: ErrorSeen, at_s: float) -> None:
+        """`at_s` is when it was seen, which the counts tell only about."""
+        error = told.sample.error
+        self._known({error: 1}, at_s)
+        if error in self._first_s and error not in self._samples:
+            self._first_s[error] = at_s
+            self._samples[error] = told.sample.text[:_MOST_LETTERS]
+
+    def lines(self) -> tuple[FailureLine, ...]:
+        """The first seen first."""
+        ordered = sorted(self._first_s.items(), key=lambda one: one[1])
+        counts = {error: self._before.get(error, 0) + self._running.get(error, 0) for error, _ in ordered}
+        return tuple(
+            FailureLine(error=error, first_s=first_s, count=counts[error], sample=self._samples.get(error, ""))
+            for error, first_s in ordered
+            if counts[error]
+        )
+
+    def _known(self, errors: dict[str, int], at_s: float) -> dict[str, int]:
+        for error in errors:
+            if error not in self._first_s and len(self._first_s) < _MOST_CLASSES:
+                self._first_s[error] = at_s
+        return {error: count for error, count in errors.items() if error in self._first_s}
+
 
 _CHANGEABLE = ("steady", "varying", "spike")
 _EXTENDABLE = ("steady", "closed")

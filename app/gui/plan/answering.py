@@ -9,11 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from app.gui.plan.edits import Edits, request_with
-from app.gui.plan.state import Loaded, Source
+from app.gui.plan.state import Edits, Loaded, Source, request_with
 from app.planning.fleets import plan_fleets
+from app.planning.goals import Wanted, always
 from app.planning.relaxation import Relaxation, relaxations_of
-from app.planning.wanted import Wanted, always
 from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
 from app.storage.plan_file import is_plan_file
@@ -86,7 +85,7 @@ def compile_simulator() -> None:
 
 def _refits(request: PlanRequest) -> bool:
     """All but endpoints' runs and plan files, whose curve is what it is."""
-    from app.profiles.language_model import is_language_model
+    from app.profiles.plan import is_language_model
     from app.storage.run_directory import find_run
 
     for source in request.sources:

@@ -89,7 +89,7 @@ class CurveForm(QWidget):
         column.addStretch(1)
 
     def show_cards(self) -> None:
-        from app.profiles.catalogue import load_catalogue
+        from app.profiles.pricing.catalogue import load_catalogue
 
         if self.card.count():
             return

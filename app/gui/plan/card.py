@@ -8,9 +8,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.gui.formatting import plain, sentence
-from app.gui.plan.blocked import reasons_of
-from app.gui.plan.edits import Change
-from app.gui.plan.facts import Facts, Sentences
+from app.gui.plan.facts import Facts, Sentences, SwingTable, reasons_of
 from app.gui.plan.figures import (
     age_words,
     chances_words,
@@ -23,8 +21,7 @@ from app.gui.plan.figures import (
     usd,
 )
 from app.gui.plan.side import Side
-from app.gui.plan.state import PlanState
-from app.gui.plan.swings import SwingTable
+from app.gui.plan.state import Change, PlanState
 from app.gui.widgets import Badge, button, card, clear, label, restyle
 from app.planning.relaxation import Relaxation
 from app.records.plan import Fleet, Plan

@@ -31,8 +31,8 @@ class HardwareChoice(msgspec.Struct, frozen=True):
 
 def choices_of(request: PlanRequest, today: datetime.date) -> tuple[HardwareChoice, ...]:
     """With the request's own price lists. An instance is one, in however many regions it is offered."""
-    from app.profiles.catalogue import load_catalogue
-    from app.profiles.price_list import load_offers
+    from app.profiles.pricing.catalogue import load_catalogue
+    from app.profiles.pricing.price_list import load_offers
 
     catalogue = load_offers(request.offers, today) if request.offers else load_catalogue()
     cards = [one for key, one in catalogue.accelerators.items() if not key.startswith("cpu-")]

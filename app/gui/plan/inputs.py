@@ -5,11 +5,10 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from app.gui.plan.edits import Edits
 from app.gui.plan.rows import ChoiceRow, NumberRow, Row
 from app.gui.plan.side import Side
 from app.gui.plan.slo_rows import SloRows
-from app.gui.plan.state import PlanState
+from app.gui.plan.state import Edits, PlanState
 from app.gui.plan.steppers import CountField, NumberField
 from app.gui.plan.tick_list import TickRow
 from app.gui.plan.traffic_rows import TrafficRows

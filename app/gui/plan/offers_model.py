@@ -9,8 +9,8 @@ from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QFont
 
 from app.gui.formatting import NOT_AVAILABLE, cell
-from app.gui.frame_model import FrameModel
 from app.gui.plan.figures import usd, usd_each
+from app.gui.tables import FrameModel
 from app.gui.widgets import tip
 from app.planning.wording import share
 from app.records.plan import Fleet, Plan

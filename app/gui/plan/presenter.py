@@ -15,10 +15,9 @@ from PySide6.QtGui import QUndoCommand, QUndoStack
 from app.errors import SizewiseError
 from app.gui.background import Latest, submit
 from app.gui.plan.answering import PlanOutcome, answer, changed_by, compile_simulator, load
-from app.gui.plan.edits import NOTHING, Change, Edits, command_of, request_with
 from app.gui.plan.hardware_choices import with_hardware
-from app.gui.plan.state import Loaded, PlanState
-from app.planning.wanted import always
+from app.gui.plan.state import NOTHING, Change, Edits, Loaded, PlanState, command_of, request_with
+from app.planning.goals import always
 from app.records.plan_question import PlanQuestion
 from app.wiring.parts import wall_now
 from app.wiring.planning import NoHardwareError, PlanRequest

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
-from app.gui.plan.edits import Change, Edits
 from app.gui.plan.presenter import new_stroke
+from app.gui.plan.state import Change, Edits
 from app.gui.plan.steppers import ChoiceField, CountField, NumberField
 from app.gui.widgets import label
 from app.records.plan_question import PlanQuestion

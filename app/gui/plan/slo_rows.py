@@ -6,8 +6,8 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from app.analysis.objectives import parse_objective
-from app.gui.plan.edits import Change, Edits
 from app.gui.plan.presenter import new_stroke
+from app.gui.plan.state import Change, Edits
 from app.gui.plan.steppers import ChoiceField, NumberField
 from app.gui.widgets import button, label
 from app.records.plan_question import PlanQuestion

@@ -39,7 +39,7 @@ def plannable_runs() -> tuple[PlannableRun, ...]:
 
 
 def _plannable(directory: Path) -> PlannableRun | None:
-    from app.reporting.carried import carried_words
+    from app.reporting.run_rows import carried_words
     from app.storage.run_directory import StoredRun
 
     result = StoredRun(directory).result

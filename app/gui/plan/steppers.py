@@ -8,7 +8,7 @@ from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QDoubleSpinBox, QSlider, QSpinBox, QWidget
 
-from app.gui.wheel import Choice, takes_wheel
+from app.gui.widgets import Choice, takes_wheel
 
 _STEPS = 1000
 _LEAST_CHARACTERS = 8

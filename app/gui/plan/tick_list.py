@@ -8,8 +8,8 @@ from PySide6.QtCore import QSortFilterProxyModel, Qt
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QLineEdit, QListView, QToolButton, QVBoxLayout, QWidget
 
-from app.gui.plan.edits import Change, Edits
 from app.gui.plan.rows import Row
+from app.gui.plan.state import Change, Edits
 from app.gui.widgets import tip
 from app.records.plan_question import PlanQuestion
 

@@ -6,10 +6,9 @@ from PySide6.QtCore import QTime, Signal
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QTimeEdit, QVBoxLayout, QWidget
 
 from app.gui.plan.day_curve import HOURS, DayCurve
-from app.gui.plan.edits import Change, Edits, Values
 from app.gui.plan.presenter import new_stroke
 from app.gui.plan.rows import Row
-from app.gui.plan.state import Source
+from app.gui.plan.state import Change, Edits, Source, Values
 from app.gui.plan.steppers import ChoiceField, CountField, LogSlider, NumberField
 from app.gui.theme import Look
 from app.gui.widgets import label

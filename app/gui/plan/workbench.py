@@ -1,18 +1,118 @@
-"""The Plan page at work: what is asked, what that costs, what to rent, and every offer."""
+"""The Plan page at work: what is asked, what that costs, what to rent, and every offer.
+
+Four parts of a page side by side where there is room, else folded: never wider than the page.
+"""
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QApplication, QSplitter, QVBoxLayout, QWidget
 
 from app.gui.plan.card import PlanCard
-from app.gui.plan.folding import Folding, Parts
 from app.gui.plan.front_chart import FrontChart
 from app.gui.plan.inputs import PlanInputs
 from app.gui.plan.offers_view import OffersView
 from app.gui.plan.presenter import PlanPresenter
 from app.gui.plan.state import PlanState
 from app.gui.theme import Look
+
+Fold = Literal["three", "two", "one"]
+"""How many columns there are."""
+_SIDEWAYS, _DOWN = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
+_EVENLY = (10_000, 10_000)
+_LINES_EACH = 14
+"""Of text, that a part under others is at least as high as."""
+
+
+class Parts(NamedTuple):
+    """`left` and `right` scroll by themselves; `below` is under all three, where they stand side by side."""
+
+    left: QWidget
+    centre: QWidget
+    right: QWidget
+    below: QWidget
+
+
+class Folding(QWidget):
+    """Three columns with a part under them; or `right` under `left` beside the others; or all under each other."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self._parts = parts
+        self.fold: Fold = "three"
+        self._whole = self._laid_out()
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.addWidget(self._whole)
+
+    def minimumSizeHint(self) -> QSize:
+        """As narrow as one column is: what is wider than this folds."""
+        return QSize(max(_narrowest(part) for part in self._parts), self._whole.minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.FontChange):
+            self._fit()
+        return super().event(event)
+
+    def _fit(self) -> None:
+        fold = self._fold_at(self.width())
+        if fold == self.fold:
+            return
+        self.fold = fold
+        focused, before = QApplication.focusWidget(), self._whole
+        self._whole = self._laid_out()
+        self._column.replaceWidget(before, self._whole)
+        self._whole.show()
+        before.hide()
+        before.deleteLater()
+        if focused is not None and self.isAncestorOf(focused):
+            focused.setFocus()
+
+    def _fold_at(self, width: int) -> Fold:
+        left, centre, right, below = map(_narrowest, self._parts)
+        handle = self._whole.handleWidth()
+        if left + centre + right + 2 * handle <= width:
+            return "three"
+        return "two" if max(left, right) + handle + max(centre, below) <= width else "one"
+
+    def _laid_out(self) -> QSplitter:
+        left, centre, right, below = self._parts
+        least = _LINES_EACH * self.fontMetrics().lineSpacing() if self.fold == "one" else 0
+        for part in (left, centre, right):
+            part.setMinimumHeight(least)
+        if self.fold == "one":
+            return _split(_DOWN, (right, left, centre, below), (1, 1, 1, 1))
+        if self.fold == "two":
+            aside, beside = (_split(_DOWN, pair, (1, 1), _EVENLY) for pair in ((left, right), (centre, below)))
+            return _split(_SIDEWAYS, (aside, beside), (0, 1), (1, self.width()))
+        upper = _split(_SIDEWAYS, (left, centre, right), (3, 5, 4))
+        return _split(_DOWN, (upper, below), (5, 3), (620, 260))
+
+
+def _split(
+    way: Qt.Orientation, widgets: Sequence[QWidget], stretches: Sequence[int], sizes: Sequence[int] = ()
+) -> QSplitter:
+    split = QSplitter(way)
+    split.setChildrenCollapsible(False)
+    for place, (widget, stretch) in enumerate(zip(widgets, stretches, strict=True)):
+        split.addWidget(widget)
+        split.setStretchFactor(place, stretch)
+        widget.show()
+    if sizes:
+        split.setSizes(list(sizes))
+    return split
+
+
+def _narrowest(part: QWidget) -> int:
+    return max(part.minimumWidth(), part.minimumSizeHint().width())
 
 
 class Workbench(QWidget):

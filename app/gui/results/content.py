@@ -8,17 +8,14 @@ from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QVBoxLayout, Q
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
 from app.gui.results.state import Shown
-from app.gui.results.tabs.errors import ErrorsTab
-from app.gui.results.tabs.facts import EnvironmentTab, ProfileTab
-from app.gui.results.tabs.latency import LatencyTab
+from app.gui.results.tabs.facts import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
+from app.gui.results.tabs.latency import LatencyTab, TokensTab
 from app.gui.results.tabs.machine import MachineTab
 from app.gui.results.tabs.overview import OverviewTab
 from app.gui.results.tabs.plan import BaselineTab, PlanTab
 from app.gui.results.tabs.requests import RequestsTab
 from app.gui.results.tabs.tab import Tab
 from app.gui.results.tabs.throughput import ThroughputTab
-from app.gui.results.tabs.tokens import TokensTab
-from app.gui.results.tabs.validity import ValidityTab
 from app.gui.results.tabs.variants import ModelTab, VariantsTab
 from app.gui.results.tiles import Tiles
 from app.gui.results.verdict_card import VerdictCard

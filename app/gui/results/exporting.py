@@ -1,19 +1,26 @@
-"""A shown run as a file: what the command line's `report` writes, by the same functions."""
+"""A shown run as a file: what the command line's `report` writes, by the same functions.
+
+The line that shows the same in a terminal.
+"""
 
 from __future__ import annotations
 
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from app.gui.results.state import Shown
+from app.gui.formatting import plain
+from app.gui.results.state import Asked, Shown
+from app.storage.run_directory import name_of_run
 from reports.model import Report
 from reports.rendering import FILES, Format
 
 if TYPE_CHECKING:
     from app.reporting.hiding import Hidden, Kind, StandIn
+
 
 PDF = "pdf"
 _WITH_FILES, _WITH_PROFILE = ("html", "json"), ("html", "json", PDF)
@@ -135,3 +142,24 @@ def write(shown: Shown, choice: Choice, path: Path) -> Exported:
 
 def _format(key: str) -> Format:
     return next(one for one in FILES if one == key)
+
+
+def report_command(
+    directory: Path, asked: Asked, is_recovered: bool = False, choice: Choice | None = None, out: Path | None = None
+) -> str:
+    """`choice` and `out` where a file of it is being written."""
+    words = ["sizewise", "report", name_of_run(directory)]
+    for text in asked.slo or ():
+        words += ["--slo", text]
+    if asked.window_s is not None:
+        from_s, to_s = (f"{plain(at).replace(',', '')}s" for at in asked.window_s)
+        words += ["--from", from_s, "--to", to_s]
+    if is_recovered:
+        words.append("--recover")
+    if choice is not None:
+        words += [] if choice.form == "html" else ["--format", choice.form]
+        words += ["--hide", ",".join(choice.hidden)] if choice.hidden else []
+        words += ["--alone"] if choice.is_alone else []
+    if out is not None:
+        words += ["--out", str(out)]
+    return shlex.join(words)

@@ -8,8 +8,8 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 from app.gui.formatting import clock_time, seconds
 from app.gui.results.state import Shown
 from app.gui.widgets import Badge, button, label, tip
+from app.records.bundle import TITLE_LENGTH, Labels
 from app.records.control import NOTE_LENGTH
-from app.records.labels import TITLE_LENGTH, Labels
 
 _WIDEST = 300
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PySide6.QtGui import QUndoCommand
 
-from app.records.labels import Labels
+from app.records.bundle import Labels
 from app.storage.labels import add_note, add_tags, put_labels, read_labels, remove_tags, set_title
 
 Told = Callable[[Path, Labels], object]

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QFrame, QLineEdit, QScrollArea, QStackedWidget, QV
 
 from app.gui.navigation import Navigation, PageKey, notice_of
 from app.gui.page import Page
-from app.gui.results.command import report_command
+from app.gui.results.exporting import report_command
 from app.gui.results.presenter import ResultsPresenter
 from app.gui.results.recent_runs import RecentRuns
 from app.gui.strip import Strip
@@ -23,7 +23,7 @@ from app.gui.widgets import label
 if TYPE_CHECKING:
     from app.gui.results.content import Content
     from app.gui.results.state import Shown
-    from app.records.labels import Labels
+    from app.records.bundle import Labels
 
 
 class ResultsPage(Page):

@@ -12,7 +12,7 @@ from app.gui.background import Latest, submit
 from app.gui.results.state import Asked, Shown
 
 if TYPE_CHECKING:
-    from app.records.labels import Labels
+    from app.records.bundle import Labels
 
 _DIGITS = 2
 

@@ -9,7 +9,7 @@ from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QFont
 
 from app.gui.formatting import cell, count, quantity
-from app.gui.frame_model import FrameModel
+from app.gui.tables import FrameModel
 from app.gui.widgets import tip
 from reports.quantity import Quantity
 

@@ -41,7 +41,7 @@ def recent_runs() -> list[RecentRun]:
 
 
 def _recent(path: Path) -> RecentRun:
-    from app.reporting.carried import carried_words
+    from app.reporting.run_rows import carried_words
     from app.reporting.verdict import verdict_of
     from app.storage.labels import read_labels
     from app.storage.run_directory import StoredRun

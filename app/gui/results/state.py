@@ -10,7 +10,7 @@ import msgspec
 from reports.model import Report
 
 if TYPE_CHECKING:
-    from app.records.labels import Labels
+    from app.records.bundle import Labels
     from app.records.result import Result
     from app.reporting.opened import OpenedRun
 

@@ -11,7 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
 
 from app.errors import SizewiseError
-from app.gui.engine.failure import ERROR_JSON
+from app.gui.engine.launch import ERROR_JSON
 from app.gui.navigation import Notice
 from app.gui.run.command import Command
 from app.gui.run.rows import Rows

@@ -39,7 +39,7 @@ def lengths_view(tree: Mapping[str, Any], place: str) -> LengthsView:
     from app.errors import SizewiseError
     from app.profiles.loading import load_values
     from app.profiles.profile import EmbeddingsProfile, GeneratingProfile, RerankProfile
-    from app.wiring.prompt_lengths import lengths_of_prompts
+    from app.wiring.planned_work import lengths_of_prompts
 
     try:
         try:

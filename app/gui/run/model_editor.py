@@ -19,8 +19,7 @@ from PySide6.QtWidgets import (
 from app.gui.navigation import Notice
 from app.gui.run.axis_lengths import LONGEST_AXIS, AxisLengths
 from app.gui.run.drop_zone import DropZone
-from app.gui.run.inspection import Inspecting, Looked
-from app.gui.run.model_facts import Branch, branches_of, fit_text, fits_of, open_axes
+from app.gui.run.model_facts import Branch, Inspecting, Looked, branches_of, fit_text, fits_of, open_axes
 from app.gui.run.rows import Rows
 from app.gui.run.seam import Document, Editor, folder_of, keep_tall, listed
 from app.gui.run.ticks import Tick, Ticks

@@ -19,8 +19,7 @@ from app.profiles.beginnings import converted
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import KeyPath
 from app.profiles.editing import as_text, rewritten
-from app.profiles.redaction import redacted
-from app.profiles.relocating import relocated
+from app.profiles.redaction import redacted, relocated
 from app.storage.allowed_secrets import AllowedSecrets, is_allowed
 from app.storage.run_directory import new_run_id, runs_home, write_whole
 

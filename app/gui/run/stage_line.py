@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from app.profiles.stages import StageSettings
+    from app.profiles.load import StageSettings
 
 Stage = Mapping[str, Any]
 """As it stands in the YAML."""
@@ -111,7 +111,7 @@ def _drawn(
 ) -> tuple[Drawn, StageSettings | None]:
     from pydantic import ValidationError
 
-    from app.profiles.stages import StageSettings
+    from app.profiles.load import StageSettings
 
     name = str(stage.get("name") or "steady")[:40]
     try:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from app.gui.engine.failure import reported_failure
+from app.gui.engine.launch import reported_failure
 from app.gui.formatting import NOT_AVAILABLE, count, number, with_unit
 from app.gui.navigation import Notice, Severity
-from app.records.failure import Failure
-from app.records.trial import Trial
+from app.records.trial import Failure, Trial
 
 _LONGEST = 300
 

@@ -36,9 +36,9 @@ class WorkView(msgspec.Struct, frozen=True):
 def work_view(tree: Mapping[str, Any], place: str, machine: LocalMachine | None) -> WorkView:
     """Of a local profile the machine is looked at too, unless it was before, and its models are."""
     from app.errors import ProfileError, SizewiseError
-    from app.profiles.catalogue import load_catalogue
     from app.profiles.loading import load_values
     from app.profiles.local import LocalProfile
+    from app.profiles.pricing.catalogue import load_catalogue
     from app.wiring.impossible_cells import facts_of_models, impossible_cells, local_machine
     from app.wiring.planned_work import planned_work
 

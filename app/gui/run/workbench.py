@@ -17,8 +17,7 @@ from app.gui.run import drafts
 from app.gui.run.checking import Wrong
 from app.gui.run.chooser import Chooser, Sources, bundled_with_words, remember
 from app.gui.run.editors import special_editors
-from app.gui.run.empty import EmptyRun
-from app.gui.run.head import Head
+from app.gui.run.head import EmptyRun, Head
 from app.gui.run.presenter import RunPresenter, State
 from app.gui.run.source_view import SourceView
 from app.gui.secret_consent import may_send

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from app.errors import UsageError
-from app.inference.printable import printable
 from app.inference.rows import Array
-from app.inference.tensor_spec import TensorSpec
+from app.inference.tensor_spec import TensorSpec, printable
 
 MOST_BYTES = 2 * 2**30
 """Of all rows, as the model takes them."""

@@ -1,12 +1,26 @@
-"""Rows from an .npz, a .csv, or a folder, with labels or without."""
+"""Rows from an .npz, a .csv, or a folder, with labels or without.
+
+Which rows of a labelled set a model is calibrated with, so that it is not scored by them.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from app.errors import UsageError
 from app.inference.rows import StoredRows
 from app.inference.tensor_spec import TensorSpec
+
+_LARGEST_SHARE = 4
+
+
+def calibration_rows(rows: int, wanted: int) -> npt.NDArray[np.int64]:
+    """Places spread evenly over the set, whose rows may be sorted by class: as many as wanted, or a quarter of all."""
+    count = max(1, min(wanted, rows // _LARGEST_SHARE))
+    return np.unique(np.linspace(0, rows - 1, count).astype(np.int64))
 
 
 def load_labelled(
@@ -28,6 +42,6 @@ def load_labelled(
         from app.inference.datasets.table import load_table
 
         return load_table(path, inputs, label, largest_batch)
-    from app.inference.datasets.arrays import load_arrays
+    from app.inference.datasets.table import load_arrays
 
     return load_arrays(path, inputs, label, largest_batch)

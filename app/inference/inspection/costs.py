@@ -1,21 +1,291 @@
-"""What one inference of a batch costs by the graph: arithmetic, traffic and memory."""
+"""What one inference of a batch costs by the graph: arithmetic, traffic and memory.
+
+What a runtime would do of a graph: constants are worked out once, the rest at each inference.
+
+The shape of every value in a graph at given input shapes, by onnx's own shape inference.
+
+The multiply-adds of one node: those of the operators that make up nearly all the work of a network.
+
+Elementwise arithmetic, pooling, normalisation and reduction count as none: together a few per cent in usual networks.
+
+How much memory the activations of one inference need at once.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
+import onnx
+from onnx import shape_inference
 
 from app.errors import UsageError
-from app.inference.inspection.dataflow import Dataflow
-from app.inference.inspection.liveness import peak_activation_bytes
-from app.inference.inspection.multiply_adds import multiply_adds
+from app.inference.inspection.reading import STANDARD_DOMAINS, Step, input_names, steps_of
 from app.inference.inspection.tensors import LARGEST_BYTES, dtype_name, size_bytes, tensors_within
-from app.inference.inspection.value_sizes import ValueSizes
-from app.inference.printable import printable
+from app.inference.tensor_spec import printable
 from app.records.model import BatchCost, Growth, Parameters
+
+_VIEWS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+"""Another name for the same bytes: a runtime moves nothing for them."""
+_READS_NO_CONTENT = frozenset({"Shape", "Size"})
+_LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
+"""They read as much of their table as they give out."""
+_RANDOM = frozenset({"Bernoulli", "Multinomial"})
+
+
+class Dataflow(msgspec.Struct, frozen=True):
+    """`steps` are those of each inference, in order; `weights` the constants they read, kept between inferences.
+
+    `stored_forms` are constants in another form, which kernels read as they are stored (dequantised weights).
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    steps: tuple[Step, ...]
+    weights: frozenset[str]
+    tables: frozenset[str]
+    """Weights that are only looked up in, never read as a whole."""
+    stored_forms: frozenset[str]
+
+    def content_read(self, step: Step) -> Iterator[str]:
+        """The activations whose bytes a step reads."""
+        if not is_view(step) and step.node.op_type not in _READS_NO_CONTENT:
+            yield from (name for name in step.reads if name not in self.weights and name not in self.stored_forms)
+
+    def content_made(self, step: Step) -> Iterator[str]:
+        if not is_view(step):
+            yield from (name for name in step.makes if name not in self.stored_forms)
+
+
+def dataflow_of(graph: onnx.GraphProto) -> Dataflow:
+    """Raises UsageError for a graph that is none."""
+    constants = {tensor.name for tensor in graph.initializer} | {one.values.name for one in graph.sparse_initializer}
+    stored_forms: set[str] = set()
+    live: list[Step] = []
+    for step in steps_of(graph):
+        is_fixed = constants.issuperset(step.reads)
+        if is_fixed and step.node.op_type == "DequantizeLinear":
+            stored_forms.update(step.makes)
+        elif is_fixed and not _is_random(step.node):
+            constants.update(step.makes)
+            continue
+        live.append(step)
+    outputs = tuple(value.name for value in graph.output)
+    whole = {name for step in live for name in step.reads[_is_lookup(step) :]}
+    read = {name for step in live for name in step.reads}.union(outputs) & constants
+    return Dataflow(
+        inputs=tuple(input_names(graph)),
+        outputs=outputs,
+        steps=tuple(live),
+        weights=frozenset(read),
+        tables=frozenset(read - whole),
+        stored_forms=frozenset(stored_forms),
+    )
+
+
+def is_view(step: Step) -> bool:
+    """Whether the first output is the first input under another name."""
+    return step.node.domain in STANDARD_DOMAINS and step.node.op_type in _VIEWS and bool(step.reads and step.makes)
+
+
+def _is_lookup(step: Step) -> bool:
+    return step.node.domain in STANDARD_DOMAINS and step.node.op_type in _LOOKUPS
+
+
+def _is_random(node: onnx.NodeProto) -> bool:
+    return node.op_type.startswith("Random") or node.op_type in _RANDOM
+
+
+_KEPT_ELEMENTS = 1024
+"""Larger stored tensors are weights: no shape depends on them."""
+
+
+class ShapesDisagreeError(UsageError):
+    """Some operator cannot take what it is given."""
+
+
+class ValueSizes:
+    """Shapes and sizes by the name of a value of the main graph; None for what could not be inferred."""
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]], dtypes: dict[str, int]) -> None:
+        self._shapes = shapes
+        self._dtypes = dtypes
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        return self._shapes.get(name)
+
+    def dtype(self, name: str) -> int | None:
+        return self._dtypes.get(name)
+
+    def elements(self, name: str) -> int | None:
+        shape = self.shape(name)
+        return None if shape is None else math.prod(shape)
+
+    def bytes(self, name: str) -> int | None:
+        """Raises UsageError where a value is larger than anything can hold."""
+        shape, dtype = self.shape(name), self.dtype(name)
+        return None if shape is None or dtype is None else size_bytes(dtype, shape)
+
+
+def drop_weights(model: onnx.ModelProto) -> None:
+    """Leave of large stored tensors their types and shapes: what follows copies the model several times."""
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) > _KEPT_ELEMENTS:  # asking for its size in bytes would copy it
+            kept = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+            tensor.CopyFrom(kept)
+    # what a file says of its own inner shapes is not believed
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+
+
+def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, is_strict: bool = True) -> ValueSizes:
+    """With the inputs of these shapes, which `model` keeps.
+
+    Raises ShapesDisagreeError; where it is not strict, what disagrees is unknown instead.
+    """
+    for value in model.graph.input:
+        if value.name in inputs and value.type.HasField("tensor_type"):
+            shape = value.type.tensor_type.shape
+            shape.ClearField("dim")
+            shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=length) for length in inputs[value.name])
+    try:
+        inferred = shape_inference.infer_shapes(model, strict_mode=is_strict, data_prop=True).graph
+    except MemoryError:
+        raise
+    except Exception as error:  # onnx raises its own and the standard library's alike
+        first_line = printable((str(error).strip() or type(error).__name__).splitlines()[0])
+        raise ShapesDisagreeError(f"the shapes in the model do not go together: {first_line}") from error
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: dict[str, int] = {}
+    for value in (*inferred.value_info, *inferred.output, *inferred.input):
+        if not value.type.HasField("tensor_type"):
+            continue
+        tensor = value.type.tensor_type
+        dtypes[value.name] = tensor.elem_type
+        if tensor.HasField("shape") and all(
+            axis.HasField("dim_value") and axis.dim_value >= 0 for axis in tensor.shape.dim
+        ):
+            shapes[value.name] = tuple(axis.dim_value for axis in tensor.shape.dim)
+    for stored in inferred.initializer:
+        shapes[stored.name], dtypes[stored.name] = tuple(stored.dims), stored.data_type
+    return ValueSizes(shapes, dtypes)
+
+
+ShapeOf = Callable[[str], tuple[int, ...] | None]
+
+
+def multiply_adds(node: onnx.NodeProto, shape_of: ShapeOf) -> int | None:
+    """0 for operators without; None for those whose shapes are not known, and whose work no rule here tells."""
+    if node.domain not in STANDARD_DOMAINS or node.op_type in _NO_RULE or not onnx.defs.has(node.op_type):
+        return None
+    rule = _RULES.get(node.op_type)
+    if rule is None:
+        return 0
+    try:
+        return rule(node, [shape_of(name) if name else None for name in (*node.input, node.output[0])])
+    except (IndexError, ValueError):  # a shape is unknown, or has not the axes that the rule needs
+        return None
+
+
+Shapes = list[tuple[int, ...] | None]
+Rule = Callable[[onnx.NodeProto, Shapes], int]
+"""Shapes are those of the node's inputs, then of its first output."""
+
+
+def _convolution(weight: int) -> Rule:
+    """Each output element takes one multiply-add for each weight of its channel; weights are [out, in/groups, ...]."""
+    return lambda _, shapes: math.prod(_known(shapes[-1])) * math.prod(_known(shapes[weight])[1:])
+
+
+def _transposed_convolution(_: onnx.NodeProto, shapes: Shapes) -> int:
+    """Each input element is spread by all weights of its channel; weights are [in, out/groups, ...]."""
+    return math.prod(_known(shapes[0])) * math.prod(_known(shapes[1])[1:])
+
+
+def _product(_: onnx.NodeProto, shapes: Shapes) -> int:
+    return math.prod(_known(shapes[-1])) * _known(shapes[0])[-1]
+
+
+def _gemm(node: onnx.NodeProto, shapes: Shapes) -> int:
+    is_transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return math.prod(_known(shapes[-1])) * _known(shapes[0])[0 if is_transposed else 1]
+
+
+def _recurrent(_: onnx.NodeProto, shapes: Shapes) -> int:
+    """Every step of every row meets all weights: those of the input, and those of the state."""
+    steps, rows, _features = _known(shapes[0])
+    return steps * rows * (math.prod(_known(shapes[1])) + math.prod(_known(shapes[2])))
+
+
+def _einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """Of two operands without an ellipsis: one multiply-add for each combination of all indices."""
+    equation = "".join(attribute.s.decode() for attribute in node.attribute if attribute.name == "equation")
+    first, second = equation.replace(" ", "").partition("->")[0].split(",")
+    lengths = dict(zip(first, _known(shapes[0]), strict=True)) | dict(zip(second, _known(shapes[1]), strict=True))
+    return math.prod(lengths.values())
+
+
+def _known(shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    if shape is None:
+        raise ValueError
+    return shape
+
+
+_RULES: dict[str, Rule] = {
+    "Conv": _convolution(1),
+    "ConvInteger": _convolution(1),
+    "QLinearConv": _convolution(3),
+    "ConvTranspose": _transposed_convolution,
+    "Gemm": _gemm,
+    "MatMul": _product,
+    "MatMulInteger": _product,
+    "QLinearMatMul": _product,
+    "Einsum": _einsum,
+    "LSTM": _recurrent,
+    "GRU": _recurrent,
+    "RNN": _recurrent,
+}
+_NO_RULE = frozenset(
+    {"Attention", "CausalConvWithState", "DFT", "DeformConv", "Det", "LinearAttention", "STFT"}
+    | {"If", "Loop", "Scan", "SequenceMap"}
+)
+
+
+def peak_activation_bytes(flow: Dataflow, bytes_of: Callable[[str], int]) -> int:
+    """The most that is held at once when the steps run in order and a value goes after its last reader.
+
+    Inputs stay, since the caller holds them; outputs stay. No buffer is written in place, so a runtime may need less;
+    what libraries take for themselves (contexts, work space, unused room) comes on top.
+    """
+    storage = _storage(flow)
+    last_use = {storage.get(name, name): number for number, step in enumerate(flow.steps) for name in step.reads}
+    held_to_the_end = {storage.get(name, name) for name in (*flow.inputs, *flow.outputs)}
+    held = {name: bytes_of(name) for name in flow.inputs}
+    now = peak = sum(held.values())
+    leaving: dict[int, list[str]] = {}
+    for number, step in enumerate(flow.steps):
+        for name in flow.content_made(step):
+            held[name] = bytes_of(name)
+            now += held[name]
+            if name not in held_to_the_end:
+                leaving.setdefault(last_use.get(name, number), []).append(name)
+        peak = max(peak, now)
+        now -= sum(held[name] for name in leaving.pop(number, ()))
+    return peak
+
+
+def _storage(flow: Dataflow) -> dict[str, str]:
+    """The value whose bytes each view shows."""
+    storage: dict[str, str] = {}
+    for step in flow.steps:
+        if is_view(step):
+            shown = storage.get(step.reads[0], step.reads[0])
+            storage.update(dict.fromkeys(step.makes, shown))
+    return storage
 
 
 class OperatorFlops(msgspec.Struct, frozen=True):

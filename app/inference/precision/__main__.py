@@ -12,10 +12,9 @@ from app.errors import SizewiseError, UsageError
 from app.inference.child import leave_with_parent, reported
 from app.inference.model_file import check_model_file
 from app.inference.output_capture import captured_output
-from app.inference.precision.limits import limit_memory
-from app.inference.precision.made import Delivery, Order
-from app.inference.printable import printable
+from app.inference.precision.made import Delivery, Order, limit_memory
 from app.inference.rows import Feeds, synthetic_feeds
+from app.inference.tensor_spec import printable
 from loadgen.decoding import decode_json
 
 
@@ -56,7 +55,7 @@ def _delivered(order: Order) -> Delivery:
     original = opened(path)
     batches: list[Feeds] = []
     if order.calibration is not None:
-        from app.inference.precision.calibration import load_batches
+        from app.inference.precision.int8 import load_batches
 
         batches = load_batches(Path(order.calibration), order.inputs, original.inputs)
     if order.precision == "fp16":

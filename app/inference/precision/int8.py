@@ -1,4 +1,7 @@
-"""A model with its weights, and its computing where it can be, in 8-bit integers, by ONNX Runtime's guide for CPUs."""
+"""A model with its weights, and its computing where it can be, in 8-bit integers, by ONNX Runtime's guide for CPUs.
+
+The rows that a model is calibrated with, batch by batch.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import version_converter
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
@@ -14,8 +18,36 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from app.errors import UsageError
 from app.inference.precision.source import integer_nodes, opset_of
-from app.inference.printable import printable
 from app.inference.rows import Feeds
+from app.inference.tensor_spec import TensorSpec, printable
+
+_BATCH = 16
+
+
+def load_batches(path: Path, names: tuple[str, ...], inputs: tuple[TensorSpec, ...]) -> list[Feeds]:
+    """As the model takes them; raises UsageError for rows that are not its inputs. Rows too few for a last batch of a
+    model that takes no other are left out."""
+    with np.load(path, allow_pickle=False) as archive:
+        rows = {name: archive[f"arr_{number}"] for number, name in enumerate(names)}
+    absent = [spec.name for spec in inputs if spec.name not in rows]
+    if absent:
+        raise UsageError(
+            f"there are no rows for its input {', '.join(absent)}; there are for {', '.join(names)}",
+            hint="Rows are one array for each input of the model.",
+        )
+    feeds = {
+        spec.name: rows[spec.name].astype(object) if spec.dtype == "object" else rows[spec.name] for spec in inputs
+    }
+    for spec in inputs:
+        if feeds[spec.name].dtype != np.dtype(spec.dtype):
+            raise UsageError(f"it takes {spec.dtype} as {spec.name}, and the rows are {feeds[spec.name].dtype}")
+    count = min(len(each) for each in feeds.values())
+    size = next((spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] > 0), None)
+    if size is not None and count < size:
+        raise UsageError(f"it takes {size} rows at a time, and there are {count} to calibrate it with")
+    step, end = (size, count - count % size) if size else (_BATCH, count)
+    return [{name: each[start : start + step] for name, each in feeds.items()} for start in range(0, end, step)]
+
 
 _OPSET = 13
 """The first whose quantised numbers may have a scale a channel."""

@@ -9,9 +9,8 @@ import onnx
 from onnx import external_data_helper, inliner
 
 from app.errors import UsageError
-from app.inference.inspection.reading import STANDARD_DOMAINS, check_versions, read_model
-from app.inference.inspection.structure import all_nodes
-from app.inference.inspection.weight_files import weight_files
+from app.inference.inspection.reading import STANDARD_DOMAINS, all_nodes, check_versions, read_model
+from app.inference.inspection.tensors import weight_files
 
 INTEGER_OPERATORS = frozenset(
     {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.planning.exports.names import Document
 from app.planning.exports.scale import Scale, rounded_down
 from app.planning.exports.settings import ExportSettings, text_of
-from app.planning.exports.yaml_text import Document
 
 _POLL_S = 15
 _FAILED_POLLS = 4

@@ -7,12 +7,10 @@ from typing import Any
 
 from app.errors import UsageError
 from app.planning.exports.autoscaling import metadata
-from app.planning.exports.facts import comment
-from app.planning.exports.names import dns_name
-from app.planning.exports.pod import placement, pod_notes, resources
+from app.planning.exports.names import Document, dns_name, yaml_text
+from app.planning.exports.pod import comment, placement, pod_notes, resources
 from app.planning.exports.scale import Scale, recommended_fleet, rounded_down, scale_of
 from app.planning.exports.settings import ExportSettings, text_of, to_fill_in
-from app.planning.exports.yaml_text import Document, yaml_text
 from app.records.plan import Fleet, Plan
 
 _WHOLE_TIMES = ("latency_ms", "service_ms")

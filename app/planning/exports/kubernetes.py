@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from app.planning.exports.autoscaling import hpa, keda_by_clock, keda_by_rate, labels, metadata
-from app.planning.exports.facts import comment
-from app.planning.exports.names import dns_name
-from app.planning.exports.pod import placement, pod_notes, probes, resources, zone_spread
+from app.planning.exports.names import Document, dns_name, yaml_text
+from app.planning.exports.pod import comment, placement, pod_notes, probes, resources, zone_spread
 from app.planning.exports.scale import Scale, daily_pods, recommended_fleet, rounded_down, scale_of
 from app.planning.exports.settings import ExportSettings, text_of, to_fill_in
-from app.planning.exports.yaml_text import Document, yaml_text
 from app.planning.wording import share
 from app.records.plan import Fleet, Plan
 

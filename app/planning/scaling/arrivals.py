@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from app.analysis.trace_rows import times_s, token_pairs
+from app.analysis.traces import times_s, token_pairs
 from app.planning.simulation.arrivals import normals_by_size, poisson_arrivals
 from app.planning.simulation.compiled import Floats, Ints
 from app.records.traffic import TraceRows

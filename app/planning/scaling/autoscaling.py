@@ -9,11 +9,9 @@ from typing import assert_never
 import numpy as np
 import numpy.typing as npt
 
-from app.planning.scaling.foreseen import PredictiveState, predicted_replicas, scheduled_replicas
-from app.planning.scaling.hpa import HpaState
-from app.planning.scaling.keda import KedaState
+from app.planning.scaling.hpa import HpaState, KedaState
 from app.planning.scaling.knative import KnativeState
-from app.planning.scaling.signals import FleetView
+from app.planning.scaling.signals import FleetView, PredictiveState, predicted_replicas, scheduled_replicas
 from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Predictive, Scheduled
 
 Decide = Callable[[FleetView], int]

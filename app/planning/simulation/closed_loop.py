@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.planning.service_times import lognormal_factors, service_factors
+from app.planning.service_models.service_times import lognormal_factors, service_factors
 from app.planning.simulation.compiled import Floats, Ints, compiled
 from app.planning.simulation.replica_kernels import pop_end, push_end, replace_least
 from app.planning.simulation.token_kernel import ADMITTED as NEXT

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from app.planning.service_times import fleet_normals
+from app.planning.service_models.service_times import fleet_normals
 from app.planning.simulation.compiled import Floats, Ints
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import serve, settle

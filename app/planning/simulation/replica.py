@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.planning.service_times import is_two_phase, lognormal_factors, two_phase_table
+from app.planning.service_models.service_times import is_two_phase, lognormal_factors, two_phase_table
 from app.planning.simulation.compiled import Floats, Ints
 from app.planning.simulation.replica_kernels import look_up, play_batches, play_requests, play_shared
 from app.planning.simulation.token_kernel import TokenLaw, TokenRequests, play_tokens

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.planning.service_times import FLEET_SIGMA, is_two_phase
+from app.planning.service_models.service_times import FLEET_SIGMA, is_two_phase
 from app.planning.simulation.compiled import Floats, Ints
 from app.planning.simulation.design import ROUTERS, FleetDesign, most_per_s
 from app.planning.simulation.histogram import BUCKETS

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from app.planning.service_times import fleet_normals
+from app.planning.service_models.service_times import fleet_normals
 from app.planning.simulation.arrivals import CHUNK, in_chunks
 from app.planning.simulation.chances import branch
 from app.planning.simulation.compiled import Floats

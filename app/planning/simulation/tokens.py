@@ -41,7 +41,7 @@ from app.planning.simulation.state import (
     WORKING,
     Fleet,
 )
-from app.planning.simulation.stepping import steps_last_s, steps_until, whole_steps
+from app.planning.simulation.token_kernel import steps_last_s, steps_until, whole_steps
 
 
 @compiled

@@ -1,27 +1,264 @@
-"""All checks of a self-test, one after the other."""
+"""All checks of a self-test, one after the other.
+
+The clock that everything is timed by: it does not go back, is fine enough, goes as others do, and is the workers'
+too.
+
+Percentiles of distributions whose quantiles are known.
+
+A run that was cut short at any byte is read back to its last whole piece.
+
+A server that freezes: everybody who was due meanwhile has waited, whoever could be sent or not.
+
+A delay that was put in is found again, and so is every answer.
+
+What the generator itself can send, found on a server that does nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import bisect
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import accumulate
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from app import __version__
-from app.errors import InstrumentError
-from app.records.selftest import Finding, SelfTest, selftest
+from app.errors import InstrumentError, SizewiseError
+from app.records.metrics import PERCENTILES
+from app.records.result import Estimate
+from app.records.selftest import Finding, SelfTest, finding, selftest
+from app.session.calibration import find_ceiling
 from app.session.interruption import Interruption
 from app.session.limits import LimitWatch
-from app.session.selftest.bench import Bench
-from app.session.selftest.clocks import check_clock
-from app.session.selftest.injection import check_injection
-from app.session.selftest.null_ceiling import check_ceiling
-from app.session.selftest.parts import SelfTestParts
-from app.session.selftest.percentiles import check_percentiles
-from app.session.selftest.stall import check_stall
-from app.session.selftest.stored import check_store
+from app.session.parts import Load
+from app.session.selftest.bench import LEAD_IN_S, Bench, SelfTestParts, seen
 from app.session.spec import LimitSpec
+from app.storage.run_directory import EVENTS, REQUESTS, StoredRun
+from app.telemetry.clock import ClockReading
 from loadgen.process import LoadError
+from loadgen.reference.script import Script
+
+_READINGS = 20_000
+_COARSEST_NS = 10_000
+_APART_LIMIT = 0.001
+_ASLEEP_LIMIT_S = 1.0
+
+
+def check_clock(
+    now_ns: Callable[[], int], started: ClockReading, ended: ClockReading, rows: pa.Table
+) -> Iterator[Finding]:
+    """`rows` are of requests that the workers timed between the two readings."""
+    steps_ns = np.diff(np.array([now_ns() for _ in range(_READINGS)], np.int64))
+    forward_ns = steps_ns[steps_ns > 0]
+    yield finding("clock", "steps back", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
+    yield finding(
+        "clock", "smallest step", float(forward_ns.min()) if forward_ns.size else None, high=_COARSEST_NS, unit="ns"
+    )
+    ratio = ended.wall_to_monotonic_ratio(started)
+    yield finding(
+        "clock",
+        "apart from the wall clock",
+        None if ratio is None else 1e6 * abs(ratio - 1),
+        high=1e6 * _APART_LIMIT,
+        unit="ppm",
+    )
+    asleep_s = ended.suspended_since(started)
+    if asleep_s is not None:
+        yield finding("clock", "asleep meanwhile", asleep_s, high=_ASLEEP_LIMIT_S, unit="s")
+    yield finding("clock", "requests timed outside of the test", _outside(rows, started, ended), high=0, unit=None)
+
+
+def _outside(rows: pa.Table, started: ClockReading, ended: ClockReading) -> float | None:
+    if not rows.num_rows:
+        return None
+    early = pc.less(rows["sent_ns"], started.monotonic_ns)
+    late = pc.greater(rows["end_ns"], ended.monotonic_ns)
+    return float(pc.sum(pc.or_(early, late)).as_py() or 0)
+
+
+Values = npt.NDArray[np.float64]
+
+_N = 100_000
+_ERROR_LIMIT = 0.001
+_SAMPLES, _SAMPLE_N, _COVERED = 400, 1_000, "p95"
+_COVERAGE = (0.93, 0.99)
+"""Of intervals meant to hold the truth in 95 of 100 cases, four standard errors of 400 around what they do (order
+statistics are whole numbers, so it is a little more)."""
+
+_QUANTILES: dict[str, Callable[[Values], Values]] = {
+    "uniform": lambda share: 1 + 99 * share,
+    "exponential": lambda share: -20 * np.log1p(-share),
+    "Pareto": lambda share: 5 * (1 - share) ** (-1 / 1.5),
+    "logistic": lambda share: 500 + 40 * np.log(share / (1 - share)),
+    "Weibull": lambda share: 10 * (-np.log1p(-share)) ** (1 / 0.6),
+    "two points": lambda share: np.where(share < 0.97, 10.0, 900.0),
+    "one point": lambda share: np.full_like(share, 12.5),
+}
+
+
+def check_percentiles(distribution: Callable[[Values], dict[str, Estimate]]) -> Iterator[Finding]:
+    rng = np.random.default_rng(1)
+    worst = 0.0
+    for quantile in _QUANTILES.values():
+        ordered = quantile((np.arange(_N) + 0.5) / _N)
+        found = distribution(rng.permutation(ordered))
+        for name, q in PERCENTILES.items():
+            true, value = float(ordered[math.ceil(_N * q - 1e-9) - 1]), found[name].value
+            worst = max(worst, math.inf if value is None else abs(value / true - 1))
+    yield finding(
+        "percentiles",
+        f"largest error, of {len(_QUANTILES)} distributions of {_N:,} values",
+        100 * worst if math.isfinite(worst) else None,
+        high=100 * _ERROR_LIMIT,
+        unit="%",
+    )
+    yield finding(
+        "percentiles",
+        f"95 % intervals of a {_COVERED} that hold it, of {_SAMPLES}",
+        100 * _covered(distribution, rng),
+        low=100 * _COVERAGE[0],
+        high=100 * _COVERAGE[1],
+        unit="%",
+    )
+
+
+def _covered(distribution: Callable[[Values], dict[str, Estimate]], rng: np.random.Generator) -> float:
+    true = -math.log1p(-PERCENTILES[_COVERED])
+    intervals = (distribution(rng.exponential(1.0, _SAMPLE_N))[_COVERED].ci95 for _ in range(_SAMPLES))
+    return sum(one is not None and one[0] <= true <= one[1] for one in intervals) / _SAMPLES
+
+
+_CUTS = 60
+
+
+def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun]) -> Iterator[Finding]:
+    """`directory` holds a run's rows and events, `sent` of them; copies of it are made inside, and cut."""
+    rows = open_run(directory).requests()
+    yield finding("store", "rows read back of those sent", float(rows.num_rows), low=sent, high=sent, unit=None)
+    rng, wrong = np.random.default_rng(1), 0
+    requests, events = (directory / REQUESTS).read_bytes(), (directory / EVENTS).read_bytes()
+    ends, counts = _batches(directory / REQUESTS)
+    for number in range(_CUTS):
+        copy = directory / f"cut-{number}"
+        copy.mkdir()
+        place, line = int(rng.integers(0, len(requests))), int(rng.integers(0, len(events)))
+        (copy / REQUESTS).write_bytes(requests[:place])
+        (copy / EVENTS).write_bytes(events[:line])
+        whole = counts[bisect.bisect_right(ends, place)]
+        wrong += not _is_read(open_run, copy, rows.slice(0, whole), events[:line].count(b"\n"))
+    yield finding("store", f"wrongly read back, of {_CUTS} runs cut at any byte", float(wrong), high=0, unit=None)
+
+
+def _is_read(open_run: Callable[[Path], StoredRun], copy: Path, rows: pa.Table, events: int) -> bool:
+    try:
+        run = open_run(copy)
+        return bool(run.requests().equals(rows)) and len(run.events()) == events
+    except (SizewiseError, pa.ArrowInvalid, OSError):
+        return False
+
+
+def _batches(path: Path) -> tuple[list[int], list[int]]:
+    """Where each batch ends in the file, and how many rows are there before the first end, the second and so on."""
+    ends, rows = [], []
+    with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        for batch in stream:
+            ends.append(source.tell())
+            rows.append(batch.num_rows)
+    return ends, [0, *accumulate(rows)]
+
+
+STALL_RATE_PER_S, STALL_DURATION_S = 200.0, 6.0
+STALL_DELAY_S, FREEZE_AFTER_S, FREEZE_S = 0.05, 1.5, 1.0
+CONNECTIONS = 20
+_TOLERANCE = 0.05
+
+
+def check_stall(bench: Bench) -> Iterator[Finding]:
+    """By so few connections, most of those due in the freeze are sent after it, and their times from the send know
+    nothing of it. With the connections half used, the backlog takes as long again to go.
+    """
+    script = Script(delay_s=STALL_DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_AFTER_S, freeze_s=FREEZE_S)
+    stage = bench.measure("stall", script, STALL_RATE_PER_S, STALL_DURATION_S, connections=CONNECTIONS)
+    for name, q in (("p95", 0.95), ("p99", 0.99)):
+        expected_ms = 1e3 * expected_s(q)
+        yield finding(
+            "stall",
+            f"latency {name} of a server frozen for {FREEZE_S:g} s",
+            seen(stage, "latency_ms", name),
+            low=(1 - _TOLERANCE) * expected_ms,
+            high=(1 + _TOLERANCE) * expected_ms,
+            unit="ms",
+        )
+    yield finding(
+        "stall",
+        "p95 from the send, which must not know of it",
+        seen(stage, "service_ms", "p95"),
+        low=1e3 * STALL_DELAY_S,
+        high=2e3 * STALL_DELAY_S,
+        unit="ms",
+    )
+
+
+def expected_s(q: float) -> float:
+    """The q-th percentile of the latency, q above the share of those who did not wait.
+
+    All connections are answered at once at the thaw and then once in each `DELAY_S`, so who was due t after the freeze
+    began has its answer at the thaw + utilisation · t; who was in flight then, up to `DELAY_S` before, at the thaw.
+    """
+    utilisation = STALL_RATE_PER_S * STALL_DELAY_S / CONNECTIONS
+    return FREEZE_S + (1 - utilisation) * (STALL_DELAY_S - (1 - q) * STALL_DURATION_S)
+
+
+INJECTION_RATE_PER_S, INJECTION_DURATION_S = 100.0, 2.0
+INJECTION_DELAY_S, INJECTED_S = 0.02, 0.04
+_OWN_MS = 5.0
+
+
+def check_injection(bench: Bench) -> Iterator[Finding]:
+    before = bench.measure(
+        "injection, without", Script(delay_s=INJECTION_DELAY_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
+    )
+    after = bench.measure(
+        "injection, with", Script(delay_s=INJECTION_DELAY_S + INJECTED_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
+    )
+    before_ms, after_ms = (seen(stage, "latency_ms", "p50") for stage in (before, after))
+    yield finding(
+        "injection",
+        f"p50 of the latency that {1e3 * INJECTED_S:g} ms more of the server add",
+        None if before_ms is None or after_ms is None else after_ms - before_ms,
+        low=(1 - _TOLERANCE) * 1e3 * INJECTED_S,
+        high=(1 + _TOLERANCE) * 1e3 * INJECTED_S,
+        unit="ms",
+    )
+    yield finding(
+        "injection",
+        f"p50 of the latency beyond the server's {1e3 * INJECTION_DELAY_S:g} ms",
+        None if before_ms is None else before_ms - 1e3 * INJECTION_DELAY_S,
+        low=0.0,
+        high=_OWN_MS,
+        unit="ms",
+    )
+    due = 2 * INJECTION_RATE_PER_S * INJECTION_DURATION_S
+    yield finding("injection", "answers", float(before.completed + after.completed), low=due, high=due, unit=None)
+
+
+LEAST_PER_S = 1_000.0
+"""Less than this, and the generator would be the limit of most runs."""
+
+
+def check_ceiling(parts: SelfTestParts, load: Load, interruption: Interruption) -> Iterator[Finding]:
+    found = find_ceiling("plain", load, parts.start_null_server, interruption, parts.read_core_use)
+    yield finding(
+        "null ceiling", "kept up with on a server that does nothing", found.per_s, low=LEAST_PER_S, unit="requests/s"
+    )
+
 
 _LIMIT_S = 55.0
 _LAST_SECOND_TRY_S = 40.0

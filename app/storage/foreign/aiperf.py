@@ -12,11 +12,21 @@ from pathlib import Path
 import msgspec
 
 from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
-from app.records.curves import Gaps, Precision, Rung
-from app.records.token_sample import TokenSample
-from app.storage.foreign.aggregates import UNITS_S, exact, in_seconds, mean_or_none, present, taken
+from app.records.estimate import TokenSample
+from app.records.plan_question import CurvePrecision, Gaps, Rung
 from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, ParsedCurve, only, worst
+from app.storage.foreign.found import (
+    FROM_SEND,
+    UNITS_S,
+    ParsedCurve,
+    exact,
+    in_seconds,
+    mean_or_none,
+    only,
+    present,
+    taken,
+    worst,
+)
 from app.storage.foreign.node import Node
 
 TOOL = "AIPerf"
@@ -41,7 +51,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     models: list[tuple[str, str | None]] = []
     versions: set[str] = set()
     rungs: list[Rung] = []
-    precisions: list[Precision] = []
+    precisions: list[CurvePrecision] = []
     notes = [FROM_SEND]
     for folder, document in summaries.items():
         summary = Node(document.value, document.name)

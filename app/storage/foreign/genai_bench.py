@@ -6,11 +6,10 @@ Latencies are in the file's `_time_unit`, which older versions lack: seconds.
 from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_rows
-from app.records.curves import Precision, Rung
-from app.records.token_sample import TokenSample
-from app.storage.foreign.aggregates import UNITS_S, exact, in_seconds, present, taken
+from app.records.estimate import TokenSample
+from app.records.plan_question import CurvePrecision, Rung
 from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, ParsedCurve, only, worst
+from app.storage.foreign.found import FROM_SEND, UNITS_S, ParsedCurve, exact, in_seconds, only, present, taken, worst
 from app.storage.foreign.node import Node
 
 TOOL = "genai-bench"
@@ -54,7 +53,7 @@ def _scenario(run: ForeignDocument) -> str | None:
     return Node(run.value, run.name).at("aggregated_metrics", "scenario").text()
 
 
-def _rung(document: ForeignDocument) -> tuple[Rung, Precision, list[str]]:
+def _rung(document: ForeignDocument) -> tuple[Rung, CurvePrecision, list[str]]:
     run = Node(document.value, document.name)
     figures = run.at("aggregated_metrics")
     if figures.at("iteration_type").value == "batch_size":
@@ -89,7 +88,9 @@ def _lengths(run: Node) -> TokenSample | None:
     return sample_of_rows(*zip(*counted, strict=True)) if counted else None
 
 
-def _latencies(run: Node, figures: Node, unit_s: float) -> tuple[dict[str, dict[str, float]], Precision, list[str]]:
+def _latencies(
+    run: Node, figures: Node, unit_s: float
+) -> tuple[dict[str, dict[str, float]], CurvePrecision, list[str]]:
     """From the requests where the tool's own figures are of all of them, which their means tell."""
     theirs = {
         metric: in_seconds(taken(figures.at("stats", key), _AGGREGATES), unit_s) for metric, key in _METRICS.items()

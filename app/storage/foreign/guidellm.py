@@ -6,11 +6,20 @@
 from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
-from app.records.curves import Precision, Rung
-from app.records.token_sample import TokenSample
-from app.storage.foreign.aggregates import exact, in_seconds, present, taken
+from app.records.estimate import TokenSample
+from app.records.plan_question import CurvePrecision, Rung
 from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import ALL_AT_ONCE, FROM_SEND, ParsedCurve, only, worst
+from app.storage.foreign.found import (
+    ALL_AT_ONCE,
+    FROM_SEND,
+    ParsedCurve,
+    exact,
+    in_seconds,
+    only,
+    present,
+    taken,
+    worst,
+)
 from app.storage.foreign.node import Node
 
 TOOL = "GuideLLM"
@@ -31,7 +40,7 @@ def recognises(document: ForeignDocument) -> bool:
 
 def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     rungs: list[Rung] = []
-    precisions: list[Precision] = []
+    precisions: list[CurvePrecision] = []
     notes: list[str] = []
     models: list[tuple[str, str | None]] = []
     versions: set[str | None] = set()
@@ -67,7 +76,7 @@ def _model(report: Node, benchmark: Node) -> str | None:
     return next((place.text() for place in places if isinstance(place.value, str) and place.value), None)
 
 
-def _rung(name: str, benchmark: Node) -> tuple[Rung, Precision, list[str]]:
+def _rung(name: str, benchmark: Node) -> tuple[Rung, CurvePrecision, list[str]]:
     strategy = benchmark.at("config", "strategy")
     if strategy.value is None:
         strategy = benchmark.at("args", "strategy")  # 0.3

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_percentiles
-from app.records.curves import Rung
-from app.storage.foreign.aggregates import in_seconds, percentile_name, present, taken
+from app.records.plan_question import Rung
 from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, ParsedCurve
+from app.storage.foreign.found import FROM_SEND, ParsedCurve, in_seconds, percentile_name, present, taken
 from app.storage.foreign.node import Node
 
 TOOL = "inference-perf"

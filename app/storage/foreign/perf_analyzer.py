@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from app.records.curves import Rung
-from app.storage.foreign.aggregates import in_seconds, percentile_name, present
+from app.records.plan_question import Rung
 from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, ParsedCurve
+from app.storage.foreign.found import FROM_SEND, ParsedCurve, in_seconds, percentile_name, present
 from app.storage.foreign.node import cell_number
 
 TOOL = "perf_analyzer"

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from app.analysis.sample_size import needed_samples
 from app.errors import UsageError
-from app.records.curves import ForeignCurve, Rung
+from app.records.plan_question import ForeignCurve, Rung
 from app.storage.foreign import aiperf, genai_bench, guidellm, inference_perf, locust, perf_analyzer, typed, vllm
 from app.storage.foreign.documents import ForeignDocument, open_document, printable, refused
 from app.storage.foreign.found import ParsedCurve

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 
 import yaml
 
-from app.records.curves import Rung
-from app.storage.foreign.aggregates import in_seconds, present
+from app.records.plan_question import Rung
 from app.storage.foreign.documents import ForeignDocument, printable, refused
-from app.storage.foreign.found import ParsedCurve, only
+from app.storage.foreign.found import ParsedCurve, in_seconds, only, present
 from app.storage.foreign.node import cell_number
 
 TOOL = "typed"

@@ -11,11 +11,20 @@ import re
 from collections.abc import Sequence
 
 from app.analysis.token_samples import sample_of_rows
-from app.records.curves import Precision, Rung
-from app.records.token_sample import TokenSample
-from app.storage.foreign.aggregates import exact, in_seconds, percentile_name, present
+from app.records.estimate import TokenSample
+from app.records.plan_question import CurvePrecision, Rung
 from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import ALL_AT_ONCE, FROM_SEND, ParsedCurve, only, worst
+from app.storage.foreign.found import (
+    ALL_AT_ONCE,
+    FROM_SEND,
+    ParsedCurve,
+    exact,
+    in_seconds,
+    only,
+    percentile_name,
+    present,
+    worst,
+)
 from app.storage.foreign.node import Node, same_length
 
 TOOL = "vllm bench serve"
@@ -50,7 +59,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     )
 
 
-def _rung(name: str, point: Node) -> tuple[Rung, Precision, list[str]]:
+def _rung(name: str, point: Node) -> tuple[Rung, CurvePrecision, list[str]]:
     if point.at("ramp_up_strategy").value is not None:
         raise refused(name, "its rate ramped up, so it is no one load point")
     rate, clients = _rate(point.at("request_rate")), point.at("max_concurrency").number_or_none()
@@ -113,7 +122,7 @@ def _lengths(point: Node) -> TokenSample | None:
 
 def _latencies(
     name: str, point: Node, completed: int, is_capped: bool
-) -> tuple[dict[str, dict[str, float]], Precision, bool]:
+) -> tuple[dict[str, dict[str, float]], CurvePrecision, bool]:
     """With their precision, and whether waiting in the client is in them."""
     aggregates, has_queue = _aggregates(point, is_capped)
     if not completed:
@@ -123,7 +132,7 @@ def _latencies(
         return aggregates, "aggregates", has_queue
     latencies, has_queue = rows
     # the lists of latencies alone are kept without --save-detailed: the tool's aggregates tell the rest
-    precision: Precision = "requests" if aggregates.keys() <= latencies.keys() else "aggregates"
+    precision: CurvePrecision = "requests" if aggregates.keys() <= latencies.keys() else "aggregates"
     return aggregates | latencies, precision, has_queue
 
 

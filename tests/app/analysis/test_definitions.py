@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 
 from app.analysis.definitions import by_definitions
-from app.analysis.definitions.spread import weighted
+from app.analysis.definitions.seen import weighted
 from app.analysis.rows import read_rows
 from app.analysis.stages import summarise_stage
 from app.records.definitions import METRICS, ToolNumbers

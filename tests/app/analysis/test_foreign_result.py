@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.analysis.comparison import compare_runs
+from app.analysis.comparisons.comparison import compare_runs
 from app.analysis.foreign_result import foreign_result
-from app.records.curves import ForeignCurve, Rung
+from app.records.plan_question import ForeignCurve, Rung
 from app.records.result import Stage
 from tests.fakes.results import full_run
 

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import heapq
+import math
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -8,12 +12,21 @@ from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
 from app.analysis.rows import offered_window, read_rows
-from app.analysis.stage_checks import stage_checks
+from app.analysis.stage_checks import (
+    arrival_checks,
+    in_step_check,
+    never_started_check,
+    stage_checks,
+    stream_checks,
+    worker_checks,
+)
 from app.analysis.validity import verdict_of
 from app.records.checks import CheckId
-from app.records.result import Check
+from app.records.result import ArrivalKind, Check, Trust, Window, WorkerFacts
 from app.records.stage import StageFacts
-from tests.fakes.queues import constant_s, latency_s, poisson_s, request_rows, stage_facts
+from loadgen.arrivals import offsets_ns
+from loadgen.records import OpenArrivals
+from tests.fakes.queues import START_NS, constant_s, latency_s, poisson_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_rows
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
@@ -207,3 +220,389 @@ def test_late_sends_are_judged_by_a_limit_on_the_first_token_too() -> None:
     frame = rows(late(0.5, 0.02))
     assert check("late_sends", frame, slo="ttft_ms.p99 < 1000").verdict == "VALID"
     assert check("late_sends", frame, slo="ttft_ms.p99 < 100").verdict == "INVALID"
+
+
+def checks(sent_s: npt.NDArray[np.float64], rate: float, seconds: float, arrivals: str = "poisson") -> dict[str, Check]:
+    sent_ns = START_NS + (sent_s * 1e9).astype(np.int64)
+    facts = stage_facts(rate, seconds, arrivals=arrivals)  # type: ignore[arg-type]
+    found = arrival_checks(sent_ns, facts, Window(START_NS, START_NS + round(seconds * 1e9)))
+    return {check.id: check for check in found}
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(100, 3), (200, 30), (2_000, 10)])
+def test_a_poisson_load_passes_at_any_length(rate: float, seconds: float) -> None:
+    """At 99.9 % a check, 40 checks of 20 seeds may fail once at most."""
+    verdicts = [
+        check.verdict
+        for seed in range(20)
+        for check in checks(poisson_s(rate, seconds, np.random.default_rng(seed)), rate, seconds).values()
+    ]
+    assert verdicts.count("VALID") >= 39
+
+
+def test_long_stages_are_held_to_the_plain_limits() -> None:
+    found = checks(poisson_s(2_000, 60, np.random.default_rng(0)), 2_000, 60)
+    low, high = str(found["arrival_dispersion"].limit).split(" to ")
+    assert float(low) == pytest.approx(0.9, abs=0.05)
+    assert float(high) == pytest.approx(1.1, abs=0.06)
+
+
+def test_bunched_sends_are_seen() -> None:
+    """Sent in bunches of 25 ms, as by a pacer that oversleeps."""
+    bunched = np.ceil(poisson_s(1_000, 10, np.random.default_rng(0)) / 0.025) * 0.025
+    found = checks(bunched, 1_000, 10)
+    assert found["arrival_dispersion"].verdict == "WARN"
+    assert found["arrival_spacing"].verdict == "WARN"
+
+
+def test_even_sends_are_not_poisson() -> None:
+    found = checks(constant_s(200, 10), 200, 10)
+    assert found["arrival_dispersion"].verdict == "WARN"
+    assert found["arrival_spacing"].value == pytest.approx(1 - np.exp(-1), abs=0.01)
+
+
+def test_another_rate_than_stated_is_seen() -> None:
+    assert checks(poisson_s(120, 30, np.random.default_rng(0)), 100, 30)["arrival_spacing"].verdict == "WARN"
+
+
+def test_a_constant_load_is_even_and_a_poisson_one_is_not() -> None:
+    jittered = constant_s(200, 10) + np.random.default_rng(0).exponential(0.0005, 2_000)
+    even = checks(jittered, 200, 10, "constant")
+    assert list(even) == ["arrival_dispersion"]
+    assert even["arrival_dispersion"].verdict == "VALID"
+    uneven = checks(poisson_s(200, 10, np.random.default_rng(0)), 200, 10, "constant")
+    assert uneven["arrival_dispersion"].verdict == "WARN"
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "constant"])
+def test_too_few_sends_tell_nothing(arrivals: str) -> None:
+    for n in (0, 1, 99):
+        found = checks(np.linspace(0, 2, n), 50, 2, arrivals)
+        assert {(check.value, check.verdict) for check in found.values()} == {(None, "WARN")}
+
+
+RAMP = ((0.0, 10.0), (30.0, 200.0))
+SPIKE = ((0.0, 50.0), (10.0, 50.0), (10.0, 500.0), (15.0, 500.0), (15.0, 50.0), (30.0, 50.0))
+
+
+def of_a_curve(
+    arrivals: OpenArrivals, seed: int, stated: tuple[tuple[float, float], ...] | None = None, **changes: object
+) -> dict[str, Check]:
+    """30 s of what the worker would send, told to be of the rates `stated`."""
+    sent_ns = START_NS + offsets_ns(arrivals, 30.0, 0.0, seed)
+    facts = stage_facts(1.0, 30, arrivals=arrivals.process)
+    facts = replace(facts, rate_per_s=None, rates=stated or arrivals.rates, **{"cv": arrivals.cv, **changes})
+    found = arrival_checks(sent_ns, facts, Window(START_NS, START_NS + 30 * 10**9))
+    return {check.id: check for check in found}
+
+
+@pytest.mark.parametrize("rates", [RAMP, SPIKE])
+@pytest.mark.parametrize(("process", "cv"), [("poisson", 1.0), ("gamma", 0.5), ("gamma", 3.0), ("constant", 1.0)])
+def test_arrivals_along_any_curve_pass(rates: tuple[tuple[float, float], ...], process: str, cv: float) -> None:
+    """The time-rescaling theorem: along the area under its rate curve a process is one of rate 1."""
+    arrivals = OpenArrivals(process, rates, cv)  # type: ignore[arg-type]
+    verdicts = [check.verdict for seed in range(20) for check in of_a_curve(arrivals, seed).values()]
+    assert verdicts.count("VALID") >= len(verdicts) - 1
+
+
+def test_another_curve_than_stated_is_seen() -> None:
+    level = ((0.0, 105.0),)
+    assert of_a_curve(OpenArrivals("poisson", RAMP), 0, stated=level)["arrival_dispersion"].verdict == "WARN"
+    double = ((0.0, 20.0), (30.0, 400.0))
+    assert of_a_curve(OpenArrivals("poisson", RAMP), 0, stated=double)["arrival_spacing"].verdict == "WARN"
+
+
+def test_another_burstiness_than_stated_is_seen() -> None:
+    """Counts of a renewal process vary by cv² times their mean (Cox, Renewal Theory, 1962)."""
+    sent = OpenArrivals("gamma", ((0.0, 1_000.0),), 3.0)
+    index = of_a_curve(sent, 1)["arrival_dispersion"].value
+    assert index == pytest.approx(9.0, rel=0.2)
+    poisson = replace(sent, cv=1.0)  # gamma gaps of cv 1 are exponential
+    assert {check.verdict for check in of_a_curve(poisson, 1, cv=3.0).values()} == {"WARN"}
+
+
+def test_a_lead_in_is_in_no_check() -> None:
+    sent_s = np.concatenate([np.linspace(-5, -0.001, 4_000), poisson_s(200, 30, np.random.default_rng(3))])
+    assert {check.verdict for check in checks(sent_s, 200, 30).values()} == {"VALID"}
+
+
+@pytest.mark.parametrize("arrivals", ["trace", "closed", "locust"])
+def test_what_no_curve_made_is_held_against_none(arrivals: str) -> None:
+    assert checks(constant_s(200, 10), 200, 10, arrivals) == {}
+
+
+def test_later_turns_of_sessions_follow_answers_and_no_curve() -> None:
+    assert of_a_curve(OpenArrivals("poisson", ((0.0, 50.0),)), 0, sessions=True) == {}
+
+
+Draw = Callable[[], float]
+
+
+def clients(count: int, arrivals: ArrivalKind = "closed") -> StageFacts:
+    return replace(stage_facts(1, 10, kind="closed", arrivals=arrivals), rate_per_s=None, concurrency=count)
+
+
+def sends_s(
+    count: int, *, servers: float, service: Draw, think: Draw = lambda: 0.0, until_s: float = 10.0
+) -> list[float]:
+    """Clients of a closed loop that all start at 0, before so many servers, first come first served."""
+    waiting = [0.0] * count
+    free = [0.0] * int(min(servers, count))
+    sent = []
+    while (at := heapq.heappop(waiting)) < until_s:
+        sent.append(at)
+        end = max(at, heapq.heappop(free)) + service()
+        heapq.heappush(free, end)
+        heapq.heappush(waiting, end + think())
+    return sent
+
+
+def in_step(count: int, sent: list[float], facts: StageFacts | None = None) -> Check | None:
+    read = read_rows(request_rows(np.array(sent), np.full(len(sent), 0.001)))
+    facts = facts or clients(count)
+    found = in_step_check(read.sent_ns, facts, offered_window(read, facts))
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("count", [2, 8, 100, 1000])
+def test_clients_of_a_server_that_takes_all_alike_and_any_number_stay_in_step(count: int) -> None:
+    found = in_step(count, sends_s(count, servers=math.inf, service=lambda: 0.1))
+    assert found is not None
+    assert found.verdict == "WARN"
+    assert found.value == pytest.approx(1.0)
+    assert "pause" in str(found.hint)
+
+
+@pytest.mark.parametrize("count", [2, 3, 16, 64])
+def test_clients_of_one_server_take_turns(count: int) -> None:
+    found = in_step(count, sends_s(count, servers=1, service=lambda: 0.1 / count))
+    assert found is not None
+    assert found.verdict == "VALID"
+    assert isinstance(found.value, float)
+    assert found.value < 0.1
+
+
+@pytest.mark.parametrize("count", [2, 8, 100])
+@pytest.mark.parametrize("servers", [math.inf, 1])
+def test_clients_that_think_by_chance_know_nothing_of_each_other(count: int, servers: float) -> None:
+    rng = np.random.default_rng(count)
+    think: Draw = lambda: float(rng.exponential(0.2))  # noqa: E731
+    found = in_step(count, sends_s(count, servers=servers, service=lambda: 0.2 / count, think=think))
+    assert found is not None
+    assert found.verdict == "VALID"
+
+
+def test_answers_that_vary_set_clients_apart() -> None:
+    """Exponential service: each cycle loses the phase of the one before."""
+    rng = np.random.default_rng(5)
+    found = in_step(32, sends_s(32, servers=math.inf, service=lambda: float(rng.exponential(0.1))))
+    assert found is not None
+    assert found.verdict == "VALID"
+
+
+def test_a_server_that_answers_in_batches_of_changing_length_keeps_them_in_step() -> None:
+    """No period to find: only sends of the same cycle are compared."""
+    rng = np.random.default_rng(6)
+    starts = np.cumsum(rng.uniform(0.05, 0.15, 90))
+    found = in_step(16, sorted(np.repeat(starts, 16) + rng.uniform(0, 0.001, 16 * 90)))
+    assert found is not None
+    assert found.verdict == "WARN"
+
+
+@pytest.mark.parametrize(("servers", "verdict"), [(4, "VALID"), (24, "WARN")])
+def test_groups_as_large_as_the_servers_are_as_far_in_step_as_they_are_large(servers: int, verdict: str) -> None:
+    """Of 32 clients, as many as there are servers are answered and send together: (k − 1) of 31 others."""
+    found = in_step(32, sends_s(32, servers=servers, service=lambda: 0.05))
+    assert found is not None
+    assert found.verdict == verdict
+
+
+def test_users_of_a_locust_test_are_looked_at_too_and_open_loops_are_not() -> None:
+    sent = sends_s(8, servers=math.inf, service=lambda: 0.1)
+    found = in_step(8, sent, clients(8, "locust"))
+    assert found is not None
+    assert found.verdict == "WARN"
+    assert in_step(8, sent, replace(clients(8), arrival_kind="poisson")) is None
+
+
+def test_one_client_and_too_few_cycles_tell_nothing() -> None:
+    assert in_step(1, sends_s(1, servers=math.inf, service=lambda: 0.1)) is None
+    assert in_step(8, sends_s(8, servers=math.inf, service=lambda: 1.2)) is None
+
+
+def test_cycles_as_short_as_what_an_event_loop_reads_at_once_tell_nothing() -> None:
+    assert in_step(8, sends_s(8, servers=math.inf, service=lambda: 0.009)) is None
+    assert in_step(8, sends_s(8, servers=math.inf, service=lambda: 0.011)) is not None
+
+
+@pytest.mark.parametrize(
+    ("missing", "verdict"), [(0, "VALID"), (1, "WARN"), (20, "WARN"), (21, "INVALID"), (2_000, "INVALID")]
+)
+def test_arrivals_never_started_have_a_check_of_their_own(missing: int, verdict: str) -> None:
+    frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02))
+    times = ["sent_ns", "first_byte_ns", "end_ns"]
+    frame[times] = frame[times].astype(float).where(frame["index"] >= missing, axis=0)
+    found = never_started_check(read_rows(frame))
+    assert found.verdict == verdict
+    assert found.value == pytest.approx(missing / 2_000)
+
+
+def test_a_target_that_refuses_connections_was_sent_to() -> None:
+    frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), errors=["connect"] * 2_000)
+    assert never_started_check(read_rows(frame)).verdict == "VALID"
+    assert never_started_check(read_rows(frame.iloc[:0])).verdict == "WARN"
+
+
+def worker(number: int, *, lost_s: float | None = None, residual_ms: float | None = None) -> WorkerFacts:
+    """`lost_s` from the start of the stage's measured part."""
+    lost_ns = None if lost_s is None else START_NS + round(lost_s * 1e9)
+    return WorkerFacts(number, f"host{number % 2}", 100 + number, 0.1, 50, 0.2, residual_ms, lost_ns)
+
+
+def worker_checks_checks(*workers: WorkerFacts, lead_in_s: float = 0.0) -> dict[str, Check]:
+    found = worker_checks(replace(stage_facts(), workers=workers, lead_in_s=lead_in_s))
+    return {check.id: check for check in found}
+
+
+def test_one_worker_that_speaks_for_itself_is_not_judged() -> None:
+    assert worker_checks(stage_facts()) == ()
+
+
+def test_workers_that_stayed_and_share_a_clock_are_valid() -> None:
+    found = worker_checks_checks(worker(0), worker(1))
+    assert [(check.value, check.verdict) for check in found.values()] == [("2 of 2", "VALID"), ("one clock", "VALID")]
+
+
+def test_a_worker_lost_in_the_stage_spoils_it() -> None:
+    lost = worker_checks_checks(worker(0), worker(1), worker(2), worker(3, lost_s=2.34))["workers"]
+    assert (lost.value, lost.limit, lost.verdict) == ("3 of 4", "4", "INVALID")
+    assert lost.hint == (
+        "Worker 3 on host1 was lost 2.3 s into the stage: a quarter of the load was not sent from then on."
+    )
+
+
+@pytest.mark.parametrize(
+    ("workers", "part"),
+    [
+        ((worker(0), worker(1, lost_s=1)), "half of the load"),
+        ((worker(0, lost_s=1),), "all of the load"),
+        ((*map(worker, range(4)), worker(4, lost_s=1)), "1/5 of the load"),
+        ((worker(0), worker(1, lost_s=1), worker(2, lost_s=2)), "2/3 of the load"),
+        ((worker(0), worker(1, lost_s=-9), worker(2, lost_s=2)), "half of the load"),
+    ],
+)
+def test_it_says_how_much_was_not_sent(workers: tuple[WorkerFacts, ...], part: str) -> None:
+    lost = worker_checks_checks(*workers)["workers"]
+    assert lost.verdict == "INVALID"
+    assert f"{part} was not sent" in str(lost.hint)
+
+
+def test_a_share_that_was_given_to_the_others_before_is_only_a_warning() -> None:
+    lost = worker_checks_checks(worker(0), worker(1), worker(2), worker(3, lost_s=-3.0))["workers"]
+    assert lost.verdict == "WARN"
+    assert lost.hint == "Worker 3 on host1 was lost before the stage: the load is shared by 3 of 4 since."
+
+
+def test_the_lead_in_is_part_of_the_stage() -> None:
+    lost = worker_checks_checks(worker(0), worker(1, lost_s=-1.0), lead_in_s=2.0)["workers"]
+    assert lost.verdict == "INVALID"
+    assert "0.0 s into the stage" in str(lost.hint)
+
+
+def test_of_one_lost_in_the_drain_only_answers_are_missing() -> None:
+    lost = worker_checks_checks(worker(0), worker(1, lost_s=10.5))["workers"]
+    assert lost.verdict == "INVALID"
+    assert "answers that were still to come" in str(lost.hint)
+
+
+@pytest.mark.parametrize(("residual_ms", "verdict"), [(0.2, "VALID"), (1.5, "WARN"), (11.0, "INVALID")])
+def test_clocks_are_as_good_as_the_worst_of_them(residual_ms: float, verdict: str) -> None:
+    clocks = worker_checks_checks(worker(0), worker(1, residual_ms=0.1), worker(2, residual_ms=residual_ms))[
+        "worker_clocks"
+    ]
+    assert (clocks.value, clocks.unit, clocks.verdict) == (residual_ms, "ms", verdict)
+
+
+STREAM_CHECKS_FACTS = replace(stage_facts(10, 10), lengths_asked=True)
+
+
+def stream_checks_checks(
+    frame: pd.DataFrame, facts: StageFacts = STREAM_CHECKS_FACTS, *sending: Check
+) -> dict[str, Check]:
+    return {one.id: one for one in stream_checks(read_rows(frame), facts, sending)}
+
+
+def coalesced(share: float, *sending: Check) -> Check:
+    """One answer of 1,001 chunks, so many of them read with the one before."""
+    gaps = np.where(np.arange(1_000) < share * 1_000, 0.0, 1.0)
+    return stream_checks_checks(
+        stream_rows([Answer(chunks_ms=(5.0, *(5.0 + np.cumsum(gaps))))]), STREAM_CHECKS_FACTS, *sending
+    )["coalesced_chunks"]
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.0, "VALID"), (0.1, "VALID"), (0.101, "WARN"), (1.0, "WARN")])
+def test_chunks_read_together_are_a_doubt_of_the_gaps_between_them(share: float, verdict: str) -> None:
+    found = coalesced(share)
+    assert found.verdict == verdict
+    assert found.value == pytest.approx(share)
+
+
+def test_a_chunk_of_one_answer_does_not_follow_that_of_another() -> None:
+    alike = Answer(chunks_ms=(5.0, 6.0))
+    assert (
+        stream_checks_checks(stream_rows([alike, alike, replace(alike, error="truncated")]))["coalesced_chunks"].value
+        == 0.0
+    )
+
+
+def load(name: CheckId, value: float | None, verdict: Trust) -> Check:
+    return Check(name, value, 0.7, "share", verdict)
+
+
+@pytest.mark.parametrize(
+    ("sending", "whose"),
+    [
+        (load("generator_cpu", 0.8, "WARN"), "The load worker was busy"),
+        (load("generator_ceiling", 0.9, "INVALID"), "The load worker was busy"),
+        (load("generator_core_wait", 0.2, "INVALID"), "The load worker was busy, or had no core"),
+        (load("generator_ceiling", 0.1, "VALID"), "The server, or a proxy"),
+        (load("generator_ceiling", None, "WARN"), "The server, or a proxy"),
+        (load("late_sends", 0.5, "INVALID"), "The server, or a proxy"),
+    ],
+)
+def test_whose_doing_it_was_is_told_by_how_busy_the_worker_was(sending: Check, whose: str) -> None:
+    assert str(coalesced(0.5, sending).hint).startswith(whose)
+
+
+def answered(tokens: list[int | None], asked: int | None, source: str = "server") -> pd.DataFrame:
+    answers = [Answer(chunks_ms=(1, 2), tokens_out=one, tokens_from=source) for one in tokens]
+    return stream_rows(answers).assign(tokens_asked=asked)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "verdict"),
+    [([100, 100, 100], "VALID"), ([10, 90, 100], "VALID"), ([89, 89, 100], "WARN"), ([120, 130, 140], "VALID")],
+)
+def test_the_median_answer_has_nine_tenths_of_what_was_asked(tokens: list[int | None], verdict: str) -> None:
+    found = stream_checks_checks(answered(tokens, 100))["output_lengths"]
+    assert (found.value, found.verdict) == (sorted(tokens)[1] / 100, verdict)  # type: ignore[operator,type-var]
+
+
+def test_short_answers_are_told_with_what_makes_them_long() -> None:
+    hint = str(stream_checks_checks(answered([41], 100))["output_lengths"].hint)
+    assert "41 % of the tokens asked for" in hint
+    assert "ignore_eos" in hint
+
+
+def test_lengths_that_nobody_asked_for_or_counted_are_not_judged() -> None:
+    assert "output_lengths" not in stream_checks_checks(answered([41], None))
+    assert "output_lengths" not in stream_checks_checks(answered([None], 100))
+    assert "output_lengths" not in stream_checks_checks(answered([41], 100, source="chunks"))
+    assert "output_lengths" not in stream_checks_checks(
+        answered([41], 100), replace(STREAM_CHECKS_FACTS, lengths_asked=False)
+    )
+
+
+def test_nothing_is_told_of_answers_without_tokens() -> None:
+    assert stream_checks_checks(stream_rows([Answer(end_ms=5.0)])) == {}
+    assert set(stream_checks_checks(stream_rows([Answer(chunks_ms=(5.0,))]))) == set()

@@ -13,7 +13,7 @@ from app.analysis.token_samples import (
     sample_of_rows,
     scaled,
 )
-from app.records.token_sample import TokenSample
+from app.records.estimate import TokenSample
 
 
 def test_rows_keep_which_output_belongs_to_which_input() -> None:

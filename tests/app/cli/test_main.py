@@ -10,7 +10,7 @@ import pytest
 from app import __version__
 from app.cli.main import main
 from app.errors import ExitCode
-from app.records.failure import Failure
+from app.records.trial import Failure
 
 COMMANDS = (
     "quickstart", "run", "plan", "simulate", "report", "serve", "calibrate", "doctor", "models", "offers", "profiles",

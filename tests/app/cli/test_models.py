@@ -7,7 +7,7 @@ import pytest
 
 from app.cli.main import main
 from app.errors import ExitCode
-from app.inference.bundled import DIGITS_MODEL
+from app.inference.probe import DIGITS_MODEL
 from tests.fakes.graphs import attention
 from tests.fakes.hostile_models import in_the_parent_folder
 

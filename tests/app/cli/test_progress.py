@@ -6,7 +6,7 @@ import sys
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.call_stages import summarise_calls
+from app.analysis.local.call_stages import summarise_calls
 from app.cli.progress import open_progress
 from app.records.events import (
     CallsFinished,

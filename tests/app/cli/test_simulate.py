@@ -10,7 +10,7 @@ import pytest
 from app.cli import simulate
 from app.cli.main import main
 from app.errors import ExitCode
-from app.profiles.autoscaler import AUTOSCALERS
+from app.profiles.scaling import AUTOSCALERS
 from app.storage.plan_file import PlanFile, write_plan
 from tests.fakes import planned as fakes
 

@@ -1,21 +1,90 @@
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont
+from PySide6.QtTest import QAbstractItemModelTester
 from pytestqt.qtbot import QtBot
 
-from app.gui.frame_model import FrameModel
-from app.gui.tables import FrameTable
+from app.gui.tables import RAW, FrameModel, FrameTable
 
-FRAME = pd.DataFrame({"name": ["alpha", "beta", None], "price": [1.5, None, 2.25], "tags": ["x", None, "y z"]})
+FRAME = pd.DataFrame({"stage": ["b", "a", "c"], "p95_ms": [12.34, None, 3.0], "count": [1000, 2, 30]})
+
+
+@pytest.fixture
+def model() -> FrameModel:
+    return FrameModel(FRAME, headers={"p95_ms": "p95 (ms)"})
+
+
+def column(model: FrameModel, number: int) -> list[object]:
+    return [model.data(model.index(row, number)) for row in range(model.rowCount())]
+
+
+def test_it_holds_what_qt_asks_of_a_model(model: FrameModel) -> None:
+    tester = QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal)
+    model.sort(1, Qt.SortOrder.DescendingOrder)
+    model.set_filter(np.array([True, False, True]))
+    model.set_frame(FRAME.iloc[:1])
+    model.set_frame(pd.DataFrame())
+    assert tester.model() is model
+
+
+def test_it_shows_text_and_keeps_the_value(model: FrameModel) -> None:
+    assert column(model, 1) == ["12.3", "n/a", "3.00"]
+    assert column(model, 2) == ["1,000", "2", "30"]
+    assert model.data(model.index(0, 1), RAW) == 12.34
+    assert model.headerData(1, Qt.Orientation.Horizontal) == "p95 (ms)"
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        (Qt.SortOrder.AscendingOrder, ["3.00", "12.3", "n/a"]),
+        (Qt.SortOrder.DescendingOrder, ["12.3", "3.00", "n/a"]),
+    ],
+)
+def test_it_sorts_by_value_with_what_is_missing_last(
+    model: FrameModel, order: Qt.SortOrder, expected: list[str]
+) -> None:
+    model.sort(1, order)
+    assert column(model, 1) == expected
+
+
+def test_what_is_sorted_so_already_is_not_sorted_again(model: FrameModel) -> None:
+    changes: list[object] = []
+    model.layoutChanged.connect(lambda *_: changes.append(None))
+    for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
+        model.sort(1, order)
+    assert len(changes) == 2
+
+
+def test_a_chosen_row_stays_the_same_row_when_it_is_sorted(model: FrameModel) -> None:
+    from PySide6.QtCore import QPersistentModelIndex
+
+    chosen = QPersistentModelIndex(model.index(0, 0))
+    model.sort(0)
+    assert (chosen.row(), chosen.data()) == (1, "b")
+
+
+def test_a_filter_leaves_rows_out_and_the_sorting_as_it_was(model: FrameModel) -> None:
+    model.sort(0)
+    model.set_filter(np.array([True, False, True]))
+    assert column(model, 0) == ["b", "c"]
+    assert model.frame_row(1) == 2
+    model.set_filter(None)
+    assert column(model, 0) == ["a", "b", "c"]
+
+
+TABLES_FRAME = pd.DataFrame({"name": ["alpha", "beta", None], "price": [1.5, None, 2.25], "tags": ["x", None, "y z"]})
 
 
 @pytest.fixture
 def table(qtbot: QtBot) -> FrameTable:
     made = FrameTable(FrameModel(), "Things", widest=10)
     qtbot.addWidget(made)
-    made.set_frame(FRAME)
+    made.set_frame(TABLES_FRAME)
     return made
 
 

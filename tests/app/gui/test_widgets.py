@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import pytest
 from PySide6 import QtGui
-from PySide6.QtGui import QTextDocument
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QTextDocument, QWheelEvent
+from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
+from app.gui.plan.steppers import ChoiceField, CountField, LogSlider, NumberField
 from app.gui.theme import Look
-from app.gui.widgets import Badge, tip
+from app.gui.widgets import Badge, Choice, tip
 
 
 def test_a_badge_is_seen_where_it_says_something_and_is_never_a_window(qtbot: QtBot, look: Look) -> None:
@@ -46,3 +48,39 @@ def test_plain_text_stays_as_it_is_and_is_bounded() -> None:
     assert tip("latency_ms.p95 < 20 & more") == "latency_ms.p95 < 20 & more"
     assert len(tip("x" * 1_000_000)) < 3_000
     assert len(tip("<b>" * 1_000_000)) < 30_000
+
+
+FIELDS = [Choice, lambda: ChoiceField((("a", "a"),)), lambda: CountField(0, 9), lambda: NumberField(0, 9, 0), LogSlider]
+
+
+@pytest.mark.parametrize("make", FIELDS, ids=["choice", "stepper-choice", "count", "number", "slider"])
+def test_the_wheel_is_taken_only_with_the_keyboard(qtbot: QtBot, make: type[QWidget]) -> None:
+    page, field, other = QWidget(), make(), QComboBox()
+    if isinstance(field, QComboBox):
+        field.addItems(["b", "c"])
+        field.setCurrentIndex(0)
+    if isinstance(field, LogSlider):
+        field.show_amount(30)
+    layout = QVBoxLayout(page)
+    layout.addWidget(other)
+    layout.addWidget(field)
+    qtbot.addWidget(page)
+    page.show()
+    qtbot.waitExposed(page)
+    page.activateWindow()
+    other.setFocus()
+    qtbot.waitUntil(other.hasFocus)
+    assert not _wheeled(field)
+    field.setFocus()
+    qtbot.waitUntil(field.hasFocus)
+    assert _wheeled(field)
+
+
+def _wheeled(field: QWidget) -> bool:
+    """Whether it took a notch of the wheel, which changes it."""
+    at, notch = QPointF(3, 3), QPoint(0, -120)
+    button, modifier = Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier
+    event = QWheelEvent(at, at, QPoint(), notch, button, modifier, Qt.ScrollPhase.NoScrollPhase, False)
+    event.accept()
+    field.wheelEvent(event)
+    return event.isAccepted()

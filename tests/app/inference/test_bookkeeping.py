@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.inference.bookkeeping import BookkeepingNodes
-from app.inference.bundled import DIGITS_MODEL
+from app.inference.probe import DIGITS_MODEL
 from tests.fakes.onnx_models import lookup, reshaping
 
 

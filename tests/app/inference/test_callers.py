@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.bundled import DIGITS_MODEL
 from app.inference.callers import BoundCaller, PlainCaller
 from app.inference.job import SessionSettings
+from app.inference.probe import DIGITS_MODEL
 from app.inference.rows import Array, SyntheticRows
 from app.inference.session import open_session
 from tests.fakes import odd_models, onnx_models

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.bundled import DIGITS_MODEL
+from app.inference.probe import DIGITS_MODEL
 from app.inference.session import open_session
 from tests.fakes.hostile_models import OUTSIDE, Maker, weights_at
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.errors import UnavailableError
-from app.inference.bundled import DIGITS_MODEL
 from app.inference.placement import placements_of
+from app.inference.probe import DIGITS_MODEL
 from app.records.local import Placement
 from tests.fakes.onnx_models import reshaping
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from app.errors import InstrumentError, UnavailableError, UsageError
-from app.inference.bundled import DIGITS_MODEL, DIGITS_ROWS
 from app.inference.job import Began, Calls, SessionSettings, VariantJob
 from app.inference.parent import ChildKilledError
+from app.inference.probe import DIGITS_MODEL, DIGITS_ROWS
 from app.inference.process import VariantProcess
 from app.records.calls import unpacked
 from tests.fakes import odd_models, onnx_models

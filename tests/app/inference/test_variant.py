@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.bundled import DIGITS_MODEL
-from app.inference.datasets.splitting import calibration_rows
+from app.inference.datasets.labelled import calibration_rows
 from app.inference.job import Began, Calls, GiveOutputs, Report, SessionSettings, VariantJob
+from app.inference.probe import DIGITS_MODEL
 from app.inference.variant import FED_ROWS, OpenVariant
 from app.records.calls import unpacked
 from tests.fakes import odd_models, onnx_models

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from app.errors import ExitCode
-from app.inference.bundled import DIGITS_MODEL
 from app.inference.job import Opened, VariantFailed, VariantJob, VariantMeasured, read_report, write_message
+from app.inference.probe import DIGITS_MODEL
 from tests.fakes.callers import plan_of
 
 pytestmark = pytest.mark.process

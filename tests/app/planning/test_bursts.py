@@ -1,9 +1,62 @@
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from app.planning.bursts import burst_factor
+from app.analysis.columns import Floats
+from app.analysis.traces import busiest_rows
+from app.planning.bursts import (
+    MAX_REQUESTS,
+    Bursts,
+    Modulation,
+    burst_factor,
+    drawn_arrivals,
+    fluid_rate_per_s,
+    modulation_of,
+)
+from app.records.traffic import Dispersion, Traffic
+
+FLAT = (1.0,) * 24
+
+
+def modulated(modulation: Modulation, rate_per_s: float, span_s: float, seed: int) -> npt.NDArray[np.float64]:
+    dice = np.random.default_rng(seed)
+    windows = round(span_s / modulation.window_s)
+    factors = dice.gamma(modulation.shape, 1 / modulation.shape, windows)
+    counts = dice.poisson(rate_per_s * modulation.window_s * factors)
+    starts = np.repeat(np.arange(windows) * modulation.window_s, counts)
+    return np.sort(starts + dice.uniform(0, modulation.window_s, counts.sum()))
+
+
+def counts_index(at_s: npt.NDArray[np.float64], window_s: float, span_s: float) -> float:
+    counts = np.bincount((at_s // window_s).astype(int), minlength=round(span_s / window_s))
+    return float(counts.var(ddof=1) / counts.mean())
+
+
+def test_a_said_index_is_the_one_that_the_modulation_gives() -> None:
+    traffic = Traffic(20.0, "flat", FLAT, dispersion=Dispersion(8.0, 60.0))
+    modulation = modulation_of(traffic)
+    assert modulation == Modulation(20.0 * 60.0 / 7.0, 60.0)
+    at_s = modulated(modulation, 20.0, 500_000, seed=1)
+    assert counts_index(at_s, 60.0, 500_000) == pytest.approx(8.0, rel=0.1)
+    assert counts_index(at_s, 300.0, 500_000 // 300 * 300) == pytest.approx(8.0, rel=0.15)
+
+
+@pytest.mark.parametrize("index", [0.5, 1.0])
+def test_poissons_needs_no_modulation(index: float) -> None:
+    assert modulation_of(Traffic(20.0, "flat", FLAT, dispersion=Dispersion(index))) is None
+
+
+def test_a_cache_thins_the_index_and_not_the_modulation() -> None:
+    said = Traffic(20.0, "flat", FLAT, dispersion=Dispersion(8.0), cache_share=0.5)
+    assert modulation_of(said) == modulation_of(Traffic(20.0, "flat", FLAT, dispersion=Dispersion(8.0)))
+    modulation = Modulation(5.0, 60.0)
+    at_s = modulated(modulation, 20.0, 300_000, seed=2)
+    kept = at_s[np.random.default_rng(3).random(at_s.size) < 0.5]
+    assert counts_index(kept, 60.0, 300_000) == pytest.approx(1 + 10.0 * 60.0 / 5.0, rel=0.1)
+
 
 LOADS, SHARES = (0.5, 0.8, 1.0, 1.05), (0.0, 0.01, 0.05, 1.0)
 
@@ -27,3 +80,58 @@ def test_burstier_is_lower_and_a_laxer_goal_higher() -> None:
 def test_a_fleet_that_is_early_or_late_has_the_factor_of_theory(shape: float, allowed: float) -> None:
     exact = 1 / stats.gamma.ppf(1 - allowed, shape + 1, scale=1 / shape)
     assert burst_factor((0.0, 1.0), (0.0, 0.0), allowed, shape) == pytest.approx(exact, rel=0.01)
+
+
+EVEN_S = np.arange(0.0, 600.0, 0.1)
+BURST_S = np.sort(np.concatenate([EVEN_S, np.linspace(300.0, 305.0, 500, endpoint=False)]))
+"""10 requests/s, and 110/s for 5 s."""
+
+
+def bursts(at_s: Floats, times: float = 1.0) -> Bursts:
+    rows = busiest_rows(at_s)
+    return Bursts(rows, Dispersion(), times * len(at_s) / rows.window_s)
+
+
+def test_a_trace_at_its_own_level_is_played_as_recorded() -> None:
+    drawn = drawn_arrivals(bursts(BURST_S), 1.0)
+    assert drawn is not None
+    assert all(one.at_s.size == BURST_S.size for one in drawn)
+    np.testing.assert_allclose(drawn[0].at_s, BURST_S, atol=1e-6)
+    assert drawn[0].compressed(2.0).at_s[-1] == pytest.approx(BURST_S[-1] / 2)
+
+
+def test_more_than_can_be_simulated_is_not_drawn() -> None:
+    assert drawn_arrivals(bursts(EVEN_S, 1.01 * MAX_REQUESTS / EVEN_S.size), 1.0) is None
+    assert drawn_arrivals(bursts(EVEN_S, 1.01 * MAX_REQUESTS / EVEN_S.size), 0.5) is not None
+
+
+def test_stated_bursts_have_their_dispersion_in_windows_of_their_length() -> None:
+    drawn = drawn_arrivals(Bursts(None, Dispersion(8.0, 5.0), 10.0), 1.0)
+    assert drawn is not None
+    counts = np.concatenate([np.histogram(one.at_s, np.arange(0.0, one.window_s + 1, 5.0))[0] for one in drawn])
+    assert counts.mean() == pytest.approx(50.0, rel=0.03)
+    assert counts.var() / counts.mean() == pytest.approx(8.0, rel=0.2)
+
+
+def late_share(at_s: Floats, per_s: float, slack_s: float) -> float:
+    """Of one fast server, request by request."""
+    free_s, late = 0.0, 0
+    for arrival_s in at_s.tolist():
+        late += free_s - arrival_s > slack_s
+        free_s = max(free_s, arrival_s) + 1 / per_s
+    return late / at_s.size
+
+
+def test_the_fluid_rate_works_off_a_burst_within_the_slack() -> None:
+    needed = fluid_rate_per_s(bursts(BURST_S), 2.0, 0.01)
+    assert 30 < needed < 110
+    assert late_share(BURST_S, 1.01 * needed, 2.0) <= 0.01 < late_share(BURST_S, 0.97 * needed, 2.0)
+    assert fluid_rate_per_s(bursts(BURST_S), 2.0, 0.2) < 20.0  # the whole burst may be late
+    assert fluid_rate_per_s(bursts(EVEN_S), 2.0, 0.01) == pytest.approx(10.0, rel=0.01)
+
+
+def test_of_a_large_trace_a_part_tells_the_fluid_rate() -> None:
+    spread_s = np.sort(np.tile(BURST_S, 40) + np.random.default_rng(1).uniform(0, 1, 40 * BURST_S.size))
+    rows = busiest_rows(spread_s)
+    needed = fluid_rate_per_s(Bursts(rows, Dispersion(), spread_s.size / rows.window_s), 2.0, 0.01)
+    assert needed == pytest.approx(40 * fluid_rate_per_s(bursts(BURST_S), 2.0, 0.01), rel=0.15)

@@ -7,7 +7,7 @@ import pytest
 from app.planning.candidates import Candidate, RefusedOffer, consider, fleet_of, fleets_of
 from app.planning.capacity import Capacity
 from app.planning.latency_curve import latency_curve
-from app.planning.refusal import Refusal
+from app.planning.rates import Refusal
 from app.planning.sizing import Demand
 from app.records.offers import Offer, PlanLimits
 from tests.fakes.offers import TODAY, curve, offer

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from app.planning.capacity import Capacity, carry_over
-from app.planning.refusal import Refusal
+from app.planning.rates import Refusal
 from app.records.offers import CapacityCurve, Offer, OtherCards
 from app.records.result import Hardware
 from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer

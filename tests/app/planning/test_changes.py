@@ -1,14 +1,124 @@
 from __future__ import annotations
 
+import math
+
 import msgspec
+import numpy as np
 import pytest
 
+from app.planning.candidates import Candidate, consider
+from app.planning.capacity import Capacity
+from app.planning.changes import (
+    COLD_MINUTES,
+    Size,
+    WhatIfChange,
+    _ahead,
+    caching,
+    faster_variant,
+    savings,
+    together,
+    warm_pool,
+    warm_pool_saving,
+)
 from app.planning.fleets import plan_fleets
-from app.records.plan import Plan
-from app.records.plan_question import MeasuredTarget
+from app.planning.sizing import demand_of
+from app.records.plan import Plan, Saving
+from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.service import BatchService
-from tests.fakes.offers import question, target
+from tests.fakes.offers import offer, question, target
 from tests.fakes.services import fit_of, fitted
+
+
+def sized(change: WhatIfChange) -> Size:
+    """1,000/s over 100/s each, and four kept for a rise; 100 USD a month each."""
+    needed = math.ceil(1000 * change.traffic_factor / (100 * change.capacity_factor) - 1e-9)
+    replicas = needed + math.ceil(4 * change.headroom_factor - 1e-9)
+    return Size(replicas, 100.0 * replicas)
+
+
+def test_each_change_is_sized_by_itself_and_the_best_leads() -> None:
+    found = savings(
+        [caching(0.3, usd_per_month=50), faster_variant("int8", 200, 100), warm_pool(20, 80), caching(0)], sized
+    )
+    assert [(one.change.name, one.after.replicas, one.usd_per_month) for one in found] == [
+        ("int8", 9, 500),
+        ("warm pool", 11, 300),
+        ("caching", 11, 250),
+        ("caching", 14, 0),
+    ]
+    assert all(one.before == Size(14, 1400.0) for one in found)
+    assert found[0].share == pytest.approx(5 / 14)
+    assert [one.change.basis for one in found] == ["measured", "assumed", "assumed", "assumed"]
+
+
+def test_a_change_may_cost_more_than_it_saves() -> None:
+    (dear,) = savings([caching(0.1, usd_per_month=900)], sized)
+    assert dear.usd_per_month == -800
+
+
+def test_a_sizing_that_finds_nothing_saves_nothing_known() -> None:
+    (unknown,) = savings([caching(0.5)], lambda change: Size(None, None))
+    assert (unknown.usd_per_month, unknown.share) == (None, None)
+    known = savings([caching(0.5), faster_variant("x", 2, 1)],
+                    lambda change: sized(change) if change.capacity_factor == 1 else Size(None, None))  # fmt: skip
+    assert [one.change.name for one in known] == ["caching", "x"]
+
+
+def test_changes_together_multiply_and_are_as_sure_as_the_least() -> None:
+    both = together([faster_variant("int8", 200, 100), caching(0.5, usd_per_month=10), caching(0.5)])
+    assert (both.capacity_factor, both.traffic_factor, both.extra_usd_per_month) == (2, 0.25, 10)
+    assert both.basis == "assumed"
+    assert both.name == "int8 + caching + caching"
+    assert together([faster_variant("a", 2, 1), faster_variant("b", 2, 1)]).basis == "extrapolated"
+    assert together([faster_variant("a", 2, 1)]).basis == "measured"
+    assert together([]).capacity_factor == 1
+
+
+def test_what_a_change_rests_on_is_said() -> None:
+    assert faster_variant("int8", 150, 100).because == "1.50 × the present rate inside the SLO, measured"
+    assert caching(0.25).because == "25% of the requests answered by a cache, assumed"
+
+
+HOURS = (0.1,) * 12 + (1.0,) * 12
+
+
+def saving(asked: PlanQuestion, per_s: float = 100.0) -> Saving:
+    demand = demand_of(asked.traffic, asked.limits, asked.today)
+    found = consider(offer(), Capacity(per_s, 0.0, 1, "measured"), demand, asked.limits, asked.today)
+    assert isinstance(found, Candidate)
+    (one,) = warm_pool_saving(found, demand, asked)
+    return one
+
+
+def test_a_fleet_looks_ahead_as_far_as_a_start_takes() -> None:
+    needed = np.array([1.0, 1, 1, 1, 3, 1, 1])
+    assert _ahead(needed, 1).tolist() == [1, 1, 1, 3, 3, 1, 1]
+    assert _ahead(needed, 3).tolist() == [1, 3, 3, 3, 3, 1, 1]
+
+
+def test_of_flat_traffic_a_pool_is_one_instance_for_nothing() -> None:
+    one = saving(question(peak_per_s=950.0))
+    assert one.saved_usd_per_month == pytest.approx(-730.0), "an instance of 1 USD an hour"
+    assert one.usd_per_month == pytest.approx(730.0 * 11)
+    assert one.basis == "assumed"
+
+
+def test_the_pool_is_as_large_as_the_steepest_rise_during_a_cold_start() -> None:
+    one = saving(question(peak_per_s=100_000.0, hourly_share=HOURS))
+    rise = 0.9 * 1000 / 60 * COLD_MINUTES  # the profile rises by 900 instances within an hour
+    size = int(one.change.split(" of ")[1].split()[0])
+    assert rise - 2 <= size <= rise + 2
+    assert (one.saved_usd_per_month or 0.0) < 0
+
+
+def test_owned_hardware_is_there_all_the_time() -> None:
+    asked = question()
+    demand = demand_of(asked.traffic, asked.limits, asked.today)
+    found = consider(offer(), Capacity(100.0, 0.0, 1, "measured"), demand, asked.limits, asked.today)
+    assert isinstance(found, Candidate)
+    assert len(list(warm_pool_saving(found, demand, asked))) == 1
+    assert list(warm_pool_saving(msgspec.structs.replace(found, price_kind="owned"), demand, asked)) == []
+
 
 SLOW = BatchService(0.020, 0.004, 8, 0.030)
 FAST = msgspec.structs.replace(SLOW, fixed_s=0.005, per_item_s=0.001)

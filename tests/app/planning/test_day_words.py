@@ -8,7 +8,7 @@ import pytest
 
 from app.planning.day_words import notes_of, sentences_of
 from app.planning.planned_fleet import planned_fleet
-from app.records.day import DayTotals
+from app.records.day import DayTotals, SimulatedDay, SimulatedHour, Span
 from app.records.scaling import (
     Autoscaler,
     ColdStartModel,
@@ -23,7 +23,6 @@ from app.records.scaling import (
     Scheduled,
     ScheduledReplicas,
 )
-from app.records.simulated_day import SimulatedDay, SimulatedHour, Span
 from tests.fakes.planned import planned, question
 
 QUESTION = question()

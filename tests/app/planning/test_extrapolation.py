@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from app.planning.extrapolation import Ratio, Stack, carry_to, check_stack, shrink
-from app.planning.refusal import Refusal
-from app.profiles.catalogue import load_catalogue
+from app.planning.rates import Refusal
+from app.profiles.pricing.catalogue import load_catalogue
 from app.records.offers import Accelerator, Work
 from tests.checks.extrapolation import (
     Z80,

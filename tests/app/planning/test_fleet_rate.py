@@ -9,9 +9,8 @@ import pytest
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
-from app.analysis.trace_rows import busiest_rows, rate_per_s
-from app.planning.burst_arrivals import Bursts, drawn_arrivals
-from app.planning.evidence import RUN_TO_RUN_SIGMA, Evidence
+from app.analysis.traces import busiest_rows, rate_per_s
+from app.planning.bursts import Bursts, drawn_arrivals
 from app.planning.fleet_rate import (
     BurstEffect,
     FleetShape,
@@ -28,7 +27,8 @@ from app.planning.fleet_rate import (
     simulated_rate,
 )
 from app.planning.goals import goals_of
-from app.planning.service_speed import faster
+from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Evidence
+from app.planning.service_models.service_times import faster
 from app.planning.simulation.design import most_per_s
 from app.records.offers import Router
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService

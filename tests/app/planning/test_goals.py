@@ -5,7 +5,9 @@ import math
 import pytest
 
 from app.analysis.objectives import parse_objective
-from app.planning.goals import Goal, Goals, Time, goals_of
+from app.planning.fleets import plan_fleets
+from app.planning.goals import Goal, Goals, NoLongerWantedError, Time, goals_of
+from tests.performance.planning import question
 
 
 def goals(*slo: str) -> Goals:
@@ -70,3 +72,12 @@ def test_the_tightest_limit_on_a_time() -> None:
     assert both.limit_s("latency") == pytest.approx(0.04)
     assert both.limit_s("first_token") == pytest.approx(0.01)
     assert both.limit_s("per_token") == math.inf
+
+
+def test_a_plan_that_nobody_waits_for_any_more_ends_before_its_first_play() -> None:
+    with pytest.raises(NoLongerWantedError):
+        plan_fleets(question(), wanted=lambda: False)
+
+
+def test_a_preview_is_not_asked_about() -> None:
+    assert plan_fleets(question(), preview=True, wanted=lambda: False).recommendation is not None

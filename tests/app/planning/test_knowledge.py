@@ -9,10 +9,9 @@ from app.planning.fleets import plan_fleets
 from app.planning.goals import goals_of
 from app.planning.knowledge import fit_error_at_slo, knowledge_of, slo_evidence
 from app.planning.sizing import Demand
-from app.records.curves import Rung
 from app.records.offers import PlanLimits
 from app.records.plan import Plan
-from app.records.plan_question import MeasuredTarget
+from app.records.plan_question import MeasuredTarget, Rung
 from app.records.service import FitError, RequestService, ServiceFit
 from tests.fakes.offers import question, target
 from tests.fakes.services import fit_of, fitted

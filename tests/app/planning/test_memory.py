@@ -16,9 +16,9 @@ from app.planning.memory import (
     weight_bytes,
     what_takes_memory,
 )
-from app.planning.refusal import Refusal
-from app.profiles.catalogue import load_catalogue
-from app.records.language_model import Engine, LanguageModel, Precision
+from app.planning.rates import Refusal
+from app.profiles.pricing.catalogue import load_catalogue
+from app.records.plan_question import Engine, LanguageModel, Precision
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B
 
 CARDS = load_catalogue().accelerators

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.trace_facts import trace_facts
-from app.analysis.trace_rows import busiest_rows, rate_per_s
+from app.analysis.traces import busiest_rows, rate_per_s, trace_facts
 from app.planning.fleets import plan_fleets
 from app.records.offers import PlanLimits
 from app.records.plan_question import PlanQuestion

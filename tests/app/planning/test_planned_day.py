@@ -4,15 +4,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.analysis.trace_rows import busiest_rows, rate_per_s
+from app.analysis.traces import busiest_rows, rate_per_s
 from app.planning.day import play_day
 from app.planning.fleet_rate import design_of, play_traffic
 from app.planning.planned_day import DayPlay, simulate_day, told_day
 from app.planning.planned_fleet import BIN_S, day_rates, planned_fleet, planned_replica
+from app.records.day import SimulatedDay
 from app.records.plan_question import PlanQuestion
 from app.records.scaling import Autoscaler, ColdStartModel, FailureModel, Fixed, Hpa, Operations, RollingUpdate
 from app.records.service import TokenService
-from app.records.simulated_day import SimulatedDay
 from app.records.traffic import Dispersion, TokenLengths, Traffic
 from tests.checks.trace_truths import bursty_requests
 from tests.fakes.offers import TODAY

@@ -30,10 +30,10 @@ from app.planning.planned_fleet import (
 )
 from app.planning.sizing import demand_of
 from app.planning.wording import amount
-from app.profiles.catalogue import load_catalogue
-from app.records.language_model import SupposedModel
+from app.profiles.pricing.catalogue import load_catalogue
 from app.records.offers import OtherCards, PlanLimits
 from app.records.plan import Spread
+from app.records.plan_question import SupposedModel
 from app.records.result import Hardware
 from app.records.service import RequestService, TokenService
 from app.records.traffic import Campaign, TokenLengths, Traffic

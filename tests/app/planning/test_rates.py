@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.planning.rates import DTYPES, lacks, peak_per_s
-from app.planning.refusal import Refusal
-from app.profiles.catalogue import load_catalogue
+from app.planning.rates import DTYPES, Refusal, lacks, peak_per_s
+from app.profiles.pricing.catalogue import load_catalogue
 
 CARDS = load_catalogue().accelerators
 

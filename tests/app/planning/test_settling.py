@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from app.analysis.objectives import parse_objective
-from app.analysis.trace_rows import busiest_rows, rate_per_s
+from app.analysis.traces import busiest_rows, rate_per_s
 from app.planning.capacity import Capacity
-from app.planning.fleet_rate import FleetShape, shape_of
+from app.planning.fleet_rate import FleetShape, highest_rate, shape_of
 from app.planning.goals import goals_of
-from app.planning.settling import Settling
+from app.planning.service_models.service_times import faster
+from app.planning.settling import Settling, fleet_curve
 from app.planning.sizing import Demand, instances_needed
 from app.records.offers import PlanLimits, Router
 from app.records.service import RequestService
@@ -23,6 +24,44 @@ from tests.fakes.planned import planned, question
 from tests.fakes.services import fit_of, fitted
 
 ONE = RequestService(1, 1.0, 1.0)
+FIT = fit_of(fitted(ONE))
+
+
+def shape(*slo: str) -> FleetShape:
+    return shape_of(Traffic(1.0, "flat", (1.0,) * 24), goals_of([parse_objective(text) for text in slo]), "random")
+
+
+def test_it_never_falls_and_reaches_the_limit_at_the_highest_rate() -> None:
+    what = shape("latency_ms.p95 < 8000")
+    highest, _ = highest_rate(ONE, what, 2, 0.5)
+    curve = fleet_curve(FIT, what, 2, 1.0, highest)
+    assert list(curve.log_latencies) == sorted(curve.log_latencies)
+    assert curve.max_rate_per_s == highest == curve.rates_per_s[-1]
+    assert curve.at(highest) == pytest.approx(8000, rel=0.05)
+    assert curve.at(1.01 * highest) is None
+
+
+# a lone server's mean at low load, by Pollaczek and Khinchine
+def test_its_time_is_the_first_goals() -> None:
+    curve = fleet_curve(FIT, shape("latency_ms.mean < 9000", "latency_ms.p99 < 90000"), 1, 1.0, 0.5)
+    assert curve.at(0.5) == pytest.approx(2000, rel=0.05)
+    without = fleet_curve(FIT, shape(), 1, 1.0, 0.5)
+    tail = fleet_curve(FIT, shape("latency_ms.p95 < 8000"), 1, 1.0, 0.5)
+    assert without == tail
+
+
+def test_a_faster_replica_has_the_same_curve_at_higher_rates() -> None:
+    what = shape("latency_ms.p95 < 8000")
+    slow, fast = fleet_curve(FIT, what, 1, 1.0, 0.4), fleet_curve(FIT, what, 1, 2.0, 0.8)
+    assert fast.rates_per_s == pytest.approx([2 * rate for rate in slow.rates_per_s])
+    assert fast.log_latencies == pytest.approx([log - math.log(2) for log in slow.log_latencies], abs=1e-6)
+    assert faster(ONE, 2.0) == RequestService(1, 0.5, 1.0)
+
+
+def test_a_replica_that_carries_nothing_has_no_curve() -> None:
+    assert fleet_curve(FIT, shape(), 1, 1.0, 0.0).at(0.0) is None
+
+
 MEASURED = target(fit=fit_of(fitted(ONE)))
 ALONE, PAIR = 0.2586, 0.5463
 """By formula, of a replica by itself and of each of two that share a queue, at p95 under 4 s."""
@@ -32,7 +71,7 @@ def demand(peak_per_s: float) -> Demand:
     return Demand(peak_per_s, peak_per_s, z=0.0, spares=0)
 
 
-def shape(router: Router = "least_outstanding") -> FleetShape:
+def settling_shape(router: Router = "least_outstanding") -> FleetShape:
     return shape_of(Traffic(1.0, "flat", (1.0,) * 24), goals_of([parse_objective("latency_ms.p95 < 4000")]), router)
 
 
@@ -42,7 +81,7 @@ def capacity(per_s: float = ALONE, replicas: int = 1, speed: float = 1.0) -> Cap
 
 def needed(peak_per_s: float, start: Capacity) -> tuple[int, Capacity]:
     asked = demand(peak_per_s)
-    found = Settling(shape(), asked).preview(MEASURED, start)
+    found = Settling(settling_shape(), asked).preview(MEASURED, start)
     return instances_needed(asked, found, asked.z), found
 
 
@@ -87,13 +126,13 @@ def test_replicas_that_miss_the_slo_one_by_one_are_planned_where_pooling_meets_i
 
 
 def test_without_a_service_model_the_measured_rate_stands() -> None:
-    settling, measured = Settling(shape(), demand(2.0)), target()
+    settling, measured = Settling(settling_shape(), demand(2.0)), target()
     assert settling.preview(measured, capacity()) == capacity()
     assert settling.settle(measured, capacity()) is None
 
 
 def test_what_is_simulated_has_its_own_sigma_and_latencies() -> None:
-    settling = Settling(shape(), demand(3.0))
+    settling = Settling(settling_shape(), demand(3.0))
     previewed = settling.preview(MEASURED, capacity(replicas=2))
     found = settling.settle(MEASURED, previewed)
     assert found is not None
@@ -106,7 +145,7 @@ def test_what_is_simulated_has_its_own_sigma_and_latencies() -> None:
 
 
 def test_one_speed_is_played_once_whatever_it_costs_and_another_anew() -> None:
-    settling = Settling(shape("random"), demand(0.5))
+    settling = Settling(settling_shape("random"), demand(0.5))
     first = settling.settle(MEASURED, capacity())
     again = settling.settle(MEASURED, capacity())
     assert first is not None

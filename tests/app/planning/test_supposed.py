@@ -6,11 +6,10 @@ from msgspec.structs import replace
 from app.planning.capacity import Capacity
 from app.planning.goals import goals_of
 from app.planning.llm import SIGMA_ASSUMED
-from app.planning.refusal import Refusal
+from app.planning.rates import Refusal
 from app.planning.supposed import supposed_capacity, supposed_target
-from app.profiles.catalogue import load_catalogue
-from app.records.language_model import LanguageModel, SupposedModel
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.profiles.pricing.catalogue import load_catalogue
+from app.records.plan_question import LanguageModel, MeasuredTarget, PlanQuestion, SupposedModel
 from app.records.service import TokenService
 from app.records.traffic import TokenLengths
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B

@@ -1,13 +1,71 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import yaml
 
 from app.errors import ProfileError
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
 from app.profiles.endpoint import PLACES
 from app.profiles.loading import load_values
-from app.profiles.profile import protocol_of
+from app.profiles.profile import HttpProfile, protocol_of
+from app.profiles.resolved import profile_hash, spec_yaml
+from tests.app.profiles.conftest import Load
+
+HTTP = {"protocol": "http", "url": "http://127.0.0.1:8000"}
+STAGES = {"stages": [{"rate": "1/s", "duration": "20s"}]}
+USERS = {"stages": [{"concurrency": 1, "duration": "20s"}]}
+
+
+def test_when_to_give_up_is_read_and_written_back(load: Load) -> None:
+    profile = load(HTTP, {}, STAGES, options={"abort_when": " error_rate >  20%  after 15s "})
+    assert isinstance(profile, HttpProfile)
+    rule = profile.options.abort_when
+    assert rule is not None
+    assert (rule.objective.metric, rule.objective.limit, rule.after_s) == ("error_rate", 0.2, 15.0)
+    assert yaml.safe_load(spec_yaml(profile))["options"] == {"abort_when": "error_rate > 20% after 15s"}
+    assert profile_hash(profile) == profile_hash(load(HTTP, {}, STAGES)), "the question is the same"
+
+
+@pytest.mark.parametrize(
+    ("written", "says", "hint"),
+    [
+        ("error_rate > 20%", "no time after which to look", "after 15s"),
+        ("error_rate > 20% after", "no time after which to look", "after 15s"),
+        (20, "no time after which to look", "after 15s"),
+        ("error_rate > 20% after 15", "not a duration", "30s"),
+        ("error_rate > 20 after 15s", "has no unit", "20%"),
+        ("eror_rate > 20% after 15s", 'no metric "eror_rate"', "Did you mean error_rate?"),
+        ("latency_ms.p95 > 20ms after 15s", "latency_ms is in ms", "Write 20 alone"),
+        ("goodput_share > 20% after 15s", "not known while a stage runs", "error_rate and latency_ms"),
+        ("error_rate < 20% after 15s", "no reason to give up", "error_rate > 20%"),
+        ("error_rate > 20% | warn after 15s", "", ""),
+        ("error_rate > 100% after 15s", "can never be met", "lower limit"),
+        ("error_rate > 20% after 20s", "no stage is longer than 20s", "less than 20s"),
+    ],
+)
+def test_what_could_never_end_a_run_is_refused_with_its_line(load: Load, written: object, says: str, hint: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        load(HTTP, {}, STAGES, options={"abort_when": written})
+    assert says in str(caught.value)
+    assert hint in str(caught.value.hint)
+    assert caught.value.line is not None
+
+
+def test_a_locust_test_tells_no_latency_while_it_runs(load: Load, tmp_path: Any) -> None:
+    (tmp_path / "locustfile.py").write_text("")
+    target = {"protocol": "locust", "file": "locustfile.py"}
+    assert load(target, {}, USERS, options={"abort_when": "error_rate > 20% after 15s"})
+    with pytest.raises(ProfileError, match="not known of a Locust test"):
+        load(target, {}, USERS, options={"abort_when": "latency_ms.p95 > 20 after 15s"})
+
+
+def test_a_local_model_has_no_errors_to_give_up_at(load: Load) -> None:
+    with pytest.raises(ProfileError) as caught:
+        load({"model": "digits"}, None, {}, options={"abort_when": "error_rate > 20% after 15s"})
+    assert "of endpoints" in str(caught.value.hint)
 
 
 def test_a_bundled_profile_says_what_it_speaks() -> None:

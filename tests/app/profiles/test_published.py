@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import UsageError
 from app.profiles.bundled import DIRECTORY
-from app.profiles.catalogue import load_catalogue
+from app.profiles.pricing.catalogue import load_catalogue
 from app.profiles.published import load_published
 
 CARDS = load_catalogue().accelerators

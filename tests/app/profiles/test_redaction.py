@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from app.profiles.loading import load_profile
-from app.profiles.redaction import places_of_secrets, redacted
-from app.profiles.resolved import spec_yaml
+from app.profiles.bundled import bundled_profiles
+from app.profiles.document import read_document
+from app.profiles.editing import as_text
+from app.profiles.loading import load_profile, load_profile_text
+from app.profiles.redaction import hosts_of_secrets, places_of_secrets, redacted, relocated
+from app.profiles.resolved import profile_hash, spec_yaml
 
 
 @pytest.mark.parametrize(
@@ -77,3 +80,57 @@ def test_a_profile_is_redacted_in_place_and_keeps_its_comments() -> None:
 )
 def test_of_what_is_no_document_only_that_is_kept_which_can_hold_no_secret(text: str, is_kept: bool) -> None:
     assert redacted(text) == (text if is_kept else None)
+
+
+@pytest.mark.parametrize("name", bundled_profiles())
+def test_a_profile_asks_the_same_from_another_folder(name: str, tmp_path: Path) -> None:
+    path = bundled_profiles()[name]
+    text = as_text(relocated(read_document(path.read_bytes(), "x").value, path.parent))
+    assert profile_hash(load_profile_text(text.encode(), tmp_path / "x.yaml")) == profile_hash(load_profile(path))
+
+
+def test_models_data_sets_and_secrets_lead_where_they_led(tmp_path: Path) -> None:
+    tree = {
+        "target": {"protocol": "openai-chat", "url": "http://127.0.0.1/v1", "api_key": "file:key", "model": "m",
+                   "start": {"command": "./serve", "ready": "/health"}},
+        "workload": {"dataset": "prompts.jsonl"},
+    }  # fmt: skip
+    moved = relocated(tree, tmp_path)
+    assert moved["workload"]["dataset"] == str(tmp_path / "prompts.jsonl")
+    assert moved["target"]["api_key"] == f"file:{tmp_path / 'key'}"
+    assert moved["target"]["start"]["directory"] == str(tmp_path)
+    assert moved["target"]["model"] == "m"
+    local = relocated({"target": {"model": ["a.onnx", "digits"], "variants": [{"model": "b.onnx"}]}}, tmp_path)
+    assert local["target"]["model"] == [str(tmp_path / "a.onnx"), "digits"]
+    assert local["target"]["variants"][0]["model"] == str(tmp_path / "b.onnx")
+
+
+@pytest.mark.parametrize(
+    ("target", "telemetry", "sent"),
+    [
+        ("url: 'https://API.example.com/v1', api_key: env:KEY", "[]", {"api.example.com": ("env:KEY",)}),
+        (
+            "urls: ['http://a.example/', 'http://b.example/'], headers: {X-B: 'Token env:B', X-A: 'env:A', X-C: plain}",
+            "[]",
+            {"a.example": ("env:A", "env:B"), "b.example": ("env:A", "env:B")},
+        ),
+        ("url: 'http://127.0.0.1:8000/', api_key: env:KEY", "[]", {}),
+        ("url: 'http://localhost:8000/', api_key: env:KEY", "[]", {}),
+        ("url: 'http://a.example/', socket: model.sock, api_key: env:KEY", "[]", {}),
+        ("url: 'http://a.example/'", "[]", {}),
+        (
+            "url: 'http://127.0.0.1/'",
+            "[{name: s, scrape: 'http://10.0.0.5/metrics', headers: {Authorization: 'env:KEY'}}]",
+            {"10.0.0.5": ("env:KEY",)},
+        ),
+    ],
+)  # fmt: skip
+def test_secrets_by_the_host_that_they_are_sent_to(
+    tmp_path: Path, target: str, telemetry: str, sent: dict[str, tuple[str, ...]]
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        f"sizewise: 1\nname: x\ntarget: {{protocol: http, {target}}}\nworkload: {{body: {{a: 1}}}}\n"
+        f"load: {{stages: [{{rate: 1/s, duration: 1s}}]}}\ntelemetry: {telemetry}\n"
+    )
+    assert hosts_of_secrets(load_profile(path)) == sent

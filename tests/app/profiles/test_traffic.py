@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from app.analysis.trace_rows import rate_per_s
+from app.analysis.traces import rate_per_s
 from app.errors import ProfileError, UsageError
 from app.profiles.loading import load_profile, load_traffic
 from app.profiles.plan import PlanSettings, plan_limits_of

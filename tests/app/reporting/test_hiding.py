@@ -7,12 +7,11 @@ import zlib
 import msgspec
 import pytest
 
+from app.records.bundle import Labels, Note
 from app.records.comparison import Comparison, EnvironmentDifference
-from app.records.labels import Labels, Note
 from app.records.result import Check, Result, WorkerFacts
 from app.reporting import build_report
-from app.reporting.hiding import HIDDEN, KINDS, Kind, hide
-from app.reporting.texts import with_texts
+from app.reporting.hiding import HIDDEN, KINDS, Kind, hide, with_texts
 from reports.model import Report, read_report
 from reports.rendering import FORMATS, Format, render
 from reports.tables import tables_of

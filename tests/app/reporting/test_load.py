@@ -3,17 +3,26 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.analysis.accuracy import rows_to_settle
 from app.analysis.answering import with_headline
+from app.analysis.local.accuracy import rows_to_settle
 from app.analysis.objectives import judge, parse_gate, parse_objective
-from app.records.result import Estimate, Judged, MaxRate, Result, Stage
+from app.records.result import Estimate, Judged, Knee, MaxRate, Objective, Result, Stage
 from app.reporting import build_report
-from app.reporting.load import curve_of, headline_stages, objective_rows
+from app.reporting.load import (
+    cold_start_parts,
+    curve_of,
+    headline_stage,
+    headline_stages,
+    knee_section,
+    load_tiles,
+    objective_rows,
+    token_rows,
+)
 from reports import formatting
 from reports.text import render_text
 from tests.fakes.local_runs import local_run
-from tests.fakes.results import full_run
-from tests.fakes.traffic import streaming_run
+from tests.fakes.results import Run, full_run
+from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 
 ERRORS = parse_objective("error_rate <= 1%")
 REACHES_PAST = Estimate(0.0, (0.0, 0.022), 170)
@@ -164,3 +173,106 @@ def test_a_rate_above_which_none_was_tried_is_no_maximum_and_may_size_too_large_
     assert report.max_rate.at_least
     assert report.plan is not None
     assert "No higher rate was tried" in report.plan.notes[0]
+
+
+def test_stages_with_tokens_have_a_row_of_them() -> None:
+    stage = streaming_run().result.stages[0]
+    (row,) = token_rows([stage])
+    assert row.stage == "chat"
+    assert row.ttft_p95.value == stage.metrics["ttft_ms"]["p95"].value
+    assert row.itl_p99.value == stage.metrics["itl_ms"]["p99"].value
+    assert row.tokens_per_s.unit == "tokens/s"
+    assert row.coalesced.value == pytest.approx(0.03, abs=0.01)
+
+
+def test_plain_answers_have_none() -> None:
+    assert token_rows(full_run().result.stages) == ()
+
+
+def test_a_cold_start_is_told_part_by_part_and_what_it_never_came_to_by_its_reason() -> None:
+    parts = {part.name: part.quantity for part in cold_start_parts(streaming_run().result)}
+    assert [(name, one.value) for name, one in parts.items()] == [
+        ("ready", 8_200.0), ("first answer", 9_050.0), ("steady answers", None),
+    ]  # fmt: skip
+    assert parts["steady answers"].reason == "the medians never agreed"
+
+
+def test_a_target_that_was_up_has_none() -> None:
+    assert cold_start_parts(full_run().result) == ()
+
+
+def test_each_method_is_told_with_its_load_or_its_reason() -> None:
+    knees = (
+        Knee("power", "rate", 100.0, 20.0),
+        Knee("chord", "rate", 120.0, 25.0),
+        Knee("two lines", "rate", None, None, "two lines fit the curve little better than one"),
+    )
+    section = knee_section(msgspec.structs.replace(full_run().result, knees=knees))
+    assert section is not None
+    assert [(row.name, row.at.value, row.at.unit, row.latency.value) for row in section.rows] == [
+        ("power", 100.0, "1/s", 20.0),
+        ("chord", 120.0, "1/s", 25.0),
+        ("two lines", None, "1/s", None),
+    ]
+    assert section.rows[2].at.reason == "two lines fit the curve little better than one"
+    assert section.note is None
+
+
+def test_methods_that_disagree_by_more_than_30_percent_are_said_to() -> None:
+    knees = (Knee("power", "clients", 4.0, 20.0), Knee("chord", "clients", 5.3, 25.0))
+    section = knee_section(msgspec.structs.replace(full_run().result, knees=knees))
+    assert section is not None
+    assert "disagree by more than 30 %" in str(section.note)
+    assert section.rows[0].at.unit == "clients"
+    assert knee_section(full_run().result) is None
+
+
+def labels(run: Run) -> list[str]:
+    stage = headline_stage(run.result, curve_of(run.result))
+    assert stage is not None
+    return [tile.label for tile in load_tiles(run.result, stage)]
+
+
+def test_streams_lead_with_their_tokens() -> None:
+    assert labels(streaming_run()) == [
+        "Good rate", "TTFT p95", "TTFT p99", "TPOT p95", "Latency p95", "Latency p99", "Output tokens", "Error rate",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        (spike_run(), ["Good rate", "Latency p95", "Latency p99", "Error rate"]),
+        (clients_run(), ["Throughput", "Latency p95", "Latency p99", "Error rate"]),
+        (locust_run(), ["Throughput", "Service time p95", "Service time p99", "Error rate"]),
+    ],
+)
+def test_each_kind_of_traffic_has_its_headlines(run: Run, expected: list[str]) -> None:
+    assert labels(run) == expected
+
+
+def test_a_goodput_that_was_asked_for_is_a_headline() -> None:
+    run = streaming_run()
+    goodput = Objective("goodput_share >= 99%", "goodput_share", None, ">=", 0.99)
+    result = msgspec.structs.replace(run.result, slo=(Judged(goodput, Estimate(0.995), "PASS"),))
+    tiles = {tile.label: tile for tile in load_tiles(result, run.result.stages[0])}
+    assert tiles["Goodput"].limit is not None
+
+
+def test_a_limit_stands_beside_its_number() -> None:
+    run = streaming_run()
+    tiles = {tile.label: tile for tile in load_tiles(run.result, run.result.stages[0])}
+    limit = tiles["TTFT p95"].limit
+    assert limit is not None
+    assert (limit.comparator, limit.value, limit.unit) == ("<", 250, "ms")
+    assert tiles["TTFT p99"].limit is None
+
+
+def test_an_accuracy_that_was_measured_is_a_headline() -> None:
+    run = spike_run()
+    stage = headline_stage(run.result, curve_of(run.result))
+    assert stage is not None
+    measured = msgspec.structs.replace(stage, metrics={**stage.metrics, "accuracy": {"value": Estimate(0.973, n=900)}})
+    tiles = load_tiles(run.result, measured)
+    assert [tile.label for tile in tiles][-2:] == ["Accuracy", "Error rate"]
+    assert tiles[-2].quantity.value == 0.973

@@ -2,17 +2,85 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from app.records.local import LocalResult
-from app.records.result import Estimate, Stage, Variant, Verdict
+from app.records.result import Estimate, Stage, Trust, Variant, Verdict
 from app.reporting.local import stages_by_variant
-from app.reporting.local_front import axes_of, cost_of, fastest_stage, front_places
+from app.reporting.local_front import (
+    arrivals_of,
+    axes_of,
+    common_of,
+    cost_of,
+    families_of,
+    fastest_stage,
+    front_places,
+    inferences_words,
+    names_of,
+)
 from tests.fakes.local_runs import facts, local_run, stage, strayed, variant
+from tests.fakes.searched_runs import searched_run, searched_stage
 
-_RESULT = local_run().result
+_GRID = [variant(precision, batch) for precision in ("as-is", "fp16") for batch in (1, 8)]
+
+
+def test_names_tell_what_differs_and_the_rest_is_common() -> None:
+    assert list(names_of(_GRID).values()) == ["as-is, batch 1", "as-is, batch 8", "fp16, batch 1", "fp16, batch 8"]
+    assert common_of(_GRID) == "digits cpu, 1 stream, 1 thread"
+
+
+def test_families_leave_the_batch_out() -> None:
+    assert list(families_of(_GRID).values()) == ["as-is", "as-is", "fp16", "fp16"]
+    assert set(families_of(_GRID[:2]).values()) == {"digits"}
+
+
+@pytest.mark.parametrize(
+    ("others", "names"),
+    [
+        ([variant(model="teacher"), variant(model="student")], ["teacher", "student"]),
+        ([variant(provider="cuda"), variant("fp16")], ["cuda as-is", "cpu fp16"]),
+        ([variant(streams=1), variant(streams=2)], ["1 stream", "2 streams"]),
+        (
+            [Variant("m", "cuda", "as-is", 1, 1, 1, ("0",)), Variant("m", "cuda", "as-is", 1, 1, 1, ("0", "1"))],
+            ["devices 0", "devices 0 + 1"],
+        ),
+        ([variant()], ["digits cpu as-is, batch 1"]),
+    ],
+)
+def test_any_setting_may_be_what_differs(others: list[Variant], names: list[str]) -> None:
+    assert list(names_of(others).values()) == names
+
+
+def test_of_no_variant_nothing_is_common() -> None:
+    assert common_of([]) == ""
+
+
+_RESULT = searched_run().result
 assert _RESULT.local is not None
-_LOCAL: LocalResult = _RESULT.local
-_STAGES = stages_by_variant(_RESULT)
+_FACTS = _RESULT.local.variants[0]
+
+
+@pytest.mark.parametrize("trust", ["VALID", "WARN", "INVALID"])
+def test_the_most_arrivals_are_as_sure_as_the_stage_that_held(trust: Trust) -> None:
+    most = arrivals_of(_FACTS, [replace(searched_stage(400.0, 4.0), verdict=Verdict(trust))])
+    assert most is not None
+    assert (most.value, most.unit, most.trust) == (400.0, "calls/s", trust)
+
+
+def test_where_nobody_searched_there_is_no_number() -> None:
+    assert arrivals_of(facts(variant()), []) is None
+    assert inferences_words(facts(variant("as-is", 4))) == ""
+
+
+def test_calls_of_several_rows_are_told_in_inferences() -> None:
+    assert inferences_words(_FACTS) == "4 rows each: 1,600/s"
+    assert inferences_words(facts(variant(), server_per_s=Estimate(400.0))) == ""
+
+
+_LOCAL_FRONT_RESULT = local_run().result
+assert _LOCAL_FRONT_RESULT.local is not None
+_LOCAL: LocalResult = _LOCAL_FRONT_RESULT.local
+_STAGES = stages_by_variant(_LOCAL_FRONT_RESULT)
 
 
 def test_variants_are_compared_in_the_scenario_that_the_most_of_them_have() -> None:

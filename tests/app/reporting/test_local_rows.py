@@ -3,15 +3,70 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from app.analysis.accuracy import accuracy_of
-from app.analysis.variant_slo import with_headlines
+from app.analysis.local.accuracy import accuracy_of
+from app.analysis.local.variants import with_headlines
+from app.records.local import ColdStartOf
 from app.records.result import Estimate, Stage
 from app.reporting.local_front import FrontPosition
-from app.reporting.local_rows import accuracy_row, energy_of, variant_row
+from app.reporting.local_rows import COLD_PARTS, accuracy_row, cold_rows, energy_of, scenario_rows, variant_row
 from reports.local_model import VariantRow
 from reports.model import Quantity
 from tests.fakes.local_runs import SLO, facts, stage, variant
+from tests.fakes.searched_runs import ENDLESS, LATENCY, endless_stage, hopeless_run, searched_run
+
+
+def _start(extra: float, *, is_cached: bool = False) -> ColdStartOf:
+    return ColdStartOf(
+        is_cached=is_cached,
+        process_ms=20 + extra,
+        library_load_ms=100,
+        session_build_ms=10 + 2 * extra,
+        first_inference_ms=5,
+    )
+
+
+def test_starts_with_and_without_what_was_kept_stand_side_by_side() -> None:
+    anew, cached = cold_rows([_start(0), _start(1), _start(8), _start(0, is_cached=True)])
+    assert [one.value for one in anew.p50] == [21, 100, 12, 5, 138]
+    assert [one.value for one in anew.worst] == [28, 100, 26, 5, 159]
+    assert (anew.is_cached, anew.starts, cached.is_cached, cached.starts) == (False, 3, True, 1)
+    assert len(anew.p50) == len(COLD_PARTS)
+
+
+def test_no_start_is_no_row() -> None:
+    assert cold_rows([]) == ()
+
+
+def test_of_a_search_the_answer_stands_first_and_what_was_tried_below_it() -> None:
+    rows = scenario_rows([LATENCY], searched_run().result.stages)
+    assert [(row.rate_per_s, row.tried) for row in rows] == [
+        (None, None),
+        (400.0, None),
+        (200.0, "held"),
+        (800.0, "did not hold"),
+        (1600.0, "did not hold"),
+    ]
+
+
+def test_where_no_rate_held_none_is_the_answer() -> None:
+    rows = scenario_rows([LATENCY], hopeless_run().result.stages)
+    assert [row.tried for row in rows] == ["did not hold", "did not hold"]
+
+
+def test_arrivals_that_were_never_begun_are_a_reason_to_doubt() -> None:
+    endless = endless_stage(1600.0)
+    (row,) = scenario_rows([LATENCY], [endless])
+    assert (row.trust, row.reasons) == ("WARN", (ENDLESS,))
+    (asked,) = scenario_rows([LATENCY], [replace(endless, tags={"scenario": "server"})])
+    assert (asked.tried, asked.trust, asked.reasons) == (None, "WARN", (ENDLESS,))
+
+
+def test_rates_that_a_user_asked_for_are_not_tried_ones() -> None:
+    (row,) = scenario_rows([LATENCY], [stage(variant(), "server", 20.0)])
+    assert (row.tried, row.trust) == (None, "VALID")
+
 
 PLACE = FrontPosition(
     latency=Quantity(2.0, "ms"), cost=Quantity(1.0, "s"), throughput=Quantity(500.0, "1/s"), on_front=False

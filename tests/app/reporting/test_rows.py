@@ -1,15 +1,39 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from app.analysis.rows import NOT_STARTED
-from app.records.result import ErrorSample
+from app.records.calls import CALL_SCHEMA
+from app.records.result import ErrorSample, Window
 from app.reporting.load import headline_stages
-from app.reporting.rows import MAX_POINTS, error_rows, load_series, request_times, spectra
+from app.reporting.rows import (
+    MAX_POINTS,
+    MOST_COLUMNS,
+    MOST_ROWS,
+    MOST_STEPS,
+    RequestTimes,
+    compared_stages,
+    distributions,
+    error_rows,
+    group_tables,
+    heat_map,
+    load_series,
+    request_times,
+    spectra,
+    stage_times,
+)
+from app.storage.run_directory import RunWriter, StoredRun
+from loadgen.records import REQUEST_SCHEMA
+from tests.fakes.local_runs import local_run
 from tests.fakes.results import START_NS, full_run
+from tests.fakes.traffic import locust_run, spike_run, streaming_run
 
 _RUN = full_run().result
 RESULT = msgspec.structs.replace(_RUN, clock=msgspec.structs.replace(_RUN.clock, load_start_ns=START_NS))
@@ -91,3 +115,137 @@ def test_nothing_asked_is_no_series() -> None:
     assert load_series(requests) is None
     assert error_rows(requests) == ()
     assert spectra(requests, headline_stages(RESULT)) == ()
+
+
+_DISTRIBUTIONS_RUN = full_run()
+_STAGE = msgspec.structs.replace(_DISTRIBUTIONS_RUN.result.stages[-1], window=Window(START_NS, START_NS + 10**12))
+
+
+def _requests(took_ms: Sequence[float], every_s: float = 0.01) -> RequestTimes:
+    intended_ns = START_NS + (np.arange(len(took_ms)) * every_s * 1e9).astype(np.int64)
+    rows = pd.DataFrame(
+        {
+            "intended_ns": intended_ns,
+            "sent_ns": intended_ns,
+            "first_byte_ns": intended_ns,
+            "end_ns": intended_ns + (np.array(took_ms) * 1e6).astype(np.int64),
+            "error": None,
+        }
+    )
+    requests = request_times(rows, _DISTRIBUTIONS_RUN.result)
+    assert requests is not None
+    return requests
+
+
+def test_few_answers_are_all_steps() -> None:
+    latency, service = distributions(_requests([4.0, 1.0, 2.0, 2.0]), (_STAGE,))
+    assert latency.ms == (1.0, 2.0, 2.0, 4.0)
+    assert latency.share == (0.25, 0.5, 0.75, 1.0)
+    assert service.n == latency.n == 4
+
+
+def test_many_answers_keep_their_ends_and_a_bounded_number_of_steps() -> None:
+    took = np.random.default_rng(1).gamma(2, 10, 50_000)
+    (latency, _) = distributions(_requests(took.tolist()), (_STAGE,))
+    assert len(latency.ms) == MOST_STEPS
+    assert latency.ms[0] == pytest.approx(took.min(), abs=1e-4)
+    assert latency.ms[-1] == pytest.approx(took.max(), abs=1e-4)
+    middle = latency.ms[next(place for place, share in enumerate(latency.share) if share >= 0.5)]
+    assert middle == pytest.approx(np.median(took), rel=0.02)
+
+
+def test_what_is_outside_of_the_stages_is_left_out() -> None:
+    late = msgspec.structs.replace(_STAGE, window=Window(START_NS + 15_000_000, START_NS + 10**9))
+    (latency, _) = distributions(_requests([1.0, 2.0, 3.0, 4.0]), (late,))
+    assert latency.ms == (3.0, 4.0)
+    assert distributions(None, (_STAGE,)) == ()
+
+
+@pytest.mark.parametrize(("count", "every_s"), [(500, 0.01), (3, 1.0), (20_000, 10.0)])
+def test_the_heat_map_holds_every_answer_in_a_bounded_number_of_cells(count: int, every_s: float) -> None:
+    took = np.random.default_rng(2).lognormal(3, 2, count)
+    heat = heat_map(_requests(took.tolist(), every_s))
+    assert heat is not None
+    assert sum(map(sum, heat.counts)) == count
+    assert len(heat.counts) == len(heat.edges_ms) - 1 <= MOST_ROWS
+    assert all(len(row) == len(heat.from_s) <= MOST_COLUMNS for row in heat.counts)
+    assert heat.edges_ms[0] <= took.min()
+    assert took.max() < heat.edges_ms[-1]
+
+
+def test_a_run_of_five_seconds_has_more_than_five_columns() -> None:
+    heat = heat_map(_requests([1.0, 2.0] * 250))
+    assert heat is not None
+    assert heat.bin_s == 0.1
+    assert len(heat.from_s) == 50
+
+
+def test_an_answer_is_where_it_began_and_as_high_as_it_took() -> None:
+    heat = heat_map(_requests([1.0, 1.0, 8.0], every_s=1.0))
+    assert heat is not None
+    assert [row.index(1) for row in heat.counts if sum(row) == 1] == [round(2 / heat.bin_s)]
+    slowest = len(heat.counts) - 1
+    assert heat.edges_ms[slowest] <= 8.0 < heat.edges_ms[slowest + 1]
+    assert heat.counts[slowest][round(2 / heat.bin_s)] == 1
+
+
+def test_nothing_answered_or_all_alike_is_no_map() -> None:
+    assert heat_map(None) is None
+    assert heat_map(_requests([5.0, 5.0])) is None
+
+
+def test_an_endpoints_answers_are_those_of_the_stages_window(tmp_path: Path) -> None:
+    whole = full_run()
+    rows = whole.rows.reindex(columns=REQUEST_SCHEMA.names).astype(object).where(lambda frame: frame.notna(), None)
+    with RunWriter(tmp_path / "run") as writer:
+        for batch in pa.Table.from_pandas(rows, REQUEST_SCHEMA, preserve_index=False).to_batches():
+            writer.append_requests(batch)
+        writer.write_result(whole.result)
+    run = StoredRun(tmp_path / "run")
+    assert compared_stages(whole.result)[0] == "probe 25/s"
+    assert "batch 1" not in compared_stages(whole.result)
+    drawn, service = stage_times(run, whole.result, "hold 218/s")
+    asked = [stage for stage in whole.result.stages if stage.name == "hold 218/s"]
+    assert drawn.n == sum(stage.completed for stage in asked)
+    assert drawn.share[-1] == 1.0
+    assert list(drawn.ms) == sorted(drawn.ms)
+    assert (drawn.label, service.label) == ("latency, from the intended start", "service time, from the send")
+    assert stage_times(run, whole.result, "no such stage") == ()
+
+
+def test_a_local_models_times_are_those_of_its_calls(tmp_path: Path) -> None:
+    result = local_run().result
+    stage = next(one for one in result.stages if one.kind != "warmup" and one.verdict.status != "INVALID")
+    begin = np.arange(10, dtype=np.int64) * 1_000_000 + stage.window.start_ns
+    columns = {name: pa.nulls(10, CALL_SCHEMA.field(name).type) for name in CALL_SCHEMA.names}
+    columns |= {
+        "stage": pa.array(np.zeros(10, np.int32)),
+        "begin_ns": pa.array(begin),
+        "end_ns": pa.array(begin + 2_000_000),
+    }
+    with RunWriter(tmp_path / "run") as writer:
+        writer.append_calls(pa.RecordBatch.from_pydict(columns, CALL_SCHEMA))
+        writer.write_result(result)
+    (drawn,) = stage_times(StoredRun(tmp_path / "run"), result, stage.name)
+    assert (drawn.label, drawn.n) == ("service time of a call", 10)
+    assert set(drawn.ms) == {2.0}
+
+
+@pytest.mark.parametrize("name", ["batch 1", "warm-up"])
+def test_what_is_no_load_of_its_own_is_not_compared(name: str) -> None:
+    assert name not in compared_stages(full_run().result)
+
+
+def test_several_targets_and_names_have_a_table_each() -> None:
+    streams, locust = streaming_run(), locust_run()
+    (targets,) = group_tables(streams.rows, streams.result.stages)
+    (names,) = group_tables(locust.rows, locust.result.stages)
+    assert (targets.column, [row.label for row in targets.rows]) == ("target", ["target 1", "target 2"])
+    assert (names.column, [row.label for row in names.rows]) == ("name", ["/item/[id]", "/search"])
+    assert sum(row.share for row in names.rows) == 1.0
+
+
+def test_one_target_without_names_has_no_table() -> None:
+    spike = spike_run()
+    assert group_tables(spike.rows, spike.result.stages) == ()
+    assert group_tables(pd.DataFrame(), spike.result.stages) == ()

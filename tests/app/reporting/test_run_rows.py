@@ -11,14 +11,45 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from app.errors import UsageError
 from app.records.events import RunStarted
-from app.reporting.run_rows import UNREADABLE, RunRow, matching, run_rows
+from app.reporting.run_rows import (
+    UNREADABLE,
+    RunRow,
+    carried_words,
+    change_words,
+    matching,
+    metric_name,
+    run_rows,
+    trend_of,
+)
 from app.storage.control import CONTROL
 from app.storage.labels import LABELS, add_tags
 from app.storage.run_directory import EVENTS, RESULT, RunWriter, StoredRun
 from app.storage.run_index import INDEX, known_rows
 from app.storage.trash import delete_runs
+from tests.app.cli.test_runs import scaled
+from tests.fakes.local_runs import local_run, only_failed
 from tests.fakes.results import full_run
+from tests.fakes.searched_runs import hopeless_run, searched_run
+
+
+def test_of_an_endpoint_it_is_its_max_rate() -> None:
+    found = full_run().result.max_rate
+    assert found is not None
+    assert found.per_s.value is not None
+    assert carried_words(full_run().result) == f"{found.per_s.value:.0f}/s"
+
+
+def test_of_a_local_model_it_is_what_its_best_variant_does() -> None:
+    assert carried_words(local_run().result) == "1,600/s, cpu int8-static, batch 4"
+    assert carried_words(searched_run(alone=False).result) == "400 calls/s, int8-static, batch 4"
+
+
+def test_where_nothing_was_found_there_are_no_words() -> None:
+    assert carried_words(only_failed().result) is None
+    assert carried_words(hopeless_run().result) is None
+
 
 WHOLE = full_run().result
 
@@ -150,3 +181,34 @@ def test_an_index_row_that_cannot_be_read_is_made_again(home: Path, column: str,
     with contextlib.closing(sqlite3.connect(home / INDEX)) as index, index:
         index.execute(f"UPDATE rows SET row = {column} WHERE ?1 IS NOT NULL AND name = 'run-1'", (content,))
     assert run_rows() == before
+
+
+def test_only_runs_of_the_name_are_read_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    whole = full_run().result
+    for number in range(16):
+        with RunWriter(tmp_path / "runs" / f"{number:02d}") as writer:
+            writer.write_result(scaled(whole, number, 1.5 if number >= 8 else 1.0 + number / 1000))
+    with RunWriter(tmp_path / "runs" / "another") as writer:
+        writer.write_result(replace(scaled(whole, 17, 9.0), name="another"))
+    trend = trend_of(whole.name)
+    assert [run.run_id for run in trend.runs] == [f"run-{number:02d}" for number in range(16)]
+    (p95,) = [one for one in trend.series if metric_name(one) == "latency_ms.p95"]
+    assert change_words(p95, 0) == "+49 % since run-08 (worse)"
+    assert trend_of(None).name == "another"
+    with pytest.raises(UsageError, match="there is no run of none"):
+        trend_of("none")
+
+
+def test_a_run_that_has_no_result_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    whole = full_run().result
+    with RunWriter(tmp_path / "runs" / "20260101-120000-measured-0a1b") as writer:
+        writer.write_result(whole)
+    for number, name in enumerate((whole.name, "another")):
+        with RunWriter(tmp_path / "runs" / f"20260102-12000{number}-killed-0a1b") as writer:
+            writer.append_event(RunStarted(number, "killed", name, "", 0))
+    assert [run.run_id for run in trend_of(whole.name).runs] == [whole.run_id]
+    assert trend_of(None).name == whole.name
+    with pytest.raises(UsageError, match="there is no run of another"):
+        trend_of("another")

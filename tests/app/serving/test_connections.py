@@ -18,8 +18,8 @@ from app.serving.application import ServedModel, application
 from app.serving.batching import Answer, Batcher, BatchQueue, WaitingRequest
 from app.serving.counters import Counters
 from app.serving.execution import answers_of
-from app.serving.limits import Limits
 from app.serving.server import DrainingServer
+from app.serving.settings import Limits
 
 pytestmark = pytest.mark.anyio
 WAIT_S = 60.0

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from app.errors import UnavailableError, UsageError
-from app.inference.bundled import DIGITS_MODEL, DIGITS_ROWS
+from app.inference.probe import DIGITS_MODEL, DIGITS_ROWS
 from app.inference.providers import nvidia_driver_loads
 from app.inference.session import open_session
 from app.serving.process import EndpointProcess

@@ -3,11 +3,194 @@ from __future__ import annotations
 import pytest
 
 from app.errors import ExitCode
-from app.records.calibration import CalibrationStep
-from app.session.calibration import find_ceiling
+from app.records.calibration import CalibrationStep, LoadKind
+from app.session.calibration import (
+    REQUESTS,
+    TRIALS,
+    ceiling,
+    climb,
+    disturbed_by_cores,
+    find_ceiling,
+    holds,
+    is_at_least,
+    try_rate,
+)
 from app.session.interruption import Interruption
-from loadgen.records import LoadWorker
-from tests.fakes.generator import FakeMachine, LimitedLoad, nobody_knows, null_servers
+from app.telemetry.processes import CoreUse
+from loadgen.records import Endpoint, LoadWorker
+from tests.fakes.generator import FakeMachine, FakeNullServer, LimitedLoad, nobody_knows, null_servers
+
+
+def rung(rate: float, held: bool) -> CalibrationStep:
+    return CalibrationStep(rate, rate, 0.05, 1.0, 0.0, 0.5, held)
+
+
+def test_the_ceiling_is_the_highest_rate_that_held() -> None:
+    rungs = climb(lambda rate: rung(rate, rate <= 45_500))
+    assert [one.offered_per_s for one in rungs][:5] == [8_000, 16_000, 32_000, 64_000, 64_000]
+    assert ceiling(rungs) == pytest.approx(64_000 / 2**0.5)
+
+
+def test_a_slow_machine_is_found_from_above() -> None:
+    rungs = climb(lambda rate: rung(rate, rate <= 1_500))
+    assert ceiling(rungs) == pytest.approx(1_000 * 2**0.5)
+
+
+def test_one_disturbed_moment_does_not_lower_the_ceiling() -> None:
+    tries: list[float] = []
+
+    def try_rate(rate: float) -> CalibrationStep:
+        tries.append(rate)
+        return rung(rate, rate < 40_000 and (rate != 16_000 or tries.count(rate) > 1))
+
+    assert ceiling(climb(try_rate)) == 32_000
+
+
+def test_there_is_no_ceiling_when_the_lowest_rate_does_not_hold() -> None:
+    rungs = climb(lambda rate: rung(rate, False))
+    assert ceiling(rungs) is None
+    assert rungs[-1].offered_per_s == 250
+    assert [one.offered_per_s for one in rungs].count(250) == 1, "a machine so busy is not asked twice for ever"
+    assert len(rungs) == 6 + 3
+
+
+def test_climbing_ends_when_it_is_stopped() -> None:
+    assert climb(lambda rate: None if rate > 20_000 else rung(rate, True))[-1].offered_per_s == 16_000
+    assert climb(lambda _: None) == ()
+
+
+def test_a_rung_holds_by_what_was_sent_and_how_late() -> None:
+    assert holds(0.995, 0.005)
+    assert not holds(0.98, 0.0)
+    assert not holds(1.0, 0.02)
+
+
+def test_so_many_workers_begin_and_end_so_much_higher() -> None:
+    rungs = climb(lambda rate: rung(rate, True), REQUESTS.times(4))
+    assert [one.offered_per_s for one in rungs] == [32_000, 64_000, 128_000, 256_000]
+    assert climb(lambda rate: rung(rate, False), REQUESTS.times(4))[-1].offered_per_s == 250
+
+
+def test_a_ceiling_may_be_higher_where_nothing_failed_by_the_generator() -> None:
+    def tried(rate: float, server: float | None) -> CalibrationStep:
+        return CalibrationStep(rate, rate, 0.05, 1.0, 0.0, 0.5, rate <= 20_000, server)
+
+    assert is_at_least(climb(lambda rate: tried(rate, 0.96)))
+    assert not is_at_least(climb(lambda rate: tried(rate, 0.9)))
+    assert not is_at_least(climb(lambda rate: tried(rate, None)))
+    assert is_at_least(climb(lambda rate: rung(rate, True)))
+    assert not is_at_least(climb(lambda rate: rung(rate, False)))
+
+
+def beside(rate: float, others: float, limit: float) -> CalibrationStep:
+    return CalibrationStep(rate, rate, 0.05, 1.0, 0.0, 0.5, rate <= limit, 0.5, others, 0.0)
+
+
+def test_a_rate_that_failed_beside_others_says_only_that_the_ceiling_is_no_lower() -> None:
+    rungs = climb(lambda rate: beside(rate, 1.5, 12_000))
+    assert ceiling(rungs) == pytest.approx(8_000 * 2**0.5)
+    assert (is_at_least(rungs), disturbed_by_cores(rungs)) == (True, 1.5)
+    rungs = climb(lambda rate: beside(rate, 0.2, 12_000))
+    assert (is_at_least(rungs), disturbed_by_cores(rungs)) == (False, None)
+
+
+def test_the_next_higher_rate_decides_and_not_those_beyond_it() -> None:
+    beyond = climb(lambda rate: beside(rate, 1.5 if rate > 15_000 else 0.2, 10_000))
+    assert (ceiling(beyond), is_at_least(beyond), disturbed_by_cores(beyond)) == (8_000, False, None)
+    next_to_it = climb(lambda rate: beside(rate, 1.5 if rate < 15_000 else 0.2, 10_000))
+    assert (ceiling(next_to_it), is_at_least(next_to_it), disturbed_by_cores(next_to_it)) == (8_000, True, 1.5)
+
+
+def test_one_undisturbed_failure_of_a_rate_is_enough() -> None:
+    others = iter([0.0, 1.5, 0.1, 1.5, 0.1])
+    rungs = climb(lambda rate: beside(rate, next(others), 10_000))
+    assert (len(rungs), is_at_least(rungs), disturbed_by_cores(rungs)) == (5, False, None)
+
+
+def test_a_machine_too_busy_is_why_there_is_no_ceiling() -> None:
+    rungs = climb(lambda rate: beside(rate, 2.0, 0))
+    assert (ceiling(rungs), is_at_least(rungs), disturbed_by_cores(rungs)) == (None, False, 2.0)
+    assert len(rungs) == 6 + 3, "it takes no longer for that"
+    assert disturbed_by_cores(climb(lambda rate: beside(rate, 0.1, 0))) is None
+
+
+def tried(kind: LoadKind, load: LimitedLoad, rate_per_s: float, cores: float | None = 0.3) -> CalibrationStep:
+    load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS[kind].workload)
+    return try_rate(TRIALS[kind], load, [FakeNullServer(cores), FakeNullServer(None)], nobody_knows, rate_per_s)
+
+
+def test_a_rung_that_is_sent_in_time_holds() -> None:
+    rung = tried("plain", LimitedLoad(50_000.0), 8_000.0)
+    assert rung.held
+    assert rung.achieved_per_s == pytest.approx(8_000, rel=0.05)
+    assert rung.late_share == 0
+    assert not rung.is_against_generator
+
+
+def test_one_that_is_sent_late_does_not() -> None:
+    rung = tried("plain", LimitedLoad(7_000.0), 8_000.0)
+    assert not rung.held
+    assert rung.late_share > 0.5
+    assert rung.lag_p99_ms > 50
+
+
+@pytest.mark.parametrize(("cores", "is_against"), [(0.3, True), (None, True), (2.0, False)])
+def test_a_server_that_was_at_its_limit_is_an_excuse(cores: float | None, is_against: bool) -> None:
+    rung = tried("plain", LimitedLoad(7_000.0), 8_000.0, cores)
+    assert rung.is_against_generator is is_against
+    assert (rung.server_cpu_cores is None) == (cores is None)
+
+
+def test_chunks_count_by_themselves_however_punctual_the_requests_are() -> None:
+    held = tried("streaming", LimitedLoad(1e6, 50_000.0), 32_000.0)
+    assert held.held
+    assert held.achieved_per_s == pytest.approx(32_000, rel=0.1)
+    late = tried("streaming", LimitedLoad(1e6, 30_000.0), 32_000.0)
+    assert late.lag_p99_ms == 0
+    assert late.late_share > 0.3
+    assert not late.held
+
+
+@pytest.mark.parametrize(("cut_off", "held"), [(0, True), (1_000, True), (50, False), (1, False)])
+def test_an_answer_without_its_end_is_late_as_a_whole(cut_off: int, held: bool) -> None:
+    rung = tried("streaming", LimitedLoad(1e6, 1e9, cut_off=cut_off), 32_000.0)
+    assert rung.held is held
+    assert rung.late_share == pytest.approx(1 / cut_off if cut_off else 0.0, abs=0.001)
+
+
+def rungs_beside(machine: FakeMachine, load: LimitedLoad) -> CalibrationStep:
+    load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS["plain"].workload)
+    return try_rate(TRIALS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
+
+
+def test_what_all_others_use_is_told_without_what_is_ours() -> None:
+    machine = FakeMachine(1.25, idle=0.2)
+    workers = tuple(LoadWorker(index, "here", 100 + index, is_local=True) for index in range(2))
+    rung = rungs_beside(machine, LimitedLoad(7_000.0, workers=workers))
+    assert rung.other_cores == pytest.approx(1.25)
+    assert rung.idle_cores == pytest.approx(0.2)
+    assert set(machine.pids) == {LimitedLoad.pid, 100, 101}
+
+
+@pytest.mark.parametrize(
+    ("others", "idle", "is_against"), [(0.25, 0.0, True), (0.35, 0.0, False), (0.35, 0.9, False), (2.0, 1.1, True)]
+)
+def test_others_are_an_excuse_where_they_left_no_core(others: float, idle: float, is_against: bool) -> None:
+    rung = rungs_beside(FakeMachine(others, idle=idle), LimitedLoad(7_000.0))
+    assert rung.is_against_generator is is_against
+    assert rung.is_disturbed is not is_against
+
+
+def test_what_cannot_be_read_is_no_excuse() -> None:
+    for machine in (nobody_knows, lambda _: CoreUse(1, 0.0, 0.0, None)):
+        load = LimitedLoad(7_000.0)
+        load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS["plain"].workload)
+        rung = try_rate(TRIALS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
+        assert (rung.other_cores, rung.is_against_generator) == (None, True)
+    load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS["plain"].workload)
+    rung = try_rate(TRIALS["plain"], load, [FakeNullServer(None)], FakeMachine(2.0), 8_000.0)
+    assert (rung.other_cores, rung.is_against_generator) == (None, True), "nor where a server's share is not known"
+
 
 TWO = tuple(LoadWorker(index, "here", index, is_local=True) for index in range(2))
 

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.analysis.local_limit_checks import MachineLimits
+from app.analysis.generator_checks import MachineLimits
 from app.errors import ExitCode, UsageError
 from app.records.events import CheckCompleted, PhaseChanged
 from app.session.forecast import demand_of

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,120 @@ import pytest
 
 from app.analysis.gating import Gating
 from app.analysis.objectives import parse_gate, parse_objective
-from app.errors import ExitCode
+from app.errors import ExitCode, UsageError
 from app.records.abort import AbortRule
-from app.records.result import Judgement
-from app.session.spec import LimitSpec, StageSpec
+from app.records.result import Judgement, Result
+from app.session.outcome import notes_of
+from app.session.spec import BaselineSpec, LimitSpec, StageSpec
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
 from loadgen.records import ClosedArrivals
+from loadgen.workloads import FixedLength, HttpWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 from tests.fakes.bench import SPEC, Bench, check_of, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
 from tests.fakes.parts import NOON
+
+
+def test_each_is_told_once_in_the_order_it_became_known() -> None:
+    told = ("through a proxy", "lengths are approximate", "through a proxy")
+    assert notes_of(HttpWorkload(), told, Counter(), ["cooler on"]) == (
+        "through a proxy",
+        "lengths are approximate",
+        "Noted during the run: cooler on",
+    )
+
+
+def test_chunks_that_stand_for_tokens_are_told_with_their_share() -> None:
+    (note,) = notes_of(HttpWorkload(), (), Counter(server=1, chunks=3), ())
+    assert note.startswith("Output tokens of 75 % of the answers are chunks")
+    assert notes_of(HttpWorkload(), (), Counter(server=9), ()) == ()
+    assert "tokenizer" in notes_of(HttpWorkload(), (), Counter(tokenizer=2), ())[0]
+
+
+CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
+
+
+@pytest.mark.parametrize(
+    ("workload", "word"),
+    [
+        (CHAT, None),
+        (OipWorkload("m", transport="grpc"), "gRPC"),
+        (OipWorkload("m"), None),
+        (OpenAiWorkload("embeddings", "m", SyntheticPrompts(FixedLength(5))), None),
+    ],
+)
+def test_what_costs_more_than_the_calibrated_request_is_told(workload: Workload, word: str | None) -> None:
+    notes = notes_of(workload, (), Counter(), ())
+    assert bool(notes) is (word is not None)
+    assert word is None or word in notes[0]
+
+
+def measured(tmp_path: Path, name: str) -> Result:
+    return Bench(tmp_path / name).run(SPEC).result
+
+
+def faster(result: Result, by: float) -> Result:
+    """As if its answers had come so much sooner."""
+
+    def scaled(one: object) -> object:
+        value, ci95 = one.value, one.ci95  # type: ignore[attr-defined]
+        if value is None:
+            return one
+        return msgspec.structs.replace(one, value=value / by, ci95=ci95 and tuple(end / by for end in ci95))  # type: ignore[type-var]
+
+    stages = tuple(
+        msgspec.structs.replace(
+            stage,
+            metrics=stage.metrics
+            | {"latency_ms": {name: scaled(one) for name, one in stage.metrics["latency_ms"].items()}},
+        )
+        for stage in result.stages
+    )
+    return msgspec.structs.replace(result, run_id="before", stages=stages)
+
+
+def test_a_run_that_is_slower_than_its_baseline_ends_with_11_and_says_what(tmp_path: Path) -> None:
+    before = faster(measured(tmp_path, "before"), by=3.0)
+    spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((before,), 0.05))
+    result = Bench(tmp_path / "now").run(spec).result
+    assert result.comparison is not None
+    assert result.comparison.base == ("before",)
+    assert result.exit.code == ExitCode.REGRESSION
+    assert any("got worse" in cause for cause in result.exit.texts)
+
+
+def test_a_run_like_its_baseline_ends_as_it_would_without_one(tmp_path: Path) -> None:
+    before = measured(tmp_path, "before")
+    spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((before,), 0.05))
+    result = Bench(tmp_path / "now").run(spec).result
+    assert result.comparison is not None
+    assert result.exit == before.exit
+    assert result.comparison.differences == ()
+
+
+def test_a_baseline_of_another_workload_is_refused_before_anything_is_sent_or_forced(tmp_path: Path) -> None:
+    before = msgspec.structs.replace(measured(tmp_path, "before"), workload_hash="one")
+    spec = msgspec.structs.replace(SPEC, workload_hash="other", baseline=BaselineSpec((before,), 0.05))
+    refused = Bench(tmp_path / "refused")
+    with pytest.raises(UsageError, match="the baseline cannot be compared: workload: one before, other now"):
+        refused.run(spec)
+    forced = msgspec.structs.replace(spec, baseline=BaselineSpec((before,), 0.05, is_forced=True))
+    comparison = Bench(tmp_path / "forced").run(forced).result.comparison
+    assert comparison is not None
+    assert comparison.is_forced
+
+
+def test_a_baseline_with_nothing_in_common_is_a_usage_error_with_the_result_kept(tmp_path: Path) -> None:
+    before = measured(tmp_path, "before")
+    empty = msgspec.structs.replace(before, stages=(), max_rate=None)
+    spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((empty,), 0.05))
+    bench = Bench(tmp_path / "now")
+    result = bench.run(spec).result
+    assert result.exit.code == ExitCode.USAGE
+    assert result.stages
+    assert (bench.directory / "result.json").exists()
+
 
 HOUR_S = 3_600
 

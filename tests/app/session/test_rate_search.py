@@ -14,10 +14,9 @@ from app.analysis.search import SearchOutcome
 from app.analysis.stages import summarise_stage
 from app.errors import ExitCode
 from app.records.result import Estimate, Stage, Verdict
-from app.session.orders import StageOrder
 from app.session.rate_search import find_max_rate, hold_s
 from app.session.rates import scaled
-from app.session.spec import SearchSpec
+from app.session.spec import SearchSpec, StageOrder
 from loadgen.records import OpenArrivals, Progress, StagePlan
 from tests.fakes.bench import SEARCH, Bench, check_of
 from tests.fakes.known_limits import KNOWN_SERVERS, KnownServer, VirtualRunner, server

@@ -15,7 +15,7 @@ from app.inference.job import VariantJob
 from app.records.events import PhaseChanged, Snapshot, StageFinished
 from app.records.result import Check
 from app.records.selftest import finding, selftest
-from app.serving.ready import EndpointReady
+from app.serving.settings import EndpointReady
 from app.session.rate_search import hold_s
 from app.session.spec import AloneSpec, LimitSpec, RunSpec, StageSpec
 from app.storage.run_directory import StoredRun

@@ -1,22 +1,95 @@
 from __future__ import annotations
 
+import msgspec
 import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
 from app.records.abort import AbortRule
-from app.records.events import Event, Snapshot
-from app.records.result import StageKind
-from app.session.first_errors import FirstErrors
+from app.records.events import ErrorSeen, Event, Snapshot, StageFinished
+from app.records.result import ErrorSample, StageKind
 from app.session.limits import LimitWatch
-from app.session.orders import StageOrder
-from app.session.spec import LimitSpec
-from app.session.stage_watch import StageWatch
-from loadgen.records import REQUEST_SCHEMA, ClosedArrivals, OpenArrivals, Progress, StageStarted
+from app.session.spec import LimitSpec, StageOrder, StageSpec
+from app.session.stage_watch import FirstErrors, StageWatch, Tally
+from loadgen.records import REQUEST_SCHEMA, ClosedArrivals, FirstError, OpenArrivals, Progress, StageStarted
+from tests.fakes.bench import SPEC, Bench, poisson
+from tests.fakes.load import ScriptedLoad
+
+
+def test_what_was_seen_is_told_once_a_run_and_kept_of_each_stage(bench: Bench) -> None:
+    stages = tuple(StageSpec(name, "steady", poisson(100.0), 3.0) for name in ("one", "two"))
+    load = ScriptedLoad(bench.clock, error="http-5xx", error_share=0.25)
+    outcome = bench.run(msgspec.structs.replace(SPEC, stages=stages), load)
+    (seen,) = bench.told(ErrorSeen)
+    assert (seen.stage, seen.sample.error, seen.sample.text) == (0, "http-5xx", "seen http-5xx")
+    assert bench.events.index(seen) < bench.events.index(bench.told(Snapshot)[0])
+    facts = [event.facts.error_samples for event in bench.told(StageFinished)]
+    assert [[one.text for one in each] for each in facts] == [["seen http-5xx"]] * 2
+    assert [stage.error_samples for stage in outcome.result.stages] == facts
+    assert facts[0][0] == seen.sample
+
+
+def test_a_run_without_errors_tells_of_none(bench: Bench) -> None:
+    outcome = bench.run(SPEC)
+    assert bench.told(ErrorSeen) == []
+    assert outcome.result.stages[0].error_samples == ()
+
+
+def test_no_more_classes_are_told_than_anybody_reads() -> None:
+    told: list[Event] = []
+    errors = FirstErrors(told.append)
+    kept = errors.take([FirstError(f"class {number}", number, "seen") for number in range(60)], 0, 100)
+    assert len(told) == 50
+    assert kept[0] == ErrorSample("class 0", 0, "seen")
+    errors.take([FirstError("class 0", 7, "again"), FirstError("another", 8, "too many")], 1, 200)
+    assert len(told) == 50
+
+
+MS = 1_000_000
+
+
+def batch(*rows: dict[str, object]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(list(rows), schema=REQUEST_SCHEMA)
+
+
+def answered(latency_ms: int, lag_ms: int = 1, **more: object) -> dict[str, object]:
+    return {"intended_ns": MS, "sent_ns": (1 + lag_ms) * MS, "end_ns": (1 + latency_ms) * MS, **more}
+
+
+def test_good_are_answers_inside_every_limit_and_errors_are_counted_by_class() -> None:
+    tally = Tally((parse_objective("latency_ms.p95 < 50"), parse_objective("service_ms.p99 < 10")))
+    assert (tally.good, dict(tally.errors), tally.lag_p99_ms) == (0, {}, None)
+    tally.take(batch(answered(9), answered(60, 55), answered(30)))
+    tally.take(batch(answered(5, error="timeout"), {"intended_ns": MS}))
+    tally.count()
+    assert tally.good == 1, "the second is late, the third slow from its send, the others no answers"
+    assert tally.errors == {"timeout": 1, "not-started": 1}
+    assert tally.lag_p99_ms == pytest.approx(53.38), "of 1, 55, 1 and 1 ms"
+    tally.take(batch(answered(9), answered(9, error="timeout")))
+    tally.count()
+    tally.count()
+    assert (tally.good, tally.errors["timeout"]) == (2, 2), "what was counted is not counted again"
+
+
+def test_where_no_start_is_known_a_limit_that_counts_from_it_leaves_good_open() -> None:
+    unknown: dict[str, object] = {"intended_ns": None, "sent_ns": MS, "end_ns": 5 * MS}
+    for text, good in (("latency_ms.p95 < 50", None), ("service_ms.p95 < 50", 1)):
+        tally = Tally((parse_objective(text),))
+        tally.take(batch(unknown))
+        tally.count()
+        assert (tally.good, tally.lag_p99_ms) == (good, None)
+
+
+def test_the_lag_is_of_the_last_thousand() -> None:
+    tally = Tally(())
+    for lag_ms in (90, 2):
+        tally.take(batch(*[answered(100, lag_ms)] * 1000))
+        tally.count()
+    assert tally.lag_p99_ms == 2
+
 
 OVERLOAD = OpenArrivals("poisson", ((0.0, 100.0),))
-MS = 1_000_000
 
 
 def progress(second: float, due: int, completed: int) -> Progress:

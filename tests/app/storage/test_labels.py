@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.records.labels import Labels, Note
+from app.records.bundle import Labels, Note
 from app.storage.labels import LABELS, add_note, add_tags, read_labels, remove_tags, set_title
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

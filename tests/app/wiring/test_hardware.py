@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.profiles.bundled import bundled_profiles
-from app.profiles.catalogue import load_catalogue
+from app.profiles.pricing.catalogue import load_catalogue
 from app.telemetry.cgroup import Cgroup
 from app.wiring import hardware
 from app.wiring.hardware import hardware_of

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from app.errors import UsageError
-from app.inference.bundled import DIGITS_MODEL
 from app.inference.inspection.inspecting import inspect_model
+from app.inference.probe import DIGITS_MODEL
 from app.profiles.loading import load_values
 from app.profiles.local import LocalProfile
 from app.records.model import GivenShapes, ModelFacts

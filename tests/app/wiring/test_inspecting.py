@@ -3,9 +3,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.inference.bundled import DIGITS_MODEL
 from app.inference.inspection.facts import facts_of
-from app.profiles.catalogue import load_catalogue
+from app.inference.probe import DIGITS_MODEL
+from app.profiles.pricing.catalogue import load_catalogue
 from app.records.model import BatchCost, CardFit, GivenShapes, ModelFacts
 from app.records.offers import Accelerator
 from app.records.result import Gpu

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from app.errors import UsageError
 from app.profiles.bundled import bundled_models
-from app.session.local_spec import DataSpec, VariantOrder
+from app.session.local.spec import DataSpec, VariantOrder
 from app.wiring.local_parts import cost_of, prepare_model
 from tests.fakes import onnx_models
 from tests.fakes.local import order_of

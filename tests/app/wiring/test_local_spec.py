@@ -8,7 +8,7 @@ import pytest
 from app.inference.job import SessionSettings
 from app.profiles.bundled import bundled_models
 from app.profiles.local import LocalProfile
-from app.session.local_spec import DataSpec, LocalSpec, ScenarioOrder
+from app.session.local.spec import DataSpec, LocalSpec, ScenarioOrder
 from app.wiring.local_spec import build_local_spec
 from tests.app.wiring.conftest import Written
 

@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
-from app.wiring.machine import directory_checks
+import pyarrow as pa
+import pytest
+
+from app.errors import UsageError
+from app.profiles.loading import load_values
+from app.profiles.profile import Profile
+from app.wiring.machine import directory_checks, sampler_of
+from tests.fakes.metrics_page import MetricsPage, answer
 
 
 def test_a_run_on_a_network_file_system_is_a_warning_with_the_way_out(tmp_path: Path) -> None:
@@ -13,3 +22,43 @@ def test_a_run_on_a_network_file_system_is_a_warning_with_the_way_out(tmp_path: 
     (check,) = directory_checks(tmp_path / "run", mounts)
     assert (check.verdict, check.value) == ("WARN", f"on nfs4 at {tmp_path}")
     assert "--out on a local disk" in str(check.hint)
+
+
+PAGE = answer(b'DCGM_FI_DEV_POWER_USAGE{gpu="0"} 250.5\n')
+
+
+def profile(tmp_path: Path, *scrapes: dict[str, Any]) -> Profile:
+    target = {"protocol": "http", "url": "http://127.0.0.1:9/"}
+    stages = [{"name": "s", "rate": "1/s", "duration": "1s"}]
+    values = {"sizewise": 1, "name": "t", "target": target, "workload": {}, "load": {"stages": stages}}
+    return load_values({**values, "telemetry": list(scrapes)}, str(tmp_path / "p.yaml"))
+
+
+def test_pages_are_read_while_a_run_goes_on_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "t0p")
+    page = MetricsPage(PAGE)
+    headers = {"Authorization": "env:TOKEN"}
+    rows: list[dict[str, Any]] = []
+    arrived = threading.Event()
+
+    def take(batch: pa.RecordBatch) -> None:
+        rows.extend(batch.to_pylist())
+        if any(row["source"] == "lab/gpu0" for row in rows):
+            arrived.set()
+
+    sampler = sampler_of(
+        profile(tmp_path, {"scrape": page.url, "name": "lab", "interval": "200ms", "headers": headers})
+    )
+    sampler.start(take)
+    has_come = arrived.wait(20)
+    sampler.close()
+    page.close()
+    assert has_come, rows
+    assert {row["value"] for row in rows if row["source"] == "lab/gpu0" and row["metric"] == "gpu_power_w"} == {250.5}
+    assert b"t0p" in page.asked[0]
+
+
+def test_a_page_that_may_not_be_asked_is_refused_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"93\.184\.216\.34 is neither the loopback") as refused:
+        sampler_of(profile(tmp_path, {"scrape": "http://93.184.216.34/metrics"}))
+    assert "permitted of scrape1 in telemetry" in (refused.value.hint or "")

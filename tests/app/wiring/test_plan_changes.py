@@ -6,8 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.errors import UsageError
-from app.records.offers import OtherCards
-from app.records.prices import OwnedHardware
+from app.records.offers import OtherCards, OwnedHardware
 from app.records.traffic import Dispersion, TokenLengths
 from app.wiring.plan_changes import changed, overridden
 from tests.fakes import planned

@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import UsageError
 from app.wiring.endpoint import endpoint_of
-from app.wiring.sampling import sampler_of
+from app.wiring.machine import sampler_of
 from app.wiring.secret_consent import allow_hosts, require_allowed
 from tests.app.wiring.conftest import HTTP, Written
 

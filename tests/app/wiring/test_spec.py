@@ -1,9 +1,67 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from app.wiring.scripted import NOTE
-from tests.app.wiring.conftest import HTTP, Spec
+from app.errors import UsageError
+from app.session.spec import StartSpec
+from app.wiring.reference_server import NOTE
+from app.wiring.spec import alone_of, start_of
+from tests.app.wiring.conftest import HTTP, Spec, Written
+
+SERVED = {"protocol": "oip", "serve": {"model": "digits", "threads": 2, "max_batch": 12}}
+
+
+def test_a_served_model_is_measured_in_powers_of_two_up_to_the_largest_batch(written: Written) -> None:
+    spec = alone_of(written(SERVED))
+    assert spec is not None
+    assert spec.batches == (1, 2, 4, 8, 12)
+    assert (spec.name, spec.job.batch, spec.job.settings.threads) == ("digits", 1, 2)
+    assert Path(spec.job.model).is_absolute()
+    assert spec.job.rows is None
+
+
+def test_labelled_rows_are_scored(written: Written, tmp_path: Path) -> None:
+    (tmp_path / "rows.npz").write_bytes(b"rows")
+    spec = alone_of(written(SERVED, {"tensors": "rows.npz", "labels": "y"}))
+    assert spec is not None
+    assert (spec.job.rows, spec.job.label) == (str(tmp_path / "rows.npz"), "y")
+
+
+def test_an_endpoint_of_others_has_no_model_to_measure(written: Written) -> None:
+    assert alone_of(written()) is None
+
+
+def test_no_start_is_none(written: Written) -> None:
+    assert start_of(written()) is None
+
+
+def test_a_command_and_where_it_is_ready(written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "secret")
+    start = {"command": "serve --port 8000", "ready": "/health", "timeout": "5s",
+             "env": {"TOKEN": "env:API_KEY", "THREADS": "2"}}  # fmt: skip
+    assert start_of(written({**HTTP, "start": start})) == StartSpec(
+        command=("serve", "--port", "8000"),
+        ready_url="http://127.0.0.1:8000/health",
+        timeout_s=5.0,
+        directory=str(tmp_path),
+        environment=(("TOKEN", "secret"), ("THREADS", "2")),
+    )
+
+
+def test_a_server_of_grpc_may_be_ready_elsewhere(written: Written) -> None:
+    target = {"protocol": "oip-grpc", "url": "grpc://127.0.0.1:8001", "model": "m"}
+    start = {"command": "serve", "ready": "http://127.0.0.1:8000/v2/health/ready"}
+    ready = start_of(written({**target, "start": start}))
+    assert ready is not None
+    assert ready.ready_url == "http://127.0.0.1:8000/v2/health/ready"
+
+
+def test_a_secret_that_is_not_there_is_told(written: Written) -> None:
+    start = {"command": "serve", "ready": "/", "env": {"TOKEN": "env:NO_SUCH_KEY"}}
+    with pytest.raises(UsageError, match="NO_SUCH_KEY is not set"):
+        start_of(written({**HTTP, "start": start}))
 
 
 def test_an_endpoint_on_this_machine_is_planned_for(spec: Spec) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from app.records.bundle import Bundle, BundledFile
 from app.reporting.opened import open_facts
-from app.storage.bundle_import import import_run
+from app.storage.bundle import import_run
 from app.storage.run_directory import StoredRun
 from tests.fuzz.scratch import EDITS, edited_run, scratch_folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import get_args
 
-from loadgen.protocols.openai_answers import Api
+from loadgen.protocols.openai_bodies import Api
 from loadgen.protocols.openai_stream import OpenAiReader
 from tests.fuzz.scratch import pieces
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.telemetry.prometheus_text import samples
+from app.telemetry.metrics_page import samples
 
 
 def read(data: bytes) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 
-from app.profiles.catalogue import bundled_catalogue
-from app.profiles.price_list import read_price_list
+from app.profiles.pricing.catalogue import bundled_catalogue
+from app.profiles.pricing.price_list import read_price_list
 from tests.fuzz.scratch import ROOT, input_file
 
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from loadgen.clock_id import clock_id
+from loadgen.machine import clock_id
 from loadgen.master.crew import Crew, Member
 from loadgen.master.gathering import Gathering
 from loadgen.records import WIRE, Failed, Gather, Hello

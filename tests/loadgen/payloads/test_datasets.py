@@ -1,4 +1,6 @@
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -7,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from loadgen.payloads import datasets
-from loadgen.payloads.datasets import DatasetError, DatasetReading, OneRow, as_body
-from loadgen.workloads import Dataset
+from loadgen.payloads.datasets import DRAWS, DatasetError, DatasetReading, OneRow, as_body, picks
+from loadgen.workloads import Dataset, Popularity
 
 MIB = 2**20
 Format = Literal["jsonl", "csv", "parquet", "folder"]
@@ -143,3 +145,39 @@ def test_a_row_is_sent_as_it_is_or_as_an_object(tmp_path: Path) -> None:
     row: dict[str, object] = {"n": "-1.50", "zip": "007", "on": "true", "none": "", "say": 'a"b'}
     assert as_body(OneRow(row, 1), is_csv=True) == b'{"n":-1.50,"zip":"007","on":true,"none":"","say":"a\\"b"}'
     assert as_body(OneRow({"n": "1"}, 1), is_csv=False) == b'{"n":"1"}'
+
+
+def drawn_of(popularity: Popularity, count: int, seed: int) -> Sequence[int]:
+    drawn = picks(popularity, count, seed)
+    assert drawn is not None
+    return drawn
+
+
+def test_in_turn_needs_no_picks() -> None:
+    assert picks(Popularity(), 10, 1) is None
+
+
+@pytest.mark.parametrize("kind", ["uniform", "zipf"])
+def test_draws_are_seeded_and_within_the_requests(kind: Literal["uniform", "zipf"]) -> None:
+    drawn = drawn_of(Popularity(kind), 10, 1)
+    assert drawn == drawn_of(Popularity(kind), 10, 1) != drawn_of(Popularity(kind), 10, 2)
+    assert set(drawn) == set(range(10))
+    assert len(drawn) == DRAWS
+
+
+def test_any_request_is_as_likely_as_another() -> None:
+    counts = Counter(drawn_of(Popularity("uniform"), 10, 1))
+    assert max(counts.values()) == pytest.approx(DRAWS / 10, rel=0.1)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0, 1e6])
+def test_the_kth_most_popular_has_its_weight(exponent: float) -> None:
+    counts = [count for _, count in Counter(drawn_of(Popularity("zipf", exponent), 10, 1)).most_common(3)]
+    total = sum(k**-exponent for k in range(1, 11))
+    wanted = [DRAWS * k**-exponent / total for k in (1, 2, 3)]
+    assert [*counts, 0, 0][:3] == pytest.approx(wanted, rel=0.05, abs=5)
+
+
+def test_which_is_popular_depends_on_the_seed() -> None:
+    favourites = {Counter(drawn_of(Popularity("zipf"), 1_000, seed)).most_common(1)[0][0] for seed in range(5)}
+    assert len(favourites) > 1

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from loadgen.protocols import oip
-from loadgen.protocols.asking import TargetError
-from loadgen.protocols.built import Built, ResponseCheck, WorkloadError
+from loadgen.protocols.built import Built, ResponseCheck, TargetError, WorkloadError
 from loadgen.protocols.oip import build_oip
 from loadgen.protocols.oip_grpc import METADATA
 from loadgen.protocols.open_inference_pb2 import (
@@ -19,8 +18,8 @@ from loadgen.protocols.open_inference_pb2 import (
     ModelStreamInferResponse,
 )
 from loadgen.records import Endpoint
+from loadgen.transport.address import grpc_address_of
 from loadgen.transport.exchange import Exchange
-from loadgen.transport.grpc_address import grpc_address_of
 from loadgen.workloads import OipWorkload, Popularity
 from tests.fakes.open_inference import floats, inputs
 

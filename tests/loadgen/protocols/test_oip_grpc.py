@@ -7,7 +7,7 @@ import pytest
 from loadgen.payloads.tensors import TensorError, TensorInput
 from loadgen.protocols.built import ResponseCheck, judged
 from loadgen.protocols.oip_grpc import METADATA, OipGrpc, StreamedOutputs, infer_method, read_response
-from loadgen.protocols.oip_outputs import AnswerError
+from loadgen.protocols.oip_tensors import AnswerError
 from loadgen.protocols.open_inference_pb2 import (
     InferTensorContents,
     ModelInferRequest,
@@ -15,8 +15,8 @@ from loadgen.protocols.open_inference_pb2 import (
     ModelMetadataRequest,
     ModelStreamInferResponse,
 )
+from loadgen.transport.address import grpc_address_of
 from loadgen.transport.exchange import Exchange
-from loadgen.transport.grpc_address import grpc_address_of
 from loadgen.workloads import OipWorkload
 from tests.fakes.open_inference import floats, inputs
 

@@ -7,10 +7,20 @@ import pytest
 from loadgen.protocols.built import Built, judged, tokens_of
 from loadgen.protocols.openai import build_openai
 from loadgen.records import Endpoint, Timeouts
-from loadgen.reference.openai_events import Generation, openai_stream
+from loadgen.reference.openai_events import (
+    Generation,
+    Pieces,
+    chunked,
+    closing,
+    cut,
+    endless,
+    openai_stream,
+    sliced,
+    until_close,
+    without_newline,
+)
 from loadgen.reference.script import Law, OpenAiFace, Reply, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
-from loadgen.reference.streams import Pieces, chunked, closing, cut, endless, sliced, until_close, without_newline
 from loadgen.transport.address import address_of
 from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts

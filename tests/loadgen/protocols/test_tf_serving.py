@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from loadgen.payloads.tensors import TensorInput
-from loadgen.protocols.asking import TargetError
-from loadgen.protocols.built import Built, WorkloadError
+from loadgen.protocols.built import Built, TargetError, WorkloadError
 from loadgen.protocols.tf_serving import build_tf_serving, judge_prediction
 from loadgen.records import Endpoint
 from loadgen.reference.asked import request_of
+from loadgen.reference.faces import tf_serving_answer
 from loadgen.reference.script import TfServingFace
-from loadgen.reference.tf_serving_face import tf_serving_answer
 from loadgen.transport.address import address_of
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import Popularity, TfServingWorkload

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from loadgen.transport import answers, connection
+from loadgen.transport.answers import KnownHead, KnownHeads
 from loadgen.transport.connection import Connection
 from loadgen.transport.exchange import Exchange, StreamReader
-from loadgen.transport.heads import KnownHead, KnownHeads
 from tests.fakes.asker import KeptPieces
 
 OK = b"HTTP/1.1 200 OK\r\n"

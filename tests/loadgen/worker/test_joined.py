@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from loadgen.child import start_module
-from loadgen.clock_id import clock_id
 from loadgen.curve import FRAME_BYTES
 from loadgen.frames import message_frame, read_report
+from loadgen.machine import clock_id
 from loadgen.plain import plain_text
 from loadgen.records import (
     BATCH_ROWS,

@@ -14,8 +14,8 @@ from loadgen.protocols.built import Built, Judge, ResponseCheck, Sessions
 from loadgen.protocols.expectation import judge_status
 from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens
-from loadgen.worker.schedule import Schedule
 from loadgen.worker.stage import SendingStage
+from loadgen.worker.traffic import Schedule
 from tests.fakes.transport import FakeTransport
 
 pytestmark = pytest.mark.timing

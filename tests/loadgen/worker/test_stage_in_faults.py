@@ -16,8 +16,8 @@ from loadgen.reference.script import Manner
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.exchange import Transport
 from loadgen.transport.opening import new_transport
-from loadgen.worker.schedule import Schedule
 from loadgen.worker.stage import SendingStage
+from loadgen.worker.traffic import Schedule
 from tests.fakes.asker import LOOPS
 
 MANNERS: dict[Manner, int] = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import profiles
-from app.inference.bundled import DIGITS_MODEL, DIGITS_ROWS
+from app.inference.probe import DIGITS_MODEL, DIGITS_ROWS
 from app.inference.session import open_session
 
 MODELS = Path(profiles.__file__).parent / "models"

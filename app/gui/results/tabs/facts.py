@@ -1,4 +1,9 @@
-"""The machine that it was measured on, and the profile that it was measured by."""
+"""The machine that it was measured on, and the profile that it was measured by.
+
+What failed, by class: how often, from when to when, and what it does to the numbers.
+
+Every check of the measurement, how it was made, and whether the instrument itself was proved.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,13 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit
 
+from app.gui.formatting import count
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
 from app.gui.widgets import button, label
+from reports.model import Report
 
 _MOST_LETTERS = 200_000
 
@@ -69,3 +76,85 @@ class ProfileTab(Tab):
 
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(self.text.toPlainText())
+
+
+class ErrorsTab(Tab):
+    def __init__(self) -> None:
+        super().__init__()
+        self.about = label("", wrap=True)
+        headers = {"error": "Error", "count": "Requests", "share": "Of all requests", "first": "First",
+                   "last": "Last", "sample": "What was seen of the first"}  # fmt: skip
+        self.model = QuantityModel(headers, ("share",))
+        self.table = table_of(self.model, "Errors by class")
+        self.column.addWidget(self.about)
+        self.column.addWidget(self.table)
+        self.column.addStretch(1)
+
+    def title(self) -> str:
+        return "Errors"
+
+    def is_for(self, shown: Shown) -> bool:
+        return shown.own.load is not None
+
+    def show_run(self, shown: Shown) -> None:
+        rows = shown.report.errors
+        self.table.setVisible(bool(rows))
+        if not rows:
+            self.about.setText("No request failed, and none was left unsent.")
+            return
+        failed = count(sum(row.count for row in rows))
+        words = (
+            "{count} requests failed or were never sent, those of failed probes and warm-ups among them. Latency is of "
+            "successful answers only: what failed shows in the error rate and the goodput."
+        )
+        self.about.setText(words.format(count=failed))
+        self.model.set_rows(frames.error_frame(rows))
+        wide_enough(self.table)
+        fit_height(self.table)
+
+
+_RANK = {"INVALID": 0, "WARN": 1, "VALID": 2}
+
+
+class ValidityTab(Tab):
+    def __init__(self) -> None:
+        super().__init__()
+        headers = {"verdict": "Verdict", "check": "Check", "observed": "Observed", "limit": "Limit",
+                   "hint": "What to do"}  # fmt: skip
+        self.model = QuantityModel(headers)
+        self.table = table_of(self.model, "Checks")
+        self.selftest, self.method = label("", wrap=True), label("", wrap=True)
+        self.files = label("", "muted", wrap=True)
+        self.column.addWidget(self.table)
+        for heading, words in (
+            ("Self-test of the instrument", self.selftest),
+            ("How it was measured", self.method),
+            ("Files, by their SHA-256", self.files),
+        ):
+            self.add_heading(heading)
+            self.column.addWidget(words)
+        self.column.addStretch(1)
+
+    def title(self) -> str:
+        return "Validity"
+
+    def is_for(self, shown: Shown) -> bool:
+        return bool(shown.own.checks) or bool(shown.own.method)
+
+    def show_run(self, shown: Shown) -> None:
+        report = shown.report
+        rows = sorted(report.checks, key=lambda row: _RANK[row.verdict])
+        self.model.set_rows(frames.check_frame(rows), hints={place: row.hint or "" for place, row in enumerate(rows)})
+        wide_enough(self.table)
+        fit_height(self.table)
+        self.selftest.setText(_selftest(report))
+        self.method.setText("\n".join(f"– {sentence}" for sentence in (*report.method, *report.notes)))
+        self.files.setText("\n".join(f"{one.path}  {one.sha256[:16]}…" for one in report.artifacts) or "none")
+
+
+def _selftest(report: Report) -> str:
+    mark = report.selftest
+    if mark is None:
+        return "There was none on this machine: `sizewise selftest` proves the instrument in a minute."
+    outcome = "passed" if mark.passed else f"FAILED in {', '.join(mark.failed)}"
+    return f"{mark.id}, {mark.at[:10]}, {outcome}"

@@ -1,9 +1,14 @@
-"""GPUs and host over the run: what was read, by unit, on one time axis. What was not read is n/a, and not 0."""
+"""GPUs and host over the run: what was read, by unit, on one time axis. What was not read is n/a, and not 0.
+
+When a GPU's clocks were held back, as bands over the run's time.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PySide6.QtWidgets import QWidget
@@ -11,13 +16,37 @@ from PySide6.QtWidgets import QWidget
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
+from app.gui.formatting import State
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab
-from app.gui.results.throttling import REASONS, throttle_bands
 from app.gui.results.time_axis import bands_of
 from app.gui.theme import Look
 from app.gui.widgets import label, tip
+from app.records.gpu import throttle_names
 from reports.model import TelemetrySeries
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+REASONS = "gpu_throttle_reasons"
+
+
+def throttle_bands(telemetry: pd.DataFrame, start_ns: int) -> tuple[tuple[float, float, str, State], ...]:
+    """One a stretch of readings of a GPU with the same reasons; seconds from the start of the run."""
+    read = telemetry[telemetry["metric"] == REASONS]
+    found: list[tuple[float, float, str, State]] = []
+    for source, of_gpu in read.groupby("source", observed=True):
+        ordered = of_gpu.sort_values("at_ns").dropna(subset=["value"])
+        pairs = zip(ordered["at_ns"], ordered["value"], strict=True)
+        readings = [(at_ns, throttle_names(bits)) for at_ns, bits in pairs]
+        for reasons, stretch in groupby(readings, key=lambda one: one[1]):
+            times_s = [(at_ns - start_ns) / 1e9 for at_ns, _ in stretch]
+            if reasons:
+                words = "{gpu} held back: {reasons}".format(gpu=source, reasons=", ".join(reasons))
+                found.append((times_s[0], times_s[-1], words, "warn"))
+    return tuple(found)
+
 
 _MOST_CHARTS, _MOST_LINES = 8, 6
 _FIRST = ("gpu_utilisation_percent", "gpu_power_w", "gpu_memory_gib", "gpu_sm_clock_mhz", "host_cpu_percent",

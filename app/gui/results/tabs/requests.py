@@ -10,10 +10,9 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit
 
 from app.gui.background import Latest
 from app.gui.formatting import count, number, seconds
-from app.gui.frame_model import RAW, FrameModel
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab
-from app.gui.tables import FrameTable
+from app.gui.tables import RAW, FrameModel, FrameTable
 from app.gui.widgets import button, label
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from app.analysis.comparison import compare_runs
+from app.analysis.comparisons.comparison import compare_runs
 from app.gui.compare.entries import Asked
 from app.gui.compare.frames import by_stage, verdict_words
 from app.gui.compare.outcome import Outcome

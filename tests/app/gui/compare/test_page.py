@@ -20,7 +20,7 @@ from app.gui.compare.page import ComparePage
 from app.gui.navigation import Navigation
 from app.records.comparison import Comparison
 from app.storage.labels import set_title
-from tests.app.cli.test_run_trend import RUNS, SLOWER_FROM, scaled
+from tests.app.cli.test_runs import RUNS, SLOWER_FROM, scaled
 from tests.app.gui.compare.conftest import settle, store
 from tests.fakes.repeated import result, steady
 from tests.fakes.results import full_run

@@ -8,8 +8,7 @@ from PySide6.QtTest import QAbstractItemModelTester
 from PySide6.QtWidgets import QMainWindow
 from pytestqt.qtbot import QtBot
 
-from app.gui.docks.log import LogDock
-from app.gui.docks.log_model import Entry, LogModel
+from app.gui.docks.log import Entry, LogDock, LogModel
 from app.gui.navigation import Navigation, Notice
 
 

@@ -10,8 +10,8 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
+from app.gui.library.files_kept import remember, remembered
 from app.gui.library.page import LibraryPage
-from app.gui.library.remembered import remember, remembered
 from app.gui.library.shelves import UNDO_SHOWN_MS
 from app.gui.navigation import Navigation
 from app.profiles.bundled import bundled_models, bundled_profiles

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from app.gui.plan.edits import NOTHING, Change
 from app.gui.plan.presenter import PlanPresenter, new_stroke
-from app.gui.plan.state import PlanState
+from app.gui.plan.state import NOTHING, Change, PlanState
 from app.wiring.planning import PlanRequest
 
 

@@ -9,7 +9,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from pytestqt.qtbot import QtBot
 
 from app.gui.run.model_editor import ModelEditor
-from app.inference.bundled import DIGITS_MODEL
+from app.inference.probe import DIGITS_MODEL
 from tests.fakes.edited import EditedDocument
 from tests.fakes.graphs import attention
 

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from app.gui.run.model_facts import Branch, branches_of, fit_text, fits_of, open_axes
-from app.inference.bundled import DIGITS_MODEL
 from app.inference.inspection.inspecting import inspect_model
+from app.inference.probe import DIGITS_MODEL
 from app.records.model import CardFit, ExternalFile, GivenShapes, ModelInspection
 from tests.fakes.graphs import attention
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.gui.run import stage_edits
 from app.gui.run.stage_edits import Preset
-from app.profiles.stages import StageSettings
+from app.profiles.load import StageSettings
 
 STEADY = {"name": "steady", "rate": "20/s", "duration": "30s", "repeats": 2}
 

@@ -6,8 +6,7 @@ import msgspec
 import pytest
 
 from app.gui.run.trial_view import error_notice, trial_notice, trial_rows
-from app.records.failure import Failure
-from app.records.trial import Problem, TlsFacts, Trial
+from app.records.trial import Failure, Problem, TlsFacts, Trial
 
 ANSWERED = Trial(
     url="https://llm.example/v1", protocol="openai-chat", model="m", is_measurable=True, problem=None,

@@ -1,22 +1,124 @@
 from __future__ import annotations
 
+import io
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from app.errors import UsageError
-from app.inference.datasets.class_folders import load_class_folders
+from app.inference.datasets.class_folders import load_class_folders, picture_reader
 from app.inference.rows import StoredRows
 from app.inference.tensor_spec import TensorSpec
+
+RED = np.zeros((4, 6, 3), np.uint8)
+RED[..., 0] = 255
+FIRST = TensorSpec("x", "float32", (-1, 3, 2, 3))
+
+
+@pytest.fixture
+def pillow() -> Any:
+    return pytest.importorskip("PIL.Image", reason="Pillow is no requirement")
+
+
+def stored(pillow: Any, path: Path, pixels: npt.NDArray[np.uint8] = RED) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pillow.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG"])
+def test_channels_stand_where_the_model_has_them(tmp_path: Path, pillow: Any, suffix: str) -> None:
+    path = stored(pillow, tmp_path / f"red{suffix}")
+    first = picture_reader(FIRST)(path)
+    assert first.shape == (3, 2, 3)
+    assert first.dtype == np.float32
+    assert first[0] == pytest.approx(1.0, abs=0.01)
+    assert first[1:] == pytest.approx(0.0, abs=0.01)
+    last = picture_reader(TensorSpec("x", "float32", (-1, 2, 6, 3)))(path)
+    assert last[0, 0] == pytest.approx((1, 0, 0), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "value"),
+    [
+        (TensorSpec("x", "uint8", (-1, 5, 7, 3)), (5, 7, 3), 255),
+        (TensorSpec("x", "float16", (-1, -1, -1, 3)), (4, 6, 3), 1.0),
+        (TensorSpec("x", "uint8", (-1, 1, 4, 6)), (1, 4, 6), 76),  # the luma of red
+        (TensorSpec("x", "float64", (1, 4, 6, 1)), (4, 6, 1), 76 / 255),
+    ],
+)
+def test_sizes_types_and_grey(
+    tmp_path: Path, pillow: Any, spec: TensorSpec, shape: tuple[int, ...], value: float
+) -> None:
+    row = picture_reader(spec)(stored(pillow, tmp_path / "red.png"))
+    assert (row.shape, row.dtype) == (shape, np.dtype(spec.dtype))
+    assert row.ravel()[0] == pytest.approx(value, abs=1e-3)
+
+
+def test_pictures_are_rows_of_their_classes(tmp_path: Path, pillow: Any) -> None:
+    stored(pillow, tmp_path / "a" / "x.png")
+    stored(pillow, tmp_path / "b" / "y.jpg", RED[:2])
+    rows = load_class_folders(tmp_path, (FIRST,), largest_batch=2)
+    assert rows.labels is not None
+    assert rows.labels.tolist() == [0, 1]
+    assert rows.batch(0, 2)["x"].shape == (2, 3, 2, 3)
+    assert rows.notes == (
+        "pictures are resized to the model's input and scaled to 0 to 1; nothing else is done to them",
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n cut short", b"\xff\xd8\xff"])
+def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, pillow: Any, content: bytes) -> None:
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(UsageError, match=r"x\.png is not a picture"):
+        picture_reader(FIRST)(tmp_path / "x.png")
+
+
+def test_another_format_under_the_name_of_a_png_is_refused(tmp_path: Path, pillow: Any) -> None:
+    buffer = io.BytesIO()
+    pillow.fromarray(RED).save(buffer, "GIF")
+    (tmp_path / "x.png").write_bytes(buffer.getvalue())
+    with pytest.raises(UsageError, match=r"x\.png is not a picture"):
+        picture_reader(FIRST)(tmp_path / "x.png")
+
+
+def test_a_picture_of_too_many_pixels_is_never_unpacked(tmp_path: Path, pillow: Any) -> None:
+    pillow.new("1", (2**14, 2**12 + 1)).save(tmp_path / "x.png")
+    with pytest.raises(UsageError, match="16384 x 4097 pixels, more than 67 million"):
+        picture_reader(FIRST)(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        TensorSpec("x", "float32", (-1, 2)),
+        TensorSpec("x", "float32", (-1, 4, 8, 8)),
+        TensorSpec("x", "int64", (-1, 3, 8, 8)),
+        TensorSpec("x", "object", (-1, 3, 8, 8)),
+    ],
+)
+def test_an_input_that_takes_no_picture_is_refused(spec: TensorSpec) -> None:
+    with pytest.raises(UsageError, match="pictures do not fit x"):
+        picture_reader(spec)
+
+
+def test_without_pillow_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(UsageError, match="pictures need Pillow, which is not installed"):
+        picture_reader(FIRST)
+
 
 X = TensorSpec("x", "float32", (-1, 2))
 TORN = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': ((2,), ".ljust(117) + b"\n"
 """A header that NumPy's tokenizer gives up on."""
 
 
-def stored(folder: Path, name: str, values: object = (1.0, 2.0)) -> Path:
+def class_folders_stored(folder: Path, name: str, values: object = (1.0, 2.0)) -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.asarray(values))
@@ -33,9 +135,9 @@ def classes_of(rows: StoredRows) -> list[int]:
 
 
 def test_a_class_is_the_place_of_its_folder(tmp_path: Path) -> None:
-    stored(tmp_path, "dog/b.npy", (3.0, 4.0))
-    stored(tmp_path, "dog/a.npy", (5.0, 6.0))
-    stored(tmp_path, "cat/z.npy", (1.0, 2.0))
+    class_folders_stored(tmp_path, "dog/b.npy", (3.0, 4.0))
+    class_folders_stored(tmp_path, "dog/a.npy", (5.0, 6.0))
+    class_folders_stored(tmp_path, "cat/z.npy", (1.0, 2.0))
     (tmp_path / ".cache").mkdir()
     (tmp_path / "README.txt").write_text("beside the classes")
     (tmp_path / "dog" / ".hidden").write_text("")
@@ -48,20 +150,20 @@ def test_a_class_is_the_place_of_its_folder(tmp_path: Path) -> None:
 
 def test_an_empty_class_keeps_its_place(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    stored(tmp_path, "b/x.npy")
+    class_folders_stored(tmp_path, "b/x.npy")
     assert classes_of(loaded(tmp_path)) == [1]
 
 
 def test_numbers_out_of_their_order_are_told(tmp_path: Path) -> None:
     for name in ("0", "1", "10", "2"):
-        stored(tmp_path, f"{name}/x.npy")
+        class_folders_stored(tmp_path, f"{name}/x.npy")
     assert loaded(tmp_path).notes == ("the folder 10 is class 2: classes are numbered by their names in order",)
 
 
 def test_a_free_axis_is_as_long_as_the_files_have_it(tmp_path: Path) -> None:
-    stored(tmp_path, "a/x.npy", [1.0] * 5)
+    class_folders_stored(tmp_path, "a/x.npy", [1.0] * 5)
     assert loaded(tmp_path, TensorSpec("x", "float32", (-1, -1))).batch(0, 1)["x"].shape == (1, 5)
-    stored(tmp_path, "a/y.npy", [1.0] * 6)
+    class_folders_stored(tmp_path, "a/y.npy", [1.0] * 6)
     with pytest.raises(UsageError, match=r"a/y\.npy has another shape, 6, than a/x\.npy, 5"):
         loaded(tmp_path, TensorSpec("x", "float32", (-1, -1)))
 
@@ -76,14 +178,14 @@ def test_a_free_axis_is_as_long_as_the_files_have_it(tmp_path: Path) -> None:
     ],
 )
 def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, values: object, sentence: str) -> None:
-    stored(tmp_path, "a/x.npy", values)
+    class_folders_stored(tmp_path, "a/x.npy", values)
     with pytest.raises(UsageError, match=sentence):
         loaded(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"\x80\x04.", TORN])
 def test_a_file_that_is_no_array_is_refused(tmp_path: Path, content: bytes) -> None:
-    stored(tmp_path, "a/x.npy").write_bytes(content)
+    class_folders_stored(tmp_path, "a/x.npy").write_bytes(content)
     with pytest.raises(UsageError, match=r"a/x\.npy is not a plain array"):
         loaded(tmp_path)
 
@@ -98,8 +200,8 @@ def test_an_archive_under_the_name_of_an_array_is_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("link", ["a/y.npy", "b"])
 def test_links_are_refused(tmp_path: Path, link: str) -> None:
-    outside = stored(tmp_path / "outside", "c/x.npy")
-    stored(tmp_path / "rows", "a/x.npy")
+    outside = class_folders_stored(tmp_path / "outside", "c/x.npy")
+    class_folders_stored(tmp_path / "rows", "a/x.npy")
     (tmp_path / "rows" / link).symlink_to(outside if link.endswith(".npy") else outside.parent)
     with pytest.raises(UsageError, match="is a link"):
         loaded(tmp_path / "rows")
@@ -107,7 +209,7 @@ def test_links_are_refused(tmp_path: Path, link: str) -> None:
 
 @pytest.mark.parametrize("stray", ["a/x.txt", "a/y.png", "a/inner/x.npy"])
 def test_files_of_another_kind_are_refused(tmp_path: Path, stray: str) -> None:
-    stored(tmp_path, "a/w.npy")
+    class_folders_stored(tmp_path, "a/w.npy")
     (tmp_path / stray).parent.mkdir(exist_ok=True)
     (tmp_path / stray).write_bytes(b"")
     with pytest.raises(UsageError, match=r"a/\w+(\.txt|\.png)? is not a file like the others"):
@@ -123,23 +225,23 @@ def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
 
 
 def test_files_without_a_class_are_no_rows(tmp_path: Path) -> None:
-    stored(tmp_path, "x.npy")
+    class_folders_stored(tmp_path, "x.npy")
     with pytest.raises(UsageError, match="holds 0 files in its 0 class folders") as caught:
         loaded(tmp_path)
     assert (caught.value.hint or "").endswith("or say labels: null in the profile where there are none.")
 
 
 def test_without_labels_files_need_no_class(tmp_path: Path) -> None:
-    stored(tmp_path, "b.npy", (3.0, 4.0))
-    stored(tmp_path, "a.npy", (1.0, 2.0))
+    class_folders_stored(tmp_path, "b.npy", (3.0, 4.0))
+    class_folders_stored(tmp_path, "a.npy", (1.0, 2.0))
     (tmp_path / ".hidden").write_text("")
     rows = loaded(tmp_path, is_labelled=False)
     assert (rows.labels, rows.batch(0, 2)["x"].tolist()) == (None, [[1, 2], [3, 4]])
 
 
 def test_without_labels_classes_count_for_nothing(tmp_path: Path) -> None:
-    stored(tmp_path, "7/x.npy", (1.0, 2.0))
-    stored(tmp_path, "10/x.npy", (3.0, 4.0))
+    class_folders_stored(tmp_path, "7/x.npy", (1.0, 2.0))
+    class_folders_stored(tmp_path, "10/x.npy", (3.0, 4.0))
     rows = loaded(tmp_path, is_labelled=False)
     assert (rows.labels, rows.notes) == (None, ())
     assert rows.batch(0, 2)["x"].tolist() == [[3, 4], [1, 2]]
@@ -147,7 +249,7 @@ def test_without_labels_classes_count_for_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stray", ["README.txt", "b.png", "inner/x.npy"])
 def test_files_without_a_class_are_of_one_kind(tmp_path: Path, stray: str) -> None:
-    stored(tmp_path, "a.npy")
+    class_folders_stored(tmp_path, "a.npy")
     (tmp_path / stray).parent.mkdir(exist_ok=True)
     (tmp_path / stray).write_bytes(b"")
     with pytest.raises(UsageError, match="is not a file like the others"):
@@ -167,7 +269,7 @@ def test_a_folder_feeds_one_input(tmp_path: Path) -> None:
 
 def test_more_than_memory_should_hold_is_refused(tmp_path: Path) -> None:
     spec = TensorSpec("x", "uint8", (-1, 2**20))
-    first = stored(tmp_path, "a/0.npy", np.zeros(2**20, np.uint8))
+    first = class_folders_stored(tmp_path, "a/0.npy", np.zeros(2**20, np.uint8))
     for number in range(1, 2_050):
         os.link(first, tmp_path / "a" / f"{number}.npy")
     with pytest.raises(UsageError, match=r"holds 2\.0 GiB as the model takes it"):

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from app.errors import ExitCode, UsageError
-from app.inference.bundled import DIGITS_MODEL
 from app.inference.inspection.inspecting import inspect_model
+from app.inference.probe import DIGITS_MODEL
 from app.records.model import GivenShapes
 from tests.fakes import hostile_models
 from tests.fakes.hostile_models import REFUSED, Maker

@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from app.errors import InstrumentError, UsageError
-from app.inference.bundled import DIGITS_MODEL, DIGITS_ROWS
 from app.inference.precision.made import MadeModel
 from app.inference.precision.making import make_precision
+from app.inference.probe import DIGITS_MODEL, DIGITS_ROWS
 from app.inference.rows import Feeds
 from app.inference.session import open_session
 from app.records.local import Precision

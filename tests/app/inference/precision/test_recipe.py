@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.bundled import DIGITS_MODEL
 from app.inference.precision.recipe import MOST_BYTES, recipe_of
+from app.inference.probe import DIGITS_MODEL
 from tests.fakes.hostile_models import weights_at
 
 pytestmark = pytest.mark.process

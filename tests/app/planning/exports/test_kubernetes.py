@@ -11,8 +11,8 @@ import yaml
 
 from app.errors import UsageError
 from app.planning.exports.kubernetes import kubernetes
+from app.planning.exports.names import yaml_text
 from app.planning.exports.settings import Autoscaler, ExportSettings
-from app.planning.exports.yaml_text import yaml_text
 from app.records.plan import Mix, MixPart, Plan
 from tests.app.planning.exports.manifest_schemas import check
 from tests.app.planning.exports.planned import (

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.analysis.trace_rows import busiest_rows
+from app.analysis.traces import busiest_rows
 from app.planning.scaling.arrivals import Minute, minutes_of_arrivals, minutes_of_trace
 
 

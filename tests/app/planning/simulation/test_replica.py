@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.planning.service_times import lognormal_factors
+from app.planning.service_models.service_times import lognormal_factors
 from app.planning.simulation.compiled import Floats, Ints
 from app.planning.simulation.replica import batch_latencies, request_latencies, token_latencies
 from app.records.service import BatchService, RequestService, TokenService

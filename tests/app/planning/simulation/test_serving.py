@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from app.planning.service_times import lognormal_factors
+from app.planning.service_models.service_times import lognormal_factors
 from app.planning.simulation.chances import share_of, word_of
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import ROUTERS, FleetDesign, SimulatedClass

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.analysis.columns import Floats
-from app.planning.service_times import service_factors
+from app.planning.service_models.service_times import service_factors
 from app.planning.simulation.closed_loop import closed_requests
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.replica import request_latencies

@@ -18,12 +18,26 @@ from app.records.events import Event
 from app.records.result import Estimate
 from app.records.selftest import SelfTest
 from app.session.interruption import Interruption
-from app.session.selftest.proof import prove
+from app.session.limits import LimitWatch
+from app.session.selftest.bench import Bench
+from app.session.selftest.proof import check_stall, expected_s, prove
+from app.session.spec import LimitSpec
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
 from loadgen.process import LoadError
 from loadgen.reference.script import Script
 from tests.fakes.selftest import QueueingLoad, Servers, TickingClock, true_parts
+
+
+def test_what_is_expected_is_what_a_queue_gives_played_request_by_request(tmp_path: Path) -> None:
+    parts = true_parts(tmp_path)
+    with parts.open_store() as store:  # type: ignore[attr-defined]
+        bench = Bench(parts, parts.start_load(), store, LimitWatch(LimitSpec(), 0), Interruption())
+        p95, p99, from_send = check_stall(bench)
+    assert p95.seen == pytest.approx(1e3 * expected_s(0.95), rel=0.005)
+    assert p99.seen == pytest.approx(1e3 * expected_s(0.99), rel=0.005)
+    assert from_send.seen == 50.0
+
 
 CHECKS = ["percentiles", "null ceiling", "stall", "injection", "store", "clock"]
 

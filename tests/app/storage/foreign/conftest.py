@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.records.curves import ForeignCurve
+from app.records.plan_question import ForeignCurve
 from app.storage.foreign.reading import read_foreign
 
 FILES = Path(__file__).parent / "files"

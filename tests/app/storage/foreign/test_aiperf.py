@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.errors import UsageError
-from app.records.curves import ForeignCurve
+from app.records.plan_question import ForeignCurve
 from app.storage.foreign.reading import read_foreign
 
 Read = Callable[..., ForeignCurve]

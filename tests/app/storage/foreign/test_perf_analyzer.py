@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.records.curves import ForeignCurve
+from app.records.plan_question import ForeignCurve
 from app.storage.foreign.reading import read_foreign
 
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from app.errors import UsageError
-from app.records.curves import ForeignCurve
+from app.records.plan_question import ForeignCurve
 from app.storage.foreign.reading import MOST_FILES, read_foreign
 
 FILES = Path(__file__).parent / "files"

@@ -7,7 +7,7 @@ import pytest
 
 from app.analysis.token_samples import pairs_of
 from app.errors import UsageError
-from app.records.curves import ForeignCurve
+from app.records.plan_question import ForeignCurve
 from app.storage.foreign.reading import read_foreign
 
 Read = Callable[..., ForeignCurve]

@@ -1,0 +1,198 @@
+"""The rows of a recorded trace that a plan replays, and their packed form.
+
+What a recorded trace of arrivals is: its rates, how bursty it is, the shape of its days.
+
+Times are seconds from the first arrival, ascending, which need not be dense: nothing here takes memory by the span.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from app.records.traffic import TraceFacts, TraceRows
+
+HOUR_S = 3_600.0
+DAY_S = 86_400.0
+MODULATION_WINDOW_S = 60.0
+_FEWEST_WINDOWS = 10
+_SIGMAS = 3.0
+_EPOCH = datetime.datetime.combine(datetime.date(1970, 1, 1), datetime.time())
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def trace_facts(
+    at_s: Floats, starts_at: datetime.datetime | None = None, tokens: tuple[float | None, float | None] = (None, None)
+) -> TraceFacts:
+    """`tokens` are the mean lengths. Without a start the trace is taken to begin at a midnight; of no weekday."""
+    span_s = float(at_s[-1])
+    since_midnight_s = 0.0 if starts_at is None else (starts_at - _EPOCH).total_seconds() % DAY_S
+    return TraceFacts(
+        count=len(at_s),
+        span_s=span_s,
+        mean_per_s=(len(at_s) - 1) / span_s if span_s else 0.0,
+        peak_1s_per_s=peak_per_s(at_s, 1.0),
+        peak_60s_per_s=peak_per_s(at_s, 60.0),
+        peak_1h_per_s=peak_per_s(at_s, HOUR_S),
+        ca2=squared_cv_of_gaps(at_s),
+        index_1s=dispersion_index(at_s, 1.0),
+        index_10s=dispersion_index(at_s, 10.0),
+        index_60s=dispersion_index(at_s, 60.0),
+        modulation_shape=modulation_shape(at_s),
+        hourly_share=hourly_share(at_s, since_midnight_s) if span_s >= DAY_S else None,
+        weekly_share=None
+        if starts_at is None or span_s < 7 * DAY_S
+        else weekly_share(at_s, since_midnight_s, starts_at.weekday()),
+        mean_input_tokens=tokens[0],
+        mean_output_tokens=tokens[1],
+    )
+
+
+def peak_per_s(at_s: Floats, window_s: float) -> float | None:
+    """The most arrivals in any window that begins with one, as a rate; None where the trace is shorter."""
+    if at_s[-1] < window_s:
+        return None
+    counts = np.searchsorted(at_s, at_s + window_s, side="left") - np.arange(len(at_s))
+    return float(counts.max()) / window_s
+
+
+def squared_cv_of_gaps(at_s: Floats) -> float | None:
+    """1 for Poisson's; None for fewer than three arrivals, or all at once."""
+    gaps = np.diff(at_s)
+    if len(gaps) < 2 or at_s[-1] == 0:
+        return None
+    return float(gaps.var() / gaps.mean() ** 2)
+
+
+def dispersion_index(at_s: Floats, window_s: float) -> float | None:
+    """Variance over mean of the counts in whole windows from the start; None with fewer than ten."""
+    windows = math.floor(at_s[-1] / window_s)
+    if windows < _FEWEST_WINDOWS:
+        return None
+    _, counts = _counts(at_s, window_s, windows)
+    mean = counts.sum() / windows
+    return float((np.square(counts).sum() - windows * mean**2) / (windows - 1) / mean) if mean else None
+
+
+def modulation_shape(at_s: Floats, window_s: float = MODULATION_WINDOW_S) -> float | None:
+    """k of the gamma factor, drawn every window, that explains the variance of counts inside the hours.
+
+    Over the hours, the variance beyond Poisson's is the sum of the squared means divided by k; what the day's shape
+    does from one hour to the next is not in it. None where chance explains it, or too little is there.
+    """
+    windows = math.floor(at_s[-1] / window_s)
+    per_hour = min(windows, round(HOUR_S / window_s))
+    if per_hour < _FEWEST_WINDOWS:
+        return None
+    hours = windows // per_hour
+    places, counts = _counts(at_s, window_s, hours * per_hour)
+    _, hour = np.unique(places // per_hour, return_inverse=True)
+    means = np.bincount(hour, counts) / per_hour
+    variances = (np.bincount(hour, np.square(counts)) - per_hour * means**2) / (per_hour - 1)
+    squared_mean = means**2 - variances / per_hour  # of the mean's own noise
+    beyond, chance = float((variances - means).sum()), math.sqrt(2 / (hours * (per_hour - 1)))
+    if beyond <= _SIGMAS * chance * float(means.sum()):
+        return None
+    return max(float(squared_mean.sum()), 0.0) / beyond or None
+
+
+def hourly_share(at_s: Floats, since_midnight_s: float) -> tuple[float, ...]:
+    """The mean rate of each hour of the day, as a share of that of the busiest."""
+    return _shares(at_s + since_midnight_s, since_midnight_s, HOUR_S, 24)
+
+
+def weekly_share(at_s: Floats, since_midnight_s: float, weekday: int) -> tuple[float, ...]:
+    """The mean rate of each weekday from Monday, as a share of that of the busiest."""
+    since_s = since_midnight_s + weekday * DAY_S
+    return _shares(at_s + since_s, since_s, DAY_S, 7)
+
+
+def _shares(at_s: Floats, from_s: float, part_s: float, parts: int) -> tuple[float, ...]:
+    counts = np.bincount((at_s // part_s).astype(np.int64) % parts, minlength=parts)
+    rates = counts / (_covered_s(float(at_s[-1]), part_s, parts) - _covered_s(from_s, part_s, parts))
+    return tuple((rates / rates.max()).tolist())
+
+
+def _covered_s(until_s: float, part_s: float, parts: int) -> Floats:
+    """How long each part of the cycle lasted from 0 to there."""
+    cycles, rest_s = divmod(until_s, part_s * parts)
+    covered: Floats = cycles * part_s + np.clip(rest_s - np.arange(parts) * part_s, 0.0, part_s)
+    return covered
+
+
+def _counts(at_s: Floats, window_s: float, windows: int) -> tuple[Ints, Floats]:
+    """The windows that hold something, and how much."""
+    places, counts = np.unique((at_s // window_s).astype(np.int64), return_counts=True)
+    inside = places < windows
+    return places[inside], counts[inside].astype(np.float64)
+
+
+MAX_ROWS = 100_000
+WINDOW_S = 3_600.0
+_MICROSECONDS = 1e6
+
+
+def busiest_rows(
+    at_s: Floats,
+    tokens: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
+    max_rows: int = MAX_ROWS,
+) -> TraceRows:
+    """The busiest hour of a trace, or all of a shorter one. `at_s` ascends from 0 to more than 0.
+
+    Of more than `max_rows` requests an independent random sample has rows, so that bursts keep their relative size.
+    """
+    span_s = float(at_s[-1])
+    first, stop, window_s = 0, len(at_s), WINDOW_S
+    if span_s >= WINDOW_S:
+        ends = np.searchsorted(at_s, at_s + WINDOW_S, side="left")
+        first = int(np.argmax(ends - np.arange(len(at_s))))
+        stop = int(ends[first])
+    else:
+        window_s = span_s * len(at_s) / (len(at_s) - 1)  # the mean gap after the last row, so that the rate is kept
+    kept = np.arange(first, stop)
+    kept_share = min(1.0, max_rows / kept.size)
+    if kept_share < 1.0:
+        kept = np.sort(np.random.default_rng(0).choice(kept, max_rows, replace=False))
+    at_us = np.minimum(np.rint((at_s[kept] - at_s[first]) * _MICROSECONDS), 2**32 - 1)
+    inputs, outputs = (b"", b"") if tokens is None else (column[kept].astype("<i4").tobytes() for column in tokens)
+    return TraceRows(window_s, at_us.astype("<u4").tobytes(), inputs, outputs, kept_share)
+
+
+def times_s(rows: TraceRows) -> Floats:
+    """Arrival times from the start of the window, ascending."""
+    return np.frombuffer(rows.at_us, "<u4").astype(np.float64) / _MICROSECONDS
+
+
+def token_pairs(rows: TraceRows) -> Ints | None:
+    """Rows of input and output tokens, each at least 1; None where the trace has no token columns."""
+    if not rows.input_tokens:
+        return None
+    columns = [np.frombuffer(column, "<i4").astype(np.int64) for column in (rows.input_tokens, rows.output_tokens)]
+    return np.maximum(np.column_stack(columns), 1)
+
+
+def rate_per_s(rows: TraceRows) -> float:
+    """Mean rate of the recorded window, requests without a row included."""
+    return len(rows.at_us) / 4 / rows.kept_share / rows.window_s
+
+
+def invalid_rows(rows: TraceRows) -> str | None:
+    """Why rows from a file that may have been edited cannot be replayed; None where they can."""
+    count, rest = divmod(len(rows.at_us), 4)
+    if rest or not 2 <= count <= MAX_ROWS:
+        return f"traffic.rows holds {len(rows.at_us)} bytes of times, and must hold 2 to {MAX_ROWS:,} times of 4 bytes"
+    if any(len(column) not in (0, len(rows.at_us)) for column in (rows.input_tokens, rows.output_tokens)):
+        return "traffic.rows has columns of different lengths"
+    if len(rows.input_tokens) != len(rows.output_tokens):
+        return "traffic.rows has input tokens or output tokens, and must have both or neither"
+    if not 0 < rows.window_s <= 2 * WINDOW_S or not 0 < rows.kept_share <= 1:
+        return "traffic.rows has an impossible window_s or kept_share"
+    at_s = times_s(rows)
+    if (np.diff(at_s) < 0).any() or at_s[-1] > rows.window_s:
+        return "traffic.rows has times that do not ascend inside of window_s"
+    return None

@@ -1,0 +1,135 @@
+"""Options that several commands share: a baseline, what decides the exit code, and load workers on other machines."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from app.errors import UsageError
+
+if TYPE_CHECKING:
+    from app.analysis.gating import GateKind, Gating
+    from app.session.spec import BaselineSpec
+    from app.wiring.workers import RemoteWorkers
+
+
+def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("held against a baseline: a regression ends with 11")
+    group.add_argument("--baseline", metavar="RUN",
+                       help="a run's id, directory or result.json, 'last', or 'promoted' for what `runs promote` made "
+                       "it; several repeats by commas")  # fmt: skip
+    group.add_argument("--tolerance", type=tolerance_share, metavar="SHARE",
+                       help="what a metric may change by and still be the same (default 5%%)")  # fmt: skip
+    group.add_argument("--force", action="store_true",
+                       help="compare although the environments forbid it; the comparison is stamped")  # fmt: skip
+
+
+def baseline_of(arguments: argparse.Namespace, profile_name: str) -> BaselineSpec | None:
+    """None where none is asked for. Raises UsageError for one that cannot be had."""
+    if arguments.baseline is None:
+        if arguments.tolerance is not None or arguments.force:
+            option = "--force" if arguments.force else "--tolerance"
+            raise UsageError(f"{option} is for a --baseline", hint="Say with --baseline RUN what to compare with.")
+        return None
+
+    from app.analysis.comparisons.comparison import TOLERANCE
+    from app.session.spec import BaselineSpec
+    from app.storage.baselines import read_baselines
+
+    tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
+    return BaselineSpec(read_baselines(arguments.baseline, profile_name), tolerance, arguments.force)
+
+
+def tolerance_share(text: str) -> float:
+    """5% or 0.05."""
+    number = text.strip().removesuffix("%")
+    try:
+        share = float(number) / (100 if number != text.strip() else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0% and 100%, like 5%")
+    return share
+
+
+_KINDS: tuple[GateKind, ...] = ("slo", "regression")
+
+
+def add_gating_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--gate", type=_kinds, default=_KINDS, metavar="KINDS",
+                        help="what decides the exit code: slo (SLO and gates), regression (gates on changes), or both, "
+                             "as in slo,regression (default); what does not is judged and shown")  # fmt: skip
+    parser.add_argument("--on-inconclusive", choices=["pass", "warn", "fail"], default="warn",
+                        help="what becomes of an objective that its interval leaves open: nothing, a warning "
+                             "(default), or exit code 12")  # fmt: skip
+
+
+def gating_of(arguments: argparse.Namespace) -> Gating:
+    from app.analysis.gating import Gating
+
+    return Gating(arguments.on_inconclusive, arguments.gate)
+
+
+def _kinds(text: str) -> tuple[GateKind, ...]:
+    given = [part.strip() for part in text.split(",")]
+    wrong = next((part for part in given if part not in _KINDS), None)
+    if wrong is not None:
+        raise argparse.ArgumentTypeError(f"{wrong!r} is not one of {', '.join(_KINDS)}")
+    return tuple(kind for kind in _KINDS if kind in given)
+
+
+_MOST = 1_000  # as app.profiles.load has it, whose import would cost more than a command line may
+
+
+def add_workers_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=_workers, metavar="N",
+                        help="how many processes send (default auto: one for each core to spare)")  # fmt: skip
+
+
+def add_remote_arguments(parser: argparse.ArgumentParser) -> None:
+    others = parser.add_argument_group("workers on other machines, where `sizewise worker` starts them")
+    others.add_argument("--remote-workers", type=worker_count, metavar="N", help="wait for so many, and share the load")
+    others.add_argument("--bind", metavar="HOST:PORT", help="where they find this run")
+    add_token_argument(others)
+
+
+def add_token_argument(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--token", metavar="PLACE",
+                        help="env:NAME or file:PATH of the secret that a run and its workers share "
+                             "(default env:SIZEWISE_TOKEN)")  # fmt: skip
+
+
+def workers_override(arguments: argparse.Namespace) -> list[str]:
+    """`--workers` as the `--set` that it is short for."""
+    return [] if arguments.workers is None else [f"load.workers={arguments.workers}"]
+
+
+def remote_workers(arguments: argparse.Namespace) -> RemoteWorkers | None:
+    """None where none are asked for. Raises UsageError for options that do not belong together."""
+    asked, bind, token = arguments.remote_workers, arguments.bind, arguments.token
+    if asked is None and bind is None and token is None:
+        return None
+    if bind is None:
+        option = "--remote-workers" if token is None else "--token"
+        raise UsageError(f"{option} needs --bind", hint="Say with --bind HOST:PORT where other machines find this run.")
+    if asked is None:
+        raise UsageError("--bind needs --remote-workers", hint="Say with --remote-workers N how many are to join.")
+
+    from app.wiring.workers import TOKEN, RemoteWorkers, read_address, read_token, resolved
+
+    address = read_address("--bind", bind)
+    return RemoteWorkers(asked, resolved("--bind", address), read_token(token or TOKEN))
+
+
+def worker_count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MOST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MOST:,}")
+    return int(text)
+
+
+def so_many_workers(number: int) -> str:
+    return "1 worker" if number == 1 else f"{number} workers"
+
+
+def _workers(text: str) -> str:
+    return text if text == "auto" else str(worker_count(text))

@@ -1,0 +1,135 @@
+"""The service model of one replica, from its load points in a closed loop: so many clients, each sending again when it
+is answered.
+
+By the method of simulated moments, as `service_fit` does for an open loop. What is held against the plays are the
+latencies and the time from one answer to the next, which of many clients is that of the replica's fullest: no more than
+min(clients / (outside + mean), slots / mean) answers a second come of slots that serve alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+
+import msgspec
+import numpy as np
+
+from app.analysis.columns import Floats
+from app.planning.service_models.moments import (
+    FEWEST_REQUESTS,
+    FEWEST_RUNGS,
+    CannotFitError,
+    Observed,
+    ObservedStage,
+    Play,
+    best_fits,
+    judged,
+    spread_out,
+)
+from app.planning.service_models.service_fit import AGGREGATES, requests_of, shared_cores
+from app.planning.service_models.service_laws import candidate_laws, nearby_slots, two_phase_law
+from app.planning.simulation.closed_loop import closed_batches, closed_requests
+from app.records.plan_question import Rung
+from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel
+
+GAP = "between answers"
+_MEAN = "mean"
+_SCREENED_LOADS = 8
+_SCREENING, _REFINING = (8, 40_000), (16, 100_000)
+"""The most plays of each stage, and about how many requests they may come to over all stages."""
+_FEWEST_PLAYS = 8
+_MOST_REQUESTS = 5_000
+_REFINED = 3
+
+
+class ClosedPlay(msgspec.Struct, frozen=True):
+    """Unit random numbers of a stage, drawn once: plays × requests."""
+
+    clients: int
+    normals: Floats
+    names: tuple[str, ...]
+
+    def played(self, service: ServiceModel) -> Play:
+        times = [self._once(normals, service) for normals in self.normals]
+        latencies = np.array([latency for latency, _ in times])
+        requests = latencies.shape[1]
+        ranks = {name: math.ceil(AGGREGATES[name] * requests) - 1 for name in self.names if name in AGGREGATES}
+        means = latencies.mean(axis=1)
+        if ranks:
+            latencies.sort(axis=1)  # four times as fast as a partition at several places
+        ended_s = np.array([end for _, end in times])
+        columns = {GAP: ended_s / requests, _MEAN: means}
+        columns |= {name: latencies[:, rank] for name, rank in ranks.items()}
+        return Play(np.log(np.column_stack([columns[name] for name in self.names])))
+
+    def _once(self, normals: Floats, service: ServiceModel) -> tuple[Floats, float]:
+        match service:
+            case RequestService():
+                arrivals_s, ends_s = closed_requests(self.clients, normals, service)
+            case BatchService():
+                arrivals_s, ends_s = closed_batches(self.clients, normals, service)
+            case _:
+                raise TypeError("a language model's stages are played by tokens")
+        return ends_s - arrivals_s + service.outside_s, float(ends_s.max()) + service.outside_s
+
+
+class _Point(msgspec.Struct, frozen=True):
+    """All load points of so many clients; the rate of `observed` is that of their answers."""
+
+    clients: int
+    observed: Observed
+    latency_s: float
+
+
+def fit_closed(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
+    """Raises CannotFitError where fewer than three numbers of clients were measured."""
+    points = _points(rungs)
+    if len(points) < FEWEST_RUNGS:
+        needs = f"a service model needs throughput at {FEWEST_RUNGS} numbers of clients"
+        raise CannotFitError(f"{needs}, and there are {len(points)}")
+    highest_per_s = max(rung.achieved_per_s for rung in rungs)
+    laws = candidate_laws(min(point.latency_s for point in points), highest_per_s)
+    screening = _stages(spread_out(points, _SCREENED_LOADS), *_SCREENING, seed)
+    stages = _stages(points, *_REFINING, seed + 1)
+    fits = best_fits(
+        laws, screening, stages, most=_REFINED,
+        further=shared_cores, richer=two_phase_law, nearby=nearby_slots, holds_out=True,
+    )  # fmt: skip
+    return judged(fits, stages, highest_per_s)
+
+
+def _points(rungs: Sequence[Rung]) -> list[_Point]:
+    """By rising number of clients."""
+    by_clients: dict[int, list[Rung]] = defaultdict(list)
+    for rung in rungs:
+        if rung.clients and rung.achieved_per_s > 0 and requests_of(rung) >= FEWEST_REQUESTS:
+            by_clients[max(1, round(rung.clients))].append(rung)
+    return [_point(clients, by_clients[clients]) for clients in sorted(by_clients)]
+
+
+def _point(clients: int, rungs: Sequence[Rung]) -> _Point:
+    """Where the median is not told the mean stands in, and Little's law for that."""
+    known = [rung.latencies_s.get("latency", {}) for rung in rungs]
+    names = [name for name in AGGREGATES if all(one.get(name) for one in known)]
+    if "p50" not in names and all(one.get(_MEAN) for one in known):
+        names.append(_MEAN)
+    logs = [fmean(math.log(one[name]) for one in known) for name in names]
+    gap = fmean(-math.log(rung.achieved_per_s) for rung in rungs)
+    rate = fmean(rung.achieved_per_s for rung in rungs)
+    requests = round(fmean(requests_of(rung) for rung in rungs))
+    observed = Observed(rate, requests, len(rungs), (*names, GAP), (*logs, gap))
+    return _Point(clients, observed, math.exp(logs[0]) if logs else clients / rate)
+
+
+def _stages(points: Sequence[_Point], most: int, budget: int, seed: int) -> list[ObservedStage]:
+    requests = [min(point.observed.requests, _MOST_REQUESTS) for point in points]
+    times = max(_FEWEST_PLAYS, min(most, budget // max(1, sum(requests))))
+    seeds = np.random.SeedSequence(seed).spawn(len(points))
+    stages = []
+    for point, many, of in zip(points, requests, seeds, strict=True):
+        one = point.observed
+        play = ClosedPlay(point.clients, np.random.default_rng(of).standard_normal((times, many)), one.names)
+        stages.append(ObservedStage(one, play.played, min(1.0, _MOST_REQUESTS / one.requests) / one.points))
+    return stages

@@ -1,0 +1,277 @@
+"""A measured target as a plan takes it: its capacity, and the service model of one replica.
+
+Another tool's load points as a target: what of them held the SLO, and the service model of one replica.
+
+A local model's variants as targets of a plan: their batch laws behind a server with dynamic batching.
+
+No server was measured, so whatever follows is assumed: what a server adds of its own is not in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from app.analysis.objectives import binding
+from app.analysis.token_samples import scaled
+from app.analysis.traces import token_pairs
+from app.errors import UsageError
+from app.planning.formulae import rate_inside
+from app.planning.goals import DEFAULT_LATENCY_METRIC, Goals, goals_of
+from app.planning.service_models.evidence import TIMES, evidence_of, meets, time_of
+from app.records.estimate import Estimate, Variant
+from app.records.local import BatchLaw, VariantFacts
+from app.records.offers import CapacityCurve, CurvePoint
+from app.records.plan_question import ForeignCurve, MeasuredTarget, PlanQuestion, Rung
+from app.records.result import Hardware, Objective, Result, Stage
+from app.records.service import BatchService, FittedService, RequestService, ServiceFit, TokenService
+from app.records.traffic import TokenLengths
+
+
+def measured_target(name: str, hardware: Hardware, curve: CapacityCurve, rungs: Sequence[Rung]) -> MeasuredTarget:
+    """`rungs` are of one replica. Takes a second or two where a service model can be fitted."""
+    from app.planning.service_models.moments import CannotFitError
+    from app.planning.service_models.token_fit import mean_lengths, sample_of
+
+    try:
+        fit = _fit(rungs)
+    except CannotFitError as error:
+        return MeasuredTarget(name, hardware, curve, why_no_fit=str(error), load_points=_without_lengths(rungs))
+    return MeasuredTarget(
+        name, hardware, curve, fit, lengths=mean_lengths(rungs), load_points=_without_lengths(rungs),
+        token_sample=sample_of(rungs),
+    )  # fmt: skip
+
+
+def _without_lengths(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
+    """Their lengths are in one sample of all."""
+    return tuple(msgspec.structs.replace(rung, lengths=None) for rung in rungs)
+
+
+def may_meet_in_a_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
+    """Whether replicas that miss the SLO one by one may still meet it together, since a fleet pools their queues."""
+    from app.planning.formulae import meets_without_waiting
+
+    return target.fit is not None and meets_without_waiting(target.fit.laws[0].service, goals_of(slo))
+
+
+def tokens_as_measured(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:
+    """Traffic with the measured means."""
+    return (TokenLengths(1.0, *lengths),)
+
+
+def with_measured_tokens(question: PlanQuestion) -> PlanQuestion:
+    """Traffic with the measured joint lengths, around the means that are given, if any. A trace has its own."""
+    traffic = question.traffic
+    if traffic.token_sample is not None or len(traffic.tokens) > 1:
+        return question
+    if traffic.rows is not None and token_pairs(traffic.rows) is not None:
+        return question
+    target = next((target for target in question.measured if target.lengths is not None), None)
+    if target is None or target.lengths is None or (traffic.tokens and target.token_sample is None):
+        return question
+    tokens, sample = traffic.tokens or tokens_as_measured(target.lengths), target.token_sample
+    means = tokens[0].input, tokens[0].output
+    sample = None if sample is None else scaled(sample, means)
+    traffic = msgspec.structs.replace(traffic, tokens=tokens, token_sample=sample)
+    return msgspec.structs.replace(question, traffic=traffic)
+
+
+def _fit(rungs: Sequence[Rung]) -> ServiceFit:
+    """By what the load points tell: times per token, else latency in an open loop, else that in a closed one."""
+    from app.planning.service_models.closed_loop import fit_closed  # the simulation takes a second to import
+    from app.planning.service_models.service_fit import fit_service
+    from app.planning.service_models.token_fit import fit_tokens, tells_tokens
+
+    if any(tells_tokens(rung) for rung in rungs):
+        return fit_tokens(rungs)
+    if any(rung.clients is None for rung in rungs):
+        return fit_service(rungs)
+    return fit_closed(rungs)
+
+
+_FORMULA_SIGMA = 0.1
+"""How far a formula's rate is taken to be off, as one sigma of its logarithm."""
+
+
+def foreign_target(curve: ForeignCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
+    """The load points are of the hardware as a whole, all its replicas together.
+
+    Raises UsageError where the SLO is of a time that no load point tells, or where not even a fitted model holds it.
+    """
+    goals = goals_of(slo)
+    points = tuple(point for rung in curve.rungs if (point := _point(rung, slo)) is not None)
+    held = max((point.offered_per_s for point in points if point.held), default=0.0)
+    capacity = CapacityCurve(points, _metric(slo), held, None, None)
+    rungs = [_of_one(rung, hardware.replicas) for rung in curve.rungs]
+    target = measured_target(curve.source, hardware, capacity, rungs)
+    if held == 0:
+        target = msgspec.structs.replace(target, curve=_by_fit(target, goals, curve, slo))
+    is_assumed = curve.precision == "typed"
+    notes = tuple(f"{curve.source} ({_tool(curve)}): {note}." for note in curve.notes)
+    return msgspec.structs.replace(target, is_assumed=is_assumed, notes=notes)
+
+
+def _by_fit(target: MeasuredTarget, goals: Goals, curve: ForeignCurve, slo: Sequence[Objective]) -> CapacityCurve:
+    """The rate that the service model holds, where no load point does, or none can be judged."""
+    rate = 0.0 if target.fit is None else _rate_of(target, target.fit, goals, slo)
+    if rate <= 0:
+        untold = [one.text for one in _of_times(slo) if all(time_of(rung, one) is None for rung in curve.rungs)]
+        if untold:
+            what = f"no load point of {curve.source} tells what {untold[0]} is of"
+            raise UsageError(what, hint=f"It tells {', '.join(_all_told(curve)) or 'no times'}.")
+        if may_meet_in_a_fleet(target, slo):
+            return target.curve
+        raise UsageError(
+            f"no load point of {curve.source} held {' and '.join(one.text for one in slo)}",
+            hint="Measure it at a lower load, or ask for less.",
+        )
+    return msgspec.structs.replace(target.curve, max_rate_per_s=rate)
+
+
+def _rate_of(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
+    """Within what the load points leave: below the lowest rate that missed the SLO."""
+    from app.planning.formulae import rate_inside
+
+    lengths = target.lengths or (1.0, 1.0)
+    rate = min(rate_inside(fit.laws[0].service, goals, 1, "random", lengths), fit.highest_per_s)
+    rate = evidence_of(target, slo).belief(rate, _FORMULA_SIGMA).p50
+    return rate * target.hardware.replicas
+
+
+def _of_one(rung: Rung, replicas: int) -> Rung:
+    """One replica's share, of so many that are alike."""
+    if replicas == 1:
+        return rung
+    return msgspec.structs.replace(
+        rung,
+        offered_per_s=None if rung.offered_per_s is None else rung.offered_per_s / replicas,
+        clients=None if rung.clients is None else rung.clients / replicas,
+        achieved_per_s=rung.achieved_per_s / replicas,
+        completed=None if rung.completed is None else rung.completed // replicas,
+        failed=None if rung.failed is None else rung.failed // replicas,
+    )
+
+
+def _point(rung: Rung, slo: Sequence[Objective]) -> CurvePoint | None:
+    """None without a load. Of a closed loop the rate is that of its answers."""
+    rate = rung.offered_per_s or rung.achieved_per_s
+    if rate <= 0:
+        return None
+    decides = next(iter(_of_times(slo)), None)
+    latency_s = None if decides is None else time_of(rung, decides)
+    return CurvePoint(
+        rate, None if latency_s is None else 1000 * latency_s, rung.achieved_per_s, meets(rung, slo) is True
+    )
+
+
+def _of_times(slo: Sequence[Objective]) -> list[Objective]:
+    return [one for one in binding(slo) if one.metric in TIMES]
+
+
+def _metric(slo: Sequence[Objective]) -> str:
+    one = next(iter(_of_times(slo)), None)
+    return DEFAULT_LATENCY_METRIC if one is None else one.name
+
+
+def _all_told(curve: ForeignCurve) -> Iterator[str]:
+    told = {(metric, name) for rung in curve.rungs for metric, known in rung.latencies_s.items() for name in known}
+    for metric, name in sorted(told):
+        yield f"{metric}_ms.{name.replace('_', '.')}"
+
+
+def _tool(curve: ForeignCurve) -> str:
+    return curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
+
+
+_Z95 = 1.959964
+_Z95_ONE_SIDED = 1.644854
+_UNKNOWN_SIGMA = 0.05
+_LEAST_KEPT = 0.99
+_ASSUMED_CV = 0.1
+_LEAST_S = 1e-6
+
+
+def local_targets(
+    name: str, result: Result, hardware: Hardware, slo: Sequence[Objective]
+) -> tuple[MeasuredTarget, ...]:
+    """One a way of running the model that keeps 99 % of the reference's accuracy, as far as it is known.
+
+    By its batch law, with the largest batch of those measured that carries most inside the SLO; where no law holds, one
+    request at a time, as its calls of batch 1 took.
+    """
+    if result.local is None:
+        return ()
+    facts = {one.variant.label: one for one in result.local.variants}
+    goals = goals_of(slo)
+    targets = []
+    for law in result.local.batch_laws:
+        if not _is_good(facts.get(law.variant.label)):
+            continue
+        fitted = _of_law(law, goals) if law.reason is None else _of_single_calls(law.variant, result.stages)
+        if fitted is not None:
+            targets.append(_target(name, law.variant, fitted, hardware, goals))
+    return tuple(target for target in targets if target is not None)
+
+
+def _is_good(facts: VariantFacts | None) -> bool:
+    if facts is None or facts.failure is not None:
+        return False
+    kept = facts.accuracy.kept if facts.accuracy is not None else None
+    return kept is None or kept.value is None or kept.value >= _LEAST_KEPT
+
+
+def _target(
+    name: str, variant: Variant, fitted: FittedService, hardware: Hardware, goals: Goals
+) -> MeasuredTarget | None:
+    """None where the SLO is missed with hardly any load."""
+    assert not isinstance(fitted.service, TokenService)
+    rate = rate_inside(fitted.service, goals, 1, "random")
+    if rate <= 0:
+        return None
+    fit = ServiceFit((fitted,), (), 0.0, 1.0, 0.0, fitted.service.most_per_s)
+    cores = float(variant.threads) if variant.threads > 0 and hardware.accelerator is None else None
+    curve = CapacityCurve((), goals.latency_metric, rate, None, cores)
+    label = f"{variant.model} {variant.provider} {variant.precision}"
+    return MeasuredTarget(f"{name}: {label}, without a server", hardware, curve, fit, is_assumed=True)
+
+
+def _of_law(law: BatchLaw, goals: Goals) -> FittedService | None:
+    if law.t0_ms.value is None or law.t1_ms.value is None or law.t0_ms.value + law.t1_ms.value <= 0:
+        return None
+    services = [_service(law, most) for most in law.batches]
+    service = max(services, key=lambda one: rate_inside(one, goals, 1, "random"))
+    return FittedService(service, 1.0, ("fixed_s", "per_item_s"), _covariance(law))
+
+
+def _of_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedService | None:
+    """A lognormal through the mean, p50 and p95 of calls of one row, one after another."""
+    alone = msgspec.structs.replace(variant, batch=1)
+    calls = [stage for stage in stages if stage.variant == alone and "single-stream" in stage.tags.values()]
+    times = calls[0].metrics.get("service_ms", {}) if calls else {}
+    mean, p50, p95 = (times.get(name, Estimate(None)).value for name in ("mean", "p50", "p95"))
+    if mean is None or not p50 or p95 is None:
+        return None
+    cv = math.sqrt(math.expm1((math.log(max(p95 / p50, 1.0)) / _Z95_ONE_SIDED) ** 2))
+    service = RequestService(1, mean / 1000, max(cv, 0.01))
+    return FittedService(service, 1.0, ("mean_s",), ((_UNKNOWN_SIGMA**2,),))
+
+
+def _service(law: BatchLaw, most: int) -> BatchService:
+    fixed_ms, per_item_ms = law.t0_ms.value or 0.0, law.t1_ms.value or 0.0
+    return BatchService(max(fixed_ms / 1000, _LEAST_S), max(per_item_ms / 1000, _LEAST_S), most, cv=_ASSUMED_CV)
+
+
+def _covariance(law: BatchLaw) -> tuple[tuple[float, ...], ...]:
+    first, second = (_sigma(one) ** 2 for one in (law.t0_ms, law.t1_ms))
+    return ((first, 0.0), (0.0, second))
+
+
+def _sigma(estimate: Estimate) -> float:
+    """Of the logarithm, from the interval; at most 0.5, where t0 is hardly there."""
+    if estimate.ci95 is None or not estimate.value:
+        return _UNKNOWN_SIGMA
+    low, high = (max(end, estimate.value / 10) for end in estimate.ci95)
+    return min(math.log(high / low) / (2 * _Z95), 0.5) if high > low else _UNKNOWN_SIGMA

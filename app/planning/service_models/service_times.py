@@ -1,0 +1,162 @@
+"""Service times of one request as factors of their mean, made of standard normals so that plays are smooth functions of
+the parameters: lognormal, or of two phases, fast and slow requests, each with gamma times.
+
+The same target, faster: what another precision, runtime or model would be, were it so many times as fast.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+from scipy import special
+
+from app.analysis.columns import Floats
+from app.records.offers import CapacityCurve
+from app.records.plan_question import MeasuredTarget, Rung
+from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel, TokenService
+
+_GRID = np.linspace(math.log(1e-4), math.log(300.0), 1200)
+"""Logarithms of factors at which the distribution function is known."""
+_FARTHEST_Z = 8.0
+_EVEN_NORMALS = np.linspace(-6.0, 6.0, 6001)
+
+
+def service_factors(unit_normals: Floats, service: RequestService | BatchService | TokenService) -> Floats:
+    """Of mean 1; a larger normal is a longer time."""
+    if not is_two_phase(service):
+        return lognormal_factors(unit_normals, service.cv)
+    assert isinstance(service, RequestService)
+    return np.asarray(np.exp(_two_phase_logs(unit_normals, service)))
+
+
+def is_two_phase(service: ServiceModel) -> bool:
+    return isinstance(service, RequestService) and service.slow_share > 0
+
+
+def lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
+    """Of mean 1 and this coefficient of variation."""
+    variance = np.log1p(cv * cv)
+    return np.asarray(np.exp(np.sqrt(variance) * unit_normals - variance / 2))
+
+
+def fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:
+    """What a simulated fleet is given in place of standard normals: it makes exp(z − 1/2) of one where the service is
+    of two phases (`FLEET_SIGMA`)."""
+    if not is_two_phase(service):
+        return unit_normals
+    assert isinstance(service, RequestService)
+    return np.asarray(_two_phase_logs(unit_normals, service) + FLEET_SIGMA**2 / 2)
+
+
+FLEET_SIGMA = 1.0
+
+
+def total_cv(service: RequestService) -> float:
+    """Of all service times, over both phases."""
+    if not is_two_phase(service):
+        return service.cv
+    share, factor = service.slow_share, service.slow_factor
+    fast = 1 / (1 - share + share * factor)
+    second = (1 + service.cv**2) * fast**2 * (1 - share + share * factor**2)
+    return math.sqrt(max(0.0, second - 1))
+
+
+def two_phase_table(service: RequestService) -> tuple[Floats, Floats]:
+    """Normals, evenly spaced, and the factor at each. Between fast and slow requests one in some thousand is wrong."""
+    return _EVEN_NORMALS, _even_factors(*_shape(service))
+
+
+def _two_phase_logs(unit_normals: Floats, service: RequestService) -> Floats:
+    return np.asarray(np.interp(unit_normals, _normals_at(*_shape(service)), _GRID))
+
+
+def _shape(service: RequestService) -> tuple[float, float, float]:
+    return min(service.slow_share, 0.999), service.slow_factor, max(service.cv, 0.01)
+
+
+@lru_cache(64)
+def _even_factors(share: float, factor: float, cv: float) -> Floats:
+    return np.asarray(np.exp(np.interp(_EVEN_NORMALS, _normals_at(share, factor, cv), _GRID)))
+
+
+@lru_cache(64)
+def _normals_at(share: float, factor: float, cv: float) -> Floats:
+    """The standard normal that has as much below it as each factor of the grid; never falls."""
+    fast = 1 / (1 - share + share * factor)
+    order, factors = 1 / cv**2, np.exp(_GRID)
+    below = (1 - share) * special.gammainc(order, order * factors / fast)
+    below = below + share * special.gammainc(order, order * factors / (fast * factor))
+    above = (1 - share) * special.gammaincc(order, order * factors / fast)
+    above = above + share * special.gammaincc(order, order * factors / (fast * factor))
+    # of the upper half the share above is the exact one
+    normals = np.where(below < 0.5, special.ndtri(below), -special.ndtri(above))
+    return np.asarray(np.maximum.accumulate(np.clip(normals, -_FARTHEST_Z, _FARTHEST_Z)))
+
+
+def faster(service: ServiceModel, speed: float) -> ServiceModel:
+    """A replica so many times as fast; what is outside of it stays."""
+    if speed == 1:
+        return service
+    match service:
+        case RequestService():
+            return msgspec.structs.replace(service, mean_s=service.mean_s / speed)
+        case BatchService():
+            fixed_s, per_item_s = service.fixed_s / speed, service.per_item_s / speed
+            return msgspec.structs.replace(service, fixed_s=fixed_s, per_item_s=per_item_s)
+        case TokenService():
+            return msgspec.structs.replace(
+                service,
+                step_s=service.step_s / speed,
+                per_sequence_s=service.per_sequence_s / speed,
+                per_kv_token_s=service.per_kv_token_s / speed,
+                prefill_s_per_token=service.prefill_s_per_token / speed,
+            )
+
+
+def faster_target(target: MeasuredTarget, speed: float) -> MeasuredTarget:
+    """All that was measured of it moved along; it is assumed from then on."""
+    fit = None if target.fit is None else _faster_fit(target.fit, speed)
+    points = tuple(_faster_point(point, speed) for point in target.load_points)
+    curve = _faster_curve(target.curve, speed)
+    return msgspec.structs.replace(target, curve=curve, fit=fit, load_points=points, is_assumed=True)
+
+
+def _faster_point(point: Rung, speed: float) -> Rung:
+    return msgspec.structs.replace(
+        point,
+        offered_per_s=None if point.offered_per_s is None else point.offered_per_s * speed,
+        achieved_per_s=point.achieved_per_s * speed,
+        duration_s=None if point.duration_s is None else point.duration_s / speed,
+        latencies_s={
+            time: {name: value / speed for name, value in times.items()} for time, times in point.latencies_s.items()
+        },
+    )
+
+
+def _faster_fit(fit: ServiceFit, speed: float) -> ServiceFit:
+    laws = tuple(msgspec.structs.replace(law, service=faster(law.service, speed)) for law in fit.laws)
+    return msgspec.structs.replace(
+        fit, laws=laws, lowest_per_s=fit.lowest_per_s * speed, highest_per_s=fit.highest_per_s * speed
+    )
+
+
+def _faster_curve(curve: CapacityCurve, speed: float) -> CapacityCurve:
+    points = tuple(
+        msgspec.structs.replace(
+            point,
+            offered_per_s=point.offered_per_s * speed,
+            achieved_per_s=point.achieved_per_s * speed,
+            latency_ms=None if point.latency_ms is None else point.latency_ms / speed,
+        )
+        for point in curve.points
+    )
+    found = curve.max_rate_ci95
+    return msgspec.structs.replace(
+        curve,
+        points=points,
+        max_rate_per_s=curve.max_rate_per_s * speed,
+        max_rate_ci95=None if found is None else (found[0] * speed, found[1] * speed),
+    )

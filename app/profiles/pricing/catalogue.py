@@ -1,0 +1,321 @@
+"""The catalogue of accelerators and offers: dated facts in two CSV files, whose conventions their README tells.
+
+The CPU's architecture, read from an instance type's name where the provider's naming tells it.
+
+How much CO2e a kWh makes where an offer stands: the mean of its country's grid, as a dated fact.
+
+A user's rows over the catalogue's offers. What is the user's stays known as such, cell by cell.
+
+The user's price list that was imported: kept beside the runs, and over the bundled catalogue in every plan.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from app.errors import UsageError
+from app.profiles.bundled import DIRECTORY
+from app.profiles.pricing.csv_rows import CsvRow, read_unique
+from app.profiles.pricing.price_cells import CellError
+from app.profiles.problems import BadValueError, did_you_mean
+from app.records.offers import Accelerator, Catalogue, GridIntensity, Offer, Override, PriceList, PriceRow, split_key
+from loadgen.decoding import decode_json
+
+Architecture = Literal["x86_64", "arm64"]
+# superchips with an Arm CPU of their own beside the accelerator
+_ARM_SUPERCHIPS = ("gh200", "gb200", "gb300", "gb10")
+# a g after the generation's digit is Graviton: c7g, m8g, g5g, x2gd; a1 is the first of them
+_AWS_ARM = re.compile(r"a1\.|[a-z]+\d+[a-z]*g[a-z]*\.")
+_GCP_ARM = re.compile(r"(?:c4a|n4a|t2a|a4x)-")
+# a p among the letters after the size is Arm: Standard_D16ps_v5
+_AZURE_ARM = re.compile(r"Standard_[A-Z]+\d+(?:-\d+)?[a-z]*p[a-z]*(?:_|$)")
+_ARM = {"aws": _AWS_ARM, "gcp": _GCP_ARM, "azure": _AZURE_ARM}
+_NEBIUS_X86 = re.compile(r"cpu-[de]\d")
+
+
+def cpu_architecture(provider: str, instance_type: str, accelerator: str | None) -> Architecture | None:
+    """None where the name does not tell, as on marketplaces."""
+    if accelerator is not None and accelerator.startswith(_ARM_SUPERCHIPS):
+        return "arm64"
+    if provider in _ARM:
+        return "arm64" if _ARM[provider].match(instance_type) else "x86_64"
+    return "x86_64" if provider == "nebius" and _NEBIUS_X86.match(instance_type) else None
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """A country with its intensity, or a provider's region with the country it is in."""
+
+    key: str
+    country: str
+    intensity: GridIntensity | None
+
+
+def load_grid(path: Path) -> dict[str, GridIntensity]:
+    """By country, and by provider/region. Raises UsageError naming the file, and the line of a bad cell."""
+    places = list(read_unique(path, _place))
+    countries = {place.key: place.intensity for place in places if place.intensity is not None}
+    unknown = next((place for place in places if place.country not in countries), None)
+    if unknown is not None:
+        raise UsageError(f"{path}: {unknown.key} is in {unknown.country!r}, which has no row of its own")
+    return {place.key: countries[place.country] for place in places}
+
+
+def _place(row: CsvRow) -> _Place:
+    place, country = row.text("place"), row.text("country")
+    g_co2e_per_kwh = row.number("g_co2e_per_kwh")
+    if (place == country) != (g_co2e_per_kwh is not None):
+        raise ValueError("g_co2e_per_kwh belongs to countries, and to each of them")
+    if g_co2e_per_kwh is None:
+        return _Place(place, country, None)
+    return _Place(place, country, GridIntensity(country, g_co2e_per_kwh, row.date("as_of_date"), row.text("source")))
+
+
+YOURS = "yours"
+"""The source of a user's figure."""
+NO_ACCELERATOR = "none"
+_PRICES = ("on_demand_usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
+_CELLS = ("accelerator", "accelerator_count", "vcpus", "memory_gib", *_PRICES, "cpu_architecture")
+
+
+def merge_offers(catalogue: Catalogue, rows: Iterable[PriceRow]) -> Catalogue:
+    """The catalogue with the rows over it: those of a known key change its cells, others are offers of their own.
+
+    Raises UsageError naming the row that makes no offer.
+    """
+    offers = {offer.key: offer for offer in catalogue.offers}
+    grid = dict(catalogue.grid)
+    for row in rows:
+        try:
+            offers[row.key] = merged_offer(offers.get(row.key), row, catalogue)
+        except BadValueError as error:
+            raise UsageError(f"your price of {row.key}: {error}", hint=error.hint) from error
+        if row.country is not None:
+            grid[f"{row.provider}/{row.region}"] = catalogue.grid[row.country]
+    return msgspec.structs.replace(catalogue, offers=tuple(offers.values()), grid=grid)
+
+
+def merged_offer(offer: Offer | None, row: PriceRow, catalogue: Catalogue) -> Offer:
+    """Raises BadValueError where the two together are no offer."""
+    _check_names(row, catalogue)
+    merged = _new(row) if offer is None else _changed(offer, row)
+    if (merged.accelerator_count > 0) != (merged.accelerator is not None):
+        key = merged.accelerator or NO_ACCELERATOR
+        raise CellError("accelerator_count", f"{merged.accelerator_count:g} does not go with accelerator_key {key!r}")
+    return merged
+
+
+def _check_names(row: PriceRow, catalogue: Catalogue) -> None:
+    if row.accelerator not in (None, NO_ACCELERATOR, *catalogue.accelerators):
+        hint = did_you_mean(str(row.accelerator), (NO_ACCELERATOR, *catalogue.accelerators))
+        raise CellError("accelerator_key", f"{row.accelerator!r} is not in the catalogue", hint)
+    if row.country is not None and (row.country not in catalogue.grid or "/" in row.country):
+        raise CellError("country", f"{row.country!r} is not in the grid's table", "Write its code, such as DE.")
+
+
+def _new(row: PriceRow) -> Offer:
+    if row.accelerator is None:
+        hint = "Write an accelerator_key, or none for a CPU; to change a known offer, write its key as it is."
+        raise BadValueError(f"{row.key} is not in the catalogue, so it lacks accelerator_key", hint=hint)
+    if row.owned is None and all(getattr(row, price) is None for price in _PRICES):
+        raise BadValueError(f"{row.key} is not in the catalogue and has no price")
+    accelerator = None if row.accelerator == NO_ACCELERATOR else row.accelerator
+    counted = 1.0 if accelerator is not None else 0.0
+    return Offer(
+        provider=row.provider,
+        instance_type=row.instance_type,
+        region=row.region,
+        accelerator=accelerator,
+        accelerator_count=counted if row.accelerator_count is None else row.accelerator_count,
+        vcpus=row.vcpus,
+        memory_gib=row.memory_gib,
+        on_demand_usd_per_hour=row.on_demand_usd_per_hour,
+        spot_usd_per_hour=row.spot_usd_per_hour,
+        reserved_1y_usd_per_hour=row.reserved_1y_usd_per_hour,
+        as_of=row.as_of,
+        source=YOURS,
+        cpu_architecture=row.cpu_architecture or cpu_architecture(row.provider, row.instance_type, accelerator),
+        overrides=tuple(Override(cell, None, row.as_of) for cell in _given(row)),
+        owned=row.owned,
+    )
+
+
+def _changed(offer: Offer, row: PriceRow) -> Offer:
+    given = _given(row)
+    changes = {cell: getattr(row, cell) for cell in given}
+    if changes.get("accelerator") == NO_ACCELERATOR:
+        changes["accelerator"] = None
+    if row.owned is not None:
+        changes |= {"owned": row.owned, "on_demand_usd_per_hour": None}
+    is_new_price = row.on_demand_usd_per_hour is not None or row.owned is not None
+    if row.on_demand_usd_per_hour is not None:
+        changes["owned"] = None
+    earlier = {override.cell: override for override in offer.overrides}
+    overrides = earlier | {
+        cell: Override(cell, earlier[cell].was if cell in earlier else getattr(offer, cell), row.as_of)
+        for cell in given
+    }
+    return msgspec.structs.replace(
+        offer,
+        **changes,
+        as_of=row.as_of if is_new_price else offer.as_of,
+        source=_source(offer.source, is_new_price) if given or row.owned is not None else offer.source,
+        overrides=tuple(overrides.values()),
+    )
+
+
+def _given(row: PriceRow) -> tuple[str, ...]:
+    return tuple(cell for cell in _CELLS if getattr(row, cell) is not None)
+
+
+def _source(source: str, is_new_price: bool) -> str:
+    """The first of several sources is that of the on-demand price."""
+    parts = source.split("+")
+    others = [part for part in parts if part != YOURS]
+    leads = is_new_price or parts[0] == YOURS
+    return "+".join([YOURS, *others] if leads else [*others, YOURS])
+
+
+VERSION = 1
+_AGAIN = "Import the price list again with `sizewise offers import`, or remove this file."
+
+
+def imported_path() -> Path:
+    """In SIZEWISE_HOME, else in the user's data folder, as the runs are."""
+    home = os.environ.get("SIZEWISE_HOME")
+    if home:
+        return Path(home) / "offers.json"
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("sizewise", appauthor=False)) / "offers.json"
+
+
+def imported_list() -> PriceList | None:
+    """None where none was imported. Raises UsageError where it cannot be read."""
+    path = imported_path()
+    try:
+        found = decode_json(path.read_bytes(), PriceList)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", hint=_AGAIN) from error
+    if found.version != VERSION:
+        raise UsageError(f"{path} is of version {found.version}; this Sizewise reads {VERSION}", hint=_AGAIN)
+    return found
+
+
+def imported_rows() -> tuple[PriceRow, ...]:
+    found = imported_list()
+    return () if found is None else found.rows
+
+
+def encoded(prices: PriceList) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(prices), indent=2) + b"\n"
+
+
+def load_catalogue(directory: Path | None = None) -> Catalogue:
+    """The bundled catalogue with the user's imported price list over it; or another folder's as it is.
+
+    Raises UsageError naming the file and the line of a bad cell.
+    """
+    if directory is None:
+        return merge_offers(bundled_catalogue(), imported_rows())
+    accelerators = {part.key: part for part in read_unique(directory / "accelerators.csv", _accelerator)}
+    offers = tuple(read_unique(directory / "offers.csv", lambda row: _offer(row, accelerators)))
+    return Catalogue(accelerators, offers, load_grid(directory / "grid.csv"))
+
+
+def bundled_catalogue() -> Catalogue:
+    """Without anything of the user's."""
+    return load_catalogue(DIRECTORY / "hardware")
+
+
+def find_offer(catalogue: Catalogue, name: str, region: str | None = None) -> Offer:
+    """The first offer named `provider/instance`, or `provider/instance@region`. Raises UsageError with the nearest."""
+    wanted, own_region = split_key(name)
+    region = region or own_region
+    named = [offer for offer in catalogue.offers if offer.instance == wanted]
+    if not named:
+        names = {offer.instance for offer in catalogue.offers}
+        raise UsageError(f"the catalogue has no offer {wanted!r}", hint=did_you_mean(wanted, sorted(names)))
+    regions = [offer.region for offer in named]
+    if region is not None and region not in regions:
+        raise UsageError(f"{wanted} is not known in {region!r}", hint=f"Known in {', '.join(regions)}.")
+    return named[0 if region is None else regions.index(region)]
+
+
+def find_accelerator(catalogue: Catalogue, key: str) -> Accelerator:
+    _check("accelerator", key, catalogue.accelerators)
+    return catalogue.accelerators[key]
+
+
+def check_region(catalogue: Catalogue, name: str) -> None:
+    """Raises UsageError, with the nearest, where no offer is in such a region."""
+    _check("region", name, (offer.region for offer in catalogue.offers))
+
+
+def check_provider(catalogue: Catalogue, name: str) -> None:
+    """Raises UsageError, with the nearest, where no offer is by such a provider."""
+    _check("provider", name, (offer.provider for offer in catalogue.offers))
+
+
+def _check(what: str, name: str, known: Iterable[str]) -> None:
+    names = sorted(set(known))
+    if name not in names:
+        raise UsageError(f"the catalogue has no {what} {name!r}", hint=did_you_mean(name, names))
+
+
+def _accelerator(row: CsvRow) -> Accelerator:
+    year = row.number("launch_year")
+    return Accelerator(
+        key=row.text("key"),
+        vendor=row.text("vendor"),
+        name=row.text("name"),
+        nvml_name_pattern=row.text_or_none("nvml_name_patterns"),
+        architecture=row.text("architecture"),
+        memory_gib=row.number("memory_gib"),
+        memory_bandwidth_gb_s=row.number("memory_bandwidth_gb_s"),
+        fp32_tflops=row.number("fp32_tflops"),
+        fp16_tflops=row.number("fp16_tflops_dense"),
+        int8_tops=row.number("int8_tops_dense"),
+        tdp_w=row.number("tdp_w"),
+        launch_year=None if year is None else int(year),
+        source=row.text("source"),
+        tf32_tflops=row.number("tf32_tflops_dense"),
+        bf16_tflops=row.number("bf16_tflops_dense"),
+        fp8_tflops=row.number("fp8_tflops_dense"),
+        fp4_tflops=row.number("fp4_tflops_dense"),
+        interconnect=row.text_or_none("interconnect"),
+        interconnect_gb_s=row.number("interconnect_gb_s"),
+    )
+
+
+def _offer(row: CsvRow, accelerators: dict[str, Accelerator]) -> Offer:
+    provider, instance_type = row.text("provider"), row.text("instance_type")
+    key = row.text("accelerator_key")
+    if key != NO_ACCELERATOR and key not in accelerators:
+        raise ValueError(f"accelerator_key {key!r} is not in accelerators.csv")
+    accelerator = None if key == NO_ACCELERATOR else key
+    count = row.number("accelerator_count")
+    if count is None or (count > 0) != (accelerator is not None):
+        raise ValueError(f"accelerator_count {count} does not go with accelerator_key {key!r}")
+    return Offer(
+        provider=provider,
+        instance_type=instance_type,
+        region=row.text("region"),
+        accelerator=accelerator,
+        accelerator_count=count,
+        vcpus=row.number("vcpus"),
+        memory_gib=row.number("memory_gib"),
+        on_demand_usd_per_hour=row.number("on_demand_usd_per_hour"),
+        spot_usd_per_hour=row.number("spot_usd_per_hour"),
+        reserved_1y_usd_per_hour=row.number("reserved_1y_usd_per_hour"),
+        as_of=row.date("as_of_date"),
+        source=row.text("source"),
+        cpu_architecture=cpu_architecture(provider, instance_type, accelerator),
+    )

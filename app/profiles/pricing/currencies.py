@@ -1,0 +1,99 @@
+"""Exchange rates as dated facts, and when to doubt them."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from app.errors import ProfileError, UsageError
+from app.profiles.bundled import DIRECTORY
+from app.profiles.document import Document, read_document
+from app.profiles.problems import BadValueError, did_you_mean
+from app.records.offers import ExchangeRate
+
+USD = "USD"
+OLD_AFTER_DAYS = 90
+_CODE = re.compile(r"[A-Z]{3}")
+_MONEY = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?\s*([A-Z]{3})(?:/(?:month|year|h|hour|kWh))?", re.ASCII)
+
+
+@cache
+def bundled_rates() -> Mapping[str, ExchangeRate]:
+    return load_rates(DIRECTORY / "hardware" / "currencies.yaml")
+
+
+def load_rates(path: Path) -> dict[str, ExchangeRate]:
+    """By currency. Raises UsageError naming the file, and the line of what is wrong."""
+    try:
+        document = read_document(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    if not isinstance(document.value, dict):
+        raise ProfileError("currencies are a mapping like {EUR: {usd: 1.1, date: 2026-01-31}}", path=str(path))
+    return {code: _rate(code, facts, document, path) for code, facts in document.value.items()}
+
+
+def usd_of(currency: str) -> float:
+    """What one unit is worth. Raises BadValueError with the nearest known one."""
+    if currency == USD:
+        return 1.0
+    rates = bundled_rates()
+    if currency not in rates:
+        hint = did_you_mean(currency, (USD, *rates)) or f"Known: {', '.join((USD, *rates))}."
+        raise BadValueError(f"unknown currency {currency!r}", hint=hint)
+    return rates[currency].usd
+
+
+def currency_notes(values: object, today: datetime.date) -> tuple[str, ...]:
+    """What to doubt of the amounts in a document's values (or texts): each currency whose rate is over 90 days old."""
+    used = sorted({code for text in _texts(values) if (code := _currency(text)) is not None} & bundled_rates().keys())
+    return tuple(note for code in used if (note := rate_note(bundled_rates()[code], today)) is not None)
+
+
+def rate_note(rate: ExchangeRate, today: datetime.date) -> str | None:
+    age_days = (today - rate.as_of).days
+    if age_days <= OLD_AFTER_DAYS:
+        return None
+    return (
+        f"{rate.currency} is taken at {rate.usd:g} USD, of {rate.as_of}, {age_days} days ago: "
+        "write the amount in USD to be exact."
+    )
+
+
+def _currency(text: str) -> str | None:
+    amount = text.rpartition("=")[2].strip()  # an override: plan.budget=4000 EUR/month
+    match = _MONEY.fullmatch(amount)
+    return None if match is None else match[1]
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(value.values())
+    elif isinstance(value, Iterable):
+        for item in value:
+            yield from _texts(item)
+
+
+def _rate(code: str, facts: Any, document: Document, path: Path) -> ExchangeRate:
+    wrong = ProfileError(
+        f"{code!r} is not a currency with its rate",
+        path=str(path),
+        line=document.lines.get((code,)),
+        hint="Write it like EUR: {usd: 1.1, date: 2026-01-31}.",
+    )
+    if not _CODE.fullmatch(code) or not isinstance(facts, dict) or not {"usd", "date"} <= facts.keys():
+        raise wrong
+    usd = facts["usd"]
+    if not isinstance(usd, int | float) or isinstance(usd, bool) or usd <= 0:
+        raise wrong
+    try:
+        as_of = datetime.date.fromisoformat(str(facts["date"]))
+    except ValueError as error:
+        raise wrong from error
+    return ExchangeRate(code, float(usd), as_of, str(facts.get("source", "")))

@@ -1,0 +1,257 @@
+"""A user's price list: a CSV with columns of the catalogue's, or YAML; rows of it, or what is wrong with them.
+
+YAML is a list of rows, one row, or a mapping from `provider/instance@region` to the cells that are the user's.
+
+One row of a user's price list, from its cells.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.errors import ProfileError
+from app.profiles.document import MAX_BYTES, KeyPath, read_document
+from app.profiles.pricing.catalogue import load_catalogue, merge_offers, merged_offer
+from app.profiles.pricing.price_cells import (
+    KEY_CELLS,
+    MONTHS_A_YEAR,
+    OWNED_CELLS,
+    PLAIN_CELLS,
+    READERS,
+    CellError,
+    CostShare,
+    read_cell,
+)
+from app.profiles.problems import BadValueError, UnknownKeyError
+from app.records.offers import Catalogue, OwnedHardware, PriceRow
+
+
+def price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
+    """Blank cells are as if they were not there; a row without a date is of today.
+
+    Raises CellError, UnknownKeyError, and BadValueError where cells do not go together.
+    """
+    for cell in cells:
+        if cell not in READERS:
+            raise UnknownKeyError(cell, READERS, None)
+    given = {cell: value for cell, value in cells.items() if value is not None and value != ""}
+    for cell in KEY_CELLS:
+        if cell not in given:
+            raise BadValueError(f"{cell} is missing", hint="A row needs provider, instance_type and region.")
+    read = {cell: read_cell(cell, value) for cell, value in given.items()}
+    as_of = read.get("as_of_date", today)
+    if as_of > today:
+        raise CellError("as_of_date", f"{as_of} is after today, {today}")
+    owned = _owned(read)
+    if owned is not None and "on_demand_usd_per_hour" in read:
+        raise CellError("on_demand_usd_per_hour", "an owned instance has no price of its own: its cost is worked out")
+    provider, instance_type, region = (read[cell] for cell in KEY_CELLS)
+    return PriceRow(
+        provider=provider,
+        instance_type=instance_type,
+        region=region,
+        as_of=as_of,
+        accelerator=read.get("accelerator_key"),
+        owned=owned,
+        **{cell: read.get(cell) for cell in PLAIN_CELLS},
+    )
+
+
+def _owned(read: Mapping[str, Any]) -> OwnedHardware | None:
+    stray = next((cell for cell in OWNED_CELLS if cell in read), None)
+    if "capex_usd" in read and "capex" in read:
+        raise CellError("capex", "stands beside capex_usd: write one of them")
+    capex_usd = read.get("capex_usd", read.get("capex"))
+    if capex_usd is None:
+        if stray is not None:
+            raise CellError(stray, "belongs to owned hardware, and capex_usd is missing")
+        return None
+    if "life" not in read:
+        raise BadValueError("owned hardware needs its life", hint="Write it like life: 4y.")
+    if ("power_w" in read) != ("tariff" in read):
+        here = "power_w" if "power_w" in read else "tariff"
+        raise CellError(here, "power_w and tariff go together: one of them says nothing of the electricity's cost")
+    residual = _of_capex(read.get("residual", 0.0), capex_usd)
+    if residual > capex_usd:
+        raise CellError("residual", "is worth more than it cost")
+    return OwnedHardware(
+        capex_usd=capex_usd,
+        life_years=read["life"],
+        interest_per_year=read.get("interest", 0.0),
+        residual_usd=residual,
+        power_w=read.get("power_w", 0.0),
+        pue=read.get("pue", 1.0),
+        tariff_usd_per_kwh=read.get("tariff", 0.0),
+        colo_usd_per_month=read.get("colo", 0.0),
+        support_usd_per_month=_of_capex(read.get("support", 0.0), capex_usd / MONTHS_A_YEAR),
+        staff_usd_per_month=read.get("staff", 0.0),
+        network_usd=_of_capex(read.get("network", 0.0), capex_usd),
+        availability=read.get("availability", 1.0),
+        units=read.get("units"),
+    )
+
+
+def _of_capex(value: float, capex_usd: float) -> float:
+    return value * capex_usd if isinstance(value, CostShare) else value
+
+
+MOST_PROBLEMS = 100
+_KEY_SHAPE = "provider/instance@region"
+
+
+class PriceEntry(msgspec.Struct, frozen=True):
+    """One row's cells as they stand in the file, with the line of each."""
+
+    cells: dict[str, object]
+    line: int | None
+    lines: dict[str, int]
+
+
+class ParsedPriceList(msgspec.Struct, frozen=True):
+    """The good rows, and up to MOST_PROBLEMS of what is wrong with the others, in the file's order.
+
+    `values` is all that was written, for what is to be said about it.
+    """
+
+    rows: tuple[PriceRow, ...]
+    problems: tuple[ProfileError, ...]
+    values: tuple[object, ...] = ()
+
+
+def load_offers(paths: Sequence[Path], today: datetime.date, catalogue: Catalogue | None = None) -> Catalogue:
+    """The catalogue with the price lists over it, the last on top. Raises ProfileError for the first wrong cell."""
+    catalogue = catalogue or load_catalogue()
+    for path in paths:
+        reading = read_price_list(path, catalogue, today)
+        if reading.problems:
+            raise reading.problems[0]
+        catalogue = merge_offers(catalogue, reading.rows)
+    return catalogue
+
+
+def read_price_list(path: Path, catalogue: Catalogue, today: datetime.date) -> ParsedPriceList:
+    """The rows as they go over `catalogue`. A file that cannot be read at all is one problem; nothing is raised."""
+    known = {offer.key: offer for offer in catalogue.offers}
+    rows: dict[str, PriceRow] = {}
+    problems: list[ProfileError] = []
+    values: list[object] = []
+    try:
+        for entry in _entries(path):
+            values.append(entry.cells)
+            try:
+                row = price_row(entry.cells, today)
+                merged_offer(known.get(row.key), row, catalogue)
+                if row.key in rows:
+                    raise BadValueError(f"{row.key} stands here a second time")
+            except BadValueError as error:
+                problems.append(_problem(path, entry, error))
+                if len(problems) == MOST_PROBLEMS:
+                    break
+            else:
+                rows[row.key] = row
+    except ProfileError as error:
+        problems.append(error)
+    return ParsedPriceList(tuple(rows.values()), tuple(problems), tuple(values))
+
+
+def _problem(path: Path, entry: PriceEntry, error: BadValueError) -> ProfileError:
+    cell = error.cell if isinstance(error, CellError) else error.key if isinstance(error, UnknownKeyError) else None
+    line = entry.line if cell is None else entry.lines.get(cell, entry.line)
+    return ProfileError(str(error), path=str(path), line=line, hint=error.hint)
+
+
+def _entries(path: Path) -> Iterator[PriceEntry]:
+    """Raises ProfileError for what is wrong with the file as a whole, or with the shape of a row."""
+    content = _content(path)
+    if path.suffix.lower() == ".csv":
+        return _csv_entries(path, content)
+    if path.suffix.lower() in (".yaml", ".yml", ".json"):
+        return _yaml_entries(path, content)
+    raise ProfileError("a price list is a .csv or a .yaml file", path=str(path))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise ProfileError("is not a file", path=str(path))
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ProfileError(reason or "cannot be read", path=str(path)) from error
+    if len(content) > MAX_BYTES:
+        raise ProfileError("larger than 1 MiB", path=str(path))
+    return content
+
+
+def _csv_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ProfileError("not UTF-8 text", path=str(path), line=content.count(b"\n", 0, error.start) + 1) from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        _check_header(path, reader.fieldnames)
+        for cells in reader:
+            if None in cells or None in cells.values():
+                raise ProfileError("not as many cells as columns", path=str(path), line=reader.line_num)
+            trimmed: dict[str, object] = {column.strip(): cell.strip() for column, cell in cells.items()}
+            yield PriceEntry(trimmed, reader.line_num, {})
+    except csv.Error as error:
+        raise ProfileError(f"not a CSV: {error}", path=str(path), line=reader.line_num) from error
+
+
+def _check_header(path: Path, header: Sequence[str] | None) -> None:
+    columns = [column.strip() for column in header or ()]
+    missing = [column for column in KEY_CELLS if column not in columns]
+    if missing:
+        found = ", ".join(columns)[:80]
+        hint = f"The first line names the columns, with commas between them; here it is {found!r}."
+        raise ProfileError(f"the column {missing[0]} is missing", path=str(path), line=1, hint=hint)
+    twice = next((column for column in columns if columns.count(column) > 1), None)
+    if twice is not None:
+        raise ProfileError(f"the column {twice!r} stands here a second time", path=str(path), line=1)
+
+
+def _yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
+    document = read_document(content, str(path))
+    value = document.value
+    if value is None:
+        return
+    placed: list[tuple[KeyPath, object]]
+    if isinstance(value, list):
+        placed = [((at,), row) for at, row in enumerate(value)]
+    elif isinstance(value, dict) and set(KEY_CELLS) & value.keys():
+        placed = [((), value)]
+    elif isinstance(value, dict):
+        placed = [((key,), _keyed(path, document.lines.get((key,)), key, row)) for key, row in value.items()]
+    else:
+        raise ProfileError("a price list is a list of rows, or a mapping from offers to their cells", path=str(path))
+    for where, row in placed:
+        line = document.lines.get(where, 1)
+        if not isinstance(row, dict):
+            raise ProfileError("a row is a mapping of cells", path=str(path), line=line)
+        lines = {cell: document.lines[(*where, cell)] for cell in row if (*where, cell) in document.lines}
+        yield PriceEntry(row, line, lines)
+
+
+def _keyed(path: Path, line: int | None, key: str, row: object) -> object:
+    """The row with the names that its key holds."""
+    provider, slash, rest = key.partition("/")
+    instance_type, at, region = rest.rpartition("@")
+    if not (provider and slash and instance_type and at and region):
+        hint = "Write it like aws/g6.2xlarge@us-east-1."
+        raise ProfileError(f"{key!r:.80} is not {_KEY_SHAPE}", path=str(path), line=line, hint=hint)
+    if not isinstance(row, dict):
+        return row
+    again = next((cell for cell in KEY_CELLS if cell in row), None)
+    if again is not None:
+        raise ProfileError(f"{again} stands in the key already", path=str(path), line=line)
+    return dict(zip(KEY_CELLS, (provider, instance_type, region), strict=True)) | row

@@ -1,0 +1,118 @@
+"""One run of a local model, variant by variant. It prints nothing: whatever happens is told as an event."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from app.analysis.local.variants import is_beyond
+from app.errors import UnavailableError, UsageError
+from app.records.result import Environment, Window
+from app.session.control import ControlWatch
+from app.session.interruption import Interruption
+from app.session.limits import LimitWatch
+from app.session.local.outcome import MeasuredLocally, conclude_locally, without_batch
+from app.session.local.spec import LocalParts, LocalSpec, VariantOrder
+from app.session.local.variants import VariantRunner
+from app.session.machine import MachineMonitor, stand_idle
+from app.session.outcome import refuse_other_machine
+from app.session.parts import Emit
+from app.session.run import RunOutcome
+from app.session.telling import Telling
+
+
+def run_locally(spec: LocalSpec, parts: LocalParts, emit: Emit, interruption: Interruption) -> RunOutcome:
+    """Measure every variant, judge and store one run; whatever was started is closed, however it ends."""
+    with ExitStack() as running:
+        return _LocalSession(spec, parts, emit, interruption, running).execute()
+
+
+class _LocalSession:
+    def __init__(
+        self, spec: LocalSpec, parts: LocalParts, emit: Emit, interruption: Interruption, running: ExitStack
+    ) -> None:
+        self._spec, self._parts, self._interruption, self._running = spec, parts, interruption, running
+        self._telling = Telling(emit, parts.now_ns)
+        self._limits = LimitWatch(spec.limits, parts.now_ns())
+        self._runner = VariantRunner(spec, parts, self._telling, self._limits, interruption)
+        self._started, self._wall_start = parts.read_clock(), parts.wall_now()
+        self._machine = MachineMonitor(parts, self._telling)
+        self._idle: Window | None = None
+
+    def execute(self) -> RunOutcome:
+        control = ControlWatch(
+            self._parts.store,
+            self._interruption,
+            add_note=self._telling.note_by_user,
+            change_rate=_no_rate,
+            extend=_no_longer,
+        )
+        with control:
+            self._machine.start(self._running)
+            environment = self._machine.inspect()
+            refuse_other_machine(self._spec, environment)
+            if environment.gpus:
+                self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)
+            for order in self._spec.variants:
+                self._take_up(order)
+        return self._conclude(environment)
+
+    def _take_up(self, order: VariantOrder) -> None:
+        if not self._runner.may_go_on:
+            return
+        slower = self._too_slow_before(order) if self._spec.finds_best else None
+        if slower is not None:
+            self._runner.leave_out(order, f"batch {slower} is beyond the SLO already")
+            return
+        self._runner.measure(order)
+
+    def _too_slow_before(self, order: VariantOrder) -> int | None:
+        """A smaller batch of an otherwise equal variant that was too slow already: times grow with the batch."""
+        times = [one for one in self._spec.slo if one.metric.endswith("_ms") and one.comparator in ("<", "<=")]
+        for done in self._runner.variants:
+            same, this = done.order.variant, order.variant
+            is_smaller = without_batch(same) == without_batch(this) and same.batch < this.batch
+            if is_smaller and done.call_stages and is_beyond(times, self._runner.stages_of(done)):
+                return same.batch
+        return None
+
+    def _conclude(self, environment: Environment) -> RunOutcome:
+        self._telling.phase("report", "judging and storing the result")
+        self._running.close()
+        telemetry = self._machine.telemetry()
+        self._limits.check(self._parts.now_ns())
+        self._refuse_where_nothing_ran()
+        measured = MeasuredLocally(
+            reference=self._runner.reference_scores,
+            environment=environment,
+            variants=tuple(self._runner.variants),
+            checks=tuple(self._telling.checks),
+            lost_gpus=self._parts.telemetry.lost_gpus,
+            telemetry=telemetry,
+            idle=self._idle,
+            started=self._started,
+            ended=self._parts.read_clock(),
+            wall_start=self._wall_start,
+            limit_reached=self._limits.reached,
+            interrupted=self._interruption.code,
+            notes=(*self._spec.notes, *self._telling.notes, *(f"Note: {text}" for text in self._telling.by_user)),
+        )
+        found = conclude_locally(self._spec, self._parts, measured, self._parts.store.seal())
+        result = self._machine.with_selftest(found)
+        text = self._parts.store.write_result(result)
+        return RunOutcome(result, text, telemetry)
+
+    def _refuse_where_nothing_ran(self) -> None:
+        """What kept every variant from starting is told as what it is: a model that is none, a provider not here."""
+        variants = self._runner.variants
+        errors = [one.error for one in variants if one.error is not None]
+        is_ours = errors and all(isinstance(error, UsageError | UnavailableError) for error in errors)
+        if is_ours and len(errors) == len(variants) and not any(one.call_stages for one in variants):
+            raise errors[0]
+
+
+def _no_rate(_: float) -> str:
+    raise UsageError("a local run has no rate to change")
+
+
+def _no_longer(_: float) -> str:
+    raise UsageError("a local run has no stage that can be extended")

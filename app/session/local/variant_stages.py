@@ -1,0 +1,235 @@
+"""The scenarios of one variant, run in its process one after the other; each is a stage.
+
+What is told of a scenario while it runs: at most four snapshots a second, as the rows come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from app.analysis.local.call_stages import fastest_per_s, summarise_calls
+from app.analysis.local.variants import missed_so_far
+from app.analysis.objectives import samples_needed
+from app.analysis.search import RateSearch
+from app.analysis.validity import provider_check, strays_of
+from app.inference.job import Began, Calls, Measure, Opened, VariantMeasured
+from app.records import events
+from app.records.calls import CallStage, unpacked
+from app.records.estimate import Estimate, Variant
+from app.records.local import Scenario
+from app.records.result import Check, Stage
+from app.session.local.spec import LocalParts, LocalSpec, ScenarioOrder, VariantOrder
+from app.session.parts import RunningVariant
+from app.session.telling import Telling
+
+
+class CallProgress:
+    def __init__(
+        self, index: int, plan: Measure, variant: Variant, telling: Telling, now_ns: Callable[[], int]
+    ) -> None:
+        self._index, self._plan, self._variant = index, plan, variant
+        self._telling, self._now_ns = telling, now_ns
+        self._done = 0
+        self._is_measuring = False
+        self.last_end_ns = 0
+        """Of the calls that were told."""
+
+    def show(self, rows: pa.RecordBatch, start_ns: int | None) -> None:
+        """`start_ns` is None while it warms up."""
+        if start_ns is None or rows.num_rows == 0:
+            return
+        if not self._is_measuring:
+            self._is_measuring = True
+            self._tell_of_the_start(start_ns)
+        ends_ns = pc.max(rows["end_ns"]).as_py()
+        self.last_end_ns = max(self.last_end_ns, ends_ns or 0)
+        times_ms = (_times(rows, "executed_ns") - _times(rows, "prepared_ns")) / 1e6
+        times_ms = times_ms[~np.isnan(times_ms)]
+        self._done += times_ms.size
+        if not times_ms.size:
+            return
+        p50, p95, p99 = np.quantile(times_ms, (0.5, 0.95, 0.99))
+        self._telling.emit(
+            events.Snapshot(
+                at_ns=self._now_ns(),
+                stage=self._index,
+                offered=self._done,
+                sent=self._done,
+                completed=self._done,
+                failed=0,
+                in_flight=None,
+                latency_p50_ms=float(p50),
+                latency_p95_ms=float(p95),
+                latency_p99_ms=float(p99),
+            )
+        )
+
+    def _tell_of_the_start(self, start_ns: int) -> None:
+        plan = self._plan
+        self._telling.emit(
+            events.StageStarted(
+                at_ns=self._now_ns(),
+                index=self._index,
+                name=f"{plan.scenario}: {self._variant.label}",
+                kind="steady" if plan.scenario == "server" else "closed",
+                repeat=1,
+                offered_per_s=plan.rate_per_s,
+                duration_s=plan.most_s,
+                start_ns=start_ns,
+                concurrency=None,
+            )
+        )
+
+
+def _times(rows: pa.RecordBatch, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    values: np.ndarray[tuple[int], np.dtype[np.float64]] = rows[name].to_numpy(zero_copy_only=False).astype(np.float64)
+    return values
+
+
+_FEWEST_CALLS = 40
+"""For an interval by batch means."""
+_FOR_AN_INTERVAL = 3
+"""Times what a percentile of the SLO can be shown with: so many have an interval as well, where calls depend on one
+another a little."""
+_FEWEST_ARRIVALS = 20
+"""In a stage of a search: of fewer nothing can be told."""
+_HOLDS = 2
+MOST_PROBES = 15
+"""Of the search for the most arrivals inside the SLO."""
+
+
+class VariantStages:
+    """What has been run so far, whatever befalls the variant next. Belongs to the session's thread."""
+
+    def __init__(
+        self,
+        spec: LocalSpec,
+        parts: LocalParts,
+        telling: Telling,
+        order: VariantOrder,
+        indices: Iterator[int],
+        may_go_on: Callable[[], bool],
+    ) -> None:
+        """`indices` number the stages of the run."""
+        self._spec, self._parts, self._telling, self._order = spec, parts, telling, order
+        self._indices, self._may_go_on = indices, may_go_on
+        self.opened: Opened | None = None
+        self.call_stages: list[CallStage] = []
+        self.measured: list[VariantMeasured] = []
+        self.server_per_s: Estimate | None = None
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Where it really ran."""
+        opened, asked = self.opened, self._order.variant.provider
+        if opened is None:
+            return ()
+        strays = strays_of(opened.placements)
+        return (provider_check(asked, opened.provider_used, strays, opened.provider_reason),)
+
+    def run_all(self, running: RunningVariant) -> None:
+        """Until all are done, or the run may not go on. Raises what ends the variant."""
+        for wanted in self._spec.scenarios:
+            if not self._may_go_on():
+                return
+            if wanted.scenario == "multi-stream" and not self._order.variant.is_of_many:
+                continue  # its queries would be single calls
+            rate_per_s = self._rate_of(wanted)
+            if wanted.scenario == "server" and rate_per_s is None:
+                self._telling.note(f"{self._order.variant.label}: no server scenario: nothing tells what it can do.")
+            elif wanted.finds_most and rate_per_s is not None:
+                self.server_per_s = self._search(rate_per_s, running)
+            else:
+                self._run(wanted.scenario, rate_per_s, running)
+
+    def _search(self, start_per_s: float, running: RunningVariant) -> Estimate:
+        """Each rate that is tried is a stage. One that is INVALID tells nothing of the model."""
+        search = RateSearch(start_per_s, _HOLDS, MOST_PROBES)
+        while (probe := search.next()) is not None and self._may_go_on():
+            if probe.rate_per_s * self._spec.at_most_s < _FEWEST_ARRIVALS:
+                return Estimate(None, reason=f"no rate held that brings {_FEWEST_ARRIVALS} arrivals in load.at_most")
+            stage = self._run("server", probe.rate_per_s, running, in_search=True)
+            if stage is None or stage.verdict.status == "INVALID":
+                search.record_beyond(probe)
+            else:
+                search.record(probe, not missed_so_far(self._spec.slo, (stage,)))
+        outcome = search.outcome()
+        if outcome.max_rate_per_s is None:
+            return Estimate(None, reason=outcome.reason)
+        carried, failed = outcome.bracket
+        interval = None if carried is None or failed is None else (min(carried, outcome.max_rate_per_s), failed)
+        return Estimate(outcome.max_rate_per_s, interval, n=outcome.probes)
+
+    def _run(
+        self, scenario: Scenario, rate_per_s: float | None, running: RunningVariant, *, in_search: bool = False
+    ) -> Stage | None:
+        """None where it was ended before its warm-up was over."""
+        index, plan = next(self._indices), self._plan(scenario, rate_per_s)
+        progress = CallProgress(index, plan, self._order.variant, self._telling, self._parts.now_ns)
+        began: Began | None = None
+
+        def take(told: Began | Calls) -> None:
+            nonlocal began
+            match told:
+                case Began():
+                    began = told
+                case Calls(packed=packed):
+                    rows = unpacked(index, packed)
+                    self._parts.store.append_calls(rows)
+                    progress.show(rows, None if began is None else began.start_ns)
+            if not self._may_go_on():
+                running.kill()
+
+        measured: VariantMeasured | None = None
+        stage: Stage | None = None
+        try:
+            measured = running.measure(plan, take)
+            self.measured.append(measured)
+        finally:
+            if began is not None:
+                end_ns = measured.end_ns if measured is not None else max(began.start_ns, progress.last_end_ns)
+                facts = CallStage(
+                    index=index,
+                    variant=self._order.variant,
+                    scenario=scenario,
+                    start_ns=began.start_ns,
+                    end_ns=end_ns,
+                    warmup_windows=began.warmup_windows,
+                    has_settled=began.has_settled,
+                    half_width=None if measured is None else measured.half_width,
+                    wanted_half_width=plan.half_width,
+                    rate_per_s=rate_per_s,
+                    in_search=in_search,
+                    stopped_early=measured is None,
+                )
+                self.call_stages.append(facts)
+                stage = summarise_calls(self._parts.store.stage_calls(index), facts, self.checks)
+                self._telling.emit(events.CallsFinished(self._parts.now_ns(), facts, stage))
+        return stage
+
+    def _plan(self, scenario: Scenario, rate_per_s: float | None) -> Measure:
+        spec, variant = self._spec, self._order.variant
+        return Measure(
+            scenario=scenario,
+            batch=variant.batch,
+            streams=variant.streams,
+            least_s=spec.at_least_s,
+            most_s=spec.at_most_s,
+            half_width=spec.half_width,
+            least_calls=max(_FEWEST_CALLS, _FOR_AN_INTERVAL * samples_needed(spec.slo)),
+            warmup_most_s=spec.warmup_s,
+            rate_per_s=rate_per_s,
+            seed=spec.seed,
+        )
+
+    def _rate_of(self, wanted: ScenarioOrder) -> float | None:
+        """In calls a second."""
+        if wanted.share is None:
+            return wanted.rate_per_s
+        stages = [summarise_calls(self._parts.store.stage_calls(one.index), one) for one in self.call_stages]
+        most_per_s = fastest_per_s(stages)
+        return None if most_per_s is None else wanted.share * most_per_s / self._order.variant.batch

@@ -1,0 +1,45 @@
+"""The profile of a stored run, to go on with.
+
+A note on a run: by its engine while it goes on, else beside its facts.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from app.errors import UsageError
+from app.profiles.loading import load_profile
+from app.profiles.local import LocalProfile
+from app.profiles.profile import EndpointProfile
+from app.profiles.secrets import REDACTED
+from app.records.control import NOTE_LENGTH, AddNote
+from app.storage.control import ask_engine
+from app.storage.labels import add_note
+from app.storage.run_directory import SPEC, StoredRun
+
+
+def note_run(directory: Path, text: str, now: datetime) -> str:
+    """What became of it, in words. Raises UsageError for what is no note."""
+    if not 1 <= len(text) <= NOTE_LENGTH:
+        raise UsageError(f"a note has 1 to {NOTE_LENGTH} characters")
+    if StoredRun(directory).is_running:
+        return ask_engine(directory, AddNote(text))
+    add_note(directory, text, now)
+    return "noted"
+
+
+def stored_profile(run: StoredRun) -> EndpointProfile:
+    """Raises UsageError where it is not stored whole."""
+    text = run.spec_text
+    if text is None:
+        raise UsageError(f"{run.directory} has no {SPEC}, so it cannot be resumed", hint="Run its profile again.")
+    if REDACTED in text:
+        raise UsageError(
+            f"{run.directory} cannot be resumed: a secret of its profile was not stored",
+            hint="Run its profile again. Secrets given as env:NAME or file:PATH are read again by `runs resume`.",
+        )
+    profile = load_profile(run.directory / SPEC)
+    if isinstance(profile, LocalProfile):
+        raise UsageError("a run of a local model cannot be resumed", hint="Run its profile again.")
+    return profile

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from app.analysis.arrivals import arrivals_in_words, curve_of
+from app.records.stage import StageFacts
+from tests.fakes.queues import stage_facts
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "Poisson at 200/s"),
+        ({"arrival_kind": "constant"}, "constant at 200/s"),
+        ({"arrival_kind": "gamma", "cv": 2.5}, "gamma (cv 2.5) at 200/s"),
+        ({"sessions": True}, "Poisson at 200 sessions/s"),
+        ({"rate_per_s": None, "rates": ((0, 10), (30, 200))}, "Poisson along a ramp 10 → 200/s"),
+        (
+            {"rate_per_s": None, "rates": ((0, 10), (5, 10), (5, 20), (9, 20), (9, 40))},
+            "Poisson in steps 10 → 20 → 40/s",
+        ),
+        (
+            {"rate_per_s": None, "kind": "spike", "rates": ((0, 50), (5, 50), (5, 500), (9, 500), (9, 50))},
+            "Poisson spike 50 → 500 → 50/s",
+        ),
+        (
+            {"rate_per_s": None, "rates": tuple((at, 50 + 10 * (at % 5)) for at in range(20))},
+            "Poisson varying 50 to 90/s",
+        ),
+        ({"rate_per_s": None}, "Poisson at a varying rate"),
+        ({"arrival_kind": "trace", "rate_per_s": None}, "a recorded trace"),
+        ({"arrival_kind": "closed", "concurrency": 64}, "closed loop, 64 clients"),
+        (
+            {"arrival_kind": "closed", "concurrency": 1_000, "think_s": 0.5},
+            "closed loop, 1,000 clients, thinking 0.5 s",
+        ),
+        ({"arrival_kind": "locust", "concurrency": 10}, "closed loop, 10 users of the Locust test"),
+    ],
+)
+def test_how_requests_came_in_words(changes: dict[str, Any], words: str) -> None:
+    assert arrivals_in_words(replace(stage_facts(200), **changes)) == words
+
+
+RAMP = ((0.0, 10.0), (10.0, 110.0))
+JUMP = ((0.0, 10.0), (5.0, 10.0), (5.0, 100.0), (6.0, 100.0), (6.0, 10.0))
+
+
+def facts(rates: tuple[tuple[float, float], ...]) -> StageFacts:
+    return replace(stage_facts(), rate_per_s=None, rates=rates)
+
+
+@pytest.mark.parametrize(
+    ("rates", "until_s", "area"),
+    [
+        (RAMP, 5, 10 * 5 + 10 * 25 / 2),
+        (RAMP, 20, 600 + 1100),
+        (JUMP, 5, 50),
+        (JUMP, 5.5, 100),
+        (JUMP, 7, 160),
+        (((2.0, 10.0), (4.0, 20.0)), 4, 2 * 10 + 30),
+        (((-3.0, 10.0), (3.0, 70.0)), 3, 40 * 3 + 10 * 9 / 2),
+        (((5.0, 0.0), (10.0, 10.0)), 10, 25),
+    ],
+)
+def test_the_area_is_that_of_straight_lines(
+    rates: tuple[tuple[float, float], ...], until_s: float, area: float
+) -> None:
+    curve = curve_of(facts(rates))
+    assert curve is not None
+    assert curve.area_until(np.array([0.0, until_s])) == pytest.approx([0.0, area])
+
+
+def test_one_rate_is_a_curve_too() -> None:
+    curve = curve_of(stage_facts(200))
+    assert curve is not None
+    assert curve.area_until(np.array([3.0])) == pytest.approx([600])
+
+
+@pytest.mark.parametrize("arrivals", ["trace", "closed", "locust"])
+def test_answers_and_traces_have_no_curve(arrivals: str) -> None:
+    assert curve_of(replace(stage_facts(), arrival_kind=arrivals)) is None
+    assert curve_of(facts(())) is None

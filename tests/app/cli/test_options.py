@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from app.analysis.gating import Gating
+from app.cli.main import main
+from app.cli.options import add_gating_arguments, gating_of
+from app.errors import ExitCode
+from tests.fakes.program import write_profile
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--force"], "--force is for a --baseline"),
+        (["--tolerance", "3%"], "--tolerance is for a --baseline"),
+        (["--baseline", "promoted"], "no run of 'quickstart' was promoted"),
+        (["--baseline", "no-such-run"], "no run is 'no-such-run'"),
+    ],
+)
+def test_a_baseline_that_cannot_be_had_is_told_before_anything_is_measured(
+    options: list[str],
+    told: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path_factory.mktemp("home")))
+    assert main(["run", "quickstart", *options]) == ExitCode.USAGE
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gating"),
+    [
+        ([], Gating()),
+        (["--on-inconclusive", "fail"], Gating("fail")),
+        (["--gate", "slo"], Gating(kinds=("slo",))),
+        (["--gate", "regression"], Gating(kinds=("regression",))),
+        (["--gate", "regression, slo", "--on-inconclusive", "pass"], Gating("pass")),
+    ],
+)
+def test_what_decides_is_said_on_the_command_line(arguments: list[str], gating: Gating) -> None:
+    parser = argparse.ArgumentParser()
+    add_gating_arguments(parser)
+    assert gating_of(parser.parse_args(arguments)) == gating
+
+
+@pytest.mark.parametrize("arguments", [["--gate", "slow"], ["--gate", ""], ["--on-inconclusive", "maybe"]])
+def test_another_word_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["run", "quickstart", *arguments])
+    assert left.value.code == ExitCode.USAGE
+    assert arguments[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ('gates: ["latency_ms.p95{stage=steady} < 300", "change(latency_ms.p95) < +8%"]', None),
+        ('options: {abort_when: "error_rate > 20% after 500ms"}', None),
+        ('gates: ["latency_ms.p95{stage=stedy} < 300"]', "Did you mean 'steady'?"),
+        ('gates: ["latncy_ms.p95 < 300"]', "Did you mean latency_ms?"),
+        ('gates: ["error_rate < 0.1"]', "Write it in %: 0.1%."),
+        ('options: {abort_when: "error_rate > 20% after 15s"}', "Write less than 1s"),
+    ],
+)
+def test_gates_are_checked_without_running(
+    tmp_path: Path, extra: str, says: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_profile(tmp_path, "http://127.0.0.1:1/", extra=extra)
+    assert main(["profiles", "check", path]) == (0 if says is None else ExitCode.USAGE)
+    shown = capsys.readouterr()
+    if says is None:
+        assert "right" in shown.out
+    else:
+        assert f"error: {path}:12: " in shown.err
+        assert says in shown.err

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QLineEdit, QScrollArea, QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.plan.page import PlanPage
+from app.gui.plan.workbench import Fold, Folding, Parts
+from app.gui.theme import Look
+
+
+class Scrolled(QScrollArea):
+    """As the page holds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.parts = Parts(*(QLineEdit() for _ in range(4)))
+        for part, width in zip(self.parts, (200, 150, 250, 180), strict=True):
+            part.setMinimumWidth(width)
+        self.folding = Folding(self.parts)
+        self.setWidget(self.folding)
+
+    def place(self, part: QWidget) -> tuple[int, int]:
+        where = part.mapTo(self.folding, part.rect().topLeft())
+        return where.x(), where.y()
+
+
+@pytest.fixture
+def scrolled(qtbot: QtBot) -> Scrolled:
+    scrolled = Scrolled()
+    qtbot.addWidget(scrolled)
+    scrolled.resize(900, 600)
+    scrolled.show()
+    qtbot.waitExposed(scrolled)
+    return scrolled
+
+
+@pytest.mark.parametrize(("width", "fold"), [(900, "three"), (620, "three"), (580, "two"), (450, "two"), (400, "one")])
+def test_it_folds_as_it_gets_narrower_and_never_scrolls_sideways(
+    qtbot: QtBot, scrolled: Scrolled, width: int, fold: Fold
+) -> None:
+    scrolled.resize(width, 600)
+    qtbot.waitUntil(lambda: scrolled.folding.fold == fold)
+    qtbot.waitUntil(lambda: scrolled.horizontalScrollBar().maximum() == 0)
+    assert all(part.isVisible() for part in scrolled.parts)
+
+
+def test_where_the_parts_stand(qtbot: QtBot, scrolled: Scrolled) -> None:
+    left, centre, right, below = scrolled.parts
+    for width, fold in ((450, "two"), (300, "one"), (900, "three")):
+        scrolled.resize(width, 600)
+        qtbot.waitUntil(lambda fold=fold: scrolled.folding.fold == fold)  # type: ignore[misc]
+        qtbot.waitUntil(lambda: scrolled.place(below)[1] > scrolled.place(centre)[1] + 20)
+        is_beside = scrolled.place(centre)[0] > scrolled.place(left)[0]
+        is_right_below_left = scrolled.place(right)[1] > scrolled.place(left)[1]
+        assert is_beside == (fold != "one")
+        assert is_right_below_left == (fold == "two")
+
+
+def test_letters_that_get_larger_fold_it_too(qtbot: QtBot, scrolled: Scrolled) -> None:
+    scrolled.parts.centre.setMinimumWidth(500)
+    qtbot.waitUntil(lambda: scrolled.folding.fold == "two")
+
+
+def test_who_types_goes_on_typing(qtbot: QtBot, scrolled: Scrolled) -> None:
+    scrolled.parts.right.setFocus()
+    scrolled.resize(450, 600)
+    qtbot.waitUntil(lambda: scrolled.folding.fold == "two")
+    assert scrolled.parts.right.hasFocus()
+
+
+@pytest.mark.parametrize(("size", "scale"), [((1024, 700), 1.0), ((1400, 900), 2.0)])
+def test_the_page_does_not_scroll_sideways(
+    qtbot: QtBot, opened: PlanPage, look: Look, size: tuple[int, int], scale: float
+) -> None:
+    """With as much beside it as the window's rail and margins take."""
+    look.scale_text(scale)
+    try:
+        rail = round(110 * scale)
+        opened.resize(size[0] - rail, size[1] - 60)
+        area = opened.content.at_work
+        qtbot.waitUntil(lambda: opened.width() == size[0] - rail and area.horizontalScrollBar().maximum() == 0)
+        inside = area.widget()
+        assert inside is not None
+        assert inside.width() <= area.viewport().width()
+    finally:
+        look.scale_text(1.0)

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pandas as pd
+
+from app.gui.results.tabs.machine import REASONS, throttle_bands
+
+SECOND = 1_000_000_000
+
+
+def test_only_the_stretches_in_which_clocks_were_held_back_are_bands() -> None:
+    bits = [0, 1, 4, 4, 4, 0, 4]
+    telemetry = pd.DataFrame(
+        {
+            "at_ns": [SECOND * (10 + place) for place in range(len(bits))] * 2,
+            "source": ["gpu0"] * len(bits) * 2,
+            "metric": [REASONS] * len(bits) + ["gpu_power_w"] * len(bits),
+            "value": [float(one) for one in bits] * 2,
+        }
+    )
+    bands = throttle_bands(telemetry, 10 * SECOND)
+    assert [(start, end, state) for start, end, _, state in bands] == [(2.0, 4.0, "warn"), (6.0, 6.0, "warn")]
+    assert bands[0][2].startswith("gpu0 held back: ")

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QCoreApplication, QEvent, QTimer
+from PySide6.QtWidgets import QApplication, QPushButton, QSystemTrayIcon, QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui.assembly import Parts, assemble
+from app.gui.launching import Closing, ClosingDialog, Notifications, is_worth_telling
+from app.gui.window import Window
+from app.records.control import Answer, StopRun, Wish
+from tests.fakes.driving import find_button, shows
+from tests.fakes.stored_pairs import WrittenPairs
+from tests.fakes.stored_runs import going_on
+
+
+@pytest.fixture
+def window(qtbot: QtBot) -> QWidget:
+    made = QWidget()
+    qtbot.addWidget(made)
+    return made
+
+
+def pressing(name: str, seen: list[str]) -> Callable[[], None]:
+    def press() -> None:
+        dialog = QApplication.activeModalWidget()
+        assert isinstance(dialog, ClosingDialog)
+        seen.append(name)
+        next(one for one in dialog.findChildren(QPushButton) if one.accessibleName() == name).click()
+
+    return press
+
+
+def refuse() -> None:
+    dialog = QApplication.activeModalWidget()
+    if isinstance(dialog, ClosingDialog):
+        dialog.reject()
+
+
+def answered(window: QWidget, closing: Closing, name: str, seen: list[str], stopped: list[str]) -> bool:
+    QTimer.singleShot(0, window, pressing(name, seen))
+    return closing.may_close("fraud", 2, lambda: stopped.append("stopped"))
+
+
+def test_nothing_is_asked_while_nothing_runs(window: QWidget) -> None:
+    assert Closing(window).may_close(None, 0, lambda: pytest.fail("nothing is to be stopped"))
+
+
+def test_left_running_is_remembered_for_the_session(window: QWidget) -> None:
+    closing, seen, stopped = Closing(window), list[str](), list[str]()
+    assert answered(window, closing, "Leave it running", seen, stopped)
+    QTimer.singleShot(0, window, refuse)
+    assert closing.may_close("fraud", 0, lambda: stopped.append("stopped")), "it was asked again"
+    QApplication.processEvents()
+    assert (seen, stopped) == (["Leave it running"], [])
+
+
+def test_stopping_stops_and_closes(window: QWidget) -> None:
+    stopped = list[str]()
+    assert answered(window, Closing(window), "Stop it", [], stopped)
+    assert stopped == ["stopped"]
+
+
+def test_cancelling_keeps_the_window_and_asks_again(window: QWidget) -> None:
+    closing, seen, stopped = Closing(window), list[str](), list[str]()
+    for _ in range(2):
+        assert not answered(window, closing, "Cancel", seen, stopped)
+    assert (seen, stopped) == (["Cancel", "Cancel"], [])
+
+
+def test_it_says_what_becomes_of_the_run_and_of_what_waits(window: QWidget, qtbot: QtBot) -> None:
+    dialog = ClosingDialog(window, "fraud", 2)
+    qtbot.addWidget(dialog)
+    text = " ".join(str(one.property("text")) for one in dialog.findChildren(QWidget) if one.property("text"))
+    assert "fraud is still being measured" in text
+    assert "Jobs that wait are kept: 2" in text
+
+
+@pytest.mark.parametrize(
+    ("is_active", "lasted_s", "told"), [(False, 31.0, True), (True, 300.0, False), (False, 30.0, False)]
+)
+def test_only_of_what_took_long_while_nobody_looked(*, is_active: bool, lasted_s: float, told: bool) -> None:
+    assert is_worth_telling(is_active=is_active, lasted_s=lasted_s) is told
+
+
+def test_without_a_tray_the_window_asks_for_attention_and_nothing_warns(qtbot: QtBot) -> None:
+    window = QWidget()
+    qtbot.addWidget(window)
+    notifications = Notifications(window)
+    assert not QSystemTrayIcon.isSystemTrayAvailable()
+    assert notifications.tell_ended("quickstart", "PASS", 60.0)
+    assert not notifications.tell_ended("quickstart", "PASS", 2.0)
+
+
+def test_a_window_in_front_needs_no_notice(qtbot: QtBot) -> None:
+    window = QWidget()
+    qtbot.addWidget(window)
+    with qtbot.waitActive(window):
+        window.show()
+        window.activateWindow()
+    assert not Notifications(window).tell_ended("quickstart", "PASS", 60.0)
+
+
+@pytest.fixture
+def going() -> Iterator[WrittenPairs]:
+    written = WrittenPairs()
+    yield written
+    written.end()
+
+
+@pytest.fixture
+def opened(going: WrittenPairs, qtbot: QtBot, qapp: QApplication) -> Iterator[tuple[Window, Parts]]:
+    """A window that is opened while pairs go on."""
+    window, parts = assemble(qapp)  # qtbot would close it before `may_close` is put aside
+    window.show()
+    try:
+        qtbot.waitUntil(lambda: parts.queue.running is not None)
+        yield window, parts
+    finally:
+        _close(window)
+
+
+def _close(window: Window) -> None:
+    window.may_close = None
+    window.close()
+    window.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+
+def run_of(going: WrittenPairs, home: Path, name: str) -> Path:
+    run = going_on(home / "runs" / name, os.getpid(), name)
+    going.tell_begun(1, "base", run)
+    return run
+
+
+def has_heard(going: WrittenPairs, heard: list[Wish]) -> bool:
+    def obey(wish: Wish) -> Answer:
+        heard.append(wish)
+        return Answer(True, "stopping")
+
+    going.store.obey_wishes(obey)
+    return bool(heard)
+
+
+def test_the_next_window_attaches_and_tells_of_them_everywhere(
+    opened: tuple[Window, Parts], going: WrittenPairs, home: Path, qtbot: QtBot
+) -> None:
+    window, parts = opened
+    job = parts.queue.running
+    assert job is not None
+    assert (job.launch.kind, job.launch.directory) == ("pairs", going.directory)
+    qtbot.waitUntil(lambda: "Pairs are still measured" in window.strip.text())
+    run_of(going, home, "first")
+    line = "Pair 1 of 2: the baseline is measured"
+    qtbot.waitUntil(lambda: parts.jobs.phase.text() == line)
+    qtbot.waitUntil(lambda: line in parts.launching.bar.progress.text())
+    assert parts.launching.bar.stop.isEnabled()
+    assert window.pages.compare.contents.pairs.progress.line == line
+
+
+def test_live_goes_on_to_the_next_run_and_stop_still_means_the_pairs(
+    opened: tuple[Window, Parts], going: WrittenPairs, home: Path, qtbot: QtBot
+) -> None:
+    window, parts = opened
+    first = run_of(going, home, "first")
+    qtbot.waitUntil(lambda: parts.queue.running is not None and parts.queue.running.measured == first)
+    window.navigation.run_watched.emit(first)
+    qtbot.waitUntil(shows(window, "live"))
+    second = run_of(going, home, "second")
+    qtbot.waitUntil(lambda: window.pages.live.state.directory == second)
+    assert "pairs of scoring" in parts.launching.bar.progress.text()
+    parts.launching.stop()
+    assert window.pages.shown.key == "compare"
+    assert "Stop these pairs?" in window.pages.compare.contents.pairs.stop_strip.text()
+    parts.launching.stop()
+    heard = list[Wish]()
+    qtbot.waitUntil(lambda: has_heard(going, heard))
+    assert heard == [StopRun()]
+
+
+def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
+    opened: tuple[Window, Parts], going: WrittenPairs, qtbot: QtBot
+) -> None:
+    window, _ = opened
+    qtbot.waitUntil(lambda: window.pages.compare.contents.pairs.state.going == "running")
+
+    def stop() -> None:
+        dialog = QApplication.activeModalWidget()
+        assert isinstance(dialog, ClosingDialog)
+        button = find_button(dialog, "Stop it")
+        assert button is not None
+        button.click()
+
+    QTimer.singleShot(0, window, stop)
+    assert window.may_close is not None
+    assert window.may_close()
+    heard = list[Wish]()
+    qtbot.waitUntil(lambda: has_heard(going, heard))
+    assert heard == [StopRun()]
+    assert window.pages.compare.contents.pairs.state.going == "stopping"
+    assert window.pages.found("live") is None

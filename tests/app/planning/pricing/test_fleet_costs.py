@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from app.planning.candidates import fleet_of
+from app.planning.options import candidate_of
+from app.planning.pricing.fleet_costs import Site, energy_bill, fleet_power, power_line, power_of_inferences, with_costs
+from app.planning.pricing.ownership import running_usd_per_month
+from app.planning.sizing import HOURS_A_MONTH
+from app.records.estimate import Estimate
+from app.records.offers import GridIntensity, OwnedHardware, PlanLimits
+from app.records.plan import Fleet
+from app.records.plan_question import MeasuredTarget
+from app.records.result import Hardware
+from app.records.service import BatchService, TokenService
+from app.records.traffic import TokenLengths
+from tests.fakes.offers import TODAY, accelerator, catalogue, curve, gpu_offer, question, target
+from tests.fakes.planned import sized
+from tests.fakes.services import fit_of, fitted
+
+GRID = GridIntensity("DE", 400.0, datetime.date(2023, 12, 31), "codecarbon")
+L4 = accelerator("l4", "L4")  # 72 W
+
+
+def test_power_goes_from_idle_to_the_most() -> None:
+    line = power_line(L4, idle_w=20, max_w=70)
+    assert line is not None
+    assert [line.at(u) for u in (-1, 0, 0.5, 1, 7)] == [20, 20, 45, 70, 70]
+    assert line.basis == "measured"
+
+
+def test_what_was_not_measured_is_the_tdp_and_says_so() -> None:
+    line = power_line(L4)
+    assert line is not None
+    assert line.idle_w == pytest.approx(14.4)
+    assert (line.max_w, line.basis) == (72, "assumed")
+    half = power_line(L4, idle_w=10)
+    assert half is not None
+    assert (half.idle_w, half.basis) == (10, "assumed")
+    assert power_line(None) is None
+    assert fleet_power(None, 4, 0.5).reason == "neither a measured power nor a TDP is known"
+
+
+def test_a_month_by_hand() -> None:
+    # 4 × 50 W and a host of 300 W, PUE 1.2: 438 kWh
+    power = fleet_power(power_line(L4, 30, 70), 4, 0.5, host_w=300)
+    bill = energy_bill(power, Site(1.2, 0.25, GRID), mean_per_s=10)
+    assert bill.mean_w.value == 500
+    assert bill.kwh_per_month.value == pytest.approx(438)
+    assert bill.usd_per_month.value == pytest.approx(109.5)
+    assert bill.kg_co2e_per_month.value == pytest.approx(175.2)
+    # 600 W over 10/s is 60 J an inference: 16.67 Wh per 1k
+    assert bill.wh_per_1k_inferences.value == pytest.approx(60 / 3.6)
+
+
+def test_measured_joules_count_beside_the_idling() -> None:
+    power = power_of_inferences(Estimate(2.0, (1.8, 2.2)), 50, Estimate(20.0), 4, host_w=100)
+    assert power.value == 280
+    assert power.ci95 == pytest.approx((270, 290))
+    assert power.basis == "measured"
+    bill = energy_bill(power, Site(1.0), 50)
+    assert bill.kwh_per_month.ci95 == pytest.approx((270 * 0.73, 290 * 0.73))
+    assert power_of_inferences(Estimate(2.0, basis="assumed"), 50, Estimate(20.0), 4).basis == "assumed"
+
+
+def test_what_is_missing_says_why() -> None:
+    bill = energy_bill(fleet_power(power_line(L4), 1, 0.5), Site(), 0)
+    assert bill.usd_per_month.value is None
+    assert "tariff" in (bill.usd_per_month.reason or "")
+    assert "grid" in (bill.kg_co2e_per_month.reason or "")
+    assert bill.wh_per_1k_inferences.reason == "the traffic has no requests"
+    unknown = power_of_inferences(Estimate(None, reason="the card tells no power"), 5, Estimate(1.0), 1)
+    assert energy_bill(unknown, Site(1.0, 0.1, GRID), 5).kg_co2e_per_month.reason == "the card tells no power"
+
+
+GPU = Hardware("g", offer="acme/g", accelerator="l4", accelerator_count=2, vcpus=16)
+MONTH_S = HOURS_A_MONTH * 3600
+FLEET_COSTS_GRID = GridIntensity("ZZ", 250.0, TODAY, "a table")
+
+
+def costed(measured: MeasuredTarget, peak_per_s: float = 500.0, **traffic: Any) -> Fleet:
+    """Instances of two L4, of 72 W each."""
+    of = replace(catalogue(gpu_offer("g", "l4", 2.0)), grid={"acme/here": FLEET_COSTS_GRID})
+    limits = PlanLimits(assurance=0.5, redundancy=0)
+    asked = question(measured, of=of, limits=limits, peak_per_s=peak_per_s, slo=("latency_ms.p95 < 20000",), **traffic)
+    (best,), demand = sized(asked)
+    candidate = candidate_of(best)
+    return with_costs(fleet_of(candidate, candidate.instances, demand, best.latencies, TODAY), best, demand, asked)
+
+
+def test_the_mean_cost_of_an_inference_is_what_the_month_costs_over_its_requests() -> None:
+    found = costed(target(curve(100.0), GPU), peak_per_s=450.0)
+    assert found.per_1k_inferences is not None
+    assert found.per_1k_inferences.at_mean == pytest.approx(5 * HOURS_A_MONTH / (450 * MONTH_S / 1000))
+    assert found.per_1k_inferences.at_slo == pytest.approx(1 / (100 * 3600 / 1000))
+    assert found.per_1k_inferences.at_saturation is None  # without a service model
+
+
+def test_a_full_instance_is_the_cheapest_way() -> None:
+    law = BatchService(0.05, 0.005, 16)  # 123/s at the most
+    found = costed(target(curve(100.0), GPU, fit_of(fitted(law)))).per_1k_inferences
+    assert found is not None
+    assert found.at_saturation == pytest.approx(1 / (law.most_per_s * 3.6))
+    assert (found.at_saturation or 9.0) < (found.at_slo or 0.0) < (found.at_mean or 0.0)
+
+
+def test_tokens_in_and_out_sum_to_what_requests_cost() -> None:
+    law = TokenService(0.02, 0.0002, 1e-5, max_sequences=64, kv_tokens=200_000)
+    tokens = (TokenLengths(3.0, 800.0, 100.0), TokenLengths(1.0, 1600.0, 500.0))  # 1,000 in and 200 out
+    found = costed(target(curve(8.0), GPU, fit_of(fitted(law), highest_per_s=9.0)), peak_per_s=40.0, tokens=tokens)
+    assert found.per_1k_inferences is not None
+    assert found.per_1m_tokens is not None
+    assert found.per_1m_tokens.input is not None
+    assert found.per_1m_tokens.output is not None
+    by_token = (found.per_1m_tokens.input.at_mean or 0.0) * 1000 + (found.per_1m_tokens.output.at_mean or 0.0) * 200
+    assert by_token / 1e6 == pytest.approx((found.per_1k_inferences.at_mean or 0.0) / 1000)
+    assert (found.per_1m_tokens.output.at_mean or 0.0) > 5 * (found.per_1m_tokens.input.at_mean or 0.0)
+    assert found.per_1k_inferences.at_saturation == pytest.approx(1000 / (9.0 * 3600))
+
+
+def test_energy_is_the_cards_between_idle_and_full() -> None:
+    found = costed(target(curve(100.0), GPU), peak_per_s=400.0)  # 4 instances, 8 cards, full at the SLO's rate
+    assert found.kwh_per_month is not None
+    assert found.kwh_per_month.value == pytest.approx(8 * 72 * 1.2 * HOURS_A_MONTH / 1000)
+    assert found.kg_co2e_per_month is not None
+    assert found.kg_co2e_per_month.value == pytest.approx(0.25 * (found.kwh_per_month.value or 0.0))
+    assert found.kwh_per_month.basis == "assumed"
+
+
+def test_measured_joules_are_taken_above_idle() -> None:
+    found = costed(target(curve(100.0), GPU, joules_per_inference=0.5), peak_per_s=400.0)
+    assert found.kwh_per_month is not None
+    assert found.kwh_per_month.value == pytest.approx((8 * 14.4 + 400 * 0.5) * 1.2 * HOURS_A_MONTH / 1000)
+
+
+def test_of_a_cpu_nothing_is_known() -> None:
+    asked = question()
+    (best,), demand = sized(asked)
+    fleet = fleet_of(candidate_of(best), 3, demand, best.latencies, TODAY)
+    found = with_costs(fleet, best, demand, asked)
+    assert found.kwh_per_month is not None
+    assert found.kwh_per_month.value is None
+    assert found.kwh_per_month.reason == "the power of a CPU instance is not known"
+
+
+def test_an_owned_instance_uses_the_energy_that_is_paid_for() -> None:
+    owned = OwnedHardware(capex_usd=10_000.0, life_years=4.0, power_w=900.0, pue=1.4, tariff_usd_per_kwh=0.15)
+    of = replace(catalogue(gpu_offer("g", "l4", 2.0, owned=owned, on_demand_usd_per_hour=None)), grid={})
+    asked = question(target(curve(100.0), GPU), of=of, limits=PlanLimits(assurance=0.5, redundancy=0), peak_per_s=500.0)
+    (best,), demand = sized(asked)
+    candidate = candidate_of(best)
+    fleet = fleet_of(candidate, candidate.instances, demand, best.latencies, TODAY)
+    found = with_costs(fleet, best, demand, asked)
+    paid_kwh = running_usd_per_month(owned)["electricity"] / 0.15
+    assert found.kwh_per_month is not None
+    assert found.kwh_per_month.value == pytest.approx(candidate.instances * paid_kwh)

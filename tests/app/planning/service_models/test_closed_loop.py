@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from app.planning.service_models.closed_loop import GAP, ClosedPlay, fit_closed
+from app.planning.service_models.moments import CannotFitError
+from app.planning.simulation.closed_loop import closed_requests
+from app.records.plan_question import Rung
+from app.records.service import RequestService
+
+LAW = RequestService(4, 0.05, 0.5, outside_s=0.005)
+
+
+def measured(clients: int, law: RequestService = LAW, requests: int = 3000) -> Rung:
+    normals = np.random.default_rng(clients).standard_normal(requests)
+    arrivals_s, ends_s = closed_requests(clients, normals, law)
+    times_s = ends_s - arrivals_s + law.outside_s
+    known = {"p50": float(np.quantile(times_s, 0.5)), "p95": float(np.quantile(times_s, 0.95))}
+    last_s = float(ends_s.max())
+    return Rung(None, clients, requests / last_s, last_s, requests, 0, {"latency": known})
+
+
+def test_what_slots_can_do_at_most_is_what_many_clients_see() -> None:
+    normals = np.random.default_rng(1).standard_normal((3, 4000))
+    play = ClosedPlay(32, normals, ("p50", GAP)).played(LAW)
+    middle_s, gap_s = np.exp(play.log_means)
+    assert 1 / gap_s == pytest.approx(LAW.most_per_s, rel=0.03)
+    assert middle_s == pytest.approx(32 * gap_s, rel=0.05)  # Little's law
+    (few_s,) = np.exp(ClosedPlay(2, normals, (GAP,)).played(LAW).log_means)
+    assert 1 / few_s == pytest.approx(2 / (LAW.mean_s + LAW.outside_s), rel=0.03)
+
+
+def test_a_known_law_is_found_within_the_interval_that_is_told() -> None:
+    fit = fit_closed([measured(clients) for clients in (1, 2, 4, 8, 16)])
+    best = fit.laws[0]
+    assert isinstance(best.service, RequestService)
+    assert best.service.slots == LAW.slots
+    place = best.parameters.index("mean_s")
+    sigma = math.sqrt(best.log_covariance[place][place])
+    assert sigma < 0.1
+    assert abs(math.log(best.service.mean_s / LAW.mean_s)) < 3 * sigma
+    assert fit.highest_per_s == pytest.approx(LAW.most_per_s, rel=0.05)
+
+
+def test_fewer_than_three_numbers_of_clients_tell_no_law() -> None:
+    rungs = [measured(2), measured(2), measured(8), replace(measured(4), completed=20)]
+    with pytest.raises(CannotFitError, match="at 3 numbers of clients, and there are 2"):
+        fit_closed(rungs)
+
+
+def test_a_mean_stands_in_for_a_median_and_little_for_both() -> None:
+    known = {"mean": 0.0551}
+    alone = [replace(measured(clients), latencies_s={"latency": known}) for clients in (1, 2, 4)]
+    by_mean = fit_closed(alone).laws[0].service
+    by_rate = fit_closed([replace(rung, latencies_s={}) for rung in alone]).laws[0].service
+    for found in (by_mean, by_rate):
+        assert isinstance(found, RequestService)
+        assert found.mean_s + found.outside_s == pytest.approx(LAW.mean_s + LAW.outside_s, rel=0.1)

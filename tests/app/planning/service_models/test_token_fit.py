@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from app.analysis.columns import Floats
+from app.analysis.token_samples import sample_of_pairs
+from app.planning.service_models import stage_play
+from app.planning.service_models.moments import CannotFitError
+from app.planning.service_models.stage_play import GAP, TokenLoad, TokenPlay
+from app.planning.service_models.token_fit import fit_tokens, mean_lengths, tells_tokens
+from app.planning.simulation.replica import token_latencies
+from app.records.plan_question import Rung
+from app.records.service import NO_LIMIT, TokenService
+
+LAW = TokenService(0.012, 0.0004, 2e-5, max_sequences=256, kv_tokens=NO_LIMIT, cv=0.05, outside_s=0.002)
+NAMES = ("ttft p50", "ttft p95", "tpot p50", "tpot p95", "latency p50", "latency p95", GAP)
+
+
+def measured(per_s: float | None, clients: int | None = None, law: TokenService = LAW, requests: int = 600) -> Rung:
+    load = TokenLoad(per_s, clients, np.array([[500, 100]]))
+    play = TokenPlay.drawn(load, requests, 1, np.random.SeedSequence(int(1000 * (per_s or clients or 0))))
+    times = dict(zip(NAMES, map(float, np.exp(play.played(law, NAMES).log_means)), strict=True))
+    achieved = 1 / times.pop(GAP)
+    latencies: dict[str, dict[str, float]] = {}
+    for name, value in times.items():
+        metric, aggregate = name.split()
+        latencies.setdefault(metric, {})[aggregate] = value
+    return Rung(per_s, clients, achieved, requests / achieved, requests, 0, latencies, 500.0, 100.0)
+
+
+@pytest.mark.parametrize("loads", [[(r, None) for r in (0.5, 2.0, 5.0, 9.0)], [(None, c) for c in (1, 4, 12, 32)]])
+def test_a_known_service_is_found(loads: list[tuple[float | None, int | None]]) -> None:
+    fit = fit_tokens([measured(per_s, clients) for per_s, clients in loads])
+    best = fit.laws[0]
+    assert isinstance(best.service, TokenService)
+    for batch in (1, 16):  # what a step takes, alone and in company
+        truth_s = LAW.step_s + batch * LAW.per_sequence_s
+        assert best.service.step_s + batch * best.service.per_sequence_s == pytest.approx(truth_s, rel=0.06)
+    place = best.parameters.index("step_s")
+    sigma = math.sqrt(best.log_covariance[place][place])
+    assert abs(math.log(best.service.step_s / LAW.step_s)) < 3 * sigma
+    assert fit.median_error < 0.05
+    assert best.service.kv_tokens == NO_LIMIT  # nobody waited for a place
+
+
+def test_a_limit_that_requests_waited_for_is_found_and_held_as_tokens() -> None:
+    narrow = replace(LAW, max_sequences=8)
+    fit = fit_tokens([measured(None, clients, narrow) for clients in (1, 4, 8, 32)])
+    best = fit.laws[0].service
+    assert isinstance(best, TokenService)
+    assert best.max_sequences == 8
+    assert best.kv_tokens == 8 * 600
+    said = fit_tokens([measured(None, clients, narrow) for clients in (1, 4, 8, 32)], max_sequences=8).laws[0].service
+    assert isinstance(said, TokenService)
+    assert (said.max_sequences, said.kv_tokens) == (8, NO_LIMIT)
+
+
+def test_too_few_loads_or_untold_lengths_tell_nothing() -> None:
+    rungs = [measured(per_s) for per_s in (0.5, 2.0)]
+    with pytest.raises(CannotFitError, match="at 3 loads, and there are 2"):
+        fit_tokens(rungs)
+    with pytest.raises(CannotFitError, match="how many tokens prompts and answers have is not told"):
+        fit_tokens([replace(rung, input_tokens_mean=None) for rung in rungs])
+
+
+def test_answers_are_as_long_as_the_latency_has_room_for_where_nobody_counted() -> None:
+    means = {"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}, "tpot": {"mean": 0.02}}
+    rung = Rung(1.0, None, 1.0, 60.0, 60, 0, means, input_tokens_mean=300.0)
+    assert mean_lengths([rung]) == pytest.approx((300.0, 101.0))
+    assert mean_lengths([replace(rung, input_tokens_mean=None)]) is None
+    assert tells_tokens(rung)
+    assert not tells_tokens(replace(rung, latencies_s={"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}}))
+    assert tells_tokens(replace(rung, latencies_s={"ttft": {"p50": 0.1}, "itl": {"mean": 0.02}}))
+
+
+def uneven(seed: int) -> np.ndarray:
+    """A lognormal of inputs with a few long documents, and outputs."""
+    rng = np.random.default_rng(seed)
+    inputs = np.exp(6 + 0.6 * rng.standard_normal(600)) * np.where(rng.random(600) < 0.05, 6.0, 1.0)
+    outputs = np.exp(4.3 + 0.6 * rng.standard_normal(600))
+    lengths: np.ndarray = np.rint(np.column_stack([inputs, outputs])).astype(np.int64)
+    return lengths
+
+
+def measured_uneven(per_s: float, law: TokenService) -> Rung:
+    pairs = uneven(round(1000 * per_s))
+    play = TokenPlay.drawn(TokenLoad(per_s, None, pairs), 600, 1, np.random.SeedSequence(round(1000 * per_s)))
+    times = dict(zip(NAMES, map(float, np.exp(play.played(law, NAMES).log_means)), strict=True))
+    duration_s = 600 * times.pop(GAP)
+    latencies: dict[str, dict[str, float]] = {}
+    for name, value in times.items():
+        metric, aggregate = name.split()
+        latencies.setdefault(metric, {})[aggregate] = value
+    inputs, outputs = pairs.mean(axis=0)
+    return Rung(
+        per_s, None, 600 / duration_s, 600 / per_s, 600, 0, latencies, inputs, outputs, lengths=sample_of_pairs(pairs)
+    )
+
+
+def test_a_fit_plays_no_more_than_a_plan_has_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in requests, of which a core plays about two million a second: a limit that no load point shows is not
+    fitted to the stages."""
+    played = 0
+
+    def counted(arrivals_s: Floats, *rest: Any) -> tuple[Floats, Floats]:
+        nonlocal played
+        played += arrivals_s.size
+        return token_latencies(arrivals_s, *rest)
+
+    monkeypatch.setattr(stage_play, "token_latencies", counted)
+    best = fit_tokens([measured_uneven(per_s, LAW) for per_s in (1.0, 2.5, 4.0, 5.5, 7.0, 8.0)]).laws[0]
+    assert "max_sequences" not in best.parameters
+    assert "kv_tokens" not in best.parameters
+    assert 0 < played < 6_000_000
+
+
+@pytest.mark.parametrize(("limit", "value"), [("max_sequences", 16), ("kv_tokens", 9_000)])
+def test_admission_limits_are_found_from_uneven_lengths(limit: str, value: int) -> None:
+    law = replace(LAW, **{limit: value})
+    rates = (1.0, 2.5, 4.0, 5.5, 7.0, 8.0) if limit == "max_sequences" else (1.0, 2.5, 3.5, 4.4, 5.2, 6.0)
+    best = fit_tokens([measured_uneven(per_s, law) for per_s in rates]).laws[0]
+    assert limit in best.parameters
+    assert getattr(best.service, limit) == pytest.approx(value, rel=0.12)

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.errors import ProfileError
+from app.profiles.load import SweepSettings
+from app.profiles.loading import load_profile
+from app.profiles.profile import EndpointProfile
+from app.profiles.rates import ShareOfStage
+from app.profiles.resolved import profile_hash, spec_yaml
+from tests.app.profiles.conftest import LOAD, Load
+from tests.fakes.profiles import load_endpoint_profile
+
+TARGET = {"protocol": "http", "url": "http://127.0.0.1:1/"}
+FORMS: dict[str, dict[str, Any]] = {
+    "gamma": {"arrivals": "gamma", "burstiness": 2.5, "rate": "10/s", "duration": "1s", "lead_in": "2s"},
+    "ramp": {"ramp": {"from": "0/s", "to": "20/s"}, "duration": "1s"},
+    "steps": {"steps": ["5/s", "0/s", "7.5/s"], "arrivals": "constant", "duration": "3s"},
+    "spike": {"spike": {"base": "5/s", "peak": "9/s", "at": "1s", "for": "500ms"}, "duration": "3s"},
+    "sine": {"sine": {"mean": "5/s", "amplitude": "4/s", "period": "2s"}, "duration": "3s"},
+    "diurnal": {"diurnal": {"peak": "5/s"}, "duration": "24s"},
+    "trace": {"trace": "trace.csv", "speed": "2x", "superpose": 3},
+    "cut": {"trace": "trace.csv", "duration": "2s", "lead_in": "1s"},
+    "closed": {"concurrency": 32, "think": "1s", "duration": "1s"},
+    "then-open": {"rate": "80% of closed", "duration": "1s"},
+}
+KINDS = {"gamma": "steady", "then-open": "steady", "spike": "spike", "closed": "closed"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "trace.csv").write_text("timestamp\n0\n1\n4\n")
+    return tmp_path
+
+
+def loaded(folder: Path, *stages: dict[str, Any]) -> EndpointProfile:
+    values = {"sizewise": 1, "name": "test", "target": TARGET, "workload": {}, "load": {"stages": list(stages)}}
+    path = folder / "profile.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return load_endpoint_profile(path)
+
+
+def test_every_form_is_read_and_written_back_with_its_units(folder: Path) -> None:
+    profile = loaded(folder, *({"name": name, **form} for name, form in FORMS.items()))
+    assert {stage.name: stage.kind for stage in profile.load.stages} == {
+        name: KINDS.get(name, "varying") for name in FORMS
+    }
+    text = spec_yaml(profile)
+    spec = folder / "spec.yaml"
+    spec.write_text(text)
+    again = load_profile(spec)
+    assert spec_yaml(again) == text
+    assert profile_hash(again) == profile_hash(profile)
+    assert again.load == profile.load
+    written = {stage["name"]: stage for stage in yaml.safe_load(text)["load"]["stages"]}
+    assert written["spike"]["spike"] == {"base": "5/s", "peak": "9/s", "at": "1s", "for": "500ms"}
+    assert written["trace"]["speed"] == "2x"
+    assert written["then-open"]["rate"] == "80% of closed"
+    assert written["closed"] == {
+        "name": "closed", "concurrency": 32, "think": "1s", "duration": "1s", "lead_in": "0s", "repeats": 1,
+    }  # fmt: skip
+
+
+def test_a_share_names_its_stage(folder: Path) -> None:
+    profile = loaded(folder, {"name": "closed", **FORMS["closed"]}, FORMS["then-open"])
+    assert profile.load.stages[1].rate_per_s == ShareOfStage("closed", 0.8)
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        ({"duration": "1s"}, "stage steady says no rate"),
+        ({"rate": "1/s", "concurrency": 2, "duration": "1s"}, "has rate and concurrency"),
+        ({"rate": "1/s"}, "lacks duration"),
+        ({"rate": "0/s", "duration": "1s"}, "not above zero"),
+        ({"rate": "2e6/s", "duration": "1s"}, "more than 1000000/s"),
+        ({"rate": "80% of nothing", "duration": "1s"}, "'nothing', which is no earlier stage"),
+        ({"rate": "0% of steady", "duration": "1s"}, "above 0%"),
+        ({"rate": "1/s", "think": "1s", "duration": "1s"}, "think goes with concurrency"),
+        ({"rate": "1/s", "speed": "2x", "duration": "1s"}, "speed goes with trace"),
+        ({"rate": "1/s", "arrivals": "gamma", "duration": "1s"}, "gamma and burstiness go together"),
+        ({"rate": "1/s", "burstiness": 2.0, "duration": "1s"}, "gamma and burstiness go together"),
+        ({"concurrency": 2, "arrivals": "poisson", "duration": "1s"}, "arrivals cannot be given"),
+        ({"concurrency": 0, "duration": "1s"}, "at least 1"),
+        ({"steps": ["0/s", "0/s"], "duration": "1s"}, "every rate is 0/s"),
+        ({"steps": ["-1/s"], "duration": "1s"}, "below zero"),
+        ({"spike": {"base": "5/s", "peak": "9/s", "at": "1s", "for": "5s"}, "duration": "3s"}, "the spike ends at 6s"),
+        ({"spike": {"base": "5/s", "pek": "9/s"}, "duration": "3s"}, "unknown key 'pek'"),
+        ({"rate": "1e6/s", "duration": "1m"}, "asks for 6e\\+07 requests"),
+        ({"ramp": {"from": "0/s", "to": "1e6/s"}, "duration": "2m"}, "asks for 6e\\+07 requests"),
+        ({"trace": "trace.csv", "speed": "2"}, "not a speed"),
+        ({"trace": "trace.csv", "speed": "0x"}, "between 0.001x"),
+        ({"trace": "trace.csv", "duration": "5s"}, "lasts 4 s at that speed"),
+        ({"trace": "trace.csv", "lead_in": "4s"}, "lead_in takes all of"),
+        ({"trace": "none.csv"}, "no such file"),
+        ({"trace": "single.csv"}, "lasts no time at all"),
+        ({"trace": "unsorted.csv"}, "unsorted.csv:3: this request came before"),
+    ],
+)
+def test_nonsense_is_told_in_a_line(folder: Path, stage: dict[str, Any], says: str) -> None:
+    (folder / "unsorted.csv").write_text("timestamp\n2\n1\n")
+    (folder / "single.csv").write_text("timestamp\n2\n")
+    with pytest.raises(ProfileError, match=says) as caught:
+        loaded(folder, stage)
+    assert "\n" not in str(caught.value)
+    assert caught.value.line is not None
+
+
+WORKERS_TARGET = {"protocol": "http", "url": "http://127.0.0.1:8000/"}
+
+
+@pytest.mark.parametrize("workers", ["auto", 1, 16])
+def test_who_sends_is_printed_as_asked_and_does_not_change_the_question(load: Load, workers: Any) -> None:
+    profile = load(WORKERS_TARGET, {}, load={**LOAD, "workers": workers})
+    assert yaml.safe_load(spec_yaml(profile))["load"]["workers"] == workers
+    assert profile_hash(profile) == profile_hash(load(WORKERS_TARGET, {}))
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, True, "many", 1_001, None])
+def test_what_is_no_number_of_workers_is_refused(load: Load, workers: Any) -> None:
+    with pytest.raises(ProfileError, match=r"load\.workers"):
+        load(WORKERS_TARGET, {}, load={**LOAD, "workers": workers})
+
+
+HTTP = {"protocol": "http", "url": "http://127.0.0.1:8000"}
+
+
+def sweep(load: Load, **keys: Any) -> SweepSettings:
+    found: SweepSettings | None = load(HTTP, {}, {"sweep": keys}).load.sweep
+    assert found is not None
+    return found
+
+
+def test_rates_as_listed_and_along_a_range(load: Load) -> None:
+    listed = sweep(load, rates=["50/s", "100/s"], hold="5s", repeats=2)
+    assert (listed.loads_per_s, listed.clients, listed.hold_s, listed.arrivals) == ((50.0, 100.0), (), 5.0, "poisson")
+    assert sweep(load, **{"from": "10/s", "to": "160/s", "points": 5}).loads_per_s == (10, 20, 40, 80, 160)
+    assert len(sweep(load, **{"from": "10/s", "to": "160/s"}).loads_per_s) == 8
+
+
+def test_clients_as_listed_and_doubling(load: Load) -> None:
+    assert sweep(load, concurrency=[1, 3, 9]).clients == (1, 3, 9)
+    assert sweep(load, up_to=64).clients == (1, 2, 4, 8, 16, 32, 64)
+    assert sweep(load, up_to=20).clients == (1, 2, 4, 8, 16, 20)
+    assert sweep(load, up_to=1).clients == (1,)
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({}, "says no load"),
+        ({"rates": ["1/s"], "up_to": 4}, "rates and up_to"),
+        ({"from": "10/s"}, "from and to"),
+        ({"from": "10/s", "to": "5/s"}, "lower rate first"),
+        ({"rates": ["10/s", "5/s"]}, "must rise"),
+        ({"concurrency": [4, 4]}, "must rise"),
+        ({"concurrency": [0]}, "concurrency"),
+        ({"up_to": 4, "arrivals": "poisson"}, "clients decide"),
+        ({"up_to": 4, "points": 4}, "points goes with"),
+        ({"rates": ["1/s"], "arrivals": "gamma"}, "gamma and burstiness"),
+        ({"rates": ["900000/s"], "hold": "10m"}, "too many requests"),
+        ({"rates": ["1/s"], "step": 4}, "unknown key"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(load: Load, keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(ProfileError, match=says):
+        load(HTTP, {}, {"sweep": keys})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"rates": ["50/s", "100/s"], "arrivals": "constant"},
+        {"from": "10/s", "to": "100/s", "points": 4},
+        {"up_to": 8, "hold": "2s"},
+        {"concurrency": [1, 2]},
+    ],
+)
+def test_what_is_written_back_is_the_same_sweep(load: Load, keys: dict[str, Any]) -> None:
+    profile = load(HTTP, {}, {"sweep": keys})
+    written = yaml.safe_load(spec_yaml(profile))["load"]["sweep"]
+    assert {key: written[key] for key in keys} == keys
+    assert sweep(load, **written) == profile.load.sweep
+
+
+def test_a_locust_test_is_swept_by_clients_alone(load: Load, tmp_path: Any) -> None:
+    (tmp_path / "locustfile.py").write_text("")
+    locust = {"protocol": "locust", "file": "locustfile.py"}
+    assert load(locust, load={"sweep": {"up_to": 4}}).load.sweep
+    with pytest.raises(ProfileError, match="goes by rates"):
+        load(locust, load={"sweep": {"rates": ["1/s"]}})

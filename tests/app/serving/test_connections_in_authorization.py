@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from app.serving import _announce
+from app.serving.connections import TokenGuard, token_for
+from app.serving.settings import EndpointReady
+from tests.fakes.asgi import ask
+
+TOKEN = "correct horse battery staple"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.0.1", "::1"])
+def test_loopback_needs_no_token(address: str) -> None:
+    assert token_for(address, None) is None
+    assert token_for(address, TOKEN) == TOKEN
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.4", "fe80::1%eth0"])
+def test_beyond_loopback_there_always_is_one(address: str) -> None:
+    made = token_for(address, None)
+    assert made is not None
+    assert len(made) >= 32
+    assert made != token_for(address, None)
+    assert token_for(address, TOKEN) == TOKEN
+
+
+async def _page(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"secret"})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v2/models/m", {}, 401),
+        ("/metrics", {}, 401),
+        ("/v2/models/m", {"Authorization": "Bearer wrong"}, 401),
+        ("/v2/models/m", {"Authorization": TOKEN}, 401),
+        ("/v2/models/m", {"Authorization": f"Bearer {TOKEN}"}, 200),
+        ("/v2/health/ready", {}, 200),
+    ],
+)
+async def test_a_guarded_endpoint_answers_those_who_have_the_token(
+    anyio_backend: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    reply = await ask(TokenGuard(_page, TOKEN), "GET", path, headers=headers)
+    assert reply.status == status
+
+
+def _ready(token: str | None) -> EndpointReady:
+    return EndpointReady(
+        url="http://0.0.0.0:8000", model="m", pid=1, provider_requested="cpu", provider_used="cpu",
+        provider_reason=None, nodes_elsewhere=(), inputs=(), outputs=(), threads=1, max_batch=1, queue_delay_s=0.0,
+        queue_limit=1, runtime_version="1", token=token,
+    )  # fmt: skip
+
+
+def test_a_token_that_was_made_is_shown_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    _announce(_ready(TOKEN), None)
+    shown = capsys.readouterr()
+    assert shown.out == "http://0.0.0.0:8000\n"
+    assert shown.err.startswith("warning: http://0.0.0.0:8000 can be reached from other machines")
+    assert f"Authorization: Bearer {TOKEN}" in shown.err
+
+
+@pytest.mark.parametrize(("token", "given"), [(None, None), (TOKEN, TOKEN)])
+def test_a_token_of_ones_own_is_not_repeated(
+    capsys: pytest.CaptureFixture[str], token: str | None, given: str | None
+) -> None:
+    _announce(_ready(token), given)
+    assert TOKEN not in capsys.readouterr().err

@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.analysis.gating import Gating
+from app.errors import ExitCode, InstrumentError, UnavailableError, UsageError
+from app.inference.parent import ChildKilledError
+from app.records.events import CallsFinished, PhaseChanged, Snapshot, VariantFinished, VariantStarted
+from app.records.local import LocalResult
+from app.records.result import Check, Result
+from app.records.selftest import finding, selftest
+from app.session.local.spec import DataSpec, ScenarioOrder
+from app.session.spec import LimitSpec
+from app.storage.run_directory import StoredRun
+from tests.fakes.local import LocalBench, order_of, spec_of
+
+LABELLED = DataSpec(rows="rows.npz", label="label")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> LocalBench:
+    return LocalBench(tmp_path / "run")
+
+
+def local_of(result: Result) -> LocalResult:
+    assert result.local is not None
+    return result.local
+
+
+def check_named(result: Result, name: str) -> Check:
+    return next(check for check in result.validity if check.id == name)
+
+
+def test_variants_are_measured_in_their_order_stored_and_compared(bench: LocalBench) -> None:
+    outcome = bench.run(spec_of(order_of(1), order_of(4)))
+    result = outcome.result
+    assert (result.verdict.status, result.exit.code) == ("VALID", 0), result.verdict
+    assert bench.names == ["the reference of m", "m cpu as-is, batch 1", "m cpu as-is, batch 4"]
+    assert [stage.name for stage in result.stages] == [
+        "single-stream: m cpu as-is, batch 1",
+        "single-stream: m cpu as-is, batch 4",
+    ]
+    first, second = result.stages
+    assert first.metrics["service_ms"]["p50"].value == pytest.approx(1.5, rel=0.001)
+    assert second.metrics["throughput_per_s"]["value"].value == pytest.approx(4 / 0.003, rel=0.02)
+    assert local_of(result).best == order_of(4).variant
+    assert StoredRun(bench.directory).result == result
+    assert first.completed + second.completed < len(bench.rows()), "warm-up is kept and not counted"
+
+
+def test_the_last_self_test_of_this_machine_stands_in_the_result(bench: LocalBench) -> None:
+    findings = (finding("clock", "steps back", 0.0, high=0.0, unit=None),)
+    proof = selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
+    bench.selftests["f"] = proof
+    assert bench.run(spec_of(order_of(1))).result.selftest == proof.mark()
+
+
+def test_events_tell_the_run(bench: LocalBench) -> None:
+    bench.run(spec_of(order_of(1), order_of(4), scenarios=(ScenarioOrder("single-stream"), ScenarioOrder("offline"))))
+    phases = [event.phase for event in bench.told(PhaseChanged)]
+    assert phases == ["doctor", "reference", "report"]
+    assert [(event.number, event.total) for event in bench.told(VariantStarted)] == [(1, 2), (2, 2)]
+    assert [event.facts.index for event in bench.told(CallsFinished)] == [0, 1, 2, 3]
+    assert [event.number for event in bench.told(VariantFinished)] == [1, 2]
+    assert {event.stage for event in bench.told(Snapshot)} == {0, 1, 2, 3}
+
+
+def test_every_process_is_closed_before_the_next_begins_and_the_telemetry_at_the_end(bench: LocalBench) -> None:
+    def others_are_closed(*_: object) -> None:
+        assert all(one.is_closed for one in bench.started[:-1])
+
+    bench.script.on_window = others_are_closed
+    bench.run(spec_of(order_of(1), order_of(2)))
+    assert all(one.is_closed for one in bench.started)
+    assert bench.telemetry.is_closed
+    assert bench.telemetry.watched["model"] == bench.started[-1].pid
+
+
+def test_children_are_given_the_reference_and_the_limit(bench: LocalBench) -> None:
+    bench.run(spec_of(order_of(1), memory_limit_bytes=2**31))
+    reference, variant = (one.job for one in bench.started)
+    assert reference.reference is None
+    assert variant.reference is not None
+    assert Path(variant.reference).is_relative_to(bench.directory.absolute())
+    assert (reference.memory_limit_bytes, variant.memory_limit_bytes) == (2**31, 2**31)
+
+
+def test_crash_costs_one_variant_and_keeps_its_rows(bench: LocalBench) -> None:
+    bench.script.fails_measuring = {"m cpu as-is, batch 4": ChildKilledError("it crashed (SIGSEGV)")}
+    result = bench.run(spec_of(order_of(1), order_of(4), order_of(8))).result
+    failures = [facts.failure for facts in local_of(result).variants]
+    assert failures == [None, "it crashed (SIGSEGV)", None]
+    assert result.exit.code == 0
+    check = check_named(result, "variant_ended")
+    assert (check.value, check.verdict) == ("m cpu as-is, batch 4", "WARN")
+    crashed = next(stage for stage in result.stages if stage.variant == order_of(4).variant)
+    assert crashed.completed == 50, "what was told until then"
+    assert next(e.facts for e in bench.told(CallsFinished) if e.facts.index == 1).stopped_early
+    assert all(one.is_closed for one in bench.started)
+
+
+def test_variant_that_cannot_be_opened_has_no_stage_and_the_others_are_measured(bench: LocalBench) -> None:
+    gone = UnavailableError("cuda needs an NVIDIA GPU", hint="Choose the cpu provider.")
+    bench.script.fails_opening = {"m cuda as-is, batch 1": gone}
+    result = bench.run(spec_of(order_of(1), order_of(1, provider="cuda"))).result
+    assert result.exit.code == 0
+    assert [stage.variant for stage in result.stages] == [order_of(1).variant]
+    assert check_named(result, "variant_ended").hint == "cuda needs an NVIDIA GPU. Choose the cpu provider."
+
+
+@pytest.mark.parametrize("error", [UsageError("it is no model"), UnavailableError("no such provider")])
+def test_what_keeps_every_variant_from_starting_is_raised_as_what_it_is(
+    bench: LocalBench, error: UsageError | UnavailableError
+) -> None:
+    bench.script.fails_opening = dict.fromkeys(["m cpu as-is, batch 1", "m cpu as-is, batch 2"], error)
+    with pytest.raises(type(error), match=str(error)):
+        bench.run(spec_of(order_of(1), order_of(2)))
+    assert bench.telemetry.is_closed
+
+
+def test_no_variant_that_could_be_measured_is_invalid(bench: LocalBench) -> None:
+    bench.script.fails_opening = {"m cpu as-is, batch 1": InstrumentError("it was killed")}
+    result = bench.run(spec_of(order_of(1))).result
+    assert result.exit.code == ExitCode.INVALID
+    assert local_of(result).best is None
+    assert local_of(result).best_reason == "not_trusted"
+
+
+def test_provider_that_falls_back_makes_the_run_invalid(bench: LocalBench) -> None:
+    bench.script.provider_used = {"m cuda as-is, batch 1": "cpu"}
+    result = bench.run(spec_of(order_of(1), order_of(1, provider="cuda"))).result
+    assert result.exit.code == ExitCode.INVALID
+    assert check_named(result, "provider").verdict == "INVALID"
+    assert local_of(result).best == order_of(1).variant, "the other one can be relied on"
+
+
+def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench) -> None:
+    orders = [order_of(batch) for batch in (1, 8, 16, 32)]
+    spec = spec_of(*orders, order_of(32, precision="fp16"), slo=("service_ms.p95 < 4",), finds_best=True)
+    result = bench.run(spec).result
+    facts = local_of(result).variants
+    assert [one.is_left_out for one in facts] == [False, False, True, True, False]
+    assert facts[2].failure == "batch 8 is beyond the SLO already"
+    assert "m cpu as-is, batch 16" not in bench.names
+    assert local_of(result).best == order_of(1).variant
+    assert result.exit.code == 0, "one that meets the SLO was found"
+    assert all(check.id != "variant_ended" for check in result.validity)
+
+
+def test_search_waits_for_what_only_the_whole_run_tells(bench: LocalBench) -> None:
+    slo = ("service_ms.p95 < 100", "accuracy_kept >= 99%")
+    result = bench.run(spec_of(order_of(1), order_of(8), slo=slo, finds_best=True, data=LABELLED)).result
+    assert [one.is_left_out for one in local_of(result).variants] == [False, False]
+    assert local_of(result).best == order_of(8).variant
+
+
+def test_interrupted_run_keeps_the_stages_until_then(bench: LocalBench) -> None:
+    def interrupt(what: str, _: object) -> None:
+        if what == "m cpu as-is, batch 2":
+            bench.interruption.request(ExitCode.INTERRUPTED)
+
+    bench.script.on_window = interrupt
+    result = bench.run(spec_of(order_of(1), order_of(2), order_of(4))).result
+    assert (result.exit.code, result.exit.texts[0]) == (ExitCode.INTERRUPTED, "stopped by the user")
+    assert [stage.variant for stage in result.stages] == [order_of(1).variant, order_of(2).variant]
+    assert result.stages[1].completed == 50
+    assert [facts.failure for facts in local_of(result).variants] == [None, None], "it was ended on purpose"
+    assert bench.names[-1] == "m cpu as-is, batch 2"
+    assert all(one.is_closed for one in bench.started)
+
+
+def test_interrupted_before_anything_starts_nothing(bench: LocalBench) -> None:
+    bench.interruption.request(ExitCode.TERMINATED)
+    result = bench.run(spec_of(order_of(1), slo=("service_ms.p95 < 4",))).result
+    assert (bench.names, result.exit.code) == ([], ExitCode.TERMINATED)
+
+
+def test_limit_on_duration_ends_the_run_between_scenarios(bench: LocalBench) -> None:
+    result = bench.run(spec_of(order_of(1), order_of(2), order_of(4), limits=LimitSpec(duration_s=8.0))).result
+    assert result.exit.code == ExitCode.LIMIT
+    assert [stage.variant for stage in result.stages] == [order_of(1).variant, order_of(2).variant]
+
+
+@pytest.mark.parametrize(
+    ("slo", "gate", "code"),
+    [
+        ("service_ms.p95 < 4", "service_ms.p50 < 2", 0),
+        ("service_ms.p95 < 4", "service_ms.p50 < 1", ExitCode.GATE_FAILED),
+        ("service_ms.p95 < 4", "service_ms.p50 < 1 | warn", 0),
+        ("service_ms.p95 < 1", "service_ms.p50 < 2", ExitCode.GATE_FAILED),
+    ],
+)
+def test_objectives_of_the_best_variant_decide(bench: LocalBench, slo: str, gate: str, code: int) -> None:
+    result = bench.run(spec_of(order_of(1), slo=(slo,), gates=(gate,))).result
+    assert result.exit.code == code
+    assert (local_of(result).best is None) is (slo == "service_ms.p95 < 1")
+
+
+@pytest.mark.parametrize(
+    ("gate", "judgement", "judged_in"),
+    [
+        ("service_ms.p95{batch=1} < 3", "PASS", "single-stream: m cpu as-is, batch 1"),
+        ("service_ms.p95{batch=8} < 3", "FAIL", "single-stream: m cpu as-is, batch 8"),
+        ("service_ms.p95{scenario=single-stream} < 3", "FAIL", "single-stream: m cpu as-is, batch 8"),
+        ("service_ms.p95{batch=2} < 3", "INCONCLUSIVE", None),
+        ("change(service_ms.p95) < +8%", "INCONCLUSIVE", None),
+    ],
+)
+def test_a_gate_is_judged_on_the_variants_of_its_tags(
+    bench: LocalBench, gate: str, judgement: str, judged_in: str | None
+) -> None:
+    result = bench.run(spec_of(order_of(1), order_of(8), gates=(gate,), gating=Gating("fail"))).result
+    (judged,) = result.gates
+    assert (judged.judgement, judged.stage) == (judgement, judged_in), judged.observed
+    codes = {"PASS": ExitCode.OK, "FAIL": ExitCode.GATE_FAILED, "INCONCLUSIVE": ExitCode.INCONCLUSIVE}
+    assert result.exit.code == codes[judgement]
+
+
+def test_slo_that_nobody_meets_is_judged_by_the_one_that_came_nearest(bench: LocalBench) -> None:
+    result = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1", "throughput_per_s > 1500"))).result
+    assert [(one.judgement, one.stage) for one in result.slo] == [
+        ("FAIL", "single-stream: m cpu as-is, batch 8"),
+        ("PASS", "single-stream: m cpu as-is, batch 8"),
+    ]
+    assert local_of(result).best_reason == "missed"
+
+
+@pytest.mark.parametrize(("right", "judged"), [(899, "PASS"), (600, "FAIL"), (885, "INCONCLUSIVE")])
+def test_accuracy_kept_is_judged_by_its_interval(bench: LocalBench, right: int, judged: str) -> None:
+    bench.script.right = {"m cpu int8-dynamic, batch 8": right}
+    bench.script.service_ms = lambda job: 9.0 if "as-is" in bench.started[-1].what else 1.0 + 0.1 * job.batch
+    orders = order_of(8), order_of(8, precision="int8-dynamic")
+    result = bench.run(spec_of(*orders, gates=("accuracy_kept >= 98%",), data=LABELLED)).result
+    assert local_of(result).best == orders[1].variant
+    assert result.gates[0].judgement == judged, result.gates[0].observed
+    assert result.exit.code == (ExitCode.GATE_FAILED if judged == "FAIL" else 0)
+    reference, quantised = (facts.accuracy for facts in local_of(result).variants)
+    assert reference is not None
+    assert quantised is not None
+    assert (reference.value.value, quantised.value.value) == (0.9, right / 1000)
+    assert quantised.test == "McNemar"
+
+
+def test_server_is_measured_at_its_share_of_what_the_variant_does(bench: LocalBench) -> None:
+    scenarios = (ScenarioOrder("single-stream"), ScenarioOrder("server", share=0.5), ScenarioOrder("server", 100.0))
+    result = bench.run(spec_of(order_of(1), scenarios=scenarios, at_most_s=3.0)).result
+    alone, share, fixed = result.stages
+    most_per_s = alone.metrics["throughput_per_s"]["value"].value
+    assert most_per_s is not None
+    assert share.scheduled_per_s == pytest.approx(0.5 * most_per_s)
+    assert share.scheduled_per_s is not None
+    assert share.name == f"server at {share.scheduled_per_s:.4g}/s: m cpu as-is, batch 1"
+    assert fixed.scheduled_per_s == 100.0
+    assert fixed.metrics["latency_ms"]["p50"].value == pytest.approx(1.5, rel=0.001)
+    assert alone.offered_per_s.value is None, "closed loop"
+
+
+def test_server_whose_rate_nothing_tells_is_left_out_with_a_note(bench: LocalBench) -> None:
+    result = bench.run(spec_of(order_of(1), scenarios=(ScenarioOrder("server", share=0.5),))).result
+    assert result.stages == ()
+    assert any("nothing tells what it can do" in note for note in result.notes)
+
+
+def test_cold_starts_are_in_processes_of_their_own_and_told_once_for_all_batches(bench: LocalBench) -> None:
+    bench.kept_model = "/cache/kept.onnx"
+    result = bench.run(spec_of(order_of(1), order_of(4), cold_starts=2)).result
+    starts = [one for one in bench.started if "reference" not in one.what]
+    # two anew, one that keeps, two with what is kept, the variant; then the other variant
+    assert [one.job.settings.kept_model for one in starts] == [None] * 2 + ["/cache/kept.onnx"] * 3 + [None] * 2
+    first, second = local_of(result).variants
+    assert [one.is_cached for one in first.cold_starts] == [False, False, True, True]
+    assert second.cold_starts == ()
+    assert first.cold_starts[0].process_ms == pytest.approx(50.0)
+    assert result.stages[0].metrics["session_build_ms"]["value"].value == 40.0
+    assert "session_build_ms" not in result.stages[1].metrics
+
+
+def test_sampler_that_fails_costs_only_the_telemetry(bench: LocalBench) -> None:
+    def fail() -> None:
+        raise RuntimeError("the driver went away")
+
+    bench.telemetry.close = fail  # type: ignore[method-assign]
+    result = bench.run(spec_of(order_of(1))).result
+    assert result.stages[0].completed > 100
+    assert check_named(result, "telemetry").verdict == "WARN"
+
+
+def test_model_that_the_reference_cannot_run_is_measured_all_the_same(bench: LocalBench) -> None:
+    bench.script.fails_opening = {"the reference of m": InstrumentError("it takes an operator of CUDA alone")}
+    result = bench.run(spec_of(order_of(1, provider="cuda"))).result
+    assert result.stages[0].completed > 100
+    assert bench.started[-1].job.reference is None
+    assert any("it takes an operator of CUDA alone" in note for note in result.notes)
+
+
+def test_notes_of_the_spec_are_in_the_result(bench: LocalBench) -> None:
+    spec = msgspec.structs.replace(spec_of(order_of(1)), notes=("A note.",))
+    assert "A note." in bench.run(spec).result.notes
+
+
+@pytest.mark.parametrize("key", ["slo", "gates"])
+def test_arrivals_beyond_what_a_variant_can_do_are_told_and_fail_its_objectives(bench: LocalBench, key: str) -> None:
+    spec = spec_of(order_of(1), scenarios=(ScenarioOrder("server", 2000.0),), **{key: ("latency_ms.p95 < 9999",)})
+    result = bench.run(spec).result
+    (stage,) = result.stages
+    assert stage.errors["not-started"] > 1000
+    assert stage.metrics["latency_ms"]["p95"].value is None
+    assert "were never begun" in str(stage.metrics["latency_ms"]["p95"].reason)
+    assert [one.judgement for one in getattr(result, key)] == ["FAIL"]
+    assert result.exit.code == ExitCode.GATE_FAILED
+
+
+def test_highest_rate_inside_the_slo_is_searched(bench: LocalBench) -> None:
+    scenarios = (ScenarioOrder("offline"), ScenarioOrder("server", share=0.5, finds_most=True))
+    spec = spec_of(order_of(1), scenarios=scenarios, slo=("latency_ms.p95 < 20", "accuracy_kept >= 99%"),
+                   data=LABELLED)  # fmt: skip
+    result = bench.run(spec).result
+    (facts,) = local_of(result).variants
+    assert facts.server_per_s is not None
+    # arrivals are even and a call takes 1.5 ms: at more than 666/s a backlog grows, of 20 ms in 5 s at 669/s
+    assert facts.server_per_s.value == pytest.approx(666, rel=0.02)
+    rates = {stage.scheduled_per_s for stage in result.stages if stage.tags.get("search")}
+    assert len(rates) > 4
+    assert result.exit.code == 0, "rates that failed are what a search is for"
+
+
+def test_multi_stream_is_of_variants_with_several_streams(bench: LocalBench) -> None:
+    spec = spec_of(
+        order_of(1), order_of(1, streams=2), scenarios=(ScenarioOrder("multi-stream"), ScenarioOrder("offline"))
+    )
+    stages = bench.run(spec).result.stages
+    assert [(stage.tags["scenario"], stage.concurrency) for stage in stages] == [
+        ("offline", 1),
+        ("multi-stream", 2),
+        ("offline", 2),
+    ]
+
+
+def test_a_variant_that_crashed_is_not_the_best_however_fast_it_was(bench: LocalBench) -> None:
+    bench.script.fails_measuring = {"m cpu as-is, batch 8": ChildKilledError("it crashed (SIGSEGV)")}
+    result = bench.run(spec_of(order_of(1), order_of(8))).result
+    assert local_of(result).best == order_of(1).variant
+
+
+def test_a_search_leaves_out_larger_batches_for_their_times_alone(bench: LocalBench) -> None:
+    slow = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1",), finds_best=True)).result
+    assert [one.is_left_out for one in local_of(slow).variants] == [False, True]
+
+
+def test_a_search_goes_on_where_throughput_is_too_low_so_far(bench: LocalBench) -> None:
+    found = bench.run(spec_of(order_of(1), order_of(8), slo=("throughput_per_s > 1000",), finds_best=True)).result
+    assert local_of(found).best == order_of(8).variant
+
+
+def test_a_limit_of_time_ends_a_scenario_amid_its_work(bench: LocalBench) -> None:
+    spec = spec_of(order_of(1), order_of(2), at_most_s=20.0, limits=LimitSpec(duration_s=3.0))
+    result = bench.run(spec).result
+    assert result.exit.code == ExitCode.LIMIT
+    assert result.clock.duration_s < 6
+    (stage,) = result.stages
+    assert stage.completed > 0
+    assert next(check for check in stage.checks if check.id == "cut_short").verdict == "WARN"
+    assert local_of(result).variants[0].failure is None
+
+
+def test_rates_that_a_search_found_too_high_spoil_nothing(bench: LocalBench) -> None:
+    scenarios = (ScenarioOrder("single-stream"), ScenarioOrder("server", share=0.5, finds_most=True))
+    result = bench.run(spec_of(order_of(1), slo=("latency_ms.p95 < 4",), scenarios=scenarios)).result
+    assert result.exit.code == 0, result.exit.texts
+    found = local_of(result).variants[0].server_per_s
+    assert found is not None
+    assert found.value is not None
+
+
+def test_a_variant_that_crashed_alone_is_no_measurement(bench: LocalBench) -> None:
+    bench.script.fails_measuring = {"m cpu as-is, batch 1": ChildKilledError("it crashed (SIGSEGV)")}
+    result = bench.run(spec_of(order_of(1))).result
+    assert result.exit.code == ExitCode.INVALID
+    assert check_named(result, "variants").hint == "Not one variant was measured to its end."
+
+
+def test_a_limit_of_time_ends_the_cold_starts_too(bench: LocalBench) -> None:
+    result = bench.run(spec_of(order_of(1), cold_starts=100, limits=LimitSpec(duration_s=2.0))).result
+    assert result.exit.code == ExitCode.LIMIT
+    assert 0 < len(local_of(result).variants[0].cold_starts) < 12
+
+
+def test_a_price_that_is_not_this_machines_is_an_assumption(bench: LocalBench) -> None:
+    assert (
+        local_of(bench.run(spec_of(order_of(1), usd_per_hour=2.0, price_note="price of a day")).result).price_basis
+        == "assumed"
+    )

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from app.errors import ExitCode, UnavailableError
+from app.records.events import ColdStarted, PhaseChanged
+from app.session.spec import RunSpec, StageSpec, StartSpec
+from app.session.target import require_reachable
+from loadgen.records import PreflightDone, Progress, StagePlan
+from tests.fakes.bench import SPEC, Bench, check_of, poisson
+from tests.fakes.load import OK, ScriptedLoad
+from tests.fakes.parts import FakeServer
+
+URL = "http://127.0.0.1:8000/"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "hint"),
+    [
+        ("dns", None, "host name"),
+        ("connect", None, "port in target.url, or target.socket,"),
+        ("tls", None, "ca_file"),
+        ("http-4xx", 401, "credential"),
+        ("http-4xx", 403, "may not"),
+        ("http-4xx", 404, "path"),
+        ("http-4xx", 405, "target.protocol"),
+        ("http-5xx", 501, "target.protocol"),
+        ("bad-payload", 200, "target.protocol"),
+    ],
+)
+def test_what_no_load_could_tell_about_is_unavailable(error: str, status: int | None, hint: str) -> None:
+    with pytest.raises(UnavailableError, match="cannot be measured: it said so") as raised:
+        require_reachable(PreflightDone(error, status, "it said so", None), URL)
+    assert hint in str(raised.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, 200), (None, 404), ("http-4xx", 400), ("http-5xx", 500), ("timeout", None)]
+)
+def test_an_answer_of_the_target_to_the_workload_is_measured(error: str | None, status: int | None) -> None:
+    require_reachable(PreflightDone(error, status, "it said so", None), URL)
+
+
+def test_a_target_without_the_metadata_to_build_requests_from_is_unavailable() -> None:
+    with pytest.raises(UnavailableError, match="cannot be measured: it said so") as raised:
+        require_reachable(PreflightDone("http-5xx", 500, "it said so", None, can_send=False), URL)
+    assert "target.model" in str(raised.value.hint)
+
+
+START = StartSpec(("serve-it", "--port", "1"), "http://127.0.0.1:1/ready", 30.0, ".")
+STARTS: RunSpec = msgspec.structs.replace(SPEC, start=START, warmup_s=6.0)
+WAKES: RunSpec = msgspec.structs.replace(SPEC, wakes=True)
+NOT_YET = PreflightDone("connect", None, "connection refused", None)
+LOADING = PreflightDone("http-5xx", 503, "answered 503", 1.0)
+
+
+def test_a_started_server_is_timed_to_ready_answer_and_steady_state(bench: Bench) -> None:
+    server = FakeServer(bench.clock, ready_after_s=0.5)
+    load = ScriptedLoad(bench.clock, preflights=(LOADING, LOADING, OK))
+    outcome = bench.run(STARTS, load, start_server=lambda _: server)
+    cold = outcome.result.cold_start
+    assert cold is not None
+    assert cold.ready_ms.value == pytest.approx(500, abs=20)
+    assert cold.first_answer_ms.value == pytest.approx(540, abs=20), "asked again twice, 20 ms apart"
+    assert cold.steady_ms.value == cold.first_answer_ms.value, "the first three windows agreed"
+    assert cold.ready_ms.n == 1
+    assert bench.told(ColdStarted)[0].first_answer_ms == cold.first_answer_ms.value
+    assert bench.telemetry.watched["endpoint"] == server.pid
+    assert server.is_stopped
+    assert outcome.result.exit.code == 0
+
+
+def test_nothing_stands_between_the_start_and_the_first_answer(bench: Bench) -> None:
+    bench.run(STARTS, start_server=lambda _: FakeServer(bench.clock))
+    phases = [event.phase for event in bench.told(PhaseChanged)]
+    assert phases == ["doctor", "start", "preflight", "warmup", "stages", "report"]
+
+
+def test_a_server_that_never_gets_ready_is_unavailable_with_its_last_words(bench: Bench) -> None:
+    server = FakeServer(bench.clock, ready_after_s=None, said=("loading", "out of memory"))
+    with pytest.raises(UnavailableError, match="serve-it was not ready within 30 s") as raised:
+        bench.run(STARTS, start_server=lambda _: server)
+    assert "out of memory" in str(raised.value.hint)
+    assert server.is_stopped
+    assert bench.load.is_closed
+
+
+def test_a_command_that_ends_at_once_is_unavailable_with_how_it_ended(bench: Bench) -> None:
+    server = FakeServer(bench.clock, ready_after_s=None)
+    server.leave("ended with code 1")
+    with pytest.raises(UnavailableError, match="serve-it ended with code 1 before it was ready") as raised:
+        bench.run(STARTS, start_server=lambda _: server)
+    assert raised.value.hint == "It printed nothing."
+
+
+def test_a_server_that_leaves_between_ready_and_answer_is_unavailable(bench: Bench) -> None:
+    server = FakeServer(bench.clock, ready_after_s=0.0)
+
+    class Leaving(ScriptedLoad):
+        def preflight(self) -> PreflightDone:
+            server.leave("was killed by SIGKILL")
+            return NOT_YET
+
+    with pytest.raises(UnavailableError, match="was killed by SIGKILL before its first response"):
+        bench.run(STARTS, Leaving(bench.clock), start_server=lambda _: server)
+
+
+def test_a_server_that_ends_while_it_is_measured_makes_the_run_invalid_and_keeps_the_rows(
+    bench: Bench,
+) -> None:
+    server = FakeServer(bench.clock, ready_after_s=0.0, said=("segmentation fault",))
+
+    def leave(progress: Progress) -> None:
+        if progress.intended > 300:
+            server.leave("was killed by SIGSEGV")
+
+    stages = (*SPEC.stages, StageSpec("never", "steady", poisson(10.0), 5.0))
+    spec = msgspec.structs.replace(STARTS, stages=stages, warmup_s=0.0)
+    outcome = bench.run(spec, ScriptedLoad(bench.clock, on_progress=leave), start_server=lambda _: server)
+    assert [stage.name for stage in outcome.result.stages] == ["steady"]
+    assert outcome.result.stages[0].completed >= 300
+    assert outcome.result.exit.code == ExitCode.INVALID
+    assert "target.start: the server was killed by SIGSEGV" in outcome.result.exit.texts[0]
+    check = check_of(outcome, "target_process")
+    assert check is not None
+    assert "segmentation fault" in str(check.hint)
+
+
+def test_an_interrupted_start_stops_the_server_and_keeps_what_there_is(bench: Bench) -> None:
+    server = FakeServer(bench.clock, ready_after_s=None)
+    asked: list[StagePlan] = []
+
+    def start(_: StartSpec) -> FakeServer:
+        bench.interruption.request(ExitCode.INTERRUPTED)
+        return server
+
+    outcome = bench.run(STARTS, ScriptedLoad(bench.clock, on_stage=asked.append), start_server=start)
+    assert outcome.result.exit.code == ExitCode.INTERRUPTED
+    assert server.is_stopped
+    assert asked == []
+
+
+def test_a_sleeping_endpoint_is_asked_until_it_answers(bench: Bench) -> None:
+    load = ScriptedLoad(bench.clock, preflights=(*[NOT_YET] * 50, LOADING, OK))
+    outcome = bench.run(WAKES, load)
+    cold = outcome.result.cold_start
+    assert cold is not None
+    assert cold.first_answer_ms.value == pytest.approx(51 * 20)
+    assert cold.ready_ms.value is None
+    assert "no readiness" in str(cold.ready_ms.reason)
+    assert cold.steady_ms.reason == "load.warmup is 0s"
+
+
+def test_an_endpoint_that_never_wakes_is_unavailable(bench: Bench) -> None:
+    with pytest.raises(UnavailableError, match="connection refused"):
+        bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(NOT_YET,)))
+    assert bench.clock.now_ns > 600e9
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_what_waiting_does_not_mend_is_told_at_once(bench: Bench, status: int) -> None:
+    refused = PreflightDone("http-4xx", status, f"answered {status}", 1.0)
+    with pytest.raises(UnavailableError, match=str(status)):
+        bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(refused,)))
+    assert bench.load.asked == 1
+
+
+def test_a_workload_that_the_target_refuses_is_measured_without_waiting(bench: Bench) -> None:
+    refused = PreflightDone("http-4xx", 422, "answered 422", 1.0)
+    outcome = bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(refused,)))
+    assert bench.load.asked == 1
+    assert outcome.result.cold_start is not None
+    assert outcome.result.cold_start.first_answer_ms.value is None
+
+
+def test_a_run_that_starts_nothing_has_no_cold_start(bench: Bench) -> None:
+    assert bench.run(SPEC).result.cold_start is None

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import stat
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from app.errors import UsageError
+from app.records.control import StopRun
+from app.storage.bundle import BUNDLE, export_run, import_directory, import_run
+from app.storage.run_directory import RunWriter, StoredRun, runs_home, stored_runs
+from tests.fakes.results import full_run
+
+ID = full_run().result.run_id
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "runs"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    with RunWriter(tmp_path / "run") as writer:
+        writer.write_spec("sizewise: 1\n")
+        writer.write_result(replace(full_run().result, artifacts=writer.seal()))
+    export_run(StoredRun(tmp_path / "run"), tmp_path / "run.zip")
+    return tmp_path / "run.zip"
+
+
+class Forged:
+    """A bundle's contents, to be changed and written as another zip; `listed` are its checksums."""
+
+    def __init__(self, bundle: Path) -> None:
+        with zipfile.ZipFile(bundle) as archive:
+            self.contents = {name: archive.read(name) for name in archive.namelist()}
+        self.run_id: Any = ID
+        self.version = 1
+        self.listed: list[dict[str, Any]] = json.loads(self.contents.pop(BUNDLE))["files"]
+        self.infos: dict[str, zipfile.ZipInfo] = {}
+
+    def put(self, path: str, content: bytes, *, entry: str | None = None) -> None:
+        """In the zip and, rightly, in its list."""
+        self.contents[f"{ID}/{path}" if entry is None else entry] = content
+        self.listed = [one for one in self.listed if one["path"] != path]
+        self.listed.append({"path": path, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()})
+
+    def write(self, path: Path) -> Path:
+        told = {"sizewise_bundle": self.version, "run_id": self.run_id, "files": self.listed}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in self.contents.items():
+                archive.writestr(self.infos.get(name, name), content)
+            archive.writestr(BUNDLE, json.dumps(told))
+        return path
+
+
+def test_a_run_comes_back_as_it_was(bundle: Path, tmp_path: Path, home: Path) -> None:
+    directory, is_new = import_run(bundle)
+    assert (directory, is_new) == (home / ID, True)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    assert [run.run_id for run in stored_runs()] == [ID]
+    export_run(StoredRun(directory), tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
+
+
+def test_the_same_run_again_is_told_and_left_alone(bundle: Path) -> None:
+    directory, _ = import_run(bundle)
+    (directory / "labels.json").write_text('{"sizewise_labels": 1, "tags": ["mine"]}')
+    assert import_run(bundle) == (directory, False)
+    assert "mine" in (directory / "labels.json").read_text()
+
+
+def test_a_directory_from_elsewhere_is_taken_in_as_its_bundle(bundle: Path, tmp_path: Path, home: Path) -> None:
+    directory, is_new = import_directory(tmp_path / "run")
+    assert (directory, is_new) == (home / ID, True)
+    assert StoredRun(directory).result == StoredRun(tmp_path / "run").result
+    assert import_directory(tmp_path / "run") == (directory, False)
+    assert import_directory(directory) == (directory, False)
+
+
+def test_a_directory_that_was_not_measured_is_refused(tmp_path: Path, home: Path) -> None:
+    RunWriter(tmp_path / "cut").close()
+    with pytest.raises(UsageError, match="was cut short"):
+        import_directory(tmp_path / "cut")
+    with pytest.raises(UsageError, match="holds no run"):
+        import_directory(tmp_path)
+    assert not home.exists()
+
+
+def test_another_run_of_the_same_id_is_refused(bundle: Path) -> None:
+    directory, _ = import_run(bundle)
+    (directory / "result.json").write_bytes(b"another")
+    with pytest.raises(UsageError, match="another run has the id"):
+        import_run(bundle)
+    assert (directory / "result.json").read_bytes() == b"another"
+
+
+def climbs_out(forged: Forged) -> None:
+    forged.put("../../escaped", b"x")
+
+
+def climbs_out_unlisted(forged: Forged) -> None:
+    forged.contents["../escaped"] = b"x"
+
+
+def is_absolute(forged: Forged) -> None:
+    forged.put("/tmp/escaped", b"x", entry="/tmp/escaped")
+
+
+def is_of_windows(forged: Forged) -> None:
+    forged.put("..\\escaped", b"x")
+
+
+def has_a_drive(forged: Forged) -> None:
+    forged.put("C:escaped", b"x")
+
+
+def has_an_id_that_climbs(forged: Forged) -> None:
+    forged.run_id = "../escaped"
+
+
+def has_a_hidden_id(forged: Forged) -> None:
+    forged.run_id = ".trash"
+
+
+def asks_an_engine(forged: Forged) -> None:
+    forged.put("control/1.wish", msgspec.json.encode(StopRun()))
+
+
+def is_a_link(forged: Forged) -> None:
+    forged.put("link", b"/etc/passwd")
+    info = zipfile.ZipInfo(f"{ID}/link")
+    info.external_attr, info.create_system = (stat.S_IFLNK | 0o777) << 16, 3
+    forged.infos[f"{ID}/link"] = info
+
+
+def has_one_name_twice(forged: Forged) -> None:
+    forged.put("Result.JSON", b"{}")
+
+
+def lists_a_file_twice(forged: Forged) -> None:
+    forged.listed.append(forged.listed[0])
+
+
+def is_changed(forged: Forged) -> None:
+    forged.contents[f"{ID}/spec.yaml"] = b"sizewise: 2\n"
+
+
+def is_changed_with_its_checksum(forged: Forged) -> None:
+    forged.put("spec.yaml", b"sizewise: 2\n")
+
+
+def lacks_a_fact(forged: Forged) -> None:
+    del forged.contents[f"{ID}/requests.arrow"]
+    forged.listed = [one for one in forged.listed if one["path"] != "requests.arrow"]
+
+
+def lacks_a_listed_file(forged: Forged) -> None:
+    del forged.contents[f"{ID}/requests.arrow"]
+
+
+def lies_about_a_size(forged: Forged) -> None:
+    forged.listed[0]["size"] = 10**15
+
+
+def lacks_its_result(forged: Forged) -> None:
+    del forged.contents[f"{ID}/result.json"]
+    forged.listed = [one for one in forged.listed if one["path"] != "result.json"]
+
+
+def has_a_result_that_is_none(forged: Forged) -> None:
+    forged.put("result.json", b"[" * 100_000)
+
+
+def has_a_newer_result(forged: Forged) -> None:
+    forged.put("result.json", forged.contents[f"{ID}/result.json"].replace(b'"schema": 2', b'"schema": 3'))
+
+
+def has_the_result_of_another(forged: Forged) -> None:
+    forged.put("result.json", forged.contents[f"{ID}/result.json"].replace(ID.encode(), b"another"))
+
+
+def is_newer(forged: Forged) -> None:
+    forged.version = 2
+
+
+def is_a_bomb(forged: Forged) -> None:
+    forged.put("zeros.arrow", bytes(50 << 20))
+
+
+def has_many_files(forged: Forged) -> None:
+    for number in range(2_001):
+        forged.put(f"{number}.csv", b"")
+
+
+@pytest.mark.parametrize(
+    ("forge", "why"),
+    [
+        (climbs_out, "is no name of a run's file"),
+        (climbs_out_unlisted, "what it lists is not what it holds"),
+        (is_absolute, "is no name of a run's file"),
+        (is_of_windows, "is no name of a run's file"),
+        (has_a_drive, "is no name of a run's file"),
+        (has_an_id_that_climbs, "is no id of a run"),
+        (has_a_hidden_id, "is no id of a run"),
+        (asks_an_engine, "is no name of a run's file"),
+        (is_a_link, "is no plain file"),
+        (has_one_name_twice, "two files of one name"),
+        (lists_a_file_twice, "lists a file twice"),
+        (is_changed, "is not what its checksum says"),
+        (is_changed_with_its_checksum, "is not the one that its result.json was made of"),
+        (lacks_a_fact, "is not the one that its result.json was made of"),
+        (lacks_a_listed_file, "what it lists is not what it holds"),
+        (lies_about_a_size, "what it lists is not what it holds"),
+        (lacks_its_result, "it holds no result.json"),
+        (has_a_result_that_is_none, "its result.json cannot be read"),
+        (has_a_newer_result, "it is of schema 3, and this version of Sizewise reads schema 2"),
+        (has_the_result_of_another, "its result.json is of another run"),
+        (is_newer, "of a newer version"),
+        (is_a_bomb, "more than 250 times its size"),
+        (has_many_files, "holds 2,008 files"),
+    ],
+)
+def test_what_is_hostile_or_damaged_is_refused_and_leaves_nothing(
+    bundle: Path, tmp_path: Path, home: Path, forge: Callable[[Forged], None], why: str
+) -> None:
+    forged = Forged(bundle)
+    forge(forged)
+    path = forged.write(tmp_path / "forged.zip")
+    with pytest.raises(UsageError, match=why.replace(".", r"\.")) as caught:
+        import_run(path)
+    assert "\n" not in str(caught.value)
+    assert not home.exists() or not list(home.iterdir())
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_no_byte_of_a_bundle_can_change_unseen(bundle: Path, tmp_path: Path, home: Path) -> None:
+    """Or it changes nothing of the run: there are bytes of a zip that nobody reads."""
+    content = bundle.read_bytes()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    for place in range(0, len(content), len(content) // 400):
+        path = tmp_path / "flipped.zip"
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        try:
+            directory, _ = import_run(path)
+        except UsageError:
+            assert not home.exists() or not list(home.iterdir())
+        else:
+            assert {one.name: one.read_bytes() for one in directory.iterdir()} == before
+            directory.rename(tmp_path / f"taken-{place}")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_bundle_cut_short_is_refused(bundle: Path, tmp_path: Path, home: Path, share: float) -> None:
+    content = bundle.read_bytes()
+    bundle.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UsageError, match="no whole zip"):
+        import_run(bundle)
+    assert not home.exists()
+
+
+def test_a_list_of_contents_that_would_fill_the_memory_is_not_read(bundle: Path) -> None:
+    content = bytearray(bundle.read_bytes() + bytes(64 << 20))
+    end = content.rindex(b"PK\x05\x06")
+    tail = content[end : end + 22]
+    struct.pack_into("<L", tail, 12, 64 << 20)
+    bundle.write_bytes(content + tail)
+    with pytest.raises(UsageError, match="list of contents is longer"):
+        import_run(bundle)
+
+
+def test_a_bundle_that_says_it_holds_more_than_any_run_is_not_unpacked(bundle: Path, home: Path) -> None:
+    content = bytearray(bundle.read_bytes())
+    place = content.find(b"PK\x01\x02")
+    while place >= 0:
+        struct.pack_into("<L", content, place + 24, 0xFFFF_FFF0)
+        place = content.find(b"PK\x01\x02", place + 1)
+    bundle.write_bytes(content)
+    with pytest.raises(UsageError, match="would unpack to 28 GiB"):
+        import_run(bundle)
+    assert not home.exists()
+
+
+def test_a_file_of_no_name_is_refused(bundle: Path, home: Path) -> None:
+    content = bytearray(bundle.read_bytes())
+    place = content.find(b"PK\x01\x02")
+    length, *_ = struct.unpack_from("<H", content, place + 28)
+    struct.pack_into("<HHH", content, place + 28, 0, 0, length)  # its name is its comment
+    bundle.write_bytes(content)
+    with pytest.raises(UsageError, match="what it lists is not what it holds: ''"):
+        import_run(bundle)
+    assert not home.exists()
+
+
+def test_more_than_fits_on_the_disk_is_not_begun(bundle: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    class Full:
+        free = 100
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Full)
+    with pytest.raises(UsageError, match="has less"):
+        import_run(bundle)
+    assert not list(runs_home().iterdir())
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be taken in: No such file"):
+        import_run(tmp_path / "none.zip")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from app.errors import UsageError
+from app.records.plan_question import PlanQuestion
+from app.records.service import BatchService, FitError, FittedService, TokenService
+from app.records.traffic import Traffic
+from app.storage.plan_file import PlanFile, impossible_fact, plan_text, read_plan
+from tests.fakes import planned, services, whole_plan
+from tests.fakes.offers import question, target
+
+LAWS = (
+    FittedService(BatchService(0.01, 0.002, 8), 0.5, ("fixed_s",), ((0.01,),)),
+    FittedService(TokenService(0.01, 1e-4, 1e-5, 64, 100_000), 0.5, (), ()),
+)
+ASKED = planned.question()
+TEXT = plan_text(PlanFile(1, "sizewise 0.1.0", whole_plan.whole_plan(), ASKED))
+HOURS = "hourly_share: [0.1, "
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ASKED,
+        planned.question(traffic=Traffic(60.0, "custom", planned.DAYTIME, growth_per_year=-0.3)),
+        question(target(fit=replace(services.fit_of(*LAWS), errors=(FitError(8.0, "p95", 0.1, 0.09, -2.0),)))),
+        question(target()),
+        whole_plan.question(),
+    ],
+)
+def test_facts_that_can_be_are_let_through(asked: PlanQuestion) -> None:
+    """A fit's highest rate may be endless, what it misses may be below zero, and traffic may shrink."""
+    assert impossible_fact(asked) is None
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("peak_per_s: 60.0", "peak_per_s: .nan", "question.traffic.peak_per_s is no number"),
+        ("peak_per_s: 60.0", "peak_per_s: -1.0", "traffic.peak_per_s is -1"),
+        ("peak_per_s: 60.0", "peak_per_s: 0.0", "traffic.peak_per_s is 0"),
+        ("peak_per_s: 60.0", "peak_per_s: .inf", "traffic.peak_per_s is inf"),
+        ("growth_per_year: 0.0", "growth_per_year: -1.0", "growth_per_year is -1"),
+        (HOURS, "hourly_share: [", "the number of traffic.hourly_share is 23, and may be 24 to 24"),
+        (HOURS, "hourly_share: [.nan, ", "hourly_share is no number"),
+        ("weekly_share: [1.0,", "weekly_share: [1.0, 1.0,", "the number of traffic.weekly_share is 8"),
+        ("weekly_share: [1.0" + 6 * ", 1.0", "weekly_share: [0" + 6 * ", 0", "the largest of traffic.weekly_share"),
+        ("cache_share: 0.0", "cache_share: 1.0", "traffic.cache_share is 1"),
+        ("window_s: 60.0", "window_s: 0.0", "traffic.dispersion.window_s is 0"),
+        ("spikes: []", "spikes: [{at_s: 0, duration_s: 9, times: 1.0e+300}]", "times of a spike or campaign is 1e+300"),
+        ("classes: []", "classes: [{name: a, share: 1, work: 0}]", "work of the class a is 0"),
+        ("classes: []", "classes: [{name: a, share: 0.5}]", "the sum of shares of traffic.classes is 0.5"),
+        ("assurance: 0.9", "assurance: 1.0", "limits.assurance is 1, and may be 0.5 to 0.9999"),
+        ("redundancy: 1", "redundancy: 1000000000000", "limits.redundancy is 1e+12"),
+        ("zones: 1", "zones: 0", "limits.zones is 0"),
+        ("surge: 0", "surge: 1001", "limits.surge is 1001"),
+        ("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: .inf", "the price of acme/c2@here is inf"),
+        ("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: -1.0", "the price of acme/c2@here is -1"),
+        ("replicas: 1", "replicas: 0", "replicas of measured is 0"),
+        ("max_rate_per_s: 8.0", "max_rate_per_s: .inf", "max_rate_per_s of measured is inf"),
+        ("slots: 2", "slots: 1000000000", "slots of a law of measured is 1e+09"),
+        ("mean_s: 0.2", "mean_s: 0.0", "mean_s of a law of measured is 0"),
+        ("cv: 0.5", "cv: .nan", "question.measured.fit.laws.service.cv is no number"),
+        ("chance: 1.0", "chance: 0.0", "the sum of chances of measured is 0"),
+        ("parameters: []", "parameters: [mean]", "has a law with a parameter 'mean' that it does not have"),
+        ("parameters: []", "parameters: [mean_s]", "log_covariance does not fit its parameters"),
+    ],
+)  # fmt: skip
+def test_a_plan_file_edited_to_what_cannot_be_is_refused(tmp_path: Path, right: str, wrong: str, says: str) -> None:
+    answer, mark, asked = TEXT.partition("\nquestion:")
+    assert right in asked
+    path = tmp_path / "plan.yaml"
+    path.write_text(answer + mark + asked.replace(right, wrong, 1), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        read_plan(path)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("service", "says"),
+    [
+        (BatchService(0.0, 0.0, 8), "fixed_s + per_item_s of a law of run-1 is 0"),
+        (BatchService(0.01, 0.002, 0), "max_batch of a law of run-1 is 0"),
+        (TokenService(0.0, 1e-4, 1e-5, 64, 100_000), "step_s of a law of run-1 is 0"),
+        (TokenService(0.01, 1e-4, 1e-5, 0, 100_000), "max_sequences of a law of run-1 is 0"),
+        (TokenService(0.01, 1e-4, 1e-5, 64, 0), "kv_tokens of a law of run-1 is 0"),
+        (TokenService(0.01, 1e-4, 1e-5, 64, 9, chunk_tokens=0), "chunk_tokens of a law of run-1 is 0"),
+    ],
+)
+def test_a_law_that_never_ends_or_never_begins_is_none(service: BatchService | TokenService, says: str) -> None:
+    told = impossible_fact(question(target(fit=services.fit_of(services.fitted(service)))))
+    assert told is not None
+    assert told.startswith(says)

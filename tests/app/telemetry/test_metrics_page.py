@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from app.telemetry.metrics_page import Sample, parse_metrics, read_metrics, samples
+from loadgen.records import Endpoint, Tls
+from tests.fakes.certificates import self_signed, server_context
+from tests.fakes.metrics_page import answer, metrics_page
+
+
+def test_labels_are_read_as_they_are_meant() -> None:
+    page = 'up{a="1" , b = "two, \\"}\\" \\\\ three\\nfour",} 1.5 1712345678901\nplain 2\n'
+    first, second = samples(page)
+    assert first.labels() == {"a": "1", "b": 'two, "}" \\ three\nfour'}
+    assert (first.name, first.value) == ("up", 1.5)
+    assert second == Sample("plain", "", 2)
+    assert second.labels() == {}
+
+
+@pytest.mark.parametrize("text", ["a", 'a=1,b="2"', '="1"', 'a="1"b="2"'])
+def test_labels_that_are_none_end_the_reading_of_labels(text: str) -> None:
+    assert Sample("up", text, 1).labels() == {}
+
+
+PAGE = b"""# HELP vllm:prefix_cache_queries_total Prefix cache queries, in terms of number of queried tokens.
+# TYPE vllm:prefix_cache_queries_total counter
+vllm:prefix_cache_queries_total{engine="0",model_name="a \\"quoted}\\" name, with {braces} and spaces"} 1000.0
+vllm:prefix_cache_queries_total{engine="1",model_name="m"} 234.5 1712345678901
+vllm:prefix_cache_hits_total 3.8e+02 # {trace_id="x"} 1.0
+
+process_start_time_seconds 1.7e9
+"""
+
+
+def totals(page: str) -> dict[str, float]:
+    samples = parse_metrics(page)
+    return {} if samples is None else samples.totals
+
+
+def test_a_page_is_read_and_its_labels_are_added_up() -> None:
+    with metrics_page(answer(PAGE)) as page:
+        (samples,) = read_metrics(Endpoint((f"{page.url}/v1",)))
+    assert samples is not None
+    assert samples.totals == {
+        "vllm:prefix_cache_queries_total": 1234.5,
+        "vllm:prefix_cache_hits_total": 380.0,
+        "process_start_time_seconds": 1.7e9,
+    }
+
+
+def test_nothing_secret_of_the_endpoint_is_sent_and_nothing_of_its_path() -> None:
+    with metrics_page(answer(PAGE)) as page:
+        read_metrics(Endpoint((f"{page.url}/v1/secret-path?key=secret-query",), headers=(("Authorization", "secret"),)))
+    (asked,) = page.asked
+    assert asked.startswith(b"GET /metrics HTTP/1.1\r\n")
+    assert b"secret" not in asked
+    assert b"authorization" not in asked.lower()
+
+
+def test_every_replica_is_asked_and_one_that_does_not_tell_is_none() -> None:
+    with metrics_page(answer(PAGE)) as first, metrics_page(answer(b"", "404 Not Found")) as second:
+        samples = read_metrics(Endpoint((first.url, second.url, "http://127.0.0.1:1")))
+    assert samples[0] is not None
+    assert samples[1:] == (None, None)
+
+
+def test_a_page_in_chunks_and_one_that_ends_with_its_connection_are_read() -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nup 1\r\n1\r\n\n\r\n0\r\n\r\n"
+    for text in (chunked, b"HTTP/1.0 200 OK\r\n\r\nup 1\n"):
+        with metrics_page(text) as page:
+            (samples,) = read_metrics(Endpoint((page.url,)))
+        assert samples is not None
+        assert samples.totals == {"up": 1.0}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\x00\xff" * 4096,
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        answer(PAGE, "401 Unauthorized"),
+        answer(PAGE, "500 Internal Server Error"),
+        answer(PAGE, "302 Found", "Location: http://127.0.0.1:1/metrics"),
+        answer(b"<!doctype html><html><body>Not found: 404</body></html>\n"),
+        answer(b'"# HELP llamacpp:prompt_tokens_total\\nllamacpp:prompt_tokens_total 5\\n"'),
+        answer(b'[{"iter": 1}]'),
+        answer(b"\x1f\x8b\x08" + bytes(2000), "200 OK", "Content-Encoding: gzip"),
+        answer(b"up 1\n" * 2 * 2**20),
+        b"HTTP/1.1 200 OK\r\n" + b"X-Endless: 1\r\n" * 700_000,
+    ],
+)
+def test_what_is_no_page_of_metrics_is_none(said: bytes) -> None:
+    with metrics_page(said) as page:
+        assert read_metrics(Endpoint((page.url,))) == (None,)
+
+
+def test_a_server_that_never_ends_is_left_in_time_and_the_next_one_not_waited_for() -> None:
+    held = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup 1\n"
+    began_s = time.monotonic()
+    with metrics_page(held, holds=True) as first, metrics_page(held, holds=True) as second:
+        assert read_metrics(Endpoint((first.url, second.url)), within_s=0.2) == (None, None)
+    assert time.monotonic() - began_s < 5
+
+
+def test_sockets_and_proxies_are_not_gone_through() -> None:
+    with metrics_page(answer(PAGE)) as page:
+        assert read_metrics(Endpoint((page.url,), unix_socket="/run/model.sock")) == ()
+        assert read_metrics(Endpoint((page.url,), proxy="http://127.0.0.1:1")) == ()
+    assert page.asked == []
+
+
+def test_a_certificate_is_checked_as_the_profile_says(tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path / "server.pem")
+    with metrics_page(answer(PAGE), context=server_context(certificate)) as page:
+        assert read_metrics(Endpoint((page.url,))) == (None,)
+        (trusted,) = read_metrics(Endpoint((page.url,), tls=Tls(ca_file=str(certificate))))
+        (unverified,) = read_metrics(Endpoint((page.url,), tls=Tls(verify=False)))
+    assert trusted is not None
+    assert trusted == unverified
+    assert read_metrics(Endpoint(("https://127.0.0.1:1",), tls=Tls(ca_file=str(tmp_path / "none.pem")))) == ()
+
+
+def test_a_line_that_was_cut_off_tells_no_number() -> None:
+    assert totals("up 1\nhits_total 12") == {"up": 1.0}
+
+
+@pytest.mark.parametrize("line", ["up", "up NaN", "up +Inf", "up one", "1up 2", 'up{a="b 1', "{} 1", "# up 1", "up{} "])
+def test_what_is_no_sample_is_passed_over(line: str) -> None:
+    assert totals(f"{line}\nother 1\n") == {"other": 1.0}
+
+
+def test_a_hostile_page_costs_no_more_than_its_length() -> None:
+    quotes, braces = 'up{a="' + '\\"' * 10**6, "up{" + 'a="b",' * 10**6
+    began_s = time.process_time()
+    assert parse_metrics(f"{quotes}\n{braces}\n") is None
+    assert time.process_time() - began_s < 5

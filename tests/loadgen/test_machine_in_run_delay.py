@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from loadgen.machine import waited_between_s, waited_s
+
+pytestmark = pytest.mark.timing
+
+BUSY = "print(flush=True)\nwhile True: pass"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_a_thread_that_shares_its_core_with_a_busy_process_waits_for_it() -> None:
+    waits: list[float | None] = []
+
+    def run() -> None:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of this thread, and of what it starts
+        with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as busy:
+            assert busy.stdout is not None
+            busy.stdout.readline()
+            before, until_s = waited_s(threading.get_native_id()), time.thread_time() + 0.2
+            while time.thread_time() < until_s:
+                pass
+            waits.append(waited_between_s(before, waited_s(threading.get_native_id())))
+            busy.kill()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(timeout=60)
+    (waited,) = waits
+    assert waited is not None
+    assert waited > 0.05, "0.2 s of running, where a fair half is the other's"
+
+
+def test_of_a_thread_that_is_none_of_ours_nothing_is_known() -> None:
+    assert waited_s(2**22 + 1) is None
+    assert waited_between_s(None, 1.0) is None
+    assert waited_between_s(1.0, None) is None
+    assert waited_between_s(1.0, 1.5) == 0.5
