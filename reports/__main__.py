@@ -6,14 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from reports.formats import BY_SUFFIX
 from reports.model import PlanReport, Report, read_report
-from reports.rendering import SUFFIXES, render
+from reports.rendering import document, render
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reports", description="Render a report.json again.")
     parser.add_argument("report", type=Path, help="report.json of a run, or of a plan")
-    endings = ", ".join([*SUFFIXES, ".pdf"])
+    endings = ", ".join(BY_SUFFIX)
     parser.add_argument(
         "-o", "--out", type=Path, help=f"file to write, by its ending ({endings}); else text is printed"
     )
@@ -31,15 +32,10 @@ def _deliver(report: Report | PlanReport, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(render(report, "text") + "\n")
         return
-    if out.suffix.lower() == ".pdf":
-        from reports.pdf import render_pdf
-
-        out.write_bytes(render_pdf(report))
-        return
-    form = SUFFIXES.get(out.suffix.lower())
+    form = BY_SUFFIX.get(out.suffix.lower())
     if form is None:
-        raise ValueError(f"{out.name} ends with none of {', '.join(SUFFIXES)}, .pdf")
-    out.write_text(render(report, form, _warn), "utf-8", newline="\n")
+        raise ValueError(f"{out.name} ends with none of {', '.join(BY_SUFFIX)}")
+    out.write_bytes(document(report, form.id, _warn))
 
 
 def _warn(sentence: str) -> None:

@@ -1,37 +1,28 @@
-"""The formats of a report and the files they go by."""
+"""Writes a report, or a comparison, in any of its formats."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
 from reports.comparison_section import ComparisonReport
 from reports.model import PlanReport, Report
 
-Format = Literal["html", "json", "text", "markdown", "junit", "openmetrics"]
 ComparisonFormat = Literal["text", "markdown", "html"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-FILES: dict[Format, str] = {
-    "html": "report.html",
-    "json": "report.json",
-    "markdown": "summary.md",
-    "junit": "junit.xml",
-    "openmetrics": "metrics.prom",
-}
-"""By which a run directory holds them; text is for a terminal."""
-SUFFIXES: dict[str, Format] = {
-    ".html": "html",
-    ".json": "json",
-    ".txt": "text",
-    ".md": "markdown",
-    ".xml": "junit",
-    ".prom": "openmetrics",
-}
 
 
-def render(report: Report | PlanReport, form: Format, warn: Callable[[str], None] = lambda _: None) -> str:
+def document(report: Report | PlanReport, form: str, warn: Callable[[str], None] = lambda _: None) -> bytes:
+    """The report as a file holds it. Raises ValueError where a plan has no such format, or a PDF cannot be made."""
+    if form == "pdf":
+        from reports.pdf import render_pdf
+
+        return render_pdf(report)
+    return render(report, form, warn).encode()
+
+
+def render(report: Report | PlanReport, form: str, warn: Callable[[str], None] = lambda _: None) -> str:
     """Raises ValueError where a plan has no such format. Only what the format needs is imported. `warn` is called with
     what is missing from the document, and why."""
     if form == "json":
@@ -54,7 +45,7 @@ def render_comparison(report: ComparisonReport, form: ComparisonFormat) -> str:
     return render_comparison(report.comparison)
 
 
-def _run(report: Report, form: Format, warn: Callable[[str], None]) -> str:
+def _run(report: Report, form: str, warn: Callable[[str], None]) -> str:
     if form == "html":
         from reports.html import render_html
 
@@ -71,12 +62,14 @@ def _run(report: Report, form: Format, warn: Callable[[str], None]) -> str:
         from reports.junit import render_junit
 
         return render_junit(report)
-    from reports.openmetrics import render_openmetrics
+    if form == "openmetrics":
+        from reports.openmetrics import render_openmetrics
 
-    return render_openmetrics(report)
+        return render_openmetrics(report)
+    raise ValueError(f"a report is not written as {form}")
 
 
-def _plan(report: PlanReport, form: Format, warn: Callable[[str], None]) -> str:
+def _plan(report: PlanReport, form: str, warn: Callable[[str], None]) -> str:
     if form == "html":
         from reports.html import render_plan_html
 

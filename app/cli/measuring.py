@@ -45,9 +45,10 @@ from app.wiring.spec import build_spec
 from app.wiring.stored_runs import stored_profile
 from app.wiring.workers import RemoteWorkers, gather_of
 from reports.annotations import workflow_commands
+from reports.formats import FILES
 from reports.markdown import MAX_BYTES, render_markdown
 from reports.model import Report
-from reports.rendering import FILES, render
+from reports.rendering import render
 from reports.text import render_text
 
 

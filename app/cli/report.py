@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.streams import warn
 from app.errors import ExitCode, UsageError
+from reports.formats import BY_ID, REPORT_FORMATS
 
 if TYPE_CHECKING:
     from app.records.result import Result
@@ -145,10 +146,7 @@ def _kinds(text: str) -> tuple[Kind, ...]:
     return tuple(kind for kind in _KINDS if kind in asked)  # type: ignore[misc]
 
 
-_LLM_D, _PDF = "llm-d", "pdf"
-_WITH_FILES = ("html", "json")
-"""Formats that tell of what lies beside them."""
-_WITH_DEFINITIONS = (None, "html", "json", "text")
+_LLM_D = "llm-d"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -157,7 +155,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=["html", "json", "text", "markdown", "junit", "openmetrics", _PDF, _LLM_D],
+        choices=[*BY_ID, _LLM_D],
         help="default: html; pdf takes the extra of that name; llm-d is a folder with a Benchmark Report of each load "
         "point",
     )
@@ -171,7 +169,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="default: report.html, report.json, report.pdf, summary.md, junit.xml, metrics.prom or llm-d in the run "
+        help=f"default: {', '.join(known.file for known in REPORT_FORMATS if known.file)} or {_LLM_D} in the run "
         "directory, or beside the plan file by its name; text goes to standard output",
     )
     _add_rescoring_arguments(parser)
@@ -190,7 +188,7 @@ def execute(arguments: argparse.Namespace) -> int:
     run = find_run(arguments.run)
     if is_asked(arguments):
         return _execute_again(run, arguments)
-    if arguments.definitions and arguments.format not in _WITH_DEFINITIONS:
+    if arguments.definitions and not _has_definitions(arguments.format):
         raise UsageError(f"{arguments.format} has no place for other tools' definitions", hint="Leave out --format.")
     if arguments.format == _LLM_D:
         return _execute_llm_d(run, arguments)
@@ -204,10 +202,10 @@ def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
     form: str = arguments.format or "html"
     report = _report_of(run, arguments.definitions)
     hidden = hidden_of(report, run.measured, arguments)
-    usual = run.directory / _file_name(form)
+    usual = run.directory / BY_ID[form].file
     if hidden is not None:
         report, usual = hidden.report, usual.with_name(hidden_name(usual.name))
-    if form in _WITH_FILES and not arguments.alone:
+    if BY_ID[form].links_files and not arguments.alone:
         report = _beside(report, run, arguments.out or usual, hidden)
     content = _content(report, form)
     if arguments.out is None and form != "text" and hidden is None:
@@ -221,7 +219,7 @@ def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
     if arguments.definitions or form == _LLM_D:
         refuse_for_others(arguments, "what other tools would print")
     report, result, code = report_again(run, arguments)
-    hidden, name = hidden_of(report, result, arguments), _file_name(form)
+    hidden, name = hidden_of(report, result, arguments), BY_ID[form].file
     name = rescored_name(name) if is_judged_again(arguments) else name
     if hidden is not None:
         report, name = hidden.report, hidden_name(name)
@@ -234,7 +232,7 @@ def _execute_in(directory: Path, form: str, content: bytes, report: Report) -> i
     from app.storage.checksums import renew_checksum
     from app.storage.run_directory import write_document
 
-    name_of_it = _file_name(form)
+    name_of_it = BY_ID[form].file
     print(write_document(directory / name_of_it, content))
     for name in (name_of_it, *(one.name for one in report.downloads)):
         renew_checksum(directory, name)
@@ -257,7 +255,7 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
         content = _content(report, form)
     except ValueError as error:
         raise UsageError(f"{path}: {error}", hint="Give a run, or another --format.") from error
-    return _deliver(content, form, arguments.out, path.with_suffix(Path(_file_name(form)).suffix))
+    return _deliver(content, form, arguments.out, path.with_suffix(Path(BY_ID[form].file).suffix))
 
 
 def _execute_foreign(arguments: argparse.Namespace) -> int:
@@ -269,7 +267,7 @@ def _execute_foreign(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{path} is another tool's result, and holds no request of its own", hint="Give a run.")
     form: str = arguments.format or "html"
     report, result = foreign_report(path)
-    hidden, name = hidden_of(report, result, arguments), _file_name(form)
+    hidden, name = hidden_of(report, result, arguments), BY_ID[form].file
     if hidden is not None:
         report, name = hidden.report, hidden_name(name)
     return _deliver(_content(report, form), form, arguments.out, path.with_name(f"{path.stem}-{name}"))
@@ -298,34 +296,22 @@ def _execute_llm_d(run: StoredRun, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _has_definitions(form: str | None) -> bool:
+    return form is None or (form in BY_ID and BY_ID[form].has_definitions)
+
+
 def _content(report: Report | PlanReport, form: str) -> bytes:
     """Raises ValueError where a plan has no such format."""
-    from reports.rendering import FORMATS, render
+    from reports.rendering import document
 
-    if form == _PDF:
-        return _pdf(report)
-    known = next((one for one in FORMATS if one == form), None)
-    if known is None:
+    if form == _LLM_D:
         raise ValueError(f"a plan is not written as {form}: it has no load point")
-    return render(report, known, warn).encode()
-
-
-def _pdf(report: Report | PlanReport) -> bytes:
-    from reports.pdf import render_pdf
-
     try:
-        return render_pdf(report)
+        return document(report, form, warn)
     except ValueError as error:
+        if form != "pdf":
+            raise
         raise UsageError(str(error), hint="Or print report.html from a browser.") from error
-
-
-def _file_name(form: str) -> str:
-    """Of a run directory; text is for a terminal."""
-    from reports.rendering import FILES
-
-    if form == _PDF:
-        return "report.pdf"
-    return next((name for known, name in FILES.items() if known == form), "")
 
 
 def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:

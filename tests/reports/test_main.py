@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from reports.__main__ import main
+from reports.formats import BY_SUFFIX
 from reports.html import render_plan_html
 from reports.model import PlanReport, Report
-from reports.rendering import SUFFIXES, render
+from reports.rendering import render
 from reports.text import render_plan, render_text
 
 
@@ -56,7 +57,7 @@ def test_it_needs_neither_the_product_nor_a_window_nor_an_inference_library(
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert out.read_text("utf-8") == render(full_report, SUFFIXES[ending])
+    assert out.read_text("utf-8") == render(full_report, BY_SUFFIX[ending].id)
 
 
 def test_an_ending_that_is_no_format_is_one_sentence(

@@ -99,4 +99,4 @@ def test_json_is_the_report_itself(full_report: Report) -> None:
 @pytest.mark.parametrize("form", ["junit", "openmetrics"])
 def test_a_plan_has_no_case_that_could_fail(whole_plan_report: PlanReport, form: str) -> None:
     with pytest.raises(ValueError, match="a plan is not written as"):
-        render(whole_plan_report, form)  # type: ignore[arg-type]
+        render(whole_plan_report, form)

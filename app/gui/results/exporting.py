@@ -15,15 +15,11 @@ import msgspec
 from app.gui.formatting import plain
 from app.gui.results.state import Asked, Shown
 from app.storage.run_directory import name_of_run
+from reports.formats import BY_ID, REPORT_FORMATS, ReportFormat
 from reports.model import Report
-from reports.rendering import FILES, Format
 
 if TYPE_CHECKING:
     from app.reporting.hiding import Hidden, Kind, StandIn
-
-
-PDF = "pdf"
-_WITH_FILES, _WITH_PROFILE = ("html", "json"), ("html", "json", PDF)
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -48,33 +44,29 @@ class Exported(msgspec.Struct, frozen=True):
 
 
 def forms() -> tuple[Form, ...]:
-    has_pdf = find_spec("weasyprint") is not None
-    why_not = None if has_pdf else "takes the extra: pip install sizewise[pdf]"
-    return (
-        Form("html", "HTML"),
-        Form("markdown", "Markdown"),
-        Form("json", "JSON"),
-        Form("junit", "JUnit"),
-        Form("openmetrics", "OpenMetrics"),
-        Form(PDF, "PDF", why_not),
-    )
+    return tuple(Form(known.id, known.title, _why_not(known)) for known in REPORT_FORMATS if known.file)
+
+
+def _why_not(known: ReportFormat) -> str | None:
+    has_package = known.package is None or find_spec(known.package) is not None
+    return None if has_package else f"takes the extra: pip install sizewise[{known.id}]"
 
 
 def usual_path(shown: Shown, choice: Choice) -> Path:
     """In the run's directory; the run's own report is never written over by another one."""
-    path = shown.directory / ("report.pdf" if choice.form == PDF else FILES[_format(choice.form)])
+    path = shown.directory / BY_ID[choice.form].file
     stem = path.stem if shown.asked.is_own else f"{path.stem}-rescored"
     return path.with_stem(f"{stem}-hidden" if choice.hidden else stem)
 
 
 def has_files(shown: Shown, form: str) -> bool:
     """Whether rows and tables go beside it: beside the run's own report, as a page or as JSON."""
-    return form in _WITH_FILES and shown.asked.is_own and shown.opened.recovery is None
+    return BY_ID[form].links_files and shown.asked.is_own and shown.opened.recovery is None
 
 
 def has_profile(form: str) -> bool:
     """Whether the run's profile, and with it what was sent, goes into it."""
-    return form in _WITH_PROFILE
+    return BY_ID[form].holds_profile
 
 
 def sent_in(shown: Shown) -> tuple[str, ...]:
@@ -104,14 +96,10 @@ def _hidden(shown: Shown, choice: Choice) -> Hidden:
 
 def _content(report: Report, form: str) -> bytes:
     from app.errors import UsageError
-    from reports.rendering import render
-
-    if form != PDF:
-        return render(report, _format(form)).encode()
-    from reports.pdf import render_pdf
+    from reports.rendering import document
 
     try:
-        return render_pdf(report)
+        return document(report, form)
     except ValueError as error:
         raise UsageError(str(error), hint="Or print the HTML report from a browser.") from error
 
@@ -138,10 +126,6 @@ def write(shown: Shown, choice: Choice, path: Path) -> Exported:
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another place.") from error
     return Exported(path, len(content))
-
-
-def _format(key: str) -> Format:
-    return next(one for one in FILES if one == key)
 
 
 def report_command(
