@@ -27,6 +27,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.checks.dead_code
 
 # Ten minutes of damaged input for every reader of foreign files and responses; .ci/run takes 30 seconds of it.
 FUZZ_SECONDS ?= 600

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -115,13 +114,6 @@ class SyntheticRows(_RoundRows):
 def synthetic_feeds(inputs: tuple[TensorSpec, ...], batch: int) -> Feeds:
     """The first batch of SyntheticRows."""
     return SyntheticRows(inputs, batch).batch(0, batch)
-
-
-def load_rows(path: Path, inputs: tuple[TensorSpec, ...]) -> StoredRows:
-    """As `load_labelled` has them, for the label `label`."""
-    from app.inference.datasets.labelled import load_labelled
-
-    return load_labelled(path, inputs)
 
 
 def batched_inputs(inputs: tuple[TensorSpec, ...], batch: int) -> frozenset[str]:

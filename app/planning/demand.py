@@ -19,7 +19,6 @@ from app.records.traffic import RecurringSpike, Traffic
 
 DAY_S = 86_400.0
 HOURS_A_YEAR = 8_760
-MINUTES_A_YEAR = 525_600
 _HOUR_S = 3_600.0
 _YEAR_S = 365 * DAY_S
 _MONDAY = datetime.date(2024, 1, 1)

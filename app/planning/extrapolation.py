@@ -52,13 +52,6 @@ _LAWS: dict[Work, tuple[ScalingModel, ScalingModel]] = {
 }
 
 
-class Stack(msgspec.Struct, frozen=True):
-    """What runs the model. A runtime is None where it is not known."""
-
-    dtype: str
-    runtime: str | None = None
-
-
 class Ratio(msgspec.Struct, frozen=True):
     """The other card's throughput over the measured one's: median and sigma of a log-normal.
 
@@ -78,19 +71,6 @@ class Ratio(msgspec.Struct, frozen=True):
     @property
     def risks(self) -> tuple[Risk, ...]:
         return (Risk(self.risk, self.sentence),) if self.risk else ()
-
-
-def check_stack(measured: Stack, wanted: Stack) -> Refusal | None:
-    """A ratio holds only between equals: precision and runtime change more than the card does."""
-    if measured.dtype != wanted.dtype:
-        return Refusal(
-            "precision", f"measured in {measured.dtype}, wanted in {wanted.dtype}: measure it in {wanted.dtype}"
-        )
-    if measured.runtime is None or wanted.runtime is None or measured.runtime == wanted.runtime:
-        return None
-    return Refusal(
-        "runtime", f"measured with {measured.runtime}, wanted with {wanted.runtime}: measure it with {wanted.runtime}"
-    )
 
 
 def carry_to(measured: Accelerator, other: Accelerator, work: Work, dtype: str, goal: Goal = "slo") -> Ratio | Refusal:
@@ -119,26 +99,6 @@ def carry_to(measured: Accelerator, other: Accelerator, work: Work, dtype: str, 
         risk, how = 3, f"carried over from {here}, of another architecture"
     sentence = f"{how}: ×{factor:.2f}, give or take {math.expm1(sigma):.0%}; one run on {there} settles it"
     return Ratio(factor, sigma, min(known) / BRACKET_MARGIN, max(known) * BRACKET_MARGIN, risk, sentence)
-
-
-def shrink(ratio: Ratio, seen_factor: float, seen_sigma: float) -> Ratio:
-    """What is believed after one measurement of the factor, `seen_sigma` the log-normal sigma of that measurement.
-
-    The usual normal update on the log. Raises ValueError unless both are above zero.
-    """
-    if not (seen_factor > 0 and seen_sigma > 0):
-        raise ValueError("a measured factor and its sigma are above zero")
-    if ratio.sigma == 0:
-        return ratio
-    prior, seen = ratio.sigma**-2, seen_sigma**-2
-    log_factor = (prior * math.log(ratio.factor) + seen * math.log(seen_factor)) / (prior + seen)
-    return msgspec.structs.replace(
-        ratio,
-        factor=math.exp(log_factor),
-        sigma=(prior + seen) ** -0.5,
-        risk=min(ratio.risk, 2),
-        sentence=f"carried over and set right by a short measurement: ×{math.exp(log_factor):.2f}",
-    )
 
 
 def _unlike(measured: Accelerator, other: Accelerator, dtype: str) -> Refusal | None:

@@ -22,7 +22,6 @@ _STACKED_FROM_GB_S = 1500.0
 _USABLE_STACKED, _USABLE_OTHER = 0.985, 0.93
 # what context, kernels and collectives hold outside the engine's own pool
 _RUNTIME_BYTES_ALONE, _RUNTIME_BYTES_SHARDED = 0.25 * GIB, 2.1 * GIB
-_GRAPH_RUNTIME_BYTES = 0.75 * GIB
 # intermediate tensors alive at once, in widths of the model; logits stand in fp32 twice
 _ALIVE_WIDTHS = 16
 
@@ -37,16 +36,6 @@ class MemoryPlan(msgspec.Struct, frozen=True):
     weight_bytes: float
     overhead_bytes: float
     kv_pool_bytes: float
-
-
-class GraphFit(msgspec.Struct, frozen=True):
-    """What a graph takes of one card at a batch, and the largest batch that fits; all activations are estimated."""
-
-    usable_bytes: float
-    weight_bytes: float
-    activation_bytes: float
-    runtime_bytes: float
-    largest_batch: int
 
 
 def usable_bytes(card: Accelerator) -> float | Refusal:
@@ -140,25 +129,6 @@ def smallest_degree(
 def what_takes_memory(plan: MemoryPlan) -> TakenBy:
     """Which of the two to make smaller when too few sequences fit."""
     return "weights" if plan.weight_bytes > plan.kv_pool_bytes else "KV"
-
-
-def fit_graph(
-    card: Accelerator, parameters: float, dtype: str, activation_bytes_per_item: float, batch: int
-) -> GraphFit | Refusal:
-    """An ONNX graph on one card: its initialisers at `dtype`, and what one item's tensors take, times the batch."""
-    usable = usable_bytes(card)
-    if isinstance(usable, Refusal):
-        return usable
-    weights, activations = parameters * BYTES_PER_PARAMETER[dtype], activation_bytes_per_item * batch
-    left = usable - weights - _GRAPH_RUNTIME_BYTES
-    if activations > left:
-        return Refusal(
-            "memory",
-            f"takes {(weights + activations + _GRAPH_RUNTIME_BYTES) / GIB:.1f} GiB at batch {batch}, and "
-            f"{card_name(card)} has {usable / GIB:.1f} GiB to use",
-        )
-    largest = math.floor(left / activation_bytes_per_item) if activation_bytes_per_item else batch
-    return GraphFit(usable, weights, activations, _GRAPH_RUNTIME_BYTES, largest)
 
 
 def _cards(card: Accelerator, degree: int) -> str:

@@ -18,7 +18,6 @@ from app.records.plan import Swing
 from app.records.plan_question import PlanQuestion
 
 _SHARE = 0.2
-Rescale = Callable[[Option], float]
 
 
 def sensitivity_of(

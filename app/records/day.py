@@ -69,11 +69,6 @@ class DayOutcome(msgspec.Struct, frozen=True):
     cell_of: int
     notes: tuple[str, ...]
 
-    @property
-    def mean_billed(self) -> float:
-        """Replicas paid for, over the time played."""
-        return sum(self.billed_s.values()) / (60.0 * len(self.minutes)) if self.minutes else 0.0
-
 
 class Span(msgspec.Struct, frozen=True):
     """Of the minutes of the day."""

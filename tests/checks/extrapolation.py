@@ -20,8 +20,8 @@ from app.planning.extrapolation import Goal, Ratio, carry_to
 from app.planning.memory import BYTES_PER_PARAMETER, usable_bytes
 from app.planning.rates import Refusal, peak_per_s
 from app.profiles.pricing.catalogue import load_catalogue
-from app.profiles.published import load_published
 from app.records.offers import Accelerator, Work
+from tests.checks.published import load_published
 
 SATURATED = frozenset(("resnet50", "retinanet", "bert-99", "3d-unet-99", "rnnt", "stable-diffusion-xl"))
 PARAMETERS = {

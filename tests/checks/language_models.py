@@ -12,9 +12,8 @@ from typing import NamedTuple
 from app.planning.llm import Deployment, Replica, replica
 from app.planning.memory import MemoryPlan, smallest_degree
 from app.profiles.pricing.catalogue import load_catalogue
-from app.profiles.published import load_published
-from app.records.offers import PublishedResult
 from app.records.plan_question import Engine, LanguageModel, Precision
+from tests.checks.published import PublishedResult, load_published
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
 
 # model, assumed tokens of a prompt

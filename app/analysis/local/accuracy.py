@@ -27,7 +27,7 @@ from app.analysis.estimates import share
 from app.analysis.sample_size import ALPHA
 from app.errors import UsageError
 from app.records.local import Accuracy
-from app.records.result import Check, Estimate, Judgement
+from app.records.result import Check, Estimate
 
 _FEWEST_ROWS = 20
 """With fewer, what is drawn is too much the same for an interval."""
@@ -231,18 +231,6 @@ def chance_check(accuracy: Estimate | None, chance: float | None, whose: str = "
         "its answer read from the right output (workload.output)?"
     )
     return Check("accuracy_above_chance", accuracy.value, chance, "share", "WARN", hint)
-
-
-def keeps(accuracy: Accuracy, limit: float) -> Judgement:
-    """Whether at least this share of the reference's metric is kept, such as 0.99.
-
-    PASS where the whole interval is at or above the limit, FAIL where it is wholly below; INCONCLUSIVE where it
-    straddles it, or where nothing says what is kept.
-    """
-    if accuracy.kept is None or accuracy.kept.ci95 is None:
-        return "INCONCLUSIVE"
-    low, high = accuracy.kept.ci95
-    return "PASS" if low >= limit else "FAIL" if high < limit else "INCONCLUSIVE"
 
 
 def rows_to_settle(accuracy: Accuracy, limit: float) -> int | None:

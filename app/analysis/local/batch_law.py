@@ -11,7 +11,7 @@ from scipy import special
 
 from app.analysis.columns import Floats
 from app.analysis.sample_size import ALPHA
-from app.records.estimate import Basis, Estimate, Variant
+from app.records.estimate import Estimate, Variant
 from app.records.local import BatchLaw
 
 _Z = float(special.ndtri(1 - ALPHA / 2))
@@ -60,23 +60,6 @@ def fit_batch_law(points: Sequence[BatchPoint], variant: Variant) -> BatchLaw:
         batches=batches,
         reason=_reason(b, s, weights, line.fitted, r2),
     )
-
-
-def saturated_per_s(law: BatchLaw, batch: int) -> Estimate:
-    """Rows a second of calls of so many rows, one call at a time without a pause: B / S(B).
-
-    The interval takes both ends of t0 and t1 together, so it is wider than 95 %. Withheld where the law does not hold.
-    """
-    if law.reason is not None or law.t0_ms.value is None or law.t1_ms.value is None:
-        return Estimate(None, reason=law.reason)
-    basis: Basis = "interpolated" if min(law.batches) <= batch <= max(law.batches) else "extrapolated"
-    value = _per_s(law.t0_ms.value, law.t1_ms.value, batch)
-    if value is None:
-        return Estimate(None, reason="the batch law gives a call no time")
-    if law.t0_ms.ci95 is None or law.t1_ms.ci95 is None:
-        return Estimate(value, basis=basis)
-    fast, slow = (_per_s(t0, t1, batch) for t0, t1 in zip(law.t0_ms.ci95, law.t1_ms.ci95, strict=True))
-    return Estimate(value, None if fast is None or slow is None else (slow, fast), basis=basis)
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -152,8 +135,3 @@ def _left(columns: Floats, s: Floats, weights: Floats) -> float:
     weighted = columns * weights[:, None]
     coefficients = np.linalg.lstsq(weighted, s * weights, rcond=None)[0]
     return float(np.sum((weighted @ coefficients - s * weights) ** 2))
-
-
-def _per_s(t0_ms: float, t1_ms: float, batch: int) -> float | None:
-    call_ms = t0_ms + t1_ms * batch
-    return batch / call_ms * 1e3 if call_ms > 0 else None

@@ -10,7 +10,7 @@ A run of a local model judged by another SLO: its stages are what they were, whi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -249,13 +249,6 @@ def front_of(points: Sequence[VariantPoint]) -> tuple[int, ...]:
     return tuple(
         index for index, place in placed.items() if not any(_dominates(other, place) for other in placed.values())
     )
-
-
-def best_within(points: Sequence[VariantPoint], meets: Callable[[VariantPoint], bool]) -> int | None:
-    """The index of the most rows a second among those that meet what is asked; of several alike the first. None where
-    none does, or none has a throughput."""
-    rates = [(point.rows_per_s, -index) for index, point in enumerate(points) if point.rows_per_s and meets(point)]
-    return -max(rates)[1] if rates else None
 
 
 def _place(point: VariantPoint) -> tuple[float, float, float] | None:

@@ -66,11 +66,6 @@ class Split(msgspec.Struct, frozen=True):
     all_on_demand_usd_per_year: float | None
     saving_usd_per_year: float | None
 
-    @property
-    def saving_share(self) -> float | None:
-        whole = self.all_on_demand_usd_per_year
-        return None if self.saving_usd_per_year is None or not whole else self.saving_usd_per_year / whole
-
 
 def split_commitments(
     hourly_replicas: npt.ArrayLike, prices: HourlyPrices, *, least_reserved: int = 0, spot: SpotTerms | None = None

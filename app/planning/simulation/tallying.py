@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import msgspec
@@ -40,11 +39,6 @@ class Times(msgspec.Struct, frozen=True):
     mean_s: float | None
     percentiles_s: tuple[float | None, ...]
     per_seed_s: tuple[tuple[float | None, ...], ...]
-
-    def standard_error_s(self, which: int) -> float | None:
-        """Of a percentile, from how its value differs between seeds; None under two seeds."""
-        values = [value for seed in self.per_seed_s if (value := seed[which]) is not None]
-        return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 class ClassOutcome(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ import math
 import msgspec
 import pytest
 
-from app.planning.extrapolation import Ratio, Stack, carry_to, check_stack, shrink
+from app.planning.extrapolation import Ratio, carry_to
 from app.planning.rates import Refusal
 from app.profiles.pricing.catalogue import load_catalogue
 from app.records.offers import Accelerator, Work
@@ -129,40 +129,6 @@ def test_a_figure_that_is_needed_and_not_known_is_named() -> None:
     ratio = carry_to(H100, no_power, "decode", "fp8")
     assert isinstance(ratio, Ratio)
     assert ratio.factor == pytest.approx(864 / 3350)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "says"),
-    [
-        (Stack("int8", "tensorrt"), "measured in fp16, wanted in int8"),
-        (Stack("fp16", "vllm"), "measured with tensorrt, wanted with vllm"),
-    ],
-)
-def test_precision_and_runtime_are_not_crossed(wanted: Stack, says: str) -> None:
-    refusal = check_stack(Stack("fp16", "tensorrt"), wanted)
-    assert refusal is not None
-    assert says in refusal.sentence
-
-
-def test_an_equal_or_an_unknown_runtime_is_let_through() -> None:
-    assert check_stack(Stack("fp16", "tensorrt"), Stack("fp16", "tensorrt")) is None
-    assert check_stack(Stack("fp16", "tensorrt"), Stack("fp16")) is None
-
-
-def test_one_measured_point_takes_over() -> None:
-    prior = carried("h100-sxm5-80gb", "l40s", "saturated")
-    posterior = shrink(prior, seen_factor=0.5, seen_sigma=0.03)
-    # precisions 10 and 1111: the measurement weighs 99.1 %
-    weight = 0.03**-2 / (0.03**-2 + 0.32**-2)
-    assert math.log(posterior.factor) == pytest.approx(weight * math.log(0.5) + (1 - weight) * math.log(prior.factor))
-    assert posterior.sigma == pytest.approx(0.02987, abs=1e-5)
-    assert posterior.risk == 2
-    assert shrink(prior, prior.factor, 0.32).sigma == pytest.approx(0.32 / math.sqrt(2))
-
-
-def test_a_point_of_nothing_is_no_point() -> None:
-    with pytest.raises(ValueError, match="above zero"):
-        shrink(carried("l4", "l40s", "decode"), 0.0, 0.1)
 
 
 FOUND = pairs()

@@ -5,9 +5,7 @@ import pytest
 
 from app.planning.memory import (
     GIB,
-    GraphFit,
     MemoryPlan,
-    fit_graph,
     kv_bytes,
     plan_memory,
     sequences_that_fit,
@@ -66,7 +64,7 @@ def test_a_driver_has_less_than_the_label_says(key: str, reported_gib: float) ->
 def test_a_memory_nobody_knows_is_refused() -> None:
     card = msgspec.structs.replace(L4, memory_gib=None)
     assert usable_bytes(card) == Refusal("unknown_figure", "the memory of NVIDIA L4 is not known")
-    assert plan_memory(LLAMA_8B, card, BF16) == fit_graph(card, 1e6, "fp32", 1e3, 1) == usable_bytes(card)
+    assert plan_memory(LLAMA_8B, card, BF16) == usable_bytes(card)
 
 
 def test_what_a_replica_takes_adds_up() -> None:
@@ -147,17 +145,3 @@ def test_a_larger_chunk_leaves_less_cache() -> None:
     assert isinstance(small, MemoryPlan)
     assert isinstance(large, MemoryPlan)
     assert small.kv_pool_bytes - large.kv_pool_bytes == pytest.approx(16 * 6144 * 4096 * 2)
-
-
-def test_a_graph_takes_its_weights_and_its_batch() -> None:
-    fit = fit_graph(L4, 25.6e6, "fp16", 50e6, 64)
-    assert isinstance(fit, GraphFit)
-    assert (fit.weight_bytes, fit.activation_bytes) == (51.2e6, 3.2e9)
-    assert fit.largest_batch == int((24 * 0.93 * GIB - 51.2e6 - 0.75 * GIB) / 50e6)
-    assert fit_graph(L4, 25.6e6, "fp16", 50e6, fit.largest_batch) != fit_graph(L4, 25.6e6, "fp16", 50e6, 1)
-
-
-def test_a_batch_that_does_not_fit_is_refused() -> None:
-    refusal = fit_graph(L4, 25.6e6, "fp32", 50e6, 1000)
-    assert isinstance(refusal, Refusal)
-    assert refusal.sentence == "takes 47.4 GiB at batch 1000, and NVIDIA L4 has 22.3 GiB to use"

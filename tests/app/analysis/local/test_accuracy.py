@@ -17,13 +17,20 @@ from app.analysis.local.accuracy import (
     chance_of,
     compared_errors,
     difference_interval,
-    keeps,
     mcnemar,
     ratio_interval,
     rows_to_settle,
 )
+from app.analysis.objectives import judge, parse_gate
 from app.errors import UsageError
+from app.records.estimate import Estimate
 from app.records.local import Accuracy
+
+
+def keeps(accuracy: Accuracy, limit: float) -> str:
+    """The judgement of a gate `accuracy_kept >= limit`."""
+    kept = accuracy.kept or Estimate(None, reason="not known")
+    return judge(parse_gate(f"accuracy_kept >= {100 * limit:g}%"), kept).judgement
 
 
 def errors(rows: int, seed: int, shift: float = 0.1) -> tuple[Floats, Floats]:

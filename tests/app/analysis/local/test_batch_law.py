@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from app.analysis.local.batch_law import BatchPoint, fit_batch_law, saturated_per_s
+from app.analysis.local.batch_law import BatchPoint, fit_batch_law
 from app.records.estimate import Estimate, Variant
 from app.records.local import BatchLaw
 
@@ -76,8 +76,6 @@ def test_a_flat_line_holds_though_it_explains_nothing() -> None:
 def test_times_that_are_no_line_say_so() -> None:
     law = law_of({1: 1.0, 2: 2.0, 4: 1.0, 8: 3.0})
     assert "not a straight line: batch" in str(law.reason)
-    assert saturated_per_s(law, 4).reason == law.reason
-    assert saturated_per_s(law, 4).value is None
 
 
 def test_a_broken_line_is_told_with_its_batch() -> None:
@@ -100,13 +98,3 @@ def test_a_batch_without_a_time_takes_no_part() -> None:
     law = fit_batch_law([*points, BatchPoint(8, Estimate(None, reason="needs 1, has 0"))], VARIANT)
     assert law.batches == (1, 2, 4)
     assert law.t1_ms.value == pytest.approx(1.0)
-
-
-def test_the_saturated_rate_is_rows_over_the_time_of_their_call() -> None:
-    law = law_of(line(4.0, 0.5))
-    inside = saturated_per_s(law, 8)
-    assert inside.basis == "interpolated"
-    assert inside.value == pytest.approx(1000.0)
-    assert inside.ci95 is not None
-    assert inside.ci95[0] < 1000 < inside.ci95[1]
-    assert saturated_per_s(law, 64).basis == "extrapolated"

@@ -9,7 +9,6 @@ from app.analysis.local.call_stages import summarise_calls
 from app.analysis.local.variants import (
     VariantPoint,
     answer_of,
-    best_within,
     front_of,
     headline_of_variant,
     is_beyond,
@@ -181,13 +180,6 @@ def test_an_accuracy_not_known_beats_none_that_is() -> None:
 def test_a_point_without_a_latency_or_a_cost_takes_no_part() -> None:
     assert front_of([point(None, 1), point(1, None), point(9, 9)]) == (2,)
     assert front_of([]) == ()
-
-
-def test_the_best_is_the_fastest_that_meets_what_is_asked() -> None:
-    points = [point(9, 1, rows_per_s=900), point(4, 1, rows_per_s=400), point(3, 1, rows_per_s=400), point(1, 1)]
-    assert best_within(points, lambda one: (one.latency_ms or 0) < 5) == 1
-    assert best_within(points, lambda one: True) == 0
-    assert best_within(points, lambda one: (one.latency_ms or 0) < 2) is None
 
 
 def test_costs_are_of_a_machine_that_is_never_idle() -> None:

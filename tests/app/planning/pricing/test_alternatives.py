@@ -95,7 +95,7 @@ def test_a_steady_load_is_reserved_whole_and_the_hours_add_up() -> None:
     found = split_commitments([4] * 8760, HourlyPrices(1.0, 0.6))
     assert found is not None
     assert (found.reserved, found.on_demand_hours, found.used_share_of_reserved) == (4, 0, 1.0)
-    assert found.saving_share == pytest.approx(0.4)
+    assert (found.saving_usd_per_year, found.all_on_demand_usd_per_year) == pytest.approx((0.4 * 4 * 8760, 4.0 * 8760))
     daily = split_commitments([2] * 12 + [6] * 12, HourlyPrices(1.0, 0.6, 0.3), spot=SpotTerms(0.5))
     assert daily is not None
     assert daily.on_demand_hours + daily.spot_hours == (6 - daily.reserved) * 4380 + max(0, 2 - daily.reserved) * 4380
@@ -114,7 +114,7 @@ def test_the_least_that_can_be_reserved_is_all_or_nothing() -> None:
 def test_without_on_demand_the_peak_is_reserved() -> None:
     found = split_commitments([1, 1, 7], HourlyPrices(None, 0.6))
     assert found is not None
-    assert (found.reserved, found.saving_usd_per_year, found.saving_share) == (7, None, None)
+    assert (found.reserved, found.saving_usd_per_year) == (7, None)
     assert split_commitments([1], HourlyPrices(None, None, 0.1), spot=SpotTerms(0.5)) is None
     assert split_commitments([1], HourlyPrices(None)) is None
 

@@ -47,8 +47,3 @@ def test_of_nothing_there_are_no_times() -> None:
     assert outcome.good_share is None
     assert outcome.latency == Times(None, (None,), ((None,),))
     assert outcome.first_token is None
-    assert outcome.latency.standard_error_s(0) is None
-
-
-def test_the_standard_error_is_that_of_the_mean_over_seeds() -> None:
-    assert Times(2.0, (2.0,), ((1.0,), (2.0,), (3.0,), (None,))).standard_error_s(0) == pytest.approx(1 / 3**0.5)

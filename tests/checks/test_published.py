@@ -9,7 +9,7 @@ import pytest
 from app.errors import UsageError
 from app.profiles.bundled import DIRECTORY
 from app.profiles.pricing.catalogue import load_catalogue
-from app.profiles.published import load_published
+from tests.checks.published import load_published
 
 CARDS = load_catalogue().accelerators
 

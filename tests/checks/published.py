@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 from collections.abc import Container
 from pathlib import Path
 
@@ -10,7 +11,32 @@ import msgspec
 
 from app.errors import UsageError
 from app.profiles.bundled import DIRECTORY
-from app.records.offers import PublishedResult
+
+
+class PublishedResult(msgspec.Struct, frozen=True):
+    """One submission's throughput, of all its accelerators together. `date` is that of the run's own log.
+
+    `dtype` is what most of the arithmetic is done in; results are alike only within a round, runtime and dtype.
+    """
+
+    round: str
+    date: datetime.date
+    submitter: str
+    system: str
+    accelerator_key: str
+    accelerator_count: int
+    model: str
+    scenario: str
+    runtime: str
+    dtype: str
+    samples_per_s: float
+    tokens_per_s: float | None
+    source: str
+
+    @property
+    def samples_per_s_each(self) -> float:
+        """A samples rate for one accelerator."""
+        return self.samples_per_s / self.accelerator_count
 
 
 def load_published(accelerators: Container[str], directory: Path | None = None) -> tuple[PublishedResult, ...]:
