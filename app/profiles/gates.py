@@ -17,7 +17,7 @@ from app.analysis.spans import SPANS
 from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.units import format_duration
-from app.records.metrics import METRICS, RUN_METRICS
+from app.records.metrics import METRICS, RUN_METRICS, metrics_with
 from app.records.result import IN_SWEEP, Objective
 
 if TYPE_CHECKING:
@@ -101,38 +101,6 @@ def _of_variants(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
     return {"scenario": tuple(profile.load.scenarios), **told}
 
 
-_OF_STREAMS = ("ttft_ms", "ttft_service_ms", "ttfo_ms", "icl_ms", "itl_ms", "tpot_ms", "coalesced_share")
-_OF_TOKENS = ("output_tokens", "output_tokens_per_s")
-_OF_INTENDED_TIMES = ("latency_ms", "first_byte_ms", "send_lag_ms")
-_RATES = ("offered_per_s", "achieved_per_s", "completed_per_s", "good_per_s", "output_tokens_per_s")
-_OF_LIMITS = ("goodput_share", "good_per_s")
-_READ_BESIDE = (
-    *(name for name in METRICS if name.startswith(("host_", "endpoint_", "generator_", "engine_", "gpu_"))),
-    "throughput_per_s",
-    "library_load_ms",
-    "session_build_ms",
-    "first_inference_ms",
-)
-"""Not known when a stage ends, or of a local model: nothing to judge a rate by."""
-_OF_LOCAL_RUNS = (
-    "service_ms",
-    "latency_ms",
-    "send_lag_ms",
-    "throughput_per_s",
-    "prepare_ms",
-    "copy_in_ms",
-    "execute_ms",
-    "copy_out_ms",
-    "post_process_ms",
-    "process_start_ms",
-    "library_load_ms",
-    "session_build_ms",
-    "first_inference_ms",
-    "accuracy",
-    "accuracy_kept",
-)
-
-
 def wrong_objective(profile: Profile) -> tuple[tuple[str, int | str], BadValueError] | None:
     """The first objective on what is never measured or cannot decide: where it stands, and what is wrong with it."""
     for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
@@ -196,9 +164,9 @@ def _why_no_slo(profile: EndpointProfile, objective: Objective) -> tuple[str, st
     if profile.load.search is None and profile.load.sweep is None:
         return None
     metric = objective.metric
-    if metric in _RATES and objective.comparator in (">", ">="):
+    if "rate" in METRICS[metric].traits and objective.comparator in (">", ">="):
         return f"{metric} is low at every low rate, so no rate can be searched by it", "Make it a gate."
-    if metric in _READ_BESIDE:
+    if "beside" in METRICS[metric].traits:
         return f"{metric} is not of requests, which are what holds or fails at a rate", "Make it a gate."
     wrong_way = {"lower": (">", ">="), "higher": ("<", "<="), "neither": ()}[METRICS[metric].better]
     if objective.comparator in wrong_way:
@@ -225,7 +193,7 @@ def _why_impossible(objective: Objective) -> tuple[str, str] | None:
 
 def _why_no_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
     """Goodput is the share of arrivals answered within the limits that the SLO sets on each of them."""
-    if objective.metric not in _OF_LIMITS:
+    if "limits" not in METRICS[objective.metric].traits:
         return None
     if any(one.metric in SPANS and one.comparator in ("<", "<=") for one in profile.slo):
         return None
@@ -241,8 +209,8 @@ def _why_never_locally(profile: LocalProfile, objective: Objective) -> tuple[str
         return f"{metric} is of calls that are due at a time, in server or multi-stream", "Use service_ms."
     if metric.startswith("copy_") and not _binds(profile):
         return f"{metric} is not timed apart without io_binding", "Use service_ms, which has the copies in it."
-    if metric not in _OF_LOCAL_RUNS and not metric.startswith(("gpu_", "host_", "model_", "energy_")):
-        return f"{metric} is of endpoints", f"Of a local model there are {', '.join(_OF_LOCAL_RUNS)}."
+    if not {"local", "device"} & set(METRICS[metric].traits):
+        return f"{metric} is of endpoints", f"Of a local model there are {', '.join(metrics_with('local'))}."
     return None
 
 
@@ -256,13 +224,14 @@ def _binds(profile: LocalProfile) -> bool:
 
 def _why_never(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
     protocol, metric = profile.target.protocol, objective.metric
-    if protocol == "locust" and metric in _OF_INTENDED_TIMES:
+    traits = METRICS[metric].traits
+    if protocol == "locust" and "intended" in traits:
         return f"{metric} counts from when a request should have started, which Locust does not tell", "Use service_ms."
     if protocol == "oip-grpc" and metric == "first_byte_ms":
         return "gRPC tells no first byte", "Use latency_ms."
-    if metric in _OF_STREAMS and not getattr(profile.workload, "stream", False):
+    if "stream" in traits and not getattr(profile.workload, "stream", False):
         return f"{metric} is of streamed answers, and none are asked for", "Use latency_ms."
-    if metric in (*_OF_STREAMS, *_OF_TOKENS) and protocol not in _GENERATING:
+    if {"stream", "tokens"} & set(traits) and protocol not in _GENERATING:
         return f"{metric} is of {', '.join(_GENERATING)}", "Use latency_ms, or a rate such as completed_per_s."
     if metric == "accuracy" and getattr(profile.workload, "labels", None) is None:
         return "accuracy needs the right answers", "Name their array in workload.labels, with protocol oip or oip-grpc."
