@@ -16,7 +16,6 @@ from app.gui.home.page import HomePage
 from app.gui.launching import Launching
 from app.gui.navigation import Navigation
 from app.gui.opening import Opening
-from app.gui.pages import KEYS
 from app.gui.recovery import Recovery
 from app.gui.settings import apply_settings, open_settings
 from app.gui.status_bar import StatusBar
@@ -89,8 +88,8 @@ def _connect(window: Window, parts: Parts) -> None:
         if what in docks:
             docks[what].show()
             docks[what].raise_()
-        elif what in KEYS:
-            window.show_page(next(key for key in KEYS if key == what))
+        else:
+            window.navigation.page_wanted.emit(what)
 
     parts.status.explain.connect(explain)
     home = window.pages.page("home")

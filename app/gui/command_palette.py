@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt
 from PySide6.QtGui import QAction, QKeyEvent
-from PySide6.QtWidgets import QAbstractItemView, QDialog, QLineEdit, QListView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QDialog, QLineEdit, QListView, QWidget
+
+from app.gui.widgets import vbox
 
 _MOST_SHOWN = 200
 
@@ -45,10 +47,7 @@ class CommandPalette(QDialog):
         self.view.setAccessibleName("Matching commands")
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 8, 8, 8)
-        layout.addWidget(self.field)
-        layout.addWidget(self.view)
+        vbox(self.field, self.view, within=self, margins=(8, 8, 8, 8))
         self.field.textChanged.connect(self._show)
         self.field.installEventFilter(self)
         self.view.clicked.connect(self._do_chosen)

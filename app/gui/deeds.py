@@ -13,7 +13,7 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMainWindow, QMenu
 
 from app.gui.navigation import PageKey
-from app.gui.pages import KEYS, TITLES
+from app.gui.page import TITLES
 
 Menu = Literal["file", "edit", "run", "view", "help"]
 
@@ -129,7 +129,6 @@ def _view(doing: Doing) -> tuple[Deed, ...]:
         Deed(f"page-{key}", "view", title, (f"Ctrl+{place}",), _showing(doing, key))
         for place, (key, title) in enumerate(TITLES.items(), 1)
     )
-    assert len(pages) == len(KEYS)
     return (
         *pages,
         Deed("palette", "view", "Command &palette", ("Ctrl+K",), doing.palette, 1),

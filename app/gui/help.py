@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QWidget
 
 from app import __version__
-from app.gui.widgets import label
+from app.gui.widgets import label, vbox
 
 
 class HelpDialog(QDialog):
@@ -32,19 +32,20 @@ class HelpDialog(QDialog):
         self.table.set_frame(frame)
         close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         close.rejected.connect(self.close)
-        layout = QVBoxLayout(self)
-        layout.addWidget(label(f"Sizewise {__version__}", "heading"))
-        layout.addWidget(
+        vbox(
+            label(f"Sizewise {__version__}", "heading"),
             label(
                 (
                     "Start on Home with the quick check. Every page copies the command that does the same in a "
                     "terminal (Ctrl+Shift+C). The guide is docs/guide.md of the project."
                 ),
                 wrap=True,
-            )
+            ),
+            (self.table, 1),
+            close,
+            within=self,
+            margins=None,
         )
-        layout.addWidget(self.table, 1)
-        layout.addWidget(close)
         self.resize(560, 620)
 
 

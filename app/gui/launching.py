@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from PySide6.QtCore import QObject, QTimer
 from PySide6.QtGui import QIcon
-from PySide6.QtWidgets import QApplication, QDialog, QHBoxLayout, QSystemTrayIcon, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QSystemTrayIcon, QWidget
 
 from app.gui.background import submit
 from app.gui.docks.job_queue import Job, JobQueue
@@ -28,7 +28,7 @@ from app.gui.navigation import Launch
 from app.gui.recovery import Recovery
 from app.gui.run_bar import RunBar
 from app.gui.settings import notifications_are_on
-from app.gui.widgets import button, label
+from app.gui.widgets import button, hbox, label, vbox
 from app.gui.window import Window
 
 if TYPE_CHECKING:
@@ -52,16 +52,8 @@ class ClosingDialog(QDialog):
         text.setMinimumWidth(text.fontMetrics().averageCharWidth() * 60)
         leave = button("&Leave it running", self._leave, primary=True)
         leave.setDefault(True)
-        line = QHBoxLayout()
-        line.addWidget(button("&Stop it", self._stop))
-        line.addStretch(1)
-        line.addWidget(button("&Cancel", self.reject))
-        line.addWidget(leave)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(18, 16, 18, 14)
-        layout.setSpacing(16)
-        layout.addWidget(text)
-        layout.addLayout(line)
+        line = hbox(button("&Stop it", self._stop), 1, button("&Cancel", self.reject), leave)
+        vbox(text, line, within=self, margins=(18, 16, 18, 14), spacing=16)
         leave.setFocus()
 
     def _stop(self) -> None:
@@ -190,7 +182,7 @@ class LaunchingPairs(QObject):
         return pairs
 
     def _shown(self) -> PairsPart:
-        pairs = self._window.pages.compare.contents.pairs
+        pairs = self._window.pages.compare.pairs
         if not self._is_listening:
             self._is_listening = True
             pairs.changed.connect(self._show)

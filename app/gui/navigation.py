@@ -11,8 +11,8 @@ from PySide6.QtCore import QObject, Signal
 from app.gui.formatting import sentence
 
 PageKey = Literal["home", "run", "live", "results", "compare", "plan", "library"]
-LaunchKind = Literal["run", "pairs"]
-"""`pairs`: two profiles measured in turns, by `compare --measure`."""
+LaunchKind = Literal["run", "pairs", "resume"]
+"""`pairs`: two profiles measured in turns, by `compare --measure`. `resume`: a run that was cut short is continued."""
 Severity = Literal["news", "warning", "error"]
 
 
@@ -27,7 +27,8 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """An engine to start: `arguments` of `sizewise` but for --out, which is `directory`; of pairs it is --record."""
+    """An engine to start: `arguments` of `sizewise` but for --out, which is `directory`; of pairs it is
+    --record, and a run that is resumed needs none."""
 
     arguments: tuple[str, ...]
     directory: Path

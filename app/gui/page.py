@@ -10,6 +10,17 @@ from PySide6.QtWidgets import QLineEdit, QWidget
 from app.gui.navigation import Navigation, PageKey
 from app.gui.theme import Look
 
+TITLES: dict[PageKey, str] = {
+    "home": "Home",
+    "run": "Run",
+    "live": "Live",
+    "results": "Results",
+    "compare": "Compare",
+    "plan": "Plan",
+    "library": "Library",
+}
+"""In the order of the rail."""
+
 
 class Page(QWidget):
     """What a page has none of stays as it is here."""
@@ -20,11 +31,7 @@ class Page(QWidget):
         super().__init__()
         self.navigation, self.look = navigation, look
         self.setObjectName(f"{self.key}-page")
-        self.setAccessibleName(self.title())
-
-    def title(self) -> str:
-        """On the rail."""
-        raise NotImplementedError
+        self.setAccessibleName(TITLES[self.key])
 
     def enter(self) -> None:
         """The page is shown now: refresh what may have changed, and focus the first thing to do."""

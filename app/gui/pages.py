@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 from PySide6.QtWidgets import QStackedWidget
 
@@ -11,24 +12,22 @@ from app.gui.page import Page
 from app.gui.theme import Look
 
 if TYPE_CHECKING:
-    from app.gui.compare.page import ComparePage
-    from app.gui.library.page import LibraryPage
+    from app.gui.compare.contents import ComparePage
+    from app.gui.library.shelves import LibraryPage
     from app.gui.live.page import LivePage
-    from app.gui.plan.page import PlanPage
+    from app.gui.plan.content import PlanPage
     from app.gui.results.page import ResultsPage
-    from app.gui.run.page import RunPage
-
-KEYS: tuple[PageKey, ...] = get_args(PageKey)
+    from app.gui.run.workbench import RunPage
 
 
-TITLES: dict[PageKey, str] = {
-    "home": "Home",
-    "run": "Run",
-    "live": "Live",
-    "results": "Results",
-    "compare": "Compare",
-    "plan": "Plan",
-    "library": "Library",
+_CLASSES: dict[PageKey, tuple[str, str]] = {
+    "home": ("app.gui.home.page", "HomePage"),
+    "run": ("app.gui.run.workbench", "RunPage"),
+    "live": ("app.gui.live.page", "LivePage"),
+    "results": ("app.gui.results.page", "ResultsPage"),
+    "compare": ("app.gui.compare.contents", "ComparePage"),
+    "plan": ("app.gui.plan.content", "PlanPage"),
+    "library": ("app.gui.library.shelves", "LibraryPage"),
 }
 
 
@@ -62,89 +61,31 @@ class Pages(QStackedWidget):
 
     def page(self, key: PageKey) -> Page:
         if key not in self._made:
-            self._made[key] = self._new(key)
+            module, name = _CLASSES[key]
+            self._made[key] = getattr(import_module(module), name)(self._navigation, self._look)
             self.addWidget(self._made[key])
         return self._made[key]
 
     @property
     def run(self) -> RunPage:
-        from app.gui.run.page import RunPage
-
-        page = self.page("run")
-        assert isinstance(page, RunPage)
-        return page
+        return cast("RunPage", self.page("run"))
 
     @property
     def live(self) -> LivePage:
-        from app.gui.live.page import LivePage
-
-        page = self.page("live")
-        assert isinstance(page, LivePage)
-        return page
+        return cast("LivePage", self.page("live"))
 
     @property
     def results(self) -> ResultsPage:
-        from app.gui.results.page import ResultsPage
-
-        page = self.page("results")
-        assert isinstance(page, ResultsPage)
-        return page
+        return cast("ResultsPage", self.page("results"))
 
     @property
     def compare(self) -> ComparePage:
-        from app.gui.compare.page import ComparePage
-
-        page = self.page("compare")
-        assert isinstance(page, ComparePage)
-        return page
+        return cast("ComparePage", self.page("compare"))
 
     @property
     def plan(self) -> PlanPage:
-        from app.gui.plan.page import PlanPage
-
-        page = self.page("plan")
-        assert isinstance(page, PlanPage)
-        return page
+        return cast("PlanPage", self.page("plan"))
 
     @property
     def library(self) -> LibraryPage:
-        from app.gui.library.page import LibraryPage
-
-        page = self.page("library")
-        assert isinstance(page, LibraryPage)
-        return page
-
-    def _new(self, key: PageKey) -> Page:
-        return _page_class(key)(self._navigation, self._look)
-
-
-def _page_class(key: PageKey) -> type[Page]:
-    match key:
-        case "home":
-            from app.gui.home.page import HomePage
-
-            return HomePage
-        case "run":
-            from app.gui.run.page import RunPage
-
-            return RunPage
-        case "live":
-            from app.gui.live.page import LivePage
-
-            return LivePage
-        case "results":
-            from app.gui.results.page import ResultsPage
-
-            return ResultsPage
-        case "compare":
-            from app.gui.compare.page import ComparePage
-
-            return ComparePage
-        case "plan":
-            from app.gui.plan.page import PlanPage
-
-            return PlanPage
-        case "library":
-            from app.gui.library.page import LibraryPage
-
-            return LibraryPage
+        return cast("LibraryPage", self.page("library"))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 
 from app.gui.background import submit
-from app.gui.engine.launch import EngineProcess, resume_engine, tell_not_resumed
-from app.gui.navigation import Navigation
+from app.gui.engine.launch import EngineProcess, start_engine, tell_not_resumed
+from app.gui.navigation import Launch, Navigation
 
 if TYPE_CHECKING:
     from app.gui.engine.reaping import Reaper
@@ -37,8 +37,7 @@ class Recovery(QObject):
         """Whether this window measures: runs that go on at once would disturb each other."""
         self._reaper: Reaper | None = None
         self._resumed: EngineProcess | None = None
-        self._until_it_runs = QTimer(self)
-        self._until_it_runs.setInterval(_LOOK_MS)
+        self._until_it_runs = QTimer(self, interval=_LOOK_MS)
         self._until_it_runs.timeout.connect(self._look_at_resumed)
 
     @property
@@ -64,7 +63,7 @@ class Recovery(QObject):
             self._navigation.tell("warning", what, None, "Resume this one when that has ended.")
             return
         try:
-            engine = resume_engine(directory)
+            engine = start_engine(Launch(("runs", "resume", str(directory)), directory, directory.name, "resume"))
         except OSError as error:
             self._navigation.tell_error(error)
             return

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QObject, QSize, Qt
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QToolBar, QToolButton, QWidget
+from PySide6.QtWidgets import QSizePolicy, QToolBar, QToolButton, QWidget
 
 from app.gui.formatting import elapsed
 from app.gui.icons import icon
 from app.gui.live.state import LiveState
 from app.gui.theme import Look, Theme
-from app.gui.widgets import Badge, label
+from app.gui.widgets import Badge, hbox, label, tool_button
 
 
 class RunBar(QObject):
@@ -23,10 +23,7 @@ class RunBar(QObject):
         space = QWidget()
         space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         told = QWidget()  # a toolbar shows its own widgets again by itself, an empty badge too
-        row = QHBoxLayout(told)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.progress)
-        row.addWidget(self.trust)
+        hbox(self.progress, self.trust, within=told)
         for widget in (self.start, self.stop, space, told):
             toolbar.addWidget(widget)
         look.changed.connect(self._recolour)
@@ -58,10 +55,7 @@ def progress_line(state: LiveState) -> str:
 
 
 def _button(text: str, tip: str) -> QToolButton:
-    made = QToolButton()
-    made.setText(text)
-    made.setToolTip(tip)
-    made.setAccessibleName(text)
+    made = tool_button(text, tip=tip)
     made.setAccessibleDescription(tip)
     made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
     made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)

@@ -11,15 +11,13 @@ from PySide6.QtWidgets import (
     QDialogButtonBox,
     QFrame,
     QHBoxLayout,
-    QLineEdit,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
 from app.gui.settings import NOTIFICATIONS, TEXT_SCALE, THEME, THEMES, notifications_are_on
 from app.gui.theme import Choice, Look
-from app.gui.widgets import button, label
+from app.gui.widgets import button, label, scroll_area, search_field, vbox
 from app.storage.run_directory import runs_home
 
 _SCALES = (1.0, 1.25, 1.5, 2.0)
@@ -35,10 +33,7 @@ class SettingsDialog(QDialog):
         self.setAccessibleName("Settings")
         self._settings, self._look = settings, look
         self._rows: list[tuple[str, QWidget]] = []
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Search settings")
-        self.search.setAccessibleName("Search settings")
-        self.search.setClearButtonEnabled(True)
+        self.search = search_field("Search settings")
         self.search.textChanged.connect(self._filter)
         body = QWidget()
         self._column = QVBoxLayout(body)
@@ -63,25 +58,17 @@ class SettingsDialog(QDialog):
             None,
         )
         self._column.addStretch(1)
-        area = QScrollArea()
-        area.setWidget(body)
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
+        area = scroll_area(body)
         close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         close.rejected.connect(self.close)
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.search)
-        layout.addWidget(area, 1)
-        layout.addWidget(close)
+        vbox(self.search, (area, 1), close, within=self, margins=None)
         self.resize(620, 460)
 
     def _add(self, name: str, explanation: str, editor: QWidget | None) -> None:
         row = QFrame()
         row.setProperty("role", "card")
         line = QHBoxLayout(row)
-        words = QVBoxLayout()
-        words.addWidget(label(name, "heading"))
-        words.addWidget(label(explanation, "muted", wrap=True))
+        words = vbox(label(name, "heading"), label(explanation, "muted", wrap=True))
         line.addLayout(words, 1)
         if editor is not None:
             editor.setAccessibleName(name)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QToolButton, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QLabel, QPlainTextEdit, QPushButton
 
 from app.gui.formatting import State
 from app.gui.navigation import Notice
-from app.gui.widgets import restyle
+from app.gui.widgets import hbox, restyle, tool_button, vbox
 
 _STATES: dict[str, State] = {"news": "plain", "warning": "warn", "error": "bad"}
 
@@ -35,22 +35,15 @@ class Strip(QFrame):
         self._more = QPushButton("&Details")
         self._more.setCheckable(True)
         self._copy = QPushButton("&Copy details")
-        self._close = QToolButton()
-        self._close.setText("✕")
-        self._close.setAutoRaise(True)
-        self._close.setAccessibleName("Dismiss this message")
+        self._close = tool_button("✕", "Dismiss this message", flat=True)
         self._details = QPlainTextEdit()
         self._details.setReadOnly(True)
         self._details.setAccessibleName("Details of this message")
         self._details.setMaximumHeight(140)
-        line = QHBoxLayout()
-        line.addWidget(self._text, 1)
+        line = hbox((self._text, 1))
         for button in (self._action, self._more, self._copy, self._close):
             line.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(12, 8, 8, 8)
-        layout.addLayout(line)
-        layout.addWidget(self._details)
+        vbox(line, self._details, within=self, margins=(12, 8, 8, 8))
         self._more.toggled.connect(self._details.setVisible)
         self._copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._copied()))
         self._close.clicked.connect(self.hide)

@@ -16,12 +16,10 @@ from PySide6.QtWidgets import (
     QButtonGroup,
     QDockWidget,
     QFrame,
-    QHBoxLayout,
     QMainWindow,
     QSizePolicy,
     QToolBar,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -30,10 +28,11 @@ from app.gui.deeds import Actions, Deed
 from app.gui.dropping import Dropped, dropped
 from app.gui.icons import icon
 from app.gui.navigation import Navigation, Notice, PageKey
-from app.gui.pages import KEYS, TITLES, Pages
+from app.gui.page import TITLES
+from app.gui.pages import Pages
 from app.gui.strip import Strip
 from app.gui.theme import Look, Theme
-from app.gui.widgets import label
+from app.gui.widgets import hbox, label, vbox
 
 LAYOUT = 1
 """Raised when docks or toolbars change, so that a state of another layout is left alone."""
@@ -93,9 +92,7 @@ class Rail(QFrame):
         self.setAccessibleName("Pages")
         self._group = QButtonGroup(self)
         self._buttons: dict[str, QToolButton] = {}
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 8, 0, 8)
-        layout.setSpacing(2)
+        layout = vbox(within=self, margins=(0, 8, 0, 8), spacing=2)
         for place, (key, title) in enumerate(titles.items(), 1):
             self._buttons[key] = self._button(key, title, place)
             layout.addWidget(self._buttons[key])
@@ -188,11 +185,11 @@ class Window(QMainWindow):
         return [dock for dock in self.findChildren(QDockWidget) if dock.isVisibleTo(self)]
 
     def show_page(self, key: PageKey) -> None:
-        if key not in KEYS:
+        if key not in TITLES:
             return
         self.rail.show_chosen(key)
-        page = self.pages.show_page(key)
-        self.setWindowTitle(f"{page.title()} – Sizewise")
+        self.pages.show_page(key)
+        self.setWindowTitle(f"{TITLES[key]} – Sizewise")
 
     def tell(self, notice: Notice) -> None:
         """Above the page. What is dismissed is still in the log."""
@@ -239,17 +236,9 @@ class Window(QMainWindow):
 
     def _centre(self) -> QWidget:
         page = QWidget()
-        column = QVBoxLayout(page)
-        column.setContentsMargins(16, 12, 16, 8)
-        for widget in (self.strip, self._drop_hint):
-            column.addWidget(widget)
-        column.addWidget(self.pages, 1)
+        vbox(self.strip, self._drop_hint, (self.pages, 1), within=page, margins=(16, 12, 16, 8))
         centre = QWidget()
-        row = QHBoxLayout(centre)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(0)
-        row.addWidget(self.rail)
-        row.addWidget(page, 1)
+        hbox(self.rail, (page, 1), within=centre, spacing=0)
         return centre
 
     def drop_hint(self) -> str:

@@ -96,12 +96,12 @@ class Wishes(QObject):
 
     def new_profile(self) -> None:
         self._window.show_page("run")
-        self._pages.run.bench().new_endpoint()
+        self._pages.run.new_endpoint()
 
     def _new_of_kind(self, kind: str) -> None:
         if kind == "local":
             self._window.show_page("run")
-            self._pages.run.bench().new_local()
+            self._pages.run.new_local()
         else:
             self.new_profile()
 
@@ -128,9 +128,9 @@ class Wishes(QObject):
     def _open_profile(self, path: Path) -> None:
         remember_opened("profiles", path)
         self._window.show_page("run")
-        self._pages.run.bench().open_profile(path)
+        self._pages.run.open_profile(path)
 
     def _open_model(self, path: Path) -> None:
         remember_opened("models", path)
         self._window.show_page("run")
-        self._pages.run.bench().open_model(path)
+        self._pages.run.open_model(path)

@@ -23,7 +23,7 @@ OpenWindow = Callable[[], Window]
 def test_a_pipelines_job_runs_the_profile_that_is_edited(open_window: OpenWindow, tmp_path: Path, qtbot: QtBot) -> None:
     window = open_window()
     window.show_page("run")
-    bench = window.pages.run.bench()
+    bench = window.pages.run
     press(qtbot, window.pages.run, "New: scripted server")
     qtbot.waitUntil(bench.head.start.isEnabled, timeout=20_000)
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
@@ -60,7 +60,7 @@ def test_a_bundle_from_elsewhere_is_dropped_on_an_empty_window(
 ) -> None:
     there = open_window()
     there.show_page("library")
-    library = there.pages.library.shelves.runs
+    library = there.pages.library.runs_tab
     qtbot.waitUntil(lambda: library.model.rowCount() == 2, timeout=15_000)
     bundle = tmp_path / "run.zip"
     library.presenter.export(kept_runs[0], bundle)  # the place comes from the system's own dialog

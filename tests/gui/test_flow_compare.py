@@ -26,7 +26,7 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
 ) -> None:
     window = open_window()
     window.show_page("library")
-    tab = window.pages.library.shelves.runs
+    tab = window.pages.library.runs_tab
     qtbot.waitUntil(lambda: tab.model.rowCount() == 2, timeout=15_000)
     for run in kept_runs:
         place = tab.model.place_of(str(run))
@@ -36,7 +36,7 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     press_key(window, Qt.Key.Key_D, Qt.KeyboardModifier.ControlModifier)
     page = window.pages.compare
     qtbot.waitUntil(shows(window, "compare"))
-    presenter = page.contents.presenter
+    presenter = page.presenter
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
     assert page.runs() == kept_runs
     line = page.command_line()
@@ -50,7 +50,7 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
         assert any("INVALID" in (entry.problem or "") for entry in outcome.asked.entries)
         return
     assert outcome.comparison == msgspec.json.decode(printed.stdout, type=Comparison)
-    verdict = page.contents.verdict
+    verdict = page.verdict
     differing, changes = verdict.differences, verdict.changes
     assert differing.isVisible()  # another profile: its scripted server is slower
     assert differing.frame_model.rowCount() == len(outcome.comparison.differences)
@@ -59,7 +59,7 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     shown = changes.frame_model.frame
     told = outcome.comparison.changes
     assert list(zip(shown["stage"], shown["verdict"], strict=True)) == [(one.stage, one.verdict) for one in told]
-    page.contents.export_to(tmp_path / "comparison.html")
+    page.export_to(tmp_path / "comparison.html")
     qtbot.waitUntil((tmp_path / "comparison.html").exists)
     assert outcome.section is not None
     assert outcome.section.sentence in (tmp_path / "comparison.html").read_text()
@@ -97,7 +97,7 @@ def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
     window = open_window()
     window.navigation.comparison_wanted.emit(short_runs)
     page = window.pages.compare
-    presenter, part, card = page.contents.presenter, page.contents.pairs, page.contents.verdict.pairs
+    presenter, part, card = page.presenter, page.pairs, page.verdict.pairs
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
     if any("INVALID" in (entry.problem or "") for entry in presenter.asked.entries):
         assert not card.isVisible()

@@ -42,13 +42,13 @@ def new_profile_of(qtbot: QtBot, window: Window, url: str) -> None:
 
 
 def fill(qtbot: QtBot, window: Window, path: KeyPath, text: str) -> None:
-    fill_in(qtbot, window.pages.run.bench().form.part_at(path).editor.line, text)
+    fill_in(qtbot, window.pages.run.form.part_at(path).editor.line, text)
 
 
 def start(qtbot: QtBot, window: Window) -> StoredRun:
     """From the page's own button, to the end of the run that Results shows."""
     page = window.pages.run
-    qtbot.waitUntil(page.bench().head.start.isEnabled, timeout=20_000)
+    qtbot.waitUntil(page.head.start.isEnabled, timeout=20_000)
     press(qtbot, page, "Start (F5)")
     qtbot.waitUntil(shows(window, "live"))
     qtbot.waitUntil(lambda: window.pages.live.state.going == "running", timeout=_PATIENCE_MS)
@@ -96,7 +96,7 @@ def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
     window = open_window()
     new_profile_of(qtbot, window, endpoint)
     page = window.pages.run
-    form = page.bench().form
+    form = page.form
     fill(qtbot, window, ("load", "stages", 0, "duration"), "500ms")
     fill(qtbot, window, ("load", "warmup"), "0s")
     press(qtbot, page, "Sweep")

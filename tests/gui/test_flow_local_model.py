@@ -27,10 +27,10 @@ def test_a_dropped_model_is_looked_into_measured_and_shown(open_window: Callable
     assert inspection is not None
     press(qtbot, editor.batch, "8")  # of 1 and 8, which a new run begins with
     press(qtbot, editor_of_scenarios(window), "offline")
-    form = page.bench().form
+    form = page.form
     for key, text in (("warmup", "1s"), ("at_least", "200ms"), ("at_most", "1s"), ("cold_starts", "0")):
         fill_in(qtbot, form.part_at(("load", key)).editor.line, text)
-    qtbot.waitUntil(page.bench().head.start.isEnabled, timeout=20_000)
+    qtbot.waitUntil(page.head.start.isEnabled, timeout=20_000)
     qtbot.waitUntil(lambda: "Start measures 1 stage on this machine" in preview.safety.text(), timeout=20_000)
     press_key(window, Qt.Key.Key_F5)
     qtbot.waitUntil(shows(window, "live"))
@@ -51,5 +51,5 @@ def is_listing_variants(window: Window) -> bool:
 
 
 def editor_of_scenarios(window: Window) -> QWidget:
-    editor: QWidget = window.pages.run.bench().form.part_at(("load", "scenarios")).editor
+    editor: QWidget = window.pages.run.form.part_at(("load", "scenarios")).editor
     return editor

@@ -30,9 +30,9 @@ def test_a_plan_is_opened_edited_and_copied_as_a_command(
     window.navigation.plan_wanted.emit((path,))
     page = window.pages.plan
     assert window.pages.shown is page
-    presenter = page.content.presenter
+    presenter = page.presenter
     qtbot.waitUntil(lambda: presenter.state.phase == "simulated", timeout=60_000)
-    bench = page.content.bench
+    bench = page.bench
     bench.inputs.traffic.day.curve.choose(12)
     qtbot.keyClick(bench.inputs.traffic.day.curve, Qt.Key.Key_PageUp)
     assert bench.offers.edit_price("acme/c4@here", "0.5")
@@ -55,15 +55,15 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     stages = tuple(replace(stage, arrival_kind="poisson") for stage in results.full_run().result.stages)
     run = Path(plan_sources.endpoint_run(home / "runs" / "20261127-120000-bench-0000", stages=stages))
     window = open_window()
-    presenter = window.pages.plan.content.presenter
+    presenter = window.pages.plan.presenter
     presenter.settle_after(600_000)  # over the whole catalogue the simulation takes its time
     window.show_page("library")
-    library = window.pages.library.shelves.runs
+    library = window.pages.library.runs_tab
     qtbot.waitUntil(lambda: library.model.rowCount() == 1, timeout=15_000)
     library.table.selectRow(0)
     press(qtbot, library, "Plan from it")
     qtbot.waitUntil(shows(window, "plan"))
-    page, bench = window.pages.plan, window.pages.plan.content.bench
+    page, bench = window.pages.plan, window.pages.plan.bench
     qtbot.waitUntil(lambda: presenter.state.phase == "preview" and presenter.state.is_current, timeout=60_000)
 
     def answered() -> bool:

@@ -11,7 +11,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractItemView, QLabel, QMenu, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.pages import KEYS
+from app.gui.page import TITLES
 from app.gui.window import Window
 from tests.fakes.stored_runs import sealed_again
 from tests.gui.screens.rendering import fill, settle
@@ -68,7 +68,7 @@ def test_no_name_is_taken_for_markup(
     window = open_window()
     fill(window, runs)
     found: set[str] = set()
-    for key in KEYS:
+    for key in TITLES:
         window.show_page(key)
         settle()
         found |= set(taken_for_markup(window))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QApplication, QTabWidget
 
-from app.gui.pages import KEYS
+from app.gui.page import TITLES
 from app.gui.window import Window
 from tests.fakes.long_texts import longer_texts
 from tests.fakes.widget_walk import clipped, unnamed, unreachable, windows_shown
@@ -20,7 +20,7 @@ _MOMENT_S = 0.15
 def faults(window: Window, *looks: Callable[[Window], list[str]]) -> dict[str, list[str]]:
     """By page and by tab of it."""
     found = {}
-    for key in KEYS:
+    for key in TITLES:
         window.show_page(key)
         settle()
         for part in tabs_of(window):

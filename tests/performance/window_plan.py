@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.gui.collecting import Collecting
 from app.gui.navigation import Navigation
-from app.gui.plan.page import PlanPage
+from app.gui.plan.content import PlanPage
 from app.gui.plan.presenter import QUIET_MS
 from app.gui.theme import Look
 from app.planning.fleets import plan_fleets
@@ -42,7 +42,7 @@ def main() -> None:
         path = Path(home) / "plan.yaml"
         write_plan(path, PlanFile(1, "sizewise", plan_fleets(asked, preview=True), asked))
         page.open_sources((path,))
-        presenter = page.content.presenter
+        presenter = page.presenter
         _wait(application, lambda: presenter.state.phase == "simulated" and presenter.state.kernels == "ready")
         presenter.settle_after(600_000)
         _tell("preview on the screen", _EDITS, lambda place: _preview_ms(application, page, place))
@@ -55,24 +55,24 @@ def main() -> None:
 
 def _preview_ms(application: QApplication, page: PlanPage, place: int) -> float:
     """The slider is moved; the simulation is held off, as it is while a slider is dragged."""
-    state = page.content.presenter.state
+    state = page.presenter.state
     before = state.plan
     began = time.perf_counter()
-    page.content.bench.inputs.traffic.peak.slider.setValue(500 + 4 * (place + 1))
-    _wait(application, lambda: page.content.presenter.state.plan is not before and _is_current(page))
+    page.bench.inputs.traffic.peak.slider.setValue(500 + 4 * (place + 1))
+    _wait(application, lambda: page.presenter.state.plan is not before and _is_current(page))
     application.processEvents()
     return 1000 * (time.perf_counter() - began)
 
 
 def _settled_ms(application: QApplication, page: PlanPage, place: int) -> float:
     began = time.perf_counter()
-    page.content.bench.inputs.traffic.peak.slider.setValue(300 + 20 * place)
-    _wait(application, lambda: _is_current(page) and page.content.presenter.state.phase == "simulated")
+    page.bench.inputs.traffic.peak.slider.setValue(300 + 20 * place)
+    _wait(application, lambda: _is_current(page) and page.presenter.state.phase == "simulated")
     return 1000 * (time.perf_counter() - began) - QUIET_MS
 
 
 def _is_current(page: PlanPage) -> bool:
-    return page.content.presenter.state.is_current
+    return page.presenter.state.is_current
 
 
 def _wait(application: QApplication, condition: Callable[[], bool]) -> None:

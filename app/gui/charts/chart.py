@@ -68,9 +68,7 @@ class Chart(Panel):
         self.viewing = Viewing(self, self.plot, x, y, self.marks)
         self.crosshair = Crosshair(self, self.plot, x, y, self.marks)
         self.keys = Keys(self, self.plot, x, self.crosshair, self.viewing)
-        self._settle_soon = QTimer(self)
-        self._settle_soon.setSingleShot(True)
-        self._settle_soon.setInterval(0)
+        self._settle_soon = QTimer(self, singleShot=True, interval=0)
         self._settle_soon.timeout.connect(self._settle_if_seen)
         self._connect()
         self.restyle(look.theme)
@@ -305,8 +303,8 @@ class Chart(Panel):
     # Mouse and keyboard
 
     def fill_menu(self, menu: QMenu) -> None:
-        menu.addAction("Zoom &in\t+").triggered.connect(self._zoom_in)
-        menu.addAction("Zoom &out\t−").triggered.connect(self._zoom_out)
+        menu.addAction("Zoom &in\t+", lambda: self.keys.zoom(is_in=True))
+        menu.addAction("Zoom &out\t−", lambda: self.keys.zoom(is_in=False))
         menu.addAction("Show &everything\tHome").triggered.connect(self.keys.show_everything)
         if self.crosshair.x is not None and self.receivers(SIGNAL("marker_wanted(double)")):
             menu.addAction("Add a &marker here\tM").triggered.connect(self.keys.want_marker)
@@ -322,12 +320,6 @@ class Chart(Panel):
 
     def _toggle_series(self, action: QAction) -> None:
         self.hide_series(str(action.data()), not action.isChecked())
-
-    def _zoom_in(self) -> None:
-        self.keys.zoom(is_in=True)
-
-    def _zoom_out(self) -> None:
-        self.keys.zoom(is_in=False)
 
     def _draw_span(self, start: float, end: float, is_done: bool) -> None:
         self.span_drawn.emit(self.x_axis.from_view(start), self.x_axis.from_view(end), is_done)

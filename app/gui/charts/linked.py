@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QToolButton, QWidget
 
 from app.gui.charts.chart import Chart
-from app.gui.widgets import label
+from app.gui.widgets import hbox, label, scroll_area, tool_button, vbox
 
 _ROOM = 0.008
 """At both ends, so that the first and the last marker are whole."""
@@ -33,8 +33,7 @@ class LinkedCharts(QWidget):
         self._span: tuple[float, float] | None = None
         self._follow_s: float | None = None
         self._is_paused = False
-        self._others_soon = QTimer(self)
-        self._others_soon.setSingleShot(True)
+        self._others_soon = QTimer(self, singleShot=True)
         self._others_soon.timeout.connect(self._follow_late)
         self._late: list[Chart] = []
         self._moved: set[Chart] = set()
@@ -54,46 +53,25 @@ class LinkedCharts(QWidget):
             chart.plot.resized.connect(self._align)
 
     def _build(self) -> None:
-        self.span_button = QToolButton()
-        self.span_button.setText("Select a &window")
-        self.span_button.setCheckable(True)
-        self.span_button.setAccessibleName("Select a window")
-        self.span_button.setToolTip("Drag over a chart to choose a stretch of time (or Shift and drag)")
+        self.span_button = tool_button(
+            "Select a &window", tip="Drag over a chart to choose a stretch of time (or Shift and drag)", checkable=True
+        )
         self.span_button.toggled.connect(self._span_mode)
-        self.clear_button = QToolButton()
-        self.clear_button.setText("C&lear window")
-        self.clear_button.setAccessibleName("Clear window")
+        self.clear_button = tool_button("C&lear window")
         self.clear_button.clicked.connect(self.clear_span)
         self.clear_button.hide()
         self.span_label = label("", "muted")
         self.fit_button = QToolButton()
         self.fit_button.clicked.connect(self.fit)
         self._say_fit()
-        row = QHBoxLayout()
-        row.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.span_button, self.span_label, self.clear_button):
-            row.addWidget(widget)
-        row.addStretch(1)
-        row.addWidget(self.fit_button)
+        row = hbox(self.span_button, self.span_label, self.clear_button, 1, self.fit_button)
         if not self._has_spans:
             self.span_button.hide()
             self.span_label.hide()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addLayout(row)
         column = QWidget()
-        under = QVBoxLayout(column)
-        under.setContentsMargins(0, 0, 0, 0)
-        under.setSpacing(2)
-        for chart in self.charts:
-            under.addWidget(chart, 1)
-        scroll = QScrollArea()  # so that large text makes charts scroll, and none shrink away
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(column)
-        layout.addWidget(scroll, 1)
+        vbox(*((chart, 1) for chart in self.charts), within=column, spacing=2)
+        area = scroll_area(column, focusable=False)  # so that large text makes charts scroll, and none shrink away
+        vbox(row, (area, 1), within=self, spacing=2)
 
     def span(self) -> tuple[float, float] | None:
         return self._span

@@ -87,12 +87,12 @@ class Underlay(_MarkLayer):
     def _draw_grid(self, painter: QPainter, area: QRectF) -> None:
         painter.setPen(grid_pen(self.theme))
         low, high = self.y.range
-        for place in self.y.places(area.height()):
+        for place in self.y.places():
             row = area.bottom() - (place - low) / (high - low) * area.height()
             painter.drawLine(QPointF(area.left(), row), QPointF(area.right(), row))
         if self.x.axis.is_log:
             left, right = self.x.range
-            for place in self.x.places(area.width()):
+            for place in self.x.places():
                 column = area.left() + (place - left) / (right - left) * area.width()
                 painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
 

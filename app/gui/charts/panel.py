@@ -18,7 +18,7 @@ from PySide6.QtGui import (
     QResizeEvent,
     QShortcut,
 )
-from PySide6.QtWidgets import QGridLayout, QMenu, QStackedWidget, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QMenu, QWidget
 
 from app.gui.charts import export
 from app.gui.charts.axes import Axis
@@ -27,7 +27,7 @@ from app.gui.charts.plot import PlotView
 from app.gui.navigation import Notice
 from app.gui.strip import Strip
 from app.gui.theme import Look, Theme
-from app.gui.widgets import label
+from app.gui.widgets import label, stacked, tool_button, vbox
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,9 +53,7 @@ class Panel(QWidget):
         self._table: FrameTable | None = None
         self._table_notes = label("", "muted", wrap=True)
         self._table_box = QWidget()
-        self._stack = QStackedWidget()
-        for page in (self.plot, self._words, self._table_box):
-            self._stack.addWidget(page)
+        self._stack = stacked(self.plot, self._words, self._table_box)
         self._is_table = self._is_key_below = False
         self._said = ""
         self._strip: Strip | None = None
@@ -121,19 +119,11 @@ class Panel(QWidget):
 
     def _build(self) -> None:
         self._heading = label(self.title)
-        self.table_button = QToolButton()
-        self.table_button.setText("Table")
-        self.table_button.setCheckable(True)
-        self.table_button.setAutoRaise(True)
-        self.table_button.setAccessibleName(f"Show as a table: {self.title}")
-        self.table_button.setToolTip("The same data as a table (T)")
+        self.table_button = tool_button(
+            "Table", f"Show as a table: {self.title}", tip="The same data as a table (T)", flat=True, checkable=True
+        )
         self.table_button.clicked.connect(self.show_table)
-        self.export_button = QToolButton()
-        self.export_button.setText("Export")
-        self.export_button.setAutoRaise(True)
-        self.export_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.export_button.setAccessibleName(f"Export: {self.title}")
-        self.export_button.setMenu(self._export_menu())
+        self.export_button = tool_button("Export", f"Export: {self.title}", flat=True, menu=self._export_menu())
         self._grid = grid = QGridLayout(self)
         grid.setContentsMargins(6, 4, 6, 4)
         grid.setHorizontalSpacing(10)
@@ -145,32 +135,18 @@ class Panel(QWidget):
         grid.addWidget(self._stack, 3, 0, 1, 4)
         grid.setColumnStretch(1, 1)
         grid.setRowStretch(3, 1)
-        self._table_layout = QVBoxLayout(self._table_box)
-        self._table_layout.setContentsMargins(0, 0, 0, 0)
+        self._table_layout = vbox(within=self._table_box)
         toggle = QShortcut(QKeySequence(Qt.Key.Key_T), self)
         toggle.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         toggle.activated.connect(self._toggle_table)
 
     def _export_menu(self) -> QMenu:
         menu = QMenu(self)
-        for text, act in (
-            ("Save as &PNG…", self._save_png),
-            ("Save as &SVG…", self._save_svg),
-            ("Save as &CSV…", self._save_csv),
-            ("Copy &image", self.copy_image),
-        ):
-            action = menu.addAction(text)
-            action.triggered.connect(act)
+        menu.addAction("Save as &PNG…", lambda: self._save("png", "Pictures (*.png)"))
+        menu.addAction("Save as &SVG…", lambda: self._save("svg", "Drawings (*.svg)"))
+        menu.addAction("Save as &CSV…", lambda: self._save("csv", "Tables (*.csv)"))
+        menu.addAction("Copy &image", self.copy_image)
         return menu
-
-    def _save_png(self) -> None:
-        self._save("png", "Pictures (*.png)")
-
-    def _save_svg(self) -> None:
-        self._save("svg", "Drawings (*.svg)")
-
-    def _save_csv(self) -> None:
-        self._save("csv", "Tables (*.csv)")
 
     def _save(self, suffix: export.Suffix, kinds: str) -> None:
         path = export.ask_path(self, self.title, suffix, kinds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QSize, Qt, Signal
 from PySide6.QtGui import QFont, QMouseEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QWidget
 
@@ -35,7 +35,7 @@ class PlotView(pg.GraphicsView):
         self.viewport().setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.box = pg.ViewBox(enableMouse=False, enableMenu=False, defaultPadding=0.0)
         self.box.disableAutoRange()
-        self.x_axis, self.y_axis = TickAxis(x, "bottom"), TickAxis(y, "left")
+        self.x_axis, self.y_axis = TickAxis(x, "bottom", self.box), TickAxis(y, "left", self.box)
         layout = self.centralLayout
         layout.setContentsMargins(0, 6, _RIGHT_PX, 0)
         layout.setSpacing(0)
@@ -44,7 +44,6 @@ class PlotView(pg.GraphicsView):
         layout.addItem(self.x_axis, 1, 1)
         layout.setColumnStretchFactor(1, 1)
         layout.setRowStretchFactor(0, 1)
-        self.box.sigRangeChanged.connect(self._tell_axes)
         self._layers: list[Layer] = []
         self.draws_spans = False
         self.span: tuple[float, float] | None = None
@@ -94,35 +93,21 @@ class PlotView(pg.GraphicsView):
 
     def pixel_width(self) -> float:
         """In places of x."""
-        (low, high), _ = self.ranges()
-        return (high - low) / max(float(self.box.width()), 1.0)
+        return float(self.box.viewPixelSize()[0])
 
     def place_of(self, pixel: QPointF) -> QPointF:
-        area, ((x0, x1), (y0, y1)) = self._area(), self.ranges()
-        across = (pixel.x() - area.left()) / max(area.width(), 1.0)
-        up = (area.bottom() - pixel.y()) / max(area.height(), 1.0)
-        return QPointF(x0 + across * (x1 - x0), y0 + up * (y1 - y0))
+        """The scene has the viewport's pixels."""
+        return QPointF(self.box.mapSceneToView(pixel))
 
     def pixel_of(self, x: float, y: float) -> QPointF:
-        area, ((x0, x1), (y0, y1)) = self._area(), self.ranges()
-        across, up = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
-        return QPointF(area.left() + across * area.width(), area.bottom() - up * area.height())
-
-    def _area(self) -> QRectF:
-        """Of the data, in the viewport's pixels."""
-        return QRectF(self.mapFromScene(self.box.sceneBoundingRect()).boundingRect())
-
-    def _tell_axes(self) -> None:
-        (x0, x1), (y0, y1) = self.ranges()
-        self.x_axis.set_range(x0, x1)
-        self.y_axis.set_range(y0, y1)
+        return QPointF(self.box.mapViewToScene(QPointF(x, y)))
 
     # The mouse: a drag pans; with Shift, or while spans are drawn, it chooses a stretch; an edge of that is dragged
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         event.ignore()
         at = event.position()
-        if event.button() != Qt.MouseButton.LeftButton or not self._area().contains(at):
+        if event.button() != Qt.MouseButton.LeftButton or not self.box.sceneBoundingRect().contains(at):
             return
         self._pressed, self._last, self._is_drag = at, at, False
         edge = self._edge_at(at)
@@ -166,7 +151,7 @@ class PlotView(pg.GraphicsView):
         """Zooms where the chart has the focus or Ctrl is held; else the page scrolls."""
         owner = self._owner()
         is_meant = event.modifiers() & Qt.KeyboardModifier.ControlModifier or (owner is not None and owner.hasFocus())
-        if not is_meant or not event.angleDelta().y() or not self._area().contains(event.position()):
+        if not is_meant or not event.angleDelta().y() or not self.box.sceneBoundingRect().contains(event.position()):
             event.ignore()
             return
         place = self.place_of(event.position())
@@ -182,7 +167,7 @@ class PlotView(pg.GraphicsView):
         self.resized.emit()
 
     def _hover(self, at: QPointF) -> None:
-        if not self._area().contains(at):
+        if not self.box.sceneBoundingRect().contains(at):
             return
         is_edge = self._edge_at(at) is not None
         shape = Qt.CursorShape.SplitHCursor if is_edge or self.draws_spans else Qt.CursorShape.ArrowCursor

@@ -30,8 +30,7 @@ class Repaint(QObject):
         """In the order in which they were marked."""
         self._turn: deque[QWidget] = deque()
         self._turn_began_s = 0.0
-        self._timer = QTimer(self)
-        self._timer.setInterval(INTERVAL_MS)
+        self._timer = QTimer(self, interval=INTERVAL_MS)
         self._timer.timeout.connect(self._paint_some)
 
     @property

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import QSignalBlocker, Signal
+from PySide6.QtWidgets import QComboBox, QWidget
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.compare.outcome import Curve, Outcome
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import fill_choices, hbox, label, vbox
 
 _LONGEST = 60
 
@@ -31,19 +31,9 @@ class AnswersTab(QWidget):
             "Share of answers at or below a time", Axis("time", "ms", is_log=True), Axis("share", "%"), look
         )
         self._note = label("", "muted", wrap=True)
-        buddy = label("St&age")
-        buddy.setBuddy(self.stage)
-        of_time = label("T&ime")
-        of_time.setBuddy(self.time)
-        row = QHBoxLayout()
-        for widget in (buddy, self.stage, of_time, self.time):
-            row.addWidget(widget)
-        row.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 10, 0, 0)
-        layout.addLayout(row)
-        layout.addWidget(self.chart, 1)
-        layout.addWidget(self._note)
+        stage, time = label("St&age", buddy=self.stage), label("T&ime", buddy=self.time)
+        row = hbox(stage, self.stage, time, self.time, 1)
+        vbox(row, (self.chart, 1), self._note, within=self, margins=(0, 10, 0, 0))
         self.stage.currentIndexChanged.connect(self._want)
         self.time.currentIndexChanged.connect(self._draw)
         self.wait("Choose two runs above.")
@@ -61,13 +51,12 @@ class AnswersTab(QWidget):
     def show_outcome(self, outcome: Outcome) -> None:
         self._runs = len(outcome.asked.entries)
         chosen = self.stage.currentData()
-        self.stage.blockSignals(True)
-        self.stage.clear()
-        for stage in outcome.stages:
-            self.stage.addItem(stage[:_LONGEST], stage)
-        found = self.stage.findData(chosen)
-        self.stage.setCurrentIndex(found if found >= 0 else self.stage.count() - 1)
-        self.stage.blockSignals(False)
+        with QSignalBlocker(self.stage):
+            self.stage.clear()
+            for stage in outcome.stages:
+                self.stage.addItem(stage[:_LONGEST], stage)
+            found = self.stage.findData(chosen)
+            self.stage.setCurrentIndex(found if found >= 0 else self.stage.count() - 1)
         self.stage.setEnabled(self.stage.count() > 0)
         if not outcome.stages:
             self.wait("These runs have no stage of one name: there is nothing to lay over each other.")
@@ -79,13 +68,7 @@ class AnswersTab(QWidget):
             return
         self._curves = curves
         times = {one.metric: one.label for curve in curves for one in curve.spectra}
-        chosen = self.time.currentData()
-        self.time.blockSignals(True)
-        self.time.clear()
-        for metric, label_of_time in times.items():
-            self.time.addItem(label_of_time, metric)
-        self.time.setCurrentIndex(max(self.time.findData(chosen), 0) if times else -1)
-        self.time.blockSignals(False)
+        fill_choices(self.time, ((words, metric) for metric, words in times.items()))
         self.time.setEnabled(bool(times))
         self._draw()
 

@@ -1,15 +1,17 @@
-"""The comparison's contents: the runs above, four views of them below.
+"""Compare: a baseline and candidates above, four views of them below.
 
 A comparison as a file, as `sizewise compare --format … --out FILE` writes it.
 """
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QTabWidget, QWidget
 
 from app.gui.background import Latest, submit
 from app.gui.compare.answers_tab import AnswersTab
@@ -22,10 +24,11 @@ from app.gui.compare.presenter import ComparePresenter
 from app.gui.compare.stages_tab import StagesTab
 from app.gui.compare.trend_tab import TrendTab
 from app.gui.compare.verdict_tab import VerdictTab
-from app.gui.navigation import Navigation, Notice, notice_of
+from app.gui.navigation import Navigation, Notice, PageKey, notice_of
+from app.gui.page import Page
 from app.gui.strip import Strip
 from app.gui.theme import Look
-from app.gui.widgets import Empty, button
+from app.gui.widgets import Empty, button, vbox
 from app.reporting.comparison import comparison_report
 from app.reporting.run_rows import RunRow, run_rows
 from app.storage.run_directory import write_document
@@ -46,10 +49,11 @@ def export_comparison(outcome: Outcome, path: Path) -> Path:
 _MOST_OFFERED, _LONGEST, _READ_S = 12, 100, 0.3
 
 
-class Contents(QWidget):
+class ComparePage(Page):
+    key: PageKey = "compare"
+
     def __init__(self, navigation: Navigation, look: Look) -> None:
-        super().__init__()
-        self._navigation = navigation
+        super().__init__(navigation, look)
         self.presenter = ComparePresenter(self, navigation)
         self._usable: tuple[RunRow, ...] | None = None
         self._reading: Latest[tuple[RunRow, ...]] = Latest(self, self._take_usable, navigation.tell_error)
@@ -69,11 +73,7 @@ class Contents(QWidget):
         self.tabs.tabBar().setAccessibleName("Views of the comparison")
         for tab, title in self._titled():
             self.tabs.addTab(tab, title)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.strip, self.pairs, self.empty, self.picker):
-            layout.addWidget(widget)
-        layout.addWidget(self.tabs, 1)
+        vbox(self.strip, self.pairs, self.empty, self.picker, (self.tabs, 1), within=self)
         self._connect()
         self._show_asked(self.presenter.asked)
 
@@ -81,13 +81,25 @@ class Contents(QWidget):
         if self.tabs.currentWidget() is self.trend:
             self._enter_trend()
 
-    def words_of_trend(self) -> tuple[str, ...] | None:
-        return self.trend.words_of_command() if self.tabs.currentWidget() is self.trend else None
+    def compare(self, paths: Sequence[Path]) -> None:
+        """These and no others: the first is the baseline. One alone joins those that are here."""
+        if len(paths) == 1:
+            self.presenter.add(paths[0])
+        else:
+            self.presenter.compare(paths)
+
+    def command_line(self) -> str | None:
+        if self.tabs.currentWidget() is self.trend:
+            return shlex.join(["sizewise", *self.trend.words_of_command()])
+        return self.presenter.asked.command
+
+    def runs(self) -> tuple[Path, ...]:
+        return tuple(one.path for one in self.presenter.asked.entries)
 
     def add_last_two(self) -> None:
-        submit(self, _usable_rows, self._add_last_two, self._navigation.tell_error)
+        submit(self, _usable_rows, self._add_last_two, self.navigation.tell_error)
 
-    def ask_export(self) -> bool:
+    def export(self) -> bool:
         if self.presenter.outcome is None or self.presenter.outcome.section is None:
             return False
         name, _ = QFileDialog.getSaveFileName(
@@ -191,7 +203,7 @@ class Contents(QWidget):
 
     def _show_reasons(self) -> None:
         for place in self._unusable()[:1]:
-            self._navigation.run_opened.emit(self.presenter.asked.entries[place].path)
+            self.navigation.run_opened.emit(self.presenter.asked.entries[place].path)
 
     def _unusable(self) -> list[int]:
         return [place for place, one in enumerate(self.presenter.asked.entries) if one.problem is not None]
@@ -208,7 +220,7 @@ class Contents(QWidget):
         self.presenter.compare([Path(row.directory) for row in reversed(rows[:2])])
 
     def _go_to_library(self) -> None:
-        self._navigation.page_wanted.emit("library")
+        self.navigation.page_wanted.emit("library")
 
     def _told_export(self, path: Path) -> None:
         self.strip.say(Notice("news", f"The comparison is in {path}."))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QProgressBar, QWidget
 
 from app.gui.compare.entries import Asked, keep_beside, kept_beside, mark_shown
 from app.gui.compare.pairs_offer import PairsOffer, launch_of, secrets_to_send
@@ -23,7 +23,7 @@ from app.gui.formatting import elapsed, one_line
 from app.gui.navigation import Launch, Navigation, Notice
 from app.gui.secret_consent import may_send
 from app.gui.strip import Strip
-from app.gui.widgets import button, card, label
+from app.gui.widgets import button, card, label, vbox
 
 _LONGEST = 200
 
@@ -45,9 +45,7 @@ class PairsProgress(QWidget):
         flow = flow_in(row)
         for one in (self.stop, self.watch):
             flow.addWidget(one)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(card(self._name, self._turn, self._bar, self._time, self._said, row))
+        vbox(card(self._name, self._turn, self._bar, self._time, self._said, row), within=self)
         self.hide()
 
     @property
@@ -98,10 +96,7 @@ class PairsPart(QWidget):
         self._fits = False
         self._ready: Asked | None = None
         self.strip, self.stop_strip, self.progress = Strip(), Strip(), PairsProgress()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.strip, self.stop_strip, self.progress):
-            layout.addWidget(widget)
+        vbox(self.strip, self.stop_strip, self.progress, within=self)
         self.strip.acted.connect(self._compare_them)
         self.stop_strip.acted.connect(self.stop_now)
         self.progress.stop_wanted.connect(self.stop)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFrame,
     QGridLayout,
-    QHBoxLayout,
     QMenu,
     QPushButton,
     QScrollArea,
-    QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
 from app.gui.compare.entries import MOST_RUNS, Asked, Entry, Side, label_of
 from app.gui.formatting import clock_time, one_line
-from app.gui.widgets import Badge, button, clear, label, tip
+from app.gui.widgets import Badge, button, clear, hbox, label, tip, tool_button, vbox
 
 _SIDES: tuple[Side, ...] = ("base", "candidate", "drawn")
 _LONGEST = 120
@@ -38,11 +35,7 @@ class Picker(QFrame):
         self.setProperty("role", "card")
         self.setAccessibleName("The compared runs")
         self.add_menu = QMenu(self)
-        self.add_button = QToolButton()
-        self.add_button.setText("&Add a run")
-        self.add_button.setAccessibleName("Add a run")
-        self.add_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.add_button.setMenu(self.add_menu)
+        self.add_button = tool_button("&Add a run", menu=self.add_menu)
         self.add_menu.aboutToShow.connect(self.add_wanted)
         self.tolerance = QDoubleSpinBox()
         self.tolerance.setRange(0.1, 99.0)
@@ -61,9 +54,8 @@ class Picker(QFrame):
         self._shown: tuple[Entry, ...] | None = None
 
     def show_asked(self, asked: Asked) -> None:
-        self.tolerance.blockSignals(True)
-        self.tolerance.setValue(100 * asked.tolerance)
-        self.tolerance.blockSignals(False)
+        with QSignalBlocker(self.tolerance):
+            self.tolerance.setValue(100 * asked.tolerance)
         self._swap.setEnabled(bool(asked.side("base") and asked.side("candidate")))
         self.add_button.setEnabled(len(asked.entries) < MOST_RUNS)
         if asked.entries != self._shown:
@@ -80,15 +72,9 @@ class Picker(QFrame):
             self._fit()
 
     def _build(self) -> None:
-        tolerance = label("&Tolerance")
-        tolerance.setBuddy(self.tolerance)
+        tolerance = label("&Tolerance", buddy=self.tolerance)
         tolerance.setToolTip("What a metric may change by and still be the same.")
-        row = QHBoxLayout()
-        for widget in (self.add_button, self._swap):
-            row.addWidget(widget)
-        row.addStretch(1)
-        row.addWidget(tolerance)
-        row.addWidget(self.tolerance)
+        row = hbox(self.add_button, self._swap, 1, tolerance, self.tolerance)
         self._scroll.setWidget(self._grid_box)
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -97,10 +83,7 @@ class Picker(QFrame):
         self._scroll.viewport().setAutoFillBackground(False)
         self._grid_box.setAutoFillBackground(False)
         self._grid.setColumnStretch(0, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(14, 10, 14, 10)
-        layout.addWidget(self._scroll)
-        layout.addLayout(row)
+        vbox(self._scroll, row, within=self, margins=(14, 10, 14, 10))
 
     def _fill(self, entries: tuple[Entry, ...]) -> None:
         clear(self._grid)

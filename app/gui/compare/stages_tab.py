@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from app.gui.compare.frames import WordsModel, by_stage
 from app.gui.compare.outcome import Outcome
 from app.gui.tables import FrameTable, describe
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import label, vbox
 
 
 class StagesTab(QWidget):
@@ -16,9 +16,7 @@ class StagesTab(QWidget):
         super().__init__()
         self._look = look
         self._said = label("", "muted", wrap=True)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 10, 0, 0)
-        self._layout.addWidget(self._said)
+        self._layout = vbox(self._said, within=self, margins=(0, 10, 0, 0))
         self.table: FrameTable | None = None
         self._layout.addStretch(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PySide6.QtCore import QSignalBlocker
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from app.analysis.comparisons.series import MetricHistory
@@ -21,7 +22,7 @@ from app.gui.compare.trend_lines import (
 from app.gui.navigation import Navigation, notice_of
 from app.gui.tables import FrameModel, describe
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import fill_choices, label
 from app.reporting.run_rows import Trend, change_words, metric_name, trend_of
 
 _LONGEST = 60
@@ -73,8 +74,7 @@ class TrendTab(QWidget):
     def _build(self) -> None:
         row = QHBoxLayout()
         for text, box in (("P&rofile", self.profile), ("&Metric", self.series)):
-            named = label(text)
-            named.setBuddy(box)
+            named = label(text, buddy=box)
             box.setAccessibleName(text.replace("&", ""))
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
             row.addWidget(named)
@@ -90,15 +90,9 @@ class TrendTab(QWidget):
         self.table.hide()
 
     def _show_names(self, names: tuple[str, ...]) -> None:
-        chosen = self._wanted or self.profile.currentData()
-        self._wanted = None
         self._empty.setVisible(not names)
-        self.profile.blockSignals(True)
-        self.profile.clear()
-        for name in names:
-            self.profile.addItem(name[:_LONGEST], name)
-        self.profile.setCurrentIndex(max(self.profile.findData(chosen), 0) if names else -1)
-        self.profile.blockSignals(False)
+        fill_choices(self.profile, ((name[:_LONGEST], name) for name in names), self._wanted)
+        self._wanted = None
         self._read()
 
     def _read(self) -> None:
@@ -115,14 +109,13 @@ class TrendTab(QWidget):
         self._trend = trend
         self._summary.setText(summary_of(trend))
         chosen = self.series.currentText()
-        self.series.blockSignals(True)
-        self.series.clear()
-        for one in trend.series:
-            self.series.addItem(series_name(one)[:_LONGEST])
-        changed = next((place for place, one in enumerate(trend.series) if one.changes), 0)
-        known = self.series.findText(chosen)
-        self.series.setCurrentIndex(-1 if not trend.series else known if known >= 0 else changed)
-        self.series.blockSignals(False)
+        with QSignalBlocker(self.series):
+            self.series.clear()
+            for one in trend.series:
+                self.series.addItem(series_name(one)[:_LONGEST])
+            changed = next((place for place, one in enumerate(trend.series) if one.changes), 0)
+            known = self.series.findText(chosen)
+            self.series.setCurrentIndex(-1 if not trend.series else known if known >= 0 else changed)
         self.table.setVisible(bool(trend.series))
         self.table.set_frame(trend_frame(trend.series))
         describe(self.table, "Trends")

@@ -5,9 +5,9 @@ Under a verdict that is open: how many more pairs would tell, what they cost, an
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QHBoxLayout, QScrollArea, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QHBoxLayout, QScrollArea, QSpinBox, QWidget
 
 from app.gui.compare.entries import Asked
 from app.gui.compare.frames import (
@@ -37,7 +37,7 @@ from app.gui.flow import flow_in
 from app.gui.formatting import sentence
 from app.gui.tables import FrameTable, describe
 from app.gui.theme import Look
-from app.gui.widgets import Badge, button, card, label, restyle
+from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, restyle, vbox
 
 
 class PairsCard(QWidget):
@@ -56,11 +56,10 @@ class PairsCard(QWidget):
         self.run = button("", self._want, primary=True)
         self.copy = button("Cop&y the command", self._copy_command)
         self._asking = self._asking_row()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
         below = QWidget()
         flow_in(below).addWidget(self.copy)
-        layout.addWidget(card(self._said, self._problem, self._asking, self._cost, self._or, self._command, below))
+        all_of_it = card(self._said, self._problem, self._asking, self._cost, self._or, self._command, below)
+        vbox(all_of_it, within=self)
         self.pairs.valueChanged.connect(self._fit_minutes)
         self.minutes.valueChanged.connect(self._show)
 
@@ -83,9 +82,8 @@ class PairsCard(QWidget):
         )
         self._problem.setText(offer.problem or "")
         self._problem.setVisible(offer.problem is not None)
-        self.pairs.blockSignals(True)
-        self.pairs.setValue(offer.pairs)
-        self.pairs.blockSignals(False)
+        with QSignalBlocker(self.pairs):
+            self.pairs.setValue(offer.pairs)
         self._fit_minutes()
 
     def set_measuring(self, is_measuring: bool) -> None:
@@ -108,9 +106,8 @@ class PairsCard(QWidget):
 
     def _fit_minutes(self) -> None:
         if self._offer is not None:
-            self.minutes.blockSignals(True)
-            self.minutes.setValue(minutes_for(self._offer, self.pairs.value()))
-            self.minutes.blockSignals(False)
+            with QSignalBlocker(self.minutes):
+                self.minutes.setValue(minutes_for(self._offer, self.pairs.value()))
         self._show()
 
     def _show(self) -> None:
@@ -137,12 +134,7 @@ class PairsCard(QWidget):
 
 def _named(text: str, box: QSpinBox) -> QWidget:
     holder = QWidget()
-    line = QHBoxLayout(holder)
-    line.setContentsMargins(0, 0, 0, 0)
-    named = label(text)
-    named.setBuddy(box)
-    for one in (named, box):
-        line.addWidget(one)
+    hbox(label(text, buddy=box), box, within=holder)
     return holder
 
 
@@ -235,20 +227,12 @@ class VerdictTab(QScrollArea):
         self.differences.setVisible(not frame.empty)
         self._alike.setVisible(frame.empty)
         self.force.setVisible(bool(outcome.forbidding))
-        self.force.blockSignals(True)
-        self.force.setChecked(outcome.asked.is_forced)
-        self.force.blockSignals(False)
+        with QSignalBlocker(self.force):
+            self.force.setChecked(outcome.asked.is_forced)
         describe(self.differences, "What differs around the runs")
 
     def _fill_stages(self, stages: tuple[str, ...]) -> None:
-        chosen = self.stage.currentData()
-        self.stage.blockSignals(True)
-        self.stage.clear()
-        self.stage.addItem("All stages", None)
-        for stage in stages:
-            self.stage.addItem(stage[:_WIDEST], stage)
-        self.stage.setCurrentIndex(max(self.stage.findData(chosen), 0))
-        self.stage.blockSignals(False)
+        fill_choices(self.stage, [("All stages", None), *((stage[:_WIDEST], stage) for stage in stages)])
 
     def _show_changes(self) -> None:
         if self._outcome is None or self._outcome.section is None:
@@ -264,9 +248,7 @@ class VerdictTab(QScrollArea):
         describe(self.changes, "What changed")
 
     def _build(self) -> None:
-        head = QHBoxLayout()
-        head.addWidget(self._badge)
-        head.addWidget(self._sentence, 1)
+        head = hbox(self._badge, (self._sentence, 1))
         asked = QHBoxLayout()
         self.stage.setAccessibleName("Only changes of this stage")
         self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
@@ -274,16 +256,21 @@ class VerdictTab(QScrollArea):
         asked.addWidget(self.all_metrics)
         asked.addStretch(1)
         inner = QWidget()
-        layout = QVBoxLayout(inner)
-        layout.setContentsMargins(0, 10, 0, 0)
-        layout.addLayout(head)
-        for widget in (self._offers, self._banner, self.force, self._alike, self.differences):
-            layout.addWidget(widget)
-        layout.addLayout(asked)
-        layout.addWidget(self.changes, 1)
-        layout.addWidget(self.pairs)
-        layout.addWidget(self._notes)
-        layout.addStretch(0)
+        vbox(
+            head,
+            self._offers,
+            self._banner,
+            self.force,
+            self._alike,
+            self.differences,
+            asked,
+            (self.changes, 1),
+            self.pairs,
+            self._notes,
+            0,
+            within=inner,
+            margins=(0, 10, 0, 0),
+        )
         self._filled: tuple[QWidget, ...] = (
             self._banner, self.force, self._alike, self.differences, self.stage, self.all_metrics, self.changes,
             self.pairs, self._notes,
@@ -302,9 +289,5 @@ def _nothing(outcome: Outcome) -> str:
 
 def _row(*widgets: QWidget) -> QWidget:
     box = QWidget()
-    row = QHBoxLayout(box)
-    row.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        row.addWidget(widget)
-    row.addStretch(1)
+    hbox(*widgets, 1, within=box)
     return box

@@ -5,12 +5,12 @@ One reading as a title, a text and a bar.
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QDockWidget, QFrame, QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDockWidget, QFrame, QProgressBar, QVBoxLayout, QWidget
 
 from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.docks.machine_words import gpu_title, measured, of_most, share, short, throttle_words
 from app.gui.docks.scrolling import scrolled
-from app.gui.widgets import card, label, restyle
+from app.gui.widgets import card, hbox, label, restyle, vbox
 from app.records.machine import GpuNow, MachineNow
 
 
@@ -23,14 +23,8 @@ class Gauge(QWidget):
         self._bar.setTextVisible(False)
         self._bar.setMaximumHeight(6)
         self._bar.setAccessibleName(title)
-        line = QHBoxLayout()
-        line.addWidget(label(title, "muted"), 1)
-        line.addWidget(self._text)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addLayout(line)
-        layout.addWidget(self._bar)
+        line = hbox((label(title, "muted"), 1), self._text)
+        vbox(line, self._bar, within=self, spacing=2)
 
     def say(self, text: str, share: float | None) -> None:
         """`share` is of 1; without it there is no bar."""
@@ -54,14 +48,16 @@ class GpuDock(QDockWidget):
         self.cpu, self.memory = Gauge("CPU"), Gauge("Memory")
         self._cards = QVBoxLayout()
         inside = QWidget()
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(8, 8, 8, 8)
-        layout.setSpacing(10)
-        layout.addWidget(self.source)
-        layout.addLayout(self._cards)
-        layout.addWidget(self.no_gpu)
-        layout.addWidget(card(label("Host", "heading"), self.cpu, self.memory))
-        layout.addStretch(1)
+        vbox(
+            self.source,
+            self._cards,
+            self.no_gpu,
+            card(label("Host", "heading"), self.cpu, self.memory),
+            1,
+            within=inside,
+            margins=(8, 8, 8, 8),
+            spacing=10,
+        )
         self.setWidget(scrolled(inside))
         machine.watch_for(inside)
         machine.changed.connect(self._show)
@@ -98,12 +94,8 @@ class GpuCard(QFrame):
         self.busy, self.memory, self.power = Gauge("Busy"), Gauge("Memory"), Gauge("Power")
         self.temperature, self.clock = Gauge("Temperature"), Gauge("Clock")
         self.held = label("", "word", wrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(14, 12, 14, 12)
-        layout.setSpacing(6)
         rows = (self.title, self.name, self.busy, self.memory, self.power, self.temperature, self.clock, self.held)
-        for widget in rows:
-            layout.addWidget(widget)
+        vbox(*rows, within=self, margins=(14, 12, 14, 12), spacing=6)
 
     def show_gpu(self, gpu: GpuNow) -> None:
         self.title.setText(gpu_title(gpu))

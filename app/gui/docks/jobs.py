@@ -17,23 +17,14 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QDockWidget,
-    QHBoxLayout,
-    QListView,
-    QProgressBar,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QDockWidget, QListView, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
 from app.gui.docks.job_queue import Job, JobQueue
 from app.gui.docks.job_words import done_percent, job_line, phase_line, time_line
 from app.gui.docks.scrolling import scrolled
 from app.gui.navigation import Navigation, Notice
 from app.gui.strip import Strip
-from app.gui.widgets import button, card, label, tip
+from app.gui.widgets import button, card, hbox, label, tip, vbox
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -113,10 +104,7 @@ class JobsDock(QDockWidget):
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setAccessibleName("Progress of the running job")
-        line = QHBoxLayout()
-        line.addWidget(button("&Watch", self._watch))
-        line.addWidget(button("S&top", self._stop))
-        line.addStretch(1)
+        line = hbox(button("&Watch", self._watch), button("S&top", self._stop), 1)
         frame = card(self.running_name, self.phase, self.bar, self.time)
         layout = frame.layout()
         assert isinstance(layout, QVBoxLayout)
@@ -148,12 +136,18 @@ class JobsDock(QDockWidget):
 
     def _lay_out(self) -> None:
         inside = QWidget()
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(8, 8, 8, 8)
-        layout.setSpacing(10)
-        for widget in (self.offer, self.undo, self._nothing, self._running, self.waiting, self.finished):
-            layout.addWidget(widget)
-        layout.addStretch(1)
+        vbox(
+            self.offer,
+            self.undo,
+            self._nothing,
+            self._running,
+            self.waiting,
+            self.finished,
+            1,
+            within=inside,
+            margins=(8, 8, 8, 8),
+            spacing=10,
+        )
         self.setWidget(scrolled(inside))
 
     def _show(self) -> None:
@@ -245,17 +239,7 @@ class JobsDock(QDockWidget):
 
 def _part(title: str, view: QListView, buttons: tuple[QWidget, ...], below: QWidget | None = None) -> QWidget:
     part = QWidget()
-    layout = QVBoxLayout(part)
-    layout.setContentsMargins(0, 0, 0, 0)
-    heading = label(title, "heading")
-    heading.setBuddy(view)
-    layout.addWidget(heading)
-    layout.addWidget(view)
-    line = QHBoxLayout()
-    for one in buttons:
-        line.addWidget(one)
-    line.addStretch(1)
-    layout.addLayout(line)
+    layout = vbox(label(title, "heading", buddy=view), view, hbox(*buttons, 1), within=part)
     if below is not None:
         layout.addWidget(below, 0, Qt.AlignmentFlag.AlignLeft)
     return part

@@ -18,10 +18,10 @@ from PySide6.QtCore import (
     Qt,
 )
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
-from PySide6.QtWidgets import QAbstractItemView, QComboBox, QDockWidget, QHBoxLayout, QTreeView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QComboBox, QDockWidget, QTreeView, QWidget
 
 from app.gui.navigation import Navigation, Notice, Severity
-from app.gui.widgets import button, label, tip
+from app.gui.widgets import button, hbox, label, tip, vbox
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -179,16 +179,7 @@ class LogDock(QDockWidget):
 
     def _contents(self) -> QWidget:
         inside = QWidget()
-        shown = label("From sever&ity", "muted")
-        shown.setBuddy(self.severity)
-        line = QHBoxLayout()
-        line.addWidget(shown)
-        line.addWidget(self.severity)
-        line.addStretch(1)
-        line.addWidget(button("Cop&y", self.copy))
-        line.addWidget(button("Cle&ar", self.model.clear))
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(8, 6, 8, 6)
-        layout.addLayout(line)
-        layout.addWidget(self.table, 1)
+        shown = label("From sever&ity", "muted", buddy=self.severity)
+        line = hbox(shown, self.severity, 1, button("Cop&y", self.copy), button("Cle&ar", self.model.clear))
+        vbox(line, (self.table, 1), within=inside, margins=(8, 6, 8, 6))
         return inside

@@ -63,29 +63,26 @@ class EngineProcess:
 
 
 def start_engine(launch: Launch) -> EngineProcess:
-    """Raises OSError where it cannot be started."""
-    launch.directory.mkdir(parents=True, exist_ok=True)
-    where = ("--record" if launch.kind == "pairs" else "--out", str(launch.directory))
+    """In a session of its own: no signal to the window's terminal reaches it. Raises OSError where it cannot be
+    started."""
+    where: tuple[str, ...] = ()
+    if launch.kind != "resume":
+        launch.directory.mkdir(parents=True, exist_ok=True)
+        where = ("--record" if launch.kind == "pairs" else "--out", str(launch.directory))
     command = [sys.executable, "-P", "-m", "app", *launch.arguments, *where, ERROR_JSON]
-    with (launch.directory / ENGINE_LOG).open("ab") as log:
-        process = _detached(command, log.fileno())
-    return EngineProcess(launch.directory, process)
-
-
-def resume_engine(directory: Path) -> EngineProcess:
-    """Continues a run that was cut short. Raises OSError where it cannot be started."""
-    command = [sys.executable, "-P", "-m", "app", "runs", "resume", str(directory), ERROR_JSON]
-    with (directory / ENGINE_LOG).open("ab") as log:
-        process = _detached(command, log.fileno())
-    return EngineProcess(directory, process)
-
-
-def _detached(command: list[str], log: int) -> subprocess.Popen[bytes]:
-    """In a session of its own: no signal to the window's terminal reaches it."""
+    flags = 0
     if sys.platform == "win32":
         flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, creationflags=flags)
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    with (launch.directory / ENGINE_LOG).open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            creationflags=flags,
+            start_new_session=sys.platform != "win32",
+        )
+    return EngineProcess(launch.directory, process)
 
 
 def tell_early_end(engine: EngineProcess, code: int) -> Notice:

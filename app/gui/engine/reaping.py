@@ -16,8 +16,7 @@ class Reaper(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._engines: list[EngineProcess] = []
-        self._timer = QTimer(self)
-        self._timer.setInterval(_LOOK_MS)
+        self._timer = QTimer(self, interval=_LOOK_MS)
         self._timer.timeout.connect(self._look)
 
     def take_over(self, watch: EngineWatch) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractButton, QLayout, QToolButton, QVBoxLayout, QWidget
 
 from app.gui.forms.row import problem_label
-from app.gui.widgets import label
+from app.gui.widgets import hbox, label, vbox
 
 
 def chain(after: QWidget, holder: QWidget) -> QWidget:
@@ -52,18 +52,10 @@ class Folding(QWidget):
             self.head.setProperty("role", role)
         self.summary = label("", "muted", wrap=True)
         self.problem = problem_label()
-        self.line = QHBoxLayout()
-        self.line.setSpacing(6)
-        self.line.addWidget(self.head)
-        self.line.addWidget(self.summary, 1)
+        self.line = hbox(self.head, (self.summary, 1), spacing=6)
         self._below = QVBoxLayout()
         self._below.setContentsMargins(indent, 0, 0, 0)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
-        layout.addLayout(self.line)
-        layout.addWidget(self.problem)
-        layout.addLayout(self._below)
+        vbox(self.line, self.problem, self._below, within=self, spacing=6)
         self.say(heading)
 
     def say(self, heading: str, summary: str = "") -> None:
@@ -75,9 +67,7 @@ class Folding(QWidget):
     def lead_with(self, widget: QWidget) -> None:
         """Above what it holds, folded with it; whether it has anything to show is its own matter."""
         holder = QWidget()
-        layout = QVBoxLayout(holder)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(widget)
+        vbox(widget, within=holder)
         self._leading.append(holder)
         self._below.insertWidget(len(self._leading) - 1, holder)
         holder.setVisible(self.is_open)

@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 import msgspec
 from PySide6.QtCore import QStringListModel, Qt, Signal
-from PySide6.QtWidgets import QCompleter, QFrame, QLineEdit, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCompleter, QFrame, QLineEdit, QWidget
 
 from app.gui.forms.arrangement import label_of
 from app.gui.forms.editor import REMOVED, Edits
 from app.gui.forms.folding import Folding, chain
 from app.gui.forms.group import GroupEditor, NestedGroup
 from app.gui.forms.row import help_of
-from app.gui.widgets import card, label
+from app.gui.widgets import card, label, scroll_area, search_field, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec, every_field, profile_fields
 from app.profiles.profile import PROFILES
@@ -70,7 +70,7 @@ class ProfileForm(QWidget):
         self._special: dict[str, list[QWidget]] = {}
         self._tree: Any = {}
         self._groups: dict[str, GroupEditor] = {}
-        self.search = _search_field()
+        self.search = search_field("Find a field (Ctrl+F)", "Find a field")
         self._found: dict[str, KeyPath] = {}
         self._matches = QStringListModel(self)
         self._completer = _completer(self._matches, self.search)
@@ -78,22 +78,12 @@ class ProfileForm(QWidget):
         self.search.textEdited.connect(self._look_for)
         self.search.returnPressed.connect(self._go_first)
         self._inside = QWidget()
-        self._column = QVBoxLayout(self._inside)
-        self._column.setContentsMargins(0, 0, 8, 0)
-        self._column.setSpacing(10)
-        self._column.addStretch(1)
-        self.area = QScrollArea()
-        self.area.setWidgetResizable(True)
-        self.area.setFrameShape(QFrame.Shape.NoFrame)
-        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
-        self.area.setWidget(self._inside)
+        self._column = vbox(1, within=self._inside, margins=(0, 0, 8, 0), spacing=10)
+        self.area = scroll_area(self._inside)
         self.help = label("", "muted", wrap=True)
         self.help.setMinimumHeight(self.fontMetrics().lineSpacing())
         self.help.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.search, self.area, self.help):
-            layout.addWidget(widget, 1 if widget is self.area else 0)
+        vbox(self.search, (self.area, 1), self.help, within=self)
 
     def show_tree(self, tree: dict[str, Any], protocol: str) -> None:
         """What the profile holds; another protocol has other fields."""
@@ -250,14 +240,6 @@ def _matching(named: dict[tuple[str, ...], str], words: list[str], protocol: str
         if path[-1] != "*":
             here.setdefault(named[path], tuple(0 if key == "*" else key for key in path))
     return here
-
-
-def _search_field() -> QLineEdit:
-    made = QLineEdit()
-    made.setPlaceholderText("Find a field (Ctrl+F)")
-    made.setAccessibleName("Find a field")
-    made.setClearButtonEnabled(True)
-    return made
 
 
 def _completer(model: QStringListModel, field: QLineEdit) -> QCompleter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from app.gui.forms.arrangement import form_starter, in_order, is_of_use, is_rare, label_of, starter
 from app.gui.forms.editor import REMOVED, Editor, Edits
@@ -13,7 +13,7 @@ from app.gui.forms.lists import NumbersEditor, PairsEditor, RowsEditor, TicksEdi
 from app.gui.forms.records import RecordsEditor
 from app.gui.forms.row import INDENT, FieldRow, help_of
 from app.gui.forms.scalars import ChoiceEditor, FreeEditor, LineEditor, TickEditor
-from app.gui.widgets import Choice, button
+from app.gui.widgets import Choice, button, hbox, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
@@ -57,9 +57,7 @@ class GroupEditor(QWidget):
         self.value: dict[str, Any] = {}
         self.parts: dict[str, Part] = {}
         self.forms: dict[str, _FormChoice] = {}
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(_SPACING)
+        self._layout = vbox(within=self, spacing=_SPACING)
         fields = [field for field in in_order(spec.fields, path) if field.key not in leave_out]
         front = [field for field in fields if not is_rare((*path, field.key))]
         self._rare = [field for field in fields if field not in front]
@@ -135,9 +133,7 @@ class GroupEditor(QWidget):
 
     def _make_more(self) -> QWidget:
         holder = QWidget()
-        layout = QVBoxLayout(holder)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(_SPACING)
+        layout = vbox(within=holder, spacing=_SPACING)
         for field in self._rare:
             part = self._part(field)
             layout.addWidget(part)
@@ -244,9 +240,7 @@ class _FormChoice(QWidget):
         row = FieldRow(_Holder(self.box, group), depth, called)
         row.reset.hide()
         row.setToolTip("One of these is given.")
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row)
+        hbox(row, within=self)
 
     def show_value(self, value: dict[str, Any]) -> None:
         given = self._given(value)
@@ -283,9 +277,7 @@ class _Holder(Editor):
 
     def __init__(self, box: Choice, group: GroupEditor) -> None:
         super().__init__(FieldSpec(key="", kind="choice"), group.path, group.edits)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(box)
+        hbox(box, within=self)
         self.setFocusProxy(box)
 
     def show_value(self, value: Any) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import Any, Generic, TypeVar
 
-from PySide6.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QWidget
 
 from app.errors import ProfileError
 from app.gui.forms.arrangement import label_of
 from app.gui.forms.editor import REMOVED, Editor, Edits
 from app.gui.forms.folding import chain
 from app.gui.forms.scalars import Line, example_text, meant_by, text_of
-from app.gui.widgets import button
+from app.gui.widgets import button, hbox, tool_button, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
@@ -36,9 +36,7 @@ class NumbersEditor(Editor):
         self.line.setPlaceholderText(default or example_text(spec.example))
         self.line.textEdited.connect(self._tell)
         self.setFocusProxy(self.line)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.line)
+        hbox(self.line, within=self)
 
     def show_value(self, value: Any) -> None:
         if self._says() != _as_list(value):
@@ -98,17 +96,8 @@ class _Row(QWidget):
         super().__init__()
         self.line = Line()
         self.lines = (*before, self.line)
-        self.remove = QToolButton()
-        self.remove.setText("✕")
-        self.remove.setAutoRaise(True)
-        self.remove.setAccessibleName(remove)
-        self.remove.setToolTip(remove)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for line in self.lines:
-            layout.addWidget(line, 1)
-        layout.addWidget(self.remove)
+        self.remove = tool_button("✕", remove, tip=remove, flat=True)
+        hbox(*((line, 1) for line in self.lines), self.remove, within=self, spacing=4)
 
 
 class _Pair(_Row):
@@ -129,14 +118,10 @@ class _GrowingEditor(Editor, Generic[R]):
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(4)
+        self._layout = vbox(within=self, spacing=4)
         self.add = button("Add", self._add)
         self.add.setAccessibleName(f"Add to {label_of(spec.key)}")
-        line = QHBoxLayout()
-        line.addWidget(self.add)
-        line.addStretch(1)
+        line = hbox(self.add, 1)
         self._layout.addLayout(line)
         self.setFocusProxy(self.add)
         self.rows: list[R] = []

@@ -6,13 +6,13 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QToolButton, QWidget
 
 from app.gui.forms.arrangement import fresh_name, label_of, starter
 from app.gui.forms.editor import REMOVED, Edits
 from app.gui.forms.folding import Folding
 from app.gui.forms.row import INDENT, help_of, problem_label
-from app.gui.widgets import button, label
+from app.gui.widgets import button, hbox, label, tool_button, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
@@ -33,14 +33,9 @@ class RecordsEditor(QWidget):
         self.add = button("Add", self._add)
         self.add.setAccessibleName(f"Add to {label_of(spec.key)}")
         self.add.setAccessibleDescription(help_of(spec))
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(6)
+        self._layout = vbox(within=self, spacing=6)
         self._none = label("none", "muted")
-        head = QHBoxLayout()
-        head.addWidget(label(label_of(spec.key)))
-        head.addWidget(self._none, 1)
-        head.addWidget(self.add)
+        head = hbox(label(label_of(spec.key)), (self._none, 1), self.add)
         self._layout.addLayout(head)
         self._layout.addWidget(self.problem)
 
@@ -161,10 +156,7 @@ class _Record(Folding):
         return made
 
     def _tool(self, sign: str, what: str, act: Callable[[], None]) -> QToolButton:
-        tool = QToolButton()
-        tool.setText(sign)
-        tool.setAutoRaise(True)
-        tool.setToolTip(what)
+        tool = tool_button(sign, tip=what, flat=True)
         tool.clicked.connect(act)
         self.line.addWidget(tool)
         return tool

@@ -6,12 +6,12 @@ from typing import Any
 
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
 from app.gui.forms.arrangement import label_of
 from app.gui.forms.editor import REMOVED, Editor
 from app.gui.forms.scalars import Focus, same_value
-from app.gui.widgets import label, restyle
+from app.gui.widgets import hbox, label, restyle, tool_button, vbox
 from app.profiles.fields import FieldSpec
 
 _LABEL_LETTERS = "Calibration rows m"
@@ -43,15 +43,10 @@ class FieldRow(QWidget):
         description = help_of(self.spec)
         self.setToolTip(description)
         editor.name(called, description)
-        self.called = label(called, wrap=True)
-        self.called.setBuddy(editor)
+        self.called = label(called, wrap=True, buddy=editor)
         self.unit = label(self.spec.unit, "muted", wrap=True)
         self.unit.setToolTip(description)
-        self.reset = QToolButton()
-        self.reset.setText("↺")
-        self.reset.setAutoRaise(True)
-        self.reset.setAccessibleName(f"Back to the default of {called}")
-        self.reset.setToolTip("Back to the default")
+        self.reset = tool_button("↺", f"Back to the default of {called}", tip="Back to the default", flat=True)
         self.reset.clicked.connect(self._reset)
         self.problem = label("", "word", wrap=True)
         self.problem.hide()
@@ -61,23 +56,15 @@ class FieldRow(QWidget):
         Focus(editor)
 
     def _lay_out(self) -> None:
-        line = QHBoxLayout()
-        line.setContentsMargins(0, 0, 0, 0)
-        line.setSpacing(8)
-        line.addWidget(self.called, 0, Qt.AlignmentFlag.AlignTop)
-        beside = QVBoxLayout()
-        beside.setSpacing(2)
-        beside.addWidget(self.editor)
-        beside.addWidget(self.problem)
+        line = hbox((self.called, 0, Qt.AlignmentFlag.AlignTop), spacing=8)
+        beside = vbox(self.editor, self.problem, spacing=2)
         line.addLayout(beside, 1)
         line.addWidget(self.unit, 0, Qt.AlignmentFlag.AlignTop)
         policy = self.reset.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
         self.reset.setSizePolicy(policy)
         line.addWidget(self.reset, 0, Qt.AlignmentFlag.AlignTop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(line)
+        vbox(line, within=self)
 
     def show_value(self, value: Any) -> None:
         self.editor.show_value(value)

@@ -11,16 +11,14 @@ from PySide6.QtGui import QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QCheckBox,
     QFileDialog,
-    QHBoxLayout,
     QLineEdit,
     QPlainTextEdit,
-    QToolButton,
     QWidget,
 )  # fmt: skip
 
 from app.errors import ProfileError
 from app.gui.forms.editor import REMOVED, Editor, Edits
-from app.gui.widgets import Choice, tip
+from app.gui.widgets import Choice, hbox, tip, tool_button
 from app.profiles.document import KeyPath, plain_scalar, read_document
 from app.profiles.editing import in_line
 from app.profiles.fields import FieldSpec
@@ -82,10 +80,7 @@ class LineEditor(Editor):
         self.line.setPlaceholderText(text_of(spec.default) or example_text(spec.example))
         self.line.textEdited.connect(self._tell)
         self.setFocusProxy(self.line)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.line, 1)
+        layout = hbox((self.line, 1), within=self, spacing=4)
         if spec.kind == "path":
             layout.addWidget(self._browse())
 
@@ -108,10 +103,7 @@ class LineEditor(Editor):
         self.tell(self._says())
 
     def _browse(self) -> QWidget:
-        button = QToolButton()
-        button.setText("…")
-        button.setAccessibleName("Choose a file")
-        button.setToolTip("Choose a file")
+        button = tool_button("…", "Choose a file", tip="Choose a file")
         button.clicked.connect(self._choose)
         return button
 
@@ -142,9 +134,7 @@ class ChoiceEditor(Editor):
         self.box.setCurrentIndex(-1 if spec.is_required else 0)
         self.box.activated.connect(self._tell)
         self.setFocusProxy(self.box)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.box, 1)
+        hbox((self.box, 1), within=self)
 
     def _choices(self) -> list[tuple[str, Any]]:
         if self.spec.kind == "yes_no":
@@ -178,10 +168,7 @@ class TickEditor(Editor):
         self.tick.setChecked(bool(spec.default))
         self.tick.clicked.connect(self.tell)
         self.setFocusProxy(self.tick)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.tick)
-        layout.addStretch(1)
+        hbox(self.tick, 1, within=self)
 
     def show_value(self, value: Any) -> None:
         self.tick.setChecked(bool(self.spec.default) if value is REMOVED else value is True)
@@ -203,9 +190,7 @@ class FreeEditor(Editor):
         self.text.textChanged.connect(self._tell)
         self.text.document().documentLayout().documentSizeChanged.connect(self._fit)
         self.setFocusProxy(self.text)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.text, 1)
+        hbox((self.text, 1), within=self)
         self._is_showing = False
         self._fit()
 

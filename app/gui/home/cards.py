@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from app.gui.home.presenter import Line, RunLine
-from app.gui.widgets import Badge, clear, label, restyle
+from app.gui.widgets import Badge, clear, hbox, label, restyle, vbox
 
 _MARKS = {"warn": "▲ ", "bad": "✕ "}
 
@@ -50,9 +50,7 @@ class LargeAction(_TextsButton):
         self.setAccessibleDescription(text)
         heading, told = label(title, "heading", wrap=True), label(text, "muted", wrap=True)
         heading.setBuddy(self)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 14, 16, 14)
-        layout.setSpacing(6)
+        layout = vbox(within=self, margins=(16, 14, 16, 14), spacing=6)
         for one in (heading, told):
             one.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
             layout.addWidget(one)
@@ -73,15 +71,11 @@ class RunButton(_TextsButton):
         words = [line.outcome, line.trust, line.state, line.carries, line.when]
         self.setAccessibleName(f"Open run {line.name}")
         self.setAccessibleDescription(", ".join(word for word in words if word))
-        head = QHBoxLayout()
-        head.addWidget(label(line.name, wrap=True), 1)
+        head = hbox((label(line.name, wrap=True), 1))
         for word in dict.fromkeys((line.outcome, line.trust or line.state)):  # INVALID is told once
             if word:
                 head.addWidget(Badge(word), 0, Qt.AlignmentFlag.AlignTop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(10, 7, 10, 7)
-        layout.setSpacing(2)
-        layout.addLayout(head)
+        layout = vbox(head, within=self, margins=(10, 7, 10, 7), spacing=2)
         beneath = " · ".join(part for part in (line.carries, line.when) if part)
         if beneath:
             layout.addWidget(label(beneath, "muted", wrap=True))
@@ -102,9 +96,7 @@ class RunRows(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName("Last runs")
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(4)
+        self._layout = vbox(within=self, spacing=4)
         self._shown: tuple[RunLine, ...] = ()
 
     def show_lines(self, lines: Sequence[RunLine]) -> None:

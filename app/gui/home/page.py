@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeyEvent, QResizeEvent
-from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QBoxLayout, QFrame, QPushButton, QVBoxLayout, QWidget
 
 from app.gui.background import Latest
 from app.gui.docks.machine_watch import MachineState, MachineWatch
@@ -15,7 +15,7 @@ from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
 from app.gui.recovery import Recovery
 from app.gui.theme import Look
-from app.gui.widgets import button, card, label
+from app.gui.widgets import button, card, hbox, label, scroll_area, vbox
 
 _LOOK_AFTER_MS = 400
 """The window is painted before this machine is looked at, which takes a child process."""
@@ -41,14 +41,10 @@ class HomePage(Page):
         self._look_again.hide()
         self._actions = self._three_actions()
         self._lower = QBoxLayout(QBoxLayout.Direction.LeftToRight)
-        self._column = QVBoxLayout()
-        self._lay_out()
+        self._column = self._lay_out()
         self._look_timer = QTimer(self, singleShot=True, interval=_LOOK_AFTER_MS)
         self._look_timer.timeout.connect(self._look_around)
         navigation.library_changed.connect(self._read_runs)
-
-    def title(self) -> str:
-        return "Home"
 
     def set_machine(self, machine: MachineWatch) -> None:
         self._machine = machine
@@ -89,15 +85,10 @@ class HomePage(Page):
         for layout in (self._actions, self._lower):
             layout.setDirection(direction)
 
-    def _lay_out(self) -> None:
+    def _lay_out(self) -> QVBoxLayout:
         inside = QWidget()
-        self._column.setContentsMargins(4, 4, 12, 12)
-        self._column.setSpacing(16)
-        inside.setLayout(self._column)
-        self._column.addWidget(self._hero())
-        self._column.addLayout(self._actions)
-        self._column.addLayout(self._lower)
-        self._column.addStretch(1)
+        parts = (self._hero(), self._actions, self._lower)
+        column = vbox(*parts, 1, within=inside, margins=(4, 4, 12, 12), spacing=16)
         self._lower.setSpacing(16)
         self._lower.addWidget(_filled(card(label("Last runs", "heading"), self._instead, self.run_rows)), 1)
         machine = card(label("This machine", "heading"), self.machine_lines)
@@ -105,22 +96,13 @@ class HomePage(Page):
         assert isinstance(inner, QVBoxLayout)
         inner.addWidget(self._look_again, 0, Qt.AlignmentFlag.AlignLeft)
         self._lower.addWidget(_filled(machine), 1)
-        scrolled = QScrollArea()
-        scrolled.setFrameShape(QFrame.Shape.NoFrame)
-        scrolled.setWidgetResizable(True)
-        scrolled.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scrolled.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scrolled.setWidget(inside)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scrolled)
+        area = scroll_area(inside, focusable=False)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        vbox(area, within=self)
+        return column
 
     def _hero(self) -> QFrame:
-        line = QHBoxLayout()
-        line.setSpacing(12)
-        line.addWidget(self.quick)
-        line.addWidget(label("Enter or F5", "muted"))
-        line.addStretch(1)
+        line = hbox(self.quick, label("Enter or F5", "muted"), 1, spacing=12)
         told = (
             "The quick check serves a small built-in model here, finds the highest rate that keeps p95 under 50 ms, "
             "and sizes a fleet for a day of traffic: verdict, curve and cost in about a minute. "

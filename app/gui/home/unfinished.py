@@ -11,7 +11,7 @@ from app.gui import formatting
 from app.gui.navigation import Notice
 from app.gui.recovery import Recovery
 from app.gui.strip import Strip
-from app.gui.widgets import button, clear, label, restyle
+from app.gui.widgets import button, clear, label, restyle, vbox
 
 if TYPE_CHECKING:
     from app.storage.endings import Unfinished
@@ -31,11 +31,7 @@ class UnfinishedRuns(QWidget):
         self._undo.acted.connect(self._undo_discard)
         self._rows = QVBoxLayout()
         self._more = label("", "muted", wrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._undo)
-        layout.addLayout(self._rows)
-        layout.addWidget(self._more)
+        vbox(self._undo, self._rows, self._more, within=self)
         recovery.found.connect(self._show)
         recovery.discarded.connect(self._offer_undo)
         self._show(recovery.unfinished)
@@ -77,10 +73,7 @@ class UnfinishedRun(QFrame):
             line.addWidget(button("Dis&card", self._discard))
         line.addWidget(button("&Not now", self._dismiss))
         line.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(12, 8, 12, 8)
-        layout.addWidget(text)
-        layout.addLayout(line)
+        vbox(text, line, within=self, margins=(12, 8, 12, 8))
         restyle(self, "plain" if is_running else "warn")
 
     def _attach(self) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from app.gui.formatting import NOT_AVAILABLE, cell
 from app.gui.library.list_pane import ListPane
 from app.gui.library.listed import moment
 from app.gui.library.seen import SeenEndpoint, endpoints_seen
 from app.gui.navigation import Navigation
-from app.gui.widgets import Empty, button
+from app.gui.widgets import Empty, button, vbox
 from app.reporting.run_rows import RunRow
 from app.storage.run_directory import SPEC
 
@@ -36,9 +36,7 @@ class EndpointsTab(QWidget):
                 button("Load-&test an endpoint", self._go_to_run, primary=True),
             ),
         )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.pane)
+        vbox(self.pane, within=self)
         self.pane.opened.connect(self.test_again)
 
     def show_runs(self, rows: Sequence[RunRow]) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from app.gui.tables import FrameModel, FrameTable, describe
-from app.gui.widgets import Empty, label
+from app.gui.widgets import Empty, hbox, label, search_field, vbox
 
 _WIDEST = 44
 
@@ -43,22 +43,18 @@ class ListPane(QWidget):
         super().__init__()
         self._name, self._of_one, self._empty = name, tuple(of_one), empty
         self.table = _Table(FrameModel(None, *columns), name, widest=_WIDEST)
-        self.filter = QLineEdit()
-        self.filter.setPlaceholderText("Filter")
-        self.filter.setAccessibleName(f"Filter {name}")
-        self.filter.setClearButtonEnabled(True)
+        self.filter = search_field("Filter", f"Filter {name}")
         self.below = QVBoxLayout()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 10, 0, 0)
-        layout.setSpacing(8)
-        layout.addWidget(label(sentence, "muted", wrap=True))
-        layout.addWidget(self.filter)
-        layout.addWidget(empty)
-        layout.addWidget(self.table, 1)
-        row = QHBoxLayout()
-        for press in (*of_one, *others):
-            row.addWidget(press)
-        row.addStretch(1)
+        layout = vbox(
+            label(sentence, "muted", wrap=True),
+            self.filter,
+            empty,
+            (self.table, 1),
+            within=self,
+            margins=(0, 10, 0, 0),
+            spacing=8,
+        )
+        row = hbox(*of_one, *others, 1)
         layout.addLayout(row)
         layout.addLayout(self.below)
         self._is_laid_out = False

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QWidget
 
 from app.gui.background import Latest
 from app.gui.formatting import NOT_AVAILABLE, count, number, size
@@ -18,7 +18,7 @@ from app.gui.library.list_pane import ListPane
 from app.gui.library.listed import bytes_text, moment
 from app.gui.library.seen import SeenModel, models_seen
 from app.gui.navigation import Navigation, notice_of
-from app.gui.widgets import Empty, button, label
+from app.gui.widgets import Empty, button, label, vbox
 from app.records.model import GivenShapes, ModelInspection, ModelValue
 from app.reporting.run_rows import RunRow
 
@@ -32,10 +32,7 @@ class ModelCard(QFrame):
         self.setAccessibleName("The chosen model")
         self._path: Path | None = None
         self._title, self._text = label("", "heading"), label("", wrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(14, 10, 14, 10)
-        layout.addWidget(self._title)
-        layout.addWidget(self._text)
+        vbox(self._title, self._text, within=self, margins=(14, 10, 14, 10))
         self._latest: Latest[ModelInspection] = Latest(self, self._show, self._fail)
         self.hide()
 
@@ -117,9 +114,7 @@ class ModelsTab(QWidget):
         )
         self.card = ModelCard()
         self.pane.below.addWidget(self.card)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.pane)
+        vbox(self.pane, within=self)
         self._seen: Latest[tuple[SeenModel, ...]] = Latest(self, self._show, navigation.tell_error)
         self.kept.changed.connect(self._look)
         self.pane.opened.connect(self.benchmark)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 import pandas as pd
-from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QWidget
 
 from app.gui.background import Latest
 from app.gui.formatting import NOT_AVAILABLE, money, plain
 from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
-from app.gui.widgets import Empty, button, label
+from app.gui.widgets import Empty, button, label, vbox
 from app.profiles.pricing.catalogue import imported_list
 from app.reporting.offer_rows import PriceListRow, known_offers, matching_offers, offer_row
 
@@ -48,9 +48,7 @@ class OffersTab(QWidget):
         )
         self._note = label("", "muted", wrap=True)
         self.pane.below.addWidget(self._note)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.pane)
+        vbox(self.pane, within=self)
         self._latest: Latest[Prices] = Latest(self, self._show, navigation.tell_error)
 
     @property

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from app.gui.background import Latest
 from app.gui.library.files_kept import FilesKept, remembered
 from app.gui.library.list_pane import ListPane
 from app.gui.library.seen import SeenProfile, profiles_seen
 from app.gui.navigation import Navigation
-from app.gui.widgets import Empty, button
+from app.gui.widgets import Empty, button, vbox
 from app.reporting.run_rows import RunRow
 
 _LONGEST = 300
@@ -34,9 +34,7 @@ class ProfilesTab(QWidget):
             [self.kept.relocate_button, self.kept.forget_button, button("&Add a profile…", self.kept.ask_add)],
             Empty("Checking the profiles…"),
         )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.pane)
+        vbox(self.pane, within=self)
         self._seen: Latest[tuple[SeenProfile, ...]] = Latest(self, self._show, navigation.tell_error)
         self.kept.changed.connect(self._look)
         self.pane.opened.connect(self.open)

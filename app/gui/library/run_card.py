@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QLineEdit
+from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit
 
 from app.gui.formatting import NOT_AVAILABLE, clock_time, one_line, seconds, size
-from app.gui.widgets import Badge, button, label
+from app.gui.widgets import Badge, button, hbox, label
 from app.records.bundle import TITLE_LENGTH
 from app.records.control import NOTE_LENGTH
 from app.reporting.run_rows import RunRow
@@ -56,9 +56,7 @@ class RunCard(QFrame):
         self._notes.setVisible(bool(told))
 
     def _build(self) -> None:
-        head = QHBoxLayout()
-        head.addWidget(self._name, 1)
-        head.addWidget(self._badge, 0, Qt.AlignmentFlag.AlignTop)
+        head = hbox((self._name, 1), (self._badge, 0, Qt.AlignmentFlag.AlignTop))
         grid = QGridLayout(self)
         grid.setContentsMargins(14, 10, 14, 10)
         grid.addLayout(head, 0, 0, 1, 3)
@@ -69,7 +67,7 @@ class RunCard(QFrame):
             (self.note, "N&ote", "What should be remembered of this run", button("&Add", self._give_note)),
         )
         for place, (field, text, hint, press) in enumerate(rows, 2):
-            grid.addWidget(_buddy(text, field), place, 0)
+            grid.addWidget(label(text, buddy=field), place, 0)
             field.setPlaceholderText(hint)
             field.setAccessibleName(text.replace("&", ""))
             grid.addWidget(field, place, 1)
@@ -116,9 +114,3 @@ def _why(row: RunRow) -> str:
         "unreadable": "Its files are damaged, or of a newer version of Sizewise.",
         "cut short": "Its engine ended before it wrote a result: its rows are there.",
     }.get(row.verdict or row.state, "")
-
-
-def _buddy(text: str, field: QLineEdit) -> QLabel:
-    made = label(text)
-    made.setBuddy(field)
-    return made

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import QComboBox, QWidget
 
 from app.gui.formatting import count, size
 from app.gui.library.listed import Listed
+from app.gui.widgets import fill_choices, hbox, search_field
 
 _TRUSTS = ("VALID", "WARN", "INVALID")
 _LONGEST_TAG = 30
@@ -26,10 +27,8 @@ class RunFilters(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.trust, self.tag = QLineEdit(), QComboBox(), QComboBox()
-        self.words.setPlaceholderText("Search runs: name, target, outcome, tag, note")
-        self.words.setAccessibleName("Search runs")
-        self.words.setClearButtonEnabled(True)
+        self.words = search_field("Search runs: name, target, outcome, tag, note", "Search runs")
+        self.trust, self.tag = QComboBox(), QComboBox()
         self.trust.setAccessibleName("Only runs of this trust")
         self.trust.addItem("Any trust", None)
         for word in _TRUSTS:
@@ -37,11 +36,7 @@ class RunFilters(QWidget):
         self.tag.setAccessibleName("Only runs of this tag")
         self.tag.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.show_tags(())
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.words, 1)
-        layout.addWidget(self.trust)
-        layout.addWidget(self.tag)
+        hbox((self.words, 1), self.trust, self.tag, within=self)
         self.words.textChanged.connect(self.changed)
         for box in (self.trust, self.tag):
             box.currentIndexChanged.connect(self.changed)
@@ -51,17 +46,10 @@ class RunFilters(QWidget):
 
     def show_tags(self, tags: Sequence[str]) -> None:
         """What was chosen stays, if any run still has it."""
-        chosen = self.tag.currentData()
         before = [self.tag.itemData(place) for place in range(1, self.tag.count())]
         if self.tag.count() and before == list(tags):
             return
-        was_blocked = self.tag.blockSignals(True)
-        self.tag.clear()
-        self.tag.addItem("Any tag", None)
-        for tag in tags:
-            self.tag.addItem(tag[:_LONGEST_TAG], tag)
-        self.tag.setCurrentIndex(max(self.tag.findData(chosen), 0))
-        self.tag.blockSignals(was_blocked)
+        fill_choices(self.tag, [("Any tag", None), *((tag[:_LONGEST_TAG], tag) for tag in tags)])
         self.tag.setEnabled(bool(tags))
 
     def clear(self) -> None:

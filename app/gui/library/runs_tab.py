@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QMenu, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QFileDialog, QMenu, QToolButton, QWidget
 
 from app.gui.library.listed import Listed, mask_of
 from app.gui.library.run_card import RunCard
@@ -16,7 +16,7 @@ from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.navigation import Navigation
 from app.gui.tables import describe
 from app.gui.theme import Look
-from app.gui.widgets import Empty, button, label
+from app.gui.widgets import Empty, button, hbox, label, vbox
 from app.reporting.run_rows import RunRow
 
 _LOOK_AGAIN_MS = 3_000
@@ -48,8 +48,7 @@ class RunsTab(QWidget):
         self._make_buttons()
         self._build()
         self._connect(look)
-        self._look_again = QTimer(self)
-        self._look_again.setInterval(_LOOK_AGAIN_MS)
+        self._look_again = QTimer(self, interval=_LOOK_AGAIN_MS)
         self._look_again.timeout.connect(self.presenter.refresh)
 
     # What is shown
@@ -190,19 +189,18 @@ class RunsTab(QWidget):
         self._pressed = (self._open, self._compare, self._plan, self._delete, self._more, self._trash)
 
     def _build(self) -> None:
-        buttons = QHBoxLayout()
-        for press in self._pressed[:-1]:
-            buttons.addWidget(press)
-        buttons.addWidget(self._status, 1)
-        buttons.addWidget(self._trash)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 10, 0, 0)
-        layout.setSpacing(8)
-        for widget in (self.filters, self.empty, self._nothing_found):
-            layout.addWidget(widget)
-        layout.addWidget(self.table, 1)
-        layout.addLayout(buttons)
-        layout.addWidget(self.card)
+        buttons = hbox(*self._pressed[:-1], (self._status, 1), self._trash)
+        vbox(
+            self.filters,
+            self.empty,
+            self._nothing_found,
+            (self.table, 1),
+            buttons,
+            self.card,
+            within=self,
+            margins=(0, 10, 0, 0),
+            spacing=8,
+        )
         self.empty.hide()
         self._nothing_found.hide()
         self._say("Reading the runs…")

@@ -1,12 +1,15 @@
-"""The library's tabs under one strip for news."""
+"""Library: runs, models, endpoints, offers and profiles as tabs under one strip for news."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QLineEdit, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QUndoStack
+from PySide6.QtWidgets import QLineEdit, QTabWidget, QWidget
 
+from app.gui.dropping import is_run_directory
 from app.gui.library.endpoints_tab import EndpointsTab
 from app.gui.library.listed import Listed
 from app.gui.library.models_tab import ModelsTab
@@ -15,26 +18,28 @@ from app.gui.library.profiles_tab import ProfilesTab
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.library.runs_tab import RunsTab
 from app.gui.library.trash_tab import TrashTab
-from app.gui.navigation import Navigation, Notice
+from app.gui.navigation import Navigation, Notice, PageKey
+from app.gui.page import Page
 from app.gui.strip import Strip
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import label, stacked, vbox
 
 UNDO_SHOWN_MS = 30_000
 
 
-class Shelves(QWidget):
+class LibraryPage(Page):
+    key: PageKey = "library"
+
     def __init__(self, navigation: Navigation, look: Look) -> None:
-        super().__init__()
-        self._navigation = navigation
+        super().__init__(navigation, look)
+        self._is_entered = False
+        self.setAcceptDrops(True)
         self.presenter = RunsPresenter(self)
         self.strip = Strip()
         self._promise = label("", "heading")
         self._promise.hide()
-        self.runs, self.trash = RunsTab(navigation, look, self.presenter), TrashTab(self.presenter)
-        self.first_tab = QStackedWidget()
-        self.first_tab.addWidget(self.runs)
-        self.first_tab.addWidget(self.trash)
+        self.runs_tab, self.trash = RunsTab(navigation, look, self.presenter), TrashTab(self.presenter)
+        self.first_tab = stacked(self.runs_tab, self.trash)
         self.models, self.endpoints = ModelsTab(navigation), EndpointsTab(navigation)
         self.offers, self.profiles = OffersTab(navigation), ProfilesTab(navigation)
         self.tabs = QTabWidget()
@@ -43,23 +48,30 @@ class Shelves(QWidget):
         self.tabs.setDocumentMode(True)
         for widget, title in self._titled():
             self.tabs.addTab(widget, title)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.strip)
-        layout.addWidget(self._promise)
-        layout.addWidget(self.tabs, 1)
+        vbox(self.strip, self._promise, (self.tabs, 1), within=self)
         self._listed: Listed | None = None
-        self._undo_shown = QTimer(self)
-        self._undo_shown.setSingleShot(True)
-        self._undo_shown.setInterval(UNDO_SHOWN_MS)
+        self._undo_shown = QTimer(self, singleShot=True, interval=UNDO_SHOWN_MS)
         self._connect()
 
     def enter(self) -> None:
-        self.runs.enter()
+        self._is_entered = True
+        self.runs_tab.enter()
         self._show_tab()
 
     def leave(self) -> None:
-        self.runs.leave()
+        self._is_entered = False
+        self.runs_tab.leave()
+
+    def runs(self) -> tuple[Path, ...]:
+        """Those ticked, else the chosen one."""
+        chosen = self.runs_tab.chosen()
+        return self.runs_tab.ticked() or (() if chosen is None else (Path(chosen.directory),))
+
+    def export(self) -> bool:
+        return self.shown_tab() is self.first_tab and self.runs_tab.export()
+
+    def undo_stack(self) -> QUndoStack | None:
+        return self.presenter.undo
 
     def shown_tab(self) -> QWidget:
         return self.tabs.currentWidget()
@@ -74,29 +86,55 @@ class Shelves(QWidget):
         self.trash.enter()
 
     def show_runs(self) -> None:
-        self.first_tab.setCurrentWidget(self.runs)
+        self.first_tab.setCurrentWidget(self.runs_tab)
 
-    def import_path(self, path: Path) -> None:
+    def import_path(self, path: Path) -> bool:
+        """A bundle, or a run's directory. Whether it is one; whether it could be taken in is told when it is done."""
+        if not is_importable(path):
+            return False
         self.tabs.setCurrentWidget(self.first_tab)
         self.show_runs()
         self.presenter.import_path(path)
+        return True
 
-    def promise(self, text: str) -> None:
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Other files are the window's."""
+        paths = _paths(event)
+        if paths and all(map(is_importable, paths)) and event.source() is None:
+            event.acceptProposedAction()
+            self._show_promise(f"Import {', '.join(path.name[:80] for path in paths[:3])}")
+        else:
+            event.ignore()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self._show_promise("")
+        super().dragLeaveEvent(event)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        self._show_promise("")
+        event.acceptProposedAction()
+        for path in _paths(event):
+            self.import_path(path)
+
+    def _show_promise(self, text: str) -> None:
         """What letting go of what is dragged would do."""
         self._promise.setText(text)
         self._promise.setVisible(bool(text))
 
-    def words_of_command(self) -> tuple[str, ...]:
+    def command_line(self) -> str | None:
+        return shlex.join(["sizewise", *self._words_of_command()])
+
+    def _words_of_command(self) -> tuple[str, ...]:
         shown = self.shown_tab()
         if shown is self.first_tab:
             in_trash = self.first_tab.currentWidget() is self.trash
-            return ("runs", "list", "--deleted") if in_trash else self.runs.words_of_command()
+            return ("runs", "list", "--deleted") if in_trash else self.runs_tab.words_of_command()
         tab = next(tab for tab in (self.models, self.endpoints, self.offers, self.profiles) if tab is shown)
         return tab.words_of_command()
 
-    def filter_field(self) -> QLineEdit:
+    def filter_field(self) -> QLineEdit | None:
         pane = getattr(self.shown_tab(), "pane", None)
-        return self.runs.filters.words if pane is None else pane.filter
+        return self.runs_tab.filters.words if pane is None else pane.filter
 
     def _titled(self) -> tuple[tuple[QWidget, str], ...]:
         return (
@@ -110,13 +148,14 @@ class Shelves(QWidget):
     def _connect(self) -> None:
         self.presenter.listed.connect(self._keep)
         self.presenter.told.connect(self._tell)
-        self.presenter.changed.connect(self._navigation.library_changed)
+        self.presenter.changed.connect(self.navigation.library_changed)
         self.presenter.imported.connect(self._show_imported)
-        self.runs.trash_wanted.connect(self.show_trash)
+        self.runs_tab.trash_wanted.connect(self.show_trash)
         self.trash.left.connect(self.show_runs)
         self.tabs.currentChanged.connect(self._show_tab)
         self.strip.acted.connect(self._undo)
         self._undo_shown.timeout.connect(self.strip.hide)
+        self.navigation.library_changed.connect(self._refresh_if_shown)
 
     def _keep(self, listed: Listed) -> None:
         self._listed = listed
@@ -144,5 +183,19 @@ class Shelves(QWidget):
         self.presenter.undo.undo()
 
     def _show_imported(self, directory: Path) -> None:
-        self.runs.filters.clear()
-        self.runs.want(directory)
+        self.runs_tab.filters.clear()
+        self.runs_tab.want(directory)
+
+    def _refresh_if_shown(self) -> None:
+        if self._is_entered:
+            self.presenter.refresh()
+
+
+def is_importable(path: Path) -> bool:
+    if path.is_dir():
+        return is_run_directory(path)
+    return path.suffix.lower() == ".zip" and path.is_file()
+
+
+def _paths(event: QDropEvent) -> list[Path]:
+    return [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]

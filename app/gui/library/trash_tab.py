@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QWidget
 
 from app.gui.formatting import count
 from app.gui.library.listed import bytes_text, moment
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.tables import FrameModel, FrameTable, describe
-from app.gui.widgets import Empty, button, label
+from app.gui.widgets import Empty, button, hbox, label, vbox
 from app.reporting.run_rows import DeletedRow
 from app.storage.trash import KEPT_FOR
 
@@ -62,18 +62,12 @@ class TrashTab(QWidget):
         return Path(self._rows[self.table.frame_model.frame_row(place)].run.directory).name
 
     def _build(self) -> None:
-        head = QHBoxLayout()
-        head.addWidget(button("&Back to the runs", self.left.emit))
-        head.addWidget(label("What was deleted is kept for 30 days; then `runs delete --purge` ends it.", "muted"), 1)
-        row = QHBoxLayout()
-        row.addWidget(self._restore)
-        row.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 10, 0, 0)
-        layout.addLayout(head)
-        layout.addWidget(self._empty)
-        layout.addWidget(self.table, 1)
-        layout.addLayout(row)
+        head = hbox(
+            button("&Back to the runs", self.left.emit),
+            (label("What was deleted is kept for 30 days; then `runs delete --purge` ends it.", "muted"), 1),
+        )
+        row = hbox(self._restore, 1)
+        vbox(head, self._empty, (self.table, 1), row, within=self, margins=(0, 10, 0, 0))
 
     def _tell_state(self) -> None:
         self._empty.setVisible(not self._rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent
-from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSplitter, QWidget
 
 from app.gui.charts.repaint import Repaint
 from app.gui.live.charts import LiveCharts
@@ -14,7 +14,7 @@ from app.gui.live.presenter import LivePresenter, Part
 from app.gui.live.ribbon import StageRibbon
 from app.gui.live.state import LiveState
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import label, vbox
 from app.storage.run_directory import name_of_run
 
 _SIDE_LETTERS = 38
@@ -58,16 +58,9 @@ class LiveBody(QWidget):
     def _build(self) -> None:
         self.variants.hide()
         left, right = QWidget(), QWidget()
-        column = QVBoxLayout(left)
-        column.setContentsMargins(0, 0, 8, 0)
-        column.addWidget(self.variants, 1)
-        column.addWidget(self.charts, 2)
-        column.addWidget(self.controls)
-        side = QVBoxLayout(right)
-        side.setContentsMargins(8, 0, 0, 0)
-        for title, widget, stretch in (("Trust", self.trust, 3), ("Errors", self.failures, 1)):
-            side.addWidget(label(title, "heading"))
-            side.addWidget(widget, stretch)
+        vbox((self.variants, 1), (self.charts, 2), self.controls, within=left, margins=(0, 0, 8, 0))
+        trust, errors = label("Trust", "heading"), label("Errors", "heading")
+        vbox(trust, (self.trust, 3), errors, (self.failures, 1), within=right, margins=(8, 0, 0, 0))
         self._side = right
         self._fit_side()
         splitter = QSplitter()
@@ -75,12 +68,7 @@ class LiveBody(QWidget):
         for at, (part, stretch) in enumerate(((left, 1), (right, 0))):
             splitter.addWidget(part)
             splitter.setStretchFactor(at, stretch)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(8)
-        layout.addWidget(self.header)
-        layout.addWidget(self.ribbon)
-        layout.addWidget(splitter, 1)
+        vbox(self.header, self.ribbon, (splitter, 1), within=self, spacing=8)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, Signal
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QSignalBlocker, Signal
+from PySide6.QtWidgets import QComboBox, QWidget
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
@@ -13,7 +13,7 @@ from app.gui.live.machine import LATENCIES, RATES, views
 from app.gui.live.presenter import LivePresenter
 from app.gui.live.state import Band, StageCell
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import hbox, label, vbox
 
 _FOLLOWED = (60.0, 300.0, None)
 _LEAST_LINES = 7
@@ -52,20 +52,9 @@ class LiveCharts(QWidget):
         self.clear()
 
     def _build(self) -> None:
-        row = QHBoxLayout()
-        row.setContentsMargins(0, 0, 0, 0)
-        for text, box in (("&In view", self.followed), ("&Machine", self.view)):
-            buddy = label(text, "muted")
-            buddy.setBuddy(box)
-            row.addWidget(buddy)
-            row.addWidget(box)
-        row.addStretch(1)
-        row.addWidget(self.linked.fit_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(row)
-        layout.addWidget(self.linked, 1)
+        span, machine = label("&In view", "muted", buddy=self.followed), label("&Machine", "muted", buddy=self.view)
+        row = hbox(span, self.followed, machine, self.view, 1, self.linked.fit_button)
+        vbox(row, (self.linked, 1), within=self, spacing=4)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
@@ -159,11 +148,10 @@ class LiveCharts(QWidget):
         return (Band(stage.start_s, stage.end_s, stage.name, "plain"),)
 
     def _offer(self, *, has_gpus: bool) -> None:
-        self.view.blockSignals(True)
-        self.view.clear()
-        for key, text in views(has_gpus=has_gpus).items():
-            self.view.addItem(text, key)
-        self.view.blockSignals(False)
+        with QSignalBlocker(self.view):
+            self.view.clear()
+            for key, text in views(has_gpus=has_gpus).items():
+                self.view.addItem(text, key)
 
     def _follow(self, index: int) -> None:
         self.linked.follow(_FOLLOWED[index])

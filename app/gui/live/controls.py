@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import QDoubleSpinBox, QLineEdit, QWidget
 
 from app.gui.flow import flow_in
 from app.gui.live.state import StageCell
-from app.gui.widgets import button, label, tip
+from app.gui.widgets import button, hbox, label, tip
 from app.records.control import HIGHEST_RATE_PER_S, MOST_EXTENDED_S, NOTE_LENGTH
 
 _USUAL_S = 30.0
@@ -55,8 +55,7 @@ class RunControls(QWidget):
         self._stage: int | None = None
         self._cell: StageCell | None = None
         self._run = ""
-        note = label("&Note", "muted")
-        note.setBuddy(self.note)
+        note = label("&Note", "muted", buddy=self.note)
         flow = flow_in(self)
         for group in ((note, self.note), (self.rate, self.change), (self.longer, self.extend, self.copy)):
             flow.addWidget(_in_a_row(group))
@@ -128,8 +127,5 @@ class RunControls(QWidget):
 def _in_a_row(widgets: Sequence[QWidget]) -> QWidget:
     """What is not to be parted where the line ends."""
     group = QWidget()
-    row = QHBoxLayout(group)
-    row.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        row.addWidget(widget)
+    hbox(*widgets, within=group)
     return group

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QProgressBar, QSizePolicy
 
 from app.gui.formatting import NOT_AVAILABLE, State, elapsed
 from app.gui.live.state import Going, LiveState
-from app.gui.widgets import Badge, button, label, restyle, tip
+from app.gui.widgets import Badge, button, hbox, label, restyle, tip, vbox
 
 _STEPS = 200
 """Of the bar, which is painted at once with each."""
@@ -35,19 +35,9 @@ class RunHeader(QFrame):
         self.bar.setMaximumHeight(self.fontMetrics().height() // 2 + 2)
         self.stop = button("S&top", self.stop_wanted.emit)
         self.stop.setToolTip("Stop the run and keep what was measured (Esc Esc)")
-        first, second = QHBoxLayout(), QHBoxLayout()
-        for widget, stretch in ((self.name, 1), (self.badge, 0), (self.going, 0), (self.stop, 0)):
-            first.addWidget(widget, stretch)
-        first.setSpacing(12)
-        for widget, stretch in ((self.message, 1), (self.progress, 0), (self.times, 0)):
-            second.addWidget(widget, stretch)
-        second.setSpacing(16)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(first)
-        layout.addLayout(second)
-        layout.addWidget(self.bar)
+        first = hbox((self.name, 1), self.badge, self.going, self.stop, spacing=12)
+        second = hbox((self.message, 1), self.progress, self.times, spacing=16)
+        vbox(first, second, self.bar, within=self, spacing=4)
 
     def show_state(self, state: LiveState, share_of_stage: float) -> None:
         self.name.setText(state.name or "A run")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
-from app.gui.widgets import button, label, tip
+from app.gui.widgets import button, label, tip, vbox
 
 _LOOKED_AT = 20
 
@@ -53,10 +53,7 @@ class NothingRunning(QWidget):
         self.watch = button("&Watch the run that goes on", self._watch, primary=True)
         self.set_up = button("Set &up a run", self.set_up_wanted.emit, primary=True)
         self.last = button("Open the &last run", self._open_last)
-        layout = QVBoxLayout(self)
-        layout.addStretch(2)
-        layout.addWidget(self._text, 0, Qt.AlignmentFlag.AlignHCenter)
-        layout.addWidget(self._why)
+        layout = vbox(2, (self._text, 0, Qt.AlignmentFlag.AlignHCenter), self._why, within=self, margins=None)
         layout.addSpacing(12)
         for widget in (self.watch, self.set_up, self.last):
             layout.addWidget(widget, 0, Qt.AlignmentFlag.AlignHCenter)

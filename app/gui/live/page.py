@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QStackedWidget, QVBoxLayout
 
 from app.gui.background import submit
 from app.gui.live.idle import NothingRunning, last_runs
@@ -17,6 +16,7 @@ from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import Page
 from app.gui.strip import Strip
 from app.gui.theme import Look
+from app.gui.widgets import stacked, vbox
 
 if TYPE_CHECKING:
     from app.gui.live.body import LiveBody
@@ -38,13 +38,8 @@ class LivePage(Page):
         self.idle = NothingRunning()
         self._body: LiveBody | None = None
         self._run: LiveRun | None = None
-        self._stack = QStackedWidget()
-        self._stack.addWidget(self.idle)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.strip, self.stop_strip):
-            layout.addWidget(widget)
-        layout.addWidget(self._stack, 1)
+        self._stack = stacked(self.idle)
+        vbox(self.strip, self.stop_strip, (self._stack, 1), within=self)
         self.strip.acted.connect(self._open_results)
         self.stop_strip.acted.connect(self.stop_now)
         self.idle.set_up_wanted.connect(self._set_up)
@@ -53,9 +48,6 @@ class LivePage(Page):
         escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
         escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         escape.activated.connect(self.stop)
-
-    def title(self) -> str:
-        return "Live"
 
     def enter(self) -> None:
         if self._body is None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 from PySide6.QtCore import QModelIndex, Qt
-from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QWidget
 
 from app.gui.formatting import State, elapsed
 from app.gui.live.state import CheckLine, FailureLine, VariantLine
 from app.gui.tables import FrameModel, FrameTable, describe
-from app.gui.widgets import label, restyle
+from app.gui.widgets import label, restyle, vbox
 from app.records.result import Trust
 
 _MOST_CHECKS = 60
@@ -31,11 +31,7 @@ class TrustPanel(QScrollArea):
         self._grid.setVerticalSpacing(3)
         self._grid.setColumnStretch(1, 1)
         self._empty = label("Nothing was checked yet.", "muted", wrap=True)
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._empty)
-        layout.addLayout(self._grid)
-        layout.addStretch(1)
+        vbox(self._empty, self._grid, 1, within=inside)
         self.setWidget(inside)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
 
@@ -98,12 +94,7 @@ class FailureTable(QWidget):
         self._lines: tuple[FailureLine, ...] = ()
         self._chosen: str | None = None
         self.table.selectionModel().currentChanged.connect(self._choose)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._none)
-        layout.addWidget(self.table, 1)
-        layout.addWidget(self.seen)
-        layout.addStretch(0)
+        vbox(self._none, (self.table, 1), self.seen, 0, within=self)
         self.show_failures(())
 
     def show_failures(self, lines: tuple[FailureLine, ...]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QLineEdit, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFormLayout, QLabel, QLineEdit, QTabWidget, QWidget
 
 from app.gui.plan.steppers import ChoiceField, NumberField
 from app.gui.plan.writing import TypedCurve, TypedModel, write_curve, write_model
-from app.gui.widgets import button, label
+from app.gui.widgets import button, hbox, label, vbox
 
 _POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))
 _MOST_MS, _MOST_PER_S = 1e7, 1e6
@@ -76,17 +76,16 @@ class CurveForm(QWidget):
             rate.setAccessibleName(f"Rate of point {place}")
             ms.setAccessibleName(f"p95 latency of point {place}")
             points.addRow(rate, ms)
-        sides = QHBoxLayout()
-        sides.addLayout(form, 1)
-        sides.addLayout(points, 1)
+        sides = hbox((form, 1), (points, 1))
         self.plan = button("Plan from this curve", self._plan, primary=True)
-        column = QVBoxLayout(self)
-        column.addWidget(
-            label("Type what one instance took, as another tool or a colleague told it.", "muted", wrap=True)
+        vbox(
+            label("Type what one instance took, as another tool or a colleague told it.", "muted", wrap=True),
+            sides,
+            (self.plan, 0, Qt.AlignmentFlag.AlignLeft),
+            1,
+            within=self,
+            margins=None,
         )
-        column.addLayout(sides)
-        column.addWidget(self.plan, 0, Qt.AlignmentFlag.AlignLeft)
-        column.addStretch(1)
 
     def show_cards(self) -> None:
         from app.profiles.pricing.catalogue import load_catalogue
@@ -155,16 +154,17 @@ class ModelForm(QWidget):
             ("p95 time per &output token", self.tpot),
         ):
             _add(right, words, field)
-        sides = QHBoxLayout()
-        sides.addLayout(left, 1)
-        sides.addLayout(right, 1)
+        sides = hbox((left, 1), (right, 1))
         self.plan = button("Plan this model", self._plan, primary=True)
         words = "The numbers stand in the model's config.json. The plan is arithmetic, with wide intervals."
-        column = QVBoxLayout(self)
-        column.addWidget(label(words, "muted", wrap=True))
-        column.addLayout(sides)
-        column.addWidget(self.plan, 0, Qt.AlignmentFlag.AlignLeft)
-        column.addStretch(1)
+        vbox(
+            label(words, "muted", wrap=True),
+            sides,
+            (self.plan, 0, Qt.AlignmentFlag.AlignLeft),
+            1,
+            within=self,
+            margins=None,
+        )
         self.known.currentIndexChanged.connect(self._show_known)
         self._show_known(0)
 

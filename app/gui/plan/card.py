@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from app.gui.formatting import plain, sentence
 from app.gui.plan.facts import Facts, Sentences, SwingTable, reasons_of
@@ -22,7 +22,7 @@ from app.gui.plan.figures import (
 )
 from app.gui.plan.side import Side
 from app.gui.plan.state import Change, PlanState
-from app.gui.widgets import Badge, button, card, clear, label, restyle
+from app.gui.widgets import Badge, button, card, clear, hbox, label, restyle, vbox
 from app.planning.relaxation import Relaxation
 from app.records.plan import Fleet, Plan
 
@@ -58,25 +58,18 @@ class PlanCard(Side):
         self.blocks = Sentences("What stands in the way")
         self.relax_title = label("The smallest change that lets an offer fit", "heading", wrap=True)
         self.relaxations = QWidget()
-        self._relax_lines = QVBoxLayout(self.relaxations)
-        self._relax_lines.setContentsMargins(0, 0, 0, 0)
+        self._relax_lines = vbox(within=self.relaxations)
         self._lay_out()
 
     def _lay_out(self) -> None:
-        badges = QHBoxLayout()
-        badges.setSpacing(6)
-        for badge in (self.badge, self.basis, self.price_badge):
-            badges.addWidget(badge)
-        badges.addStretch(1)
+        badges = hbox(self.badge, self.basis, self.price_badge, 1, spacing=6)
         line = QWidget()
         line.setLayout(badges)
         badges.setContentsMargins(0, 0, 0, 0)
         head = card(self.title, self.sentence, line, self.facts, self.back)
         inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(4, 2, 12, 12)
-        column.addWidget(head)
-        for widget in (
+        vbox(
+            head,
             self.blocks,
             self.relax_title,
             self.relaxations,
@@ -87,9 +80,10 @@ class PlanCard(Side):
             self.others,
             self.savings,
             self.notes,
-        ):
-            column.addWidget(widget)
-        column.addStretch(1)
+            1,
+            within=inner,
+            margins=(4, 2, 12, 12),
+        )
         self.hold(inner)
 
     def show_state(self, state: PlanState) -> None:

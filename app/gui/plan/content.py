@@ -1,13 +1,16 @@
-"""What the Plan page holds: the empty state or the workbench, under the bar and the strip."""
+"""Plan: traffic and limits in, fleets with their cost out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtWidgets import QLineEdit, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtGui import QUndoStack
+from PySide6.QtWidgets import QLineEdit
 
 from app.gui.background import submit
-from app.gui.navigation import Navigation, Notice, notice_of
+from app.gui.navigation import Navigation, Notice, PageKey, notice_of
+from app.gui.page import Page
 from app.gui.plan.empty import EmptyPlan
 from app.gui.plan.exporting import Kind, write_export
 from app.gui.plan.hardware_choices import choices_of
@@ -19,14 +22,17 @@ from app.gui.plan.state import Loaded, PlanState
 from app.gui.plan.workbench import Workbench
 from app.gui.strip import Strip
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import label, scroll_area, stacked, vbox
 from app.wiring.planning import PlanRequest
 
 
-class PlanContent(QWidget):
+class PlanPage(Page):
+    """The empty state or the workbench, under the bar and the strip."""
+
+    key: PageKey = "plan"
+
     def __init__(self, navigation: Navigation, look: Look) -> None:
-        super().__init__()
-        self._navigation = navigation
+        super().__init__(navigation, look)
         self._waiting_prices: tuple[Path, ...] = ()
         self._shown_error: Exception | None = None
         self._loaded: Loaded | None = None
@@ -37,29 +43,19 @@ class PlanContent(QWidget):
         self._unplaced: PlanRequest | None = None
         self.loading = label("Reading what was measured, and fitting a service model to it …", "muted", wrap=True)
         self.bench = Workbench(self.presenter, look)
-        self.stack = QStackedWidget()
-        self.at_work = QScrollArea()  # so that large text in a small window scrolls, and the window stays small
-        self.at_work.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.at_work.setWidgetResizable(True)
-        self.at_work.setWidget(self.bench)
-        for widget in (self.empty, self.picker, self.loading, self.at_work):
-            self.stack.addWidget(widget)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        column.addWidget(self.bar)
-        column.addWidget(self.strip)
-        column.addWidget(self.stack, 1)
+        self.at_work = scroll_area(self.bench)  # large text in a small window scrolls, and the window stays small
+        self.stack = stacked(self.empty, self.picker, self.loading, self.at_work)
+        vbox(self.bar, self.strip, (self.stack, 1), within=self, spacing=6)
         self._connect()
         self.show_state(self.presenter.state)
 
     def _connect(self) -> None:
         self.presenter.changed.connect(self.show_state)
-        self.bar.sources_wanted.connect(self._open_paths)
+        self.bar.sources_wanted.connect(self.open_sources)
         self.bar.assumptions_wanted.connect(self._assume)
         self.bar.closed.connect(self.presenter.close)
         self.bar.reset_wanted.connect(self.presenter.reset)
-        self.bar.export_wanted.connect(self.export)
+        self.bar.export_wanted.connect(self.export_to)
         self.empty.run_chosen.connect(self._open_run)
         self.empty.sweep_wanted.connect(self._sweep)
         self.empty.open_wanted.connect(self.bar.ask_for_files)
@@ -67,7 +63,7 @@ class PlanContent(QWidget):
         self.empty.assumptions.failed.connect(self._tell)
         self.picker.chosen.connect(self.presenter.place)
         self.picker.given_up.connect(self.presenter.close)
-        self._navigation.library_changed.connect(self.look_for_runs)
+        self.navigation.library_changed.connect(self.look_for_runs)
 
     def enter(self) -> None:
         self.presenter.warm()
@@ -76,11 +72,13 @@ class PlanContent(QWidget):
     def look_for_runs(self) -> None:
         submit(self, plannable_runs, self._show_runs, self._tell)
 
-    def open_sources(self, sources: tuple[str, ...]) -> None:
-        self.presenter.open(PlanRequest(sources, offers=self._waiting_prices))
+    def open_sources(self, sources: Sequence[Path | str]) -> None:
+        """As `sizewise plan` takes them: runs, results of one other tool, a plan file."""
+        self.presenter.open(PlanRequest(tuple(map(str, sources)), offers=self._waiting_prices))
         self._waiting_prices = ()
 
     def open_prices(self, path: Path) -> None:
+        """A price list over the catalogue; of a plan to come, where there is none yet."""
         if self.presenter.state.loaded is not None:
             self.presenter.add_prices(path)
             return
@@ -88,13 +86,19 @@ class PlanContent(QWidget):
         words = f"{path.name} goes over the catalogue of the next plan."
         self.strip.say(Notice("news", words, None, "Choose what to plan from."))
 
-    def ask_where_to(self) -> bool:
+    def command_line(self) -> str | None:
+        return self.presenter.command_line()
+
+    def undo_stack(self) -> QUndoStack | None:
+        return self.presenter.undo
+
+    def export(self) -> bool:
         if self.presenter.state.plan is None:
             return False
         self.bar.ask_where_to()
         return True
 
-    def export(self, kind: Kind, where: Path) -> None:
+    def export_to(self, kind: Kind, where: Path) -> None:
         state, command = self.presenter.state, self.presenter.command_line()
         plan, question = state.plan, state.question
         if plan is None or question is None or command is None:
@@ -164,15 +168,12 @@ class PlanContent(QWidget):
     def _tell(self, error: Exception) -> None:
         self.strip.say(notice_of(error))
 
-    def _open_paths(self, paths: tuple[Path, ...]) -> None:
-        self.open_sources(tuple(str(path) for path in paths))
-
     def _open_run(self, directory: Path) -> None:
-        self.open_sources((str(directory),))
+        self.open_sources((directory,))
 
     def _assume(self) -> None:
         self.presenter.close()
         self.empty.unfold_assumptions()
 
     def _sweep(self) -> None:
-        self._navigation.page_wanted.emit("run")
+        self.navigation.page_wanted.emit("run")

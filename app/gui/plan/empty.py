@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from app.gui.plan.assumptions import Assumptions
 from app.gui.plan.sources import PlannableRun
-from app.gui.widgets import button, card, clear, label
+from app.gui.widgets import button, card, clear, hbox, label, vbox
 
 _SHOWN = 5
 
@@ -40,18 +40,9 @@ class EmptyPlan(QScrollArea):
         self.assumptions.hide()
         self._runs_title = label("Plan from a run", "heading")
         self._runs = QVBoxLayout()
-        line = QHBoxLayout()
-        for one in (self.sweep, self.assume, self.open):
-            line.addWidget(one)
-        line.addStretch(1)
+        line = hbox(self.sweep, self.assume, self.open, 1)
         inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setSpacing(12)
-        column.addWidget(self.title)
-        column.addWidget(self.what)
-        column.addLayout(line)
-        column.addWidget(self._runs_title)
-        column.addLayout(self._runs)
+        column = vbox(self.title, self.what, line, self._runs_title, self._runs, within=inner, margins=None, spacing=12)
         self._card = card(self.assumptions)
         self._card.hide()
         column.addWidget(self._card)

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from app.gui.plan.figures import usd
-from app.gui.widgets import label
+from app.gui.widgets import label, vbox
 from app.records.plan import Plan, Swing
 
 
@@ -55,10 +55,7 @@ class Sentences(QWidget):
 
     def __init__(self, heading: str) -> None:
         super().__init__()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 6, 0, 0)
-        column.setSpacing(3)
-        column.addWidget(label(heading, "heading", wrap=True))
+        column = vbox(label(heading, "heading", wrap=True), within=self, margins=(0, 6, 0, 0), spacing=3)
         self._text = label("", wrap=True)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._text.setAccessibleName(heading)
@@ -107,10 +104,12 @@ class SwingTable(QWidget):
         for column, heading in enumerate(("If this were", "at its low end", "at its high end")):
             self._grid.addWidget(label(heading, "muted", wrap=True), 0, column)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
-        lines = QVBoxLayout(self)
-        lines.setContentsMargins(0, 4, 0, 0)
-        lines.addWidget(label("USD a month, one thing otherwise at a time", "muted", wrap=True))
-        lines.addLayout(self._grid)
+        vbox(
+            label("USD a month, one thing otherwise at a time", "muted", wrap=True),
+            self._grid,
+            within=self,
+            margins=(0, 4, 0, 0),
+        )
         self.hide()
 
     def show_swings(self, swings: tuple[Swing, ...], winner: str | None = None) -> None:

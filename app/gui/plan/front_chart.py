@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
@@ -15,7 +15,7 @@ from app.gui.plan.figures import latency_words
 from app.gui.plan.state import PlanState
 from app.gui.plan.steppers import ChoiceField
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import label, vbox
 from app.records.plan import Fleet, Plan
 
 _OWN_MARKERS = 4
@@ -62,11 +62,7 @@ class FrontChart(QWidget):
             line.addWidget(said)
             line.addWidget(field)
         line.addStretch(1)
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.addLayout(line)
-        self._column.addWidget(self.chart, 1)
-        self._column.addWidget(self._counted)
+        self._column = vbox(line, (self.chart, 1), self._counted, within=self)
 
     def show_state(self, state: PlanState) -> None:
         self._state = state

@@ -6,11 +6,11 @@ import re
 
 from PySide6.QtCore import QModelIndex, QSortFilterProxyModel, Qt, Signal
 from PySide6.QtGui import QStandardItem, QStandardItemModel
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QListView, QWidget
 
 from app.gui.plan.hardware_choices import HardwareChoice
 from app.gui.plan.steppers import CountField, NumberField
-from app.gui.widgets import button, label
+from app.gui.widgets import button, hbox, label, search_field, vbox
 
 _CHOICE = Qt.ItemDataRole.UserRole
 
@@ -29,10 +29,7 @@ class HardwarePicker(QWidget):
         self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.title = label("What did it run on?", "title", wrap=True)
         self.source = label("", "muted", wrap=True)
-        self.filter = QLineEdit()
-        self.filter.setClearButtonEnabled(True)
-        self.filter.setPlaceholderText("Find: a card, a provider, an instance, a number of vCPUs …")
-        self.filter.setAccessibleName("Find what it ran on")
+        self.filter = search_field("Find: a card, a provider, an instance, a number of vCPUs …", "Find what it ran on")
         self.list = QListView()
         self.list.setModel(self._proxy)
         self.list.setUniformItemSizes(True)
@@ -61,25 +58,21 @@ class HardwarePicker(QWidget):
         beside.setBuddy(self.replicas)
         self._many_words.setBuddy(self.many)
         self.replicas.setAccessibleName("Copies of the model on it")
-        said = QHBoxLayout()
-        for widget in (self._many_words, self.many, beside, self.replicas):
-            said.addWidget(widget)
-        said.addStretch(1)
-        buttons = QHBoxLayout()
-        for one in (self.plan, self.back):
-            buttons.addWidget(one)
-        buttons.addStretch(1)
-        head = QHBoxLayout()
-        head.addWidget(self.filter, 1)
-        head.addWidget(self.counted)
-        column = QVBoxLayout(self)
-        column.setSpacing(10)
-        for widget in (self.title, label(what, wrap=True), self.source):
-            column.addWidget(widget)
-        column.addLayout(head)
-        column.addWidget(self.list, 1)
-        column.addLayout(said)
-        column.addLayout(buttons)
+        said = hbox(self._many_words, self.many, beside, self.replicas, 1)
+        buttons = hbox(self.plan, self.back, 1)
+        head = hbox((self.filter, 1), self.counted)
+        vbox(
+            self.title,
+            label(what, wrap=True),
+            self.source,
+            head,
+            (self.list, 1),
+            said,
+            buttons,
+            within=self,
+            margins=None,
+            spacing=10,
+        )
 
     def ask_of(self, sources: tuple[str, ...]) -> None:
         """Anew, before there are choices."""

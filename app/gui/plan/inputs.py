@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
+from app.gui.plan.presenter import new_stroke
 from app.gui.plan.rows import ChoiceRow, NumberRow, Row
 from app.gui.plan.side import Side
-from app.gui.plan.slo_rows import SloRows
-from app.gui.plan.state import Edits, PlanState
+from app.gui.plan.state import Change, PlanState
 from app.gui.plan.steppers import CountField, NumberField
 from app.gui.plan.tick_list import TickRow
 from app.gui.plan.traffic_rows import TrafficRows
+from app.gui.slo_editor import SloEditor
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import label, vbox
 from app.profiles.plan import ROUTERS
 from app.profiles.traffic import WEEKS
 from app.records.plan_question import PlanQuestion
@@ -28,13 +29,12 @@ class PlanInputs(Side):
         super().__init__("What the plan is asked for")
         self.setObjectName("plan-inputs")
         self.traffic = TrafficRows(look, _traffic_rows())
-        self.slo = SloRows()
+        self.slo = SloEditor(is_narrow=True)
+        self._slo_stroke = new_stroke()
         sureness, limits = _sureness_rows(), _limit_rows()
         self.rows = {row.key: row for row in (*sureness, *limits)}
         inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(2, 2, 10, 12)
-        column.setSpacing(7)
+        column = vbox(within=inner, margins=(2, 2, 10, 12), spacing=7)
         for heading, widgets in (
             ("Traffic", (self.traffic,)),
             ("SLO: what every answer must keep", (self.slo,)),
@@ -47,7 +47,8 @@ class PlanInputs(Side):
         column.addStretch(1)
         self.hold(inner)
         self.traffic.wanted.connect(self.wanted)
-        self.slo.wanted.connect(self.wanted)
+        self.slo.edited.connect(self._want_slo)
+        self.slo.finished.connect(self._end_slo_stroke)
         for row in self.rows.values():
             row.wanted.connect(self.wanted)
         self._of: object = None
@@ -59,13 +60,24 @@ class PlanInputs(Side):
         if self._of is not state.loaded:
             self._of = state.loaded
             self.traffic.begin(state.loaded.peak_from, state.loaded.question.traffic.peak_per_s)
-        self._show(question, state.edits)
-
-    def _show(self, question: PlanQuestion, edits: Edits) -> None:
-        self.traffic.show_question(question, edits)
-        self.slo.show_question(question, edits)
+        self.traffic.show_question(question, state.edits)
+        self.slo.show_slo(state.edits.slo or _texts(question), _texts(state.loaded.question))
         for row in self.rows.values():
-            row.show_question(question, edits)
+            row.show_question(question, state.edits)
+
+    def _want_slo(self, texts: tuple[str, ...] | None) -> None:
+        """There is no plan without any objective."""
+        if texts is None:
+            self.wanted.emit(Change("SLO taken back", slo=()))
+        elif texts:
+            self.wanted.emit(Change(f"SLO {', '.join(texts)}", slo=texts, stroke=self._slo_stroke))
+
+    def _end_slo_stroke(self) -> None:
+        self._slo_stroke = new_stroke()
+
+
+def _texts(question: PlanQuestion) -> tuple[str, ...]:
+    return tuple(objective.text for objective in question.slo)
 
 
 def _percent(share: float) -> str:
@@ -76,7 +88,7 @@ def _traffic_rows() -> tuple[Row, ...]:
     return (
         ChoiceRow(
             "traffic.week",
-            ("&Week", "What the weekend has of a weekday's traffic."),
+            "&Week",
             (("even", "every day alike"), ("business", "less at the weekend")),
             lambda question: next(
                 (name for name, shares in WEEKS.items() if shares == question.traffic.weekly_share), None
@@ -84,24 +96,21 @@ def _traffic_rows() -> tuple[Row, ...]:
         ),
         NumberRow(
             "traffic.growth",
-            ("&Growth", "Of the peak, over the coming year; the fleet is sized for today."),
+            "&Growth",
             NumberField(-99, 10_000, 1, " % a year"),
             lambda question: 100 * question.traffic.growth_per_year,
             lambda value: f"{value:g}%/year",
         ),
         NumberRow(
             "traffic.uncertainty",
-            (
-                "Doubt of the pea&k",
-                "How far the peak may be off (one standard deviation); the fleet has room for it.",
-            ),
+            "Doubt of the pea&k",
             NumberField(0, 100, 1, " %"),
             lambda question: 100 * question.traffic.uncertainty,
             _percent,
         ),
         NumberRow(
             "traffic.cache",
-            ("Answered by a &cache", "This share of the requests never reaches the model."),
+            "Answered by a &cache",
             NumberField(0, 99.9, 1, " %"),
             lambda question: 100 * question.traffic.cache_share,
             _percent,
@@ -113,31 +122,28 @@ def _sureness_rows() -> tuple[Row, ...]:
     return (
         NumberRow(
             "plan.assurance",
-            (
-                "&Assurance",
-                "The chance that the fleet keeps the SLO at the peak, given all that is not sure of it.",
-            ),
+            "&Assurance",
             NumberField(50, 99.99, 2, " %"),
             lambda question: 100 * question.limits.assurance,
             _percent,
         ),
         NumberRow(
             "plan.redundancy",
-            ("S&pare instances (N+k)", "So many may be lost at the peak, and the SLO still holds."),
+            "S&pare instances (N+k)",
             CountField(0, 1000, "N+"),
             lambda question: question.limits.redundancy,
             lambda value: f"n+{value:.0f}",
         ),
         NumberRow(
             "plan.zones",
-            ("Availability &zones", "With more than one, losing any whole zone leaves enough."),
+            "Availability &zones",
             CountField(1, 9),
             lambda question: question.limits.zones,
             lambda value: f"{value:.0f}",
         ),
         ChoiceRow(
             "plan.router",
-            ("&Router", "How the load balancer spreads requests over replicas."),
+            "&Router",
             tuple((name, name.replace("-", " ")) for name in ROUTERS),
             lambda question: next((name for name, one in ROUTERS.items() if one == question.limits.router), None),
         ),
@@ -148,69 +154,45 @@ def _limit_rows() -> tuple[Row, ...]:
     return (
         NumberRow(
             "plan.budget",
-            ("&Budget", "What a month may cost at most; 0 is no limit."),
+            "&Budget",
             _unlimited(NumberField(0, 1e9, 2, " USD a month")),
             lambda question: question.limits.budget_usd_per_month or 0.0,
             lambda value: f"{value!r} USD/month" if value else "null",
         ),
         ChoiceRow(
             "plan.price",
-            ("Price &kind", "Spot instances may be taken away; reserved ones are paid for a year."),
+            "Price &kind",
             (("on-demand", "on demand"), ("reserved-1y", "reserved for a year"), ("spot", "spot")),
             lambda question: {"on demand": "on-demand", "reserved 1y": "reserved-1y"}.get(
                 question.limits.price, question.limits.price
             ),
         ),
-        TickRow(
-            "plan.providers",
-            ("Pro&viders", "None ticked admits all."),
-            _providers,
-            lambda question: question.limits.providers,
-        ),
-        TickRow(
-            "plan.regions",
-            ("R&egions", "None ticked admits all."),
-            _regions,
-            lambda question: question.limits.regions,
-        ),
-        TickRow(
-            "plan.vendors",
-            ("&Makers of accelerators", "None ticked admits all."),
-            _vendors,
-            lambda question: question.limits.vendors,
-        ),
+        TickRow("plan.providers", "Pro&viders", _providers, lambda question: question.limits.providers),
+        TickRow("plan.regions", "R&egions", _regions, lambda question: question.limits.regions),
+        TickRow("plan.vendors", "&Makers of accelerators", _vendors, lambda question: question.limits.vendors),
         NumberRow(
             "plan.max_accelerators",
-            ("Most accelerators an &instance", "0 is no limit."),
+            "Most accelerators an &instance",
             _unlimited(NumberField(0, 10_000, 0)),
             lambda question: question.limits.max_accelerators or 0.0,
             lambda value: f"{value:g}" if value else "null",
         ),
         NumberRow(
             "plan.max_price_age",
-            (
-                "Oldest price",
-                "Offers whose price is older are refused; 0 is no limit. Without one, over 90 days warns.",
-            ),
+            "Oldest price",
             _unlimited(NumberField(0, 36_500, 0, " days")),
             lambda question: question.limits.max_price_age_days or 0,
             lambda value: f"{value:.0f}d" if value else "null",
         ),
         ChoiceRow(
             "plan.low_trust_prices",
-            (
-                "Low-trust prices",
-                "Marketplace asks and hand-kept price lists (trust low) are recommended only if included.",
-            ),
+            "Low-trust prices",
             (("false", "exclude"), ("true", "include")),
             lambda question: "true" if question.limits.low_trust_prices else "false",
         ),
         ChoiceRow(
             "plan.other_cards",
-            (
-                "Accelerators nobody &measured",
-                "Estimated from a measured one by what the cards can do at this precision, with a wide interval.",
-            ),
+            "Accelerators nobody &measured",
             (
                 ("null", "leave out"),
                 *(

@@ -15,11 +15,9 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QFrame,
-    QHBoxLayout,
     QLineEdit,
     QMenu,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -28,7 +26,7 @@ from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, frame_
 from app.gui.plan.state import Change, PlanState
 from app.gui.plan.steppers import ChoiceField, NumberField
 from app.gui.tables import FrameTable, describe
-from app.gui.widgets import button, label
+from app.gui.widgets import button, hbox, label, search_field, tool_button, vbox
 from app.records.offers import Catalogue, Offer
 from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
@@ -73,18 +71,11 @@ class OwnOfferForm(QFrame):
         for form, name, field in fields:
             field.setAccessibleName(name.replace("&", ""))
             form.addRow(name, field)
-        sides = QHBoxLayout()
-        sides.addLayout(left, 1)
-        sides.addLayout(right, 1)
-        foot = QHBoxLayout()
-        foot.addStretch(1)
-        foot.addWidget(button("Cancel", self.hide))
+        sides = hbox((left, 1), (right, 1))
+        foot = hbox(1, button("Cancel", self.hide))
         self.add = button("Add this offer", self._add, primary=True)
         foot.addWidget(self.add)
-        column = QVBoxLayout(self)
-        column.addLayout(sides)
-        column.addWidget(self.problem)
-        column.addLayout(foot)
+        vbox(sides, self.problem, foot, within=self, margins=None)
 
     def show_cards(self, catalogue: Catalogue) -> None:
         if catalogue is self._catalogue:
@@ -175,16 +166,11 @@ class OffersView(QWidget):
             QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed
         )
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.filter = QLineEdit()
-        self.filter.setClearButtonEnabled(True)
-        self.filter.setPlaceholderText("Filter offers: a provider, a region, a reason …")
-        self.filter.setAccessibleName("Filter offers")
+        self.filter = search_field("Filter offers: a provider, a region, a reason …", "Filter offers")
         self.counted = label("", "muted")
         self.revert = button("Take &this price back", self._revert_one)
         self.revert_all = button("Take &all prices back", self._revert_all)
-        self.prices = QToolButton()
-        self.prices.setText("Pri&ces")
-        self.prices.setAccessibleName("Prices of your own")
+        self.prices = tool_button("Pri&ces", "Prices of your own")
         self.menu = QMenu(self.prices)
         self.form = OwnOfferForm()
         self.form.hide()
@@ -200,16 +186,10 @@ class OffersView(QWidget):
         self.menu.addAction("&Add an offer of yours…", self._show_form)
         self.prices.setMenu(self.menu)
         self.prices.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        head = QHBoxLayout()
-        head.addWidget(label("Offers", "heading"))
-        head.addWidget(self.filter, 1)
-        for one in (self.counted, self.revert, self.revert_all, self.prices):
-            head.addWidget(one)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(head)
-        column.addWidget(self.table, 1)
-        column.addWidget(self.form)
+        head = hbox(
+            label("Offers", "heading"), (self.filter, 1), self.counted, self.revert, self.revert_all, self.prices
+        )
+        vbox(head, (self.table, 1), self.form, within=self)
 
     def show_state(self, state: PlanState) -> None:
         if state.plan is None or state.question is None or state.loaded is None or state.plan is self._plan:

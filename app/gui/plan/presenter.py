@@ -47,8 +47,7 @@ class PlanPresenter(QObject):
         self._preview: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._previewed, self._not_answered)
         self._full: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._settled, self._not_answered)
         self._outdated = Event()
-        self._quiet = QTimer(self)
-        self._quiet.setSingleShot(True)
+        self._quiet = QTimer(self, singleShot=True)
         self.settle_after(quiet_ms)
         self._quiet.timeout.connect(self._settle)
 

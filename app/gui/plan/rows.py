@@ -4,45 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QWidget
 
 from app.gui.plan.presenter import new_stroke
 from app.gui.plan.state import Change, Edits
 from app.gui.plan.steppers import ChoiceField, CountField, NumberField
-from app.gui.widgets import label
+from app.gui.widgets import hbox, label, tool_button, vbox
+from app.profiles.fields import profile_fields
 from app.records.plan_question import PlanQuestion
 
 
 class Row(QWidget):
-    """Of one key of the plan. `wanted` is a Change."""
+    """Of one key of a profile, which says what it is. `wanted` is a Change."""
 
     wanted = Signal(object)
 
-    def __init__(self, key: str, name: str, help_text: str) -> None:
+    def __init__(self, key: str, name: str) -> None:
         super().__init__()
         self.key, self.name = key, name.replace("&", "")
-        self._label = QLabel(name)
-        self._label.setTextFormat(Qt.TextFormat.PlainText)
-        self._label.setWordWrap(True)
+        self._label = label(name, wrap=True)
         self._edited = label("", "muted")
-        self._back = QToolButton()
-        self._back.setText("↺")
-        self._back.setAutoRaise(True)
-        self._back.setAccessibleName(f"Take {self.name} back to what it was")
-        self._back.setToolTip(self._back.accessibleName())
+        back = f"Take {self.name} back to what it was"
+        self._back = tool_button("↺", back, tip=back, flat=True)
         self._back.clicked.connect(self._take_back)
-        self.setToolTip(help_text)
-        self.help_text = help_text
-        self._head = QHBoxLayout()
-        self._head.setContentsMargins(0, 0, 0, 0)
-        self._head.addWidget(self._label, 1)
-        self._head.addWidget(self._edited)
-        self._head.addWidget(self._back)
-        self.column = QVBoxLayout(self)
-        self.column.setContentsMargins(0, 0, 0, 0)
-        self.column.setSpacing(2)
-        self.column.addLayout(self._head)
+        self.help_text = _help_of(key)
+        self.setToolTip(self.help_text)
+        self._head = hbox((self._label, 1), self._edited, self._back)
+        self.column = vbox(self._head, within=self, spacing=2)
         self._mark(False)
 
     def put(self, field: QWidget, *, beside: bool = False) -> None:
@@ -78,12 +67,12 @@ class NumberRow(Row):
     def __init__(
         self,
         key: str,
-        words: tuple[str, str],
+        name: str,
         field: NumberField | CountField,
         read: Callable[[PlanQuestion], float],
         write: Callable[[float], str],
     ) -> None:
-        super().__init__(key, *words)
+        super().__init__(key, name)
         self.field, self._read, self._write = field, read, write
         self._stroke = new_stroke()
         self.put(field, beside=True)
@@ -109,11 +98,11 @@ class ChoiceRow(Row):
     def __init__(
         self,
         key: str,
-        words: tuple[str, str],
+        name: str,
         choices: tuple[tuple[object, str], ...],
         read: Callable[[PlanQuestion], object],
     ) -> None:
-        super().__init__(key, *words)
+        super().__init__(key, name)
         self.field, self._read = ChoiceField(choices), read
         self.put(self.field, beside=True)
         self.field.activated.connect(self._want)
@@ -125,3 +114,12 @@ class ChoiceRow(Row):
     def _want(self, _: int) -> None:
         words = f"{self.name} {self.field.currentText()}"
         self.wanted.emit(Change(words, ((self.key, str(self.field.currentData())),)))
+
+
+def _help_of(key: str) -> str:
+    """As the form of the profile has it."""
+    section, name = key.split(".")
+    group = profile_fields("http").at(section)
+    field = None if group is None else group.at(name)
+    assert field is not None, f"{key} is a key of a profile"
+    return field.help

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QUndoStack
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QFileDialog, QMenu, QSizePolicy, QToolButton, QWidget
 
 from app.gui.plan.card import say_settled
 from app.gui.plan.exporting import FOLDERS, Kind
 from app.gui.plan.sources import PlannableRun
 from app.gui.plan.state import PlanState
-from app.gui.widgets import Badge, label, tip
+from app.gui.widgets import Badge, hbox, label, tip, tool_button
 
 
 class SourceBar(QWidget):
@@ -57,12 +57,17 @@ class SourceBar(QWidget):
         self.exports = QMenu(self.export)
         self._fill_exports()
         self.export.setMenu(self.exports)
-        line = QHBoxLayout(self)
-        line.setContentsMargins(0, 0, 0, 0)
-        line.addWidget(self.from_)
-        line.addWidget(self.said, 1)
-        for widget in (self.kernels, self.badge, self.undo, self.redo, self.reset, self.export):
-            line.addWidget(widget)
+        hbox(
+            self.from_,
+            (self.said, 1),
+            self.kernels,
+            self.badge,
+            self.undo,
+            self.redo,
+            self.reset,
+            self.export,
+            within=self,
+        )
 
     def show_runs(self, runs: tuple[PlannableRun, ...]) -> None:
         self._runs = runs
@@ -164,8 +169,4 @@ def _hint(tool: QToolButton, text: str) -> None:
 
 
 def _tool(text: str, help_text: str) -> QToolButton:
-    made = QToolButton()
-    made.setText(text)
-    made.setAccessibleName(help_text)
-    made.setToolTip(help_text)
-    return made
+    return tool_button(text, help_text, tip=help_text)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QSortFilterProxyModel, Qt
 from PySide6.QtGui import QStandardItem, QStandardItemModel
-from PySide6.QtWidgets import QLineEdit, QListView, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QListView, QToolButton, QWidget
 
 from app.gui.plan.rows import Row
 from app.gui.plan.state import Change, Edits
-from app.gui.widgets import tip
+from app.gui.widgets import tip, vbox
 from app.records.plan_question import PlanQuestion
 
 _FEW = 8
@@ -21,11 +21,11 @@ class TickRow(Row):
     def __init__(
         self,
         key: str,
-        words: tuple[str, str],
+        name: str,
         among: Callable[[PlanQuestion], tuple[str, ...]],
         read: Callable[[PlanQuestion], tuple[str, ...]],
     ) -> None:
-        super().__init__(key, *words)
+        super().__init__(key, name)
         self._among, self._read = among, read
         self._names: tuple[str, ...] = ()
         self._is_showing = False
@@ -49,10 +49,7 @@ class TickRow(Row):
         self.list.setUniformItemSizes(True)
         self.list.setAccessibleName(f"{self.name}, to tick")
         self._inner = QWidget()
-        inner = QVBoxLayout(self._inner)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.addWidget(self.filter)
-        inner.addWidget(self.list)
+        vbox(self.filter, self.list, within=self._inner)
         self.column.addWidget(self._inner)
         self._inner.hide()
 

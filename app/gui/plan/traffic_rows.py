@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QTime, Signal
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QTimeEdit, QVBoxLayout, QWidget
+from PySide6.QtCore import QSignalBlocker, QTime, Signal
+from PySide6.QtWidgets import QCheckBox, QTimeEdit, QWidget
 
 from app.gui.plan.day_curve import HOURS, DayCurve
 from app.gui.plan.presenter import new_stroke
@@ -11,7 +11,7 @@ from app.gui.plan.rows import Row
 from app.gui.plan.state import Change, Edits, Source, Values
 from app.gui.plan.steppers import ChoiceField, CountField, LogSlider, NumberField
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import hbox, label, vbox
 from app.profiles.traffic import SHAPES
 from app.records.plan_question import PlanQuestion
 from app.records.traffic import RecurringSpike, Traffic
@@ -25,7 +25,7 @@ class PeakRow(Row):
     """By a rate, or by users and what each does."""
 
     def __init__(self) -> None:
-        super().__init__("traffic.peak", "&Peak", "Requests a second in the busiest hour of a usual day, today.")
+        super().__init__("traffic.peak", "&Peak")
         self.slider = LogSlider()
         self.rate = NumberField(0.001, _MOST_PER_S, 3, " requests/s")
         self.by_users = QCheckBox("Reckon it from &users")
@@ -72,9 +72,8 @@ class PeakRow(Row):
         if not self.slider.isSliderDown():
             self.slider.show_amount(peak)
         is_users = bool(edits.value("traffic.users")) and edits.value("traffic.users") != "null"
-        blocked = self.by_users.blockSignals(True)
-        self.by_users.setChecked(is_users)
-        self.by_users.blockSignals(blocked)
+        with QSignalBlocker(self.by_users):
+            self.by_users.setChecked(is_users)
         self._unfold(is_users)
 
     def _unfold(self, is_users: bool) -> None:
@@ -131,7 +130,7 @@ class DayRow(Row):
     """Its curve is of rates: pulling the busiest hour moves the peak with it."""
 
     def __init__(self, look: Look) -> None:
-        super().__init__("traffic.shape", "&Day", "How the requests of a day are spread over its hours.")
+        super().__init__("traffic.shape", "&Day")
         self._source: Source = "peak"
         self.preset = ChoiceField(
             (
@@ -149,12 +148,10 @@ class DayRow(Row):
         self._stroke = new_stroke()
         self.put(self.preset)
         self.column.addWidget(self.curve)
-        line = QHBoxLayout()
         for field, name in ((self.hour, "Hour of the day"), (self.rate, "Requests a second in that hour")):
             field.setAccessibleName(name)
             field.setToolTip(name)
-            line.addWidget(field)
-        self.column.addLayout(line)
+        self.column.addLayout(hbox(self.hour, self.rate))
         self.column.addWidget(self.share)
         self.preset.activated.connect(self._want_preset)
         self.curve.rates_wanted.connect(self._want_rates)
@@ -175,9 +172,8 @@ class DayRow(Row):
         self._show_hour(self.curve.hour)
 
     def _show_hour(self, hour: int) -> None:
-        blocked = self.hour.blockSignals(True)
-        self.hour.setValue(hour)
-        self.hour.blockSignals(blocked)
+        with QSignalBlocker(self.hour):
+            self.hour.setValue(hour)
         self.rate.show_value(self.curve.rates()[hour])
         self.share.setText(self.curve.words())
 
@@ -210,7 +206,7 @@ class SpikeRow(Row):
     """One that recurs each day, or none. Those of a profile, if they are several, stay until one is set here."""
 
     def __init__(self) -> None:
-        super().__init__("traffic.spikes", "Daily spi&ke", "So many times the usual rate, each day from that time on.")
+        super().__init__("traffic.spikes", "Daily spi&ke")
         self.is_on = QCheckBox("each day")
         self.times = NumberField(0.1, 1000, 2, " × the usual")
         self.at = QTimeEdit()
@@ -218,13 +214,7 @@ class SpikeRow(Row):
         self.minutes = NumberField(1, 1440, 0, " min")
         self.many = label("", "muted", wrap=True)
         self._fields = QWidget()
-        column = QVBoxLayout(self._fields)
-        column.setContentsMargins(0, 0, 0, 0)
-        line = QHBoxLayout()
-        column.addWidget(self.times)
-        line.addWidget(self.at)
-        line.addWidget(self.minutes, 1)
-        column.addLayout(line)
+        vbox(self.times, hbox(self.at, (self.minutes, 1)), within=self._fields)
         for field, name in (
             (self.times, "How many times the usual rate"),
             (self.at, "From"),
@@ -277,11 +267,8 @@ class TrafficRows(QWidget):
         super().__init__()
         self.peak, self.day, self.spike = PeakRow(), DayRow(look), SpikeRow()
         self.rows: tuple[Row, ...] = (self.peak, self.day, *more, self.spike)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(7)
+        vbox(*self.rows, within=self, spacing=7)
         for row in self.rows:
-            column.addWidget(row)
             row.wanted.connect(self.wanted)
 
     def begin(self, source: Source, peak_per_s: float) -> None:

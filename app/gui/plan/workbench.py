@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QApplication, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QSplitter, QWidget
 
 from app.gui.plan.card import PlanCard
 from app.gui.plan.front_chart import FrontChart
@@ -19,6 +19,7 @@ from app.gui.plan.offers_view import OffersView
 from app.gui.plan.presenter import PlanPresenter
 from app.gui.plan.state import PlanState
 from app.gui.theme import Look
+from app.gui.widgets import vbox
 
 Fold = Literal["three", "two", "one"]
 """How many columns there are."""
@@ -45,9 +46,7 @@ class Folding(QWidget):
         self._parts = parts
         self.fold: Fold = "three"
         self._whole = self._laid_out()
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.addWidget(self._whole)
+        self._column = vbox(self._whole, within=self)
 
     def minimumSizeHint(self) -> QSize:
         """As narrow as one column is: what is wider than this folds."""
@@ -58,7 +57,8 @@ class Folding(QWidget):
         self._fit()
 
     def event(self, event: QEvent) -> bool:
-        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.FontChange):
+        """Larger letters ask for another layout too, once all widgets have heard of them: until then none may go."""
+        if event.type() == QEvent.Type.LayoutRequest:
             self._fit()
         return super().event(event)
 
@@ -126,9 +126,7 @@ class Workbench(QWidget):
         self.card = PlanCard()
         self.offers = OffersView()
         self.folding = Folding(Parts(self.inputs, self.chart, self.card, self.offers))
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.folding)
+        vbox(self.folding, within=self)
         for part in (self.inputs, self.card, self.offers):
             part.wanted.connect(presenter.change)
         self.offers.prices_wanted.connect(presenter.add_prices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QWidget
 
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
@@ -20,6 +20,7 @@ from app.gui.results.tabs.variants import ModelTab, VariantsTab
 from app.gui.results.tiles import Tiles
 from app.gui.results.verdict_card import VerdictCard
 from app.gui.theme import Look
+from app.gui.widgets import vbox
 
 
 class Content(QWidget):
@@ -56,13 +57,17 @@ class Content(QWidget):
         self.tabs.setUsesScrollButtons(True)
         self.tabs.setDocumentMode(True)
         for tab in self.all_tabs:
-            self.tabs.addTab(tab, tab.title())
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 8, 0)
-        layout.setSpacing(10)
-        for part in (self.header, self.drawer, self.verdict, self.tiles):
-            layout.addWidget(part)
-        layout.addWidget(self.tabs, 1)
+            self.tabs.addTab(tab, tab.title)
+        vbox(
+            self.header,
+            self.drawer,
+            self.verdict,
+            self.tiles,
+            (self.tabs, 1),
+            within=self,
+            margins=(0, 0, 8, 0),
+            spacing=10,
+        )
         self.tabs.currentChanged.connect(self._fill)
         self.requests.moment_chosen.connect(self.show_moment)
         self.verdict.validity_wished.connect(self._show_validity)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from PySide6.QtCore import QEvent, QUrl, Signal
+from PySide6.QtCore import QEvent, QSignalBlocker, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFrame, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFrame, QHBoxLayout, QLineEdit, QWidget
 
 from app.gui.background import Latest, submit
 from app.gui.flow import FlowLayout
@@ -31,7 +31,7 @@ from app.gui.results.exporting import (
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import fit_height
 from app.gui.tables import FrameModel, FrameTable, describe
-from app.gui.widgets import button, label
+from app.gui.widgets import button, label, vbox
 
 if TYPE_CHECKING:
     from app.reporting.hiding import Kind, StandIn
@@ -67,9 +67,8 @@ class TellingChoice(QWidget):
     def as_usual(self) -> None:
         """Of another run. Nothing is told of its names yet."""
         for tick, is_told in ((self.hosts, True), (self.models, True), (self.prompts, False), (self.beside, True)):
-            tick.blockSignals(True)
-            tick.setChecked(is_told)
-            tick.blockSignals(False)
+            with QSignalBlocker(tick):
+                tick.setChecked(is_told)
         self.show_prompts(None)
         self.show_names(())
 
@@ -116,10 +115,7 @@ class TellingChoice(QWidget):
         ticks.addWidget(label("In the file:", "muted"))
         for one in (self.hosts, self.models, self.prompts, self.no_prompts, self.beside):
             ticks.addWidget(one)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(ticks)
-        layout.addWidget(self.names)
+        vbox(ticks, self.names, within=self)
 
 
 class ExportDrawer(QFrame):
@@ -275,8 +271,4 @@ class ExportDrawer(QFrame):
         for one in deeds:
             one.setMinimumHeight(height)
             second.addWidget(one)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(12, 8, 12, 8)
-        layout.addLayout(first)
-        layout.addWidget(self.telling)
-        layout.addLayout(second)
+        vbox(first, self.telling, second, within=self, margins=(12, 8, 12, 8))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QWidget
 
 from app.gui.formatting import clock_time, seconds
 from app.gui.results.state import Shown
-from app.gui.widgets import Badge, button, label, tip
+from app.gui.widgets import Badge, button, hbox, label, tip, vbox
 from app.records.bundle import TITLE_LENGTH, Labels
 from app.records.control import NOTE_LENGTH
 
@@ -89,9 +89,7 @@ class Header(QWidget):
             self.note_written.emit(text)
 
     def _build(self) -> None:
-        first = QHBoxLayout()
-        first.addWidget(self.title, 1)
-        first.addWidget(self.badge, 0, Qt.AlignmentFlag.AlignVCenter)
+        first = hbox((self.title, 1), (self.badge, 0, Qt.AlignmentFlag.AlignVCenter))
         height = max(one.sizeHint().height() for one in self.buttons)
         for one in self.buttons:
             one.setMinimumHeight(height)
@@ -102,8 +100,7 @@ class Header(QWidget):
             ("&Tags", self.tags, "none yet: words such as baseline, nightly"),
             ("&Note", self.note, "write one and press Enter"),
         ):
-            words = label(name, "muted")
-            words.setBuddy(field)
+            words = label(name, "muted", buddy=field)
             field.setAccessibleName(name.replace("&", ""))
             field.setPlaceholderText(placeholder)
             said.addWidget(words)
@@ -111,10 +108,4 @@ class Header(QWidget):
         self.called.setMaxLength(TITLE_LENGTH)
         self.called.setToolTip("What lists and reports call this run; its series goes by the profile's name.")
         self.note.setMaxLength(NOTE_LENGTH)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(first)
-        layout.addWidget(self.facts)
-        layout.addLayout(said)
-        layout.addWidget(self.notes)
+        vbox(first, self.facts, said, self.notes, within=self, spacing=4)

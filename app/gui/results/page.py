@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QUndoCommand, QUndoStack
-from PySide6.QtWidgets import QFrame, QLineEdit, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QWidget
 
 from app.gui.navigation import Navigation, PageKey, notice_of
 from app.gui.page import Page
@@ -18,7 +18,7 @@ from app.gui.results.presenter import ResultsPresenter
 from app.gui.results.recent_runs import RecentRuns
 from app.gui.strip import Strip
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import label, scroll_area, stacked, vbox
 
 if TYPE_CHECKING:
     from app.gui.results.content import Content
@@ -41,21 +41,11 @@ class ResultsPage(Page):
         self.recent = RecentRuns()
         self.loading = label("", "heading", wrap=True)
         self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._scroll = QScrollArea()
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll = scroll_area()
         self._scroll.setAccessibleName("The run")
-        self._stack = QStackedWidget()
-        for one in (self.recent, self.loading, self._scroll):
-            self._stack.addWidget(one)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.strip)
-        layout.addWidget(self._stack, 1)
+        self._stack = stacked(self.recent, self.loading, self._scroll)
+        vbox(self.strip, (self._stack, 1), within=self)
         self._connect()
-
-    def title(self) -> str:
-        return "Results"
 
     def enter(self) -> None:
         if self._path is None:
@@ -137,7 +127,7 @@ class ResultsPage(Page):
             header.title_written.connect(self._write_title)
             header.tags_written.connect(self._write_tags)
             header.note_written.connect(self._write_note)
-            slo.asked.connect(self.presenter.ask_slo)
+            slo.edited.connect(self.presenter.ask_slo)
             axis.window_chosen.connect(self._choose_window)
             axis.window_cleared.connect(self._clear_window)
             content.verdict.reset_wished.connect(self.presenter.as_measured)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QPushButton, QWidget
 
 from app.gui.background import submit
 from app.gui.formatting import clock_time
-from app.gui.widgets import Badge, button, clear, label
+from app.gui.widgets import Badge, button, clear, hbox, label, vbox
 
 _MOST = 5
 _WIDEST = 80
@@ -72,12 +72,8 @@ class RecentRuns(QWidget):
         self.home = button("Go to the &quick check on Home", self.home_wished.emit, primary=True)
         self.home.hide()
         self._list = QWidget()
-        self._rows = QVBoxLayout(self._list)
-        self._rows.setContentsMargins(0, 0, 0, 0)
-        layout = QVBoxLayout(self)
-        layout.setSpacing(10)
-        for one in (self.heading, self.about, self._list):
-            layout.addWidget(one)
+        self._rows = vbox(within=self._list)
+        layout = vbox(self.heading, self.about, self._list, within=self, margins=None, spacing=10)
         for primary in (self.library, self.home):
             layout.addWidget(primary, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addStretch(1)
@@ -113,10 +109,13 @@ class _Row(QFrame):
         open_it = QPushButton(run.name[:_WIDEST].replace("&", "&&"))
         open_it.setAccessibleName(f"Open {run.name[:_WIDEST]}")
         open_it.clicked.connect(self._choose)
-        row = QHBoxLayout(self)
-        row.addWidget(open_it)
-        row.addWidget(Badge(run.outcome))
-        row.addWidget(label(" · ".join(part for part in (run.carries, clock_time(run.started)) if part), "muted"), 1)
+        hbox(
+            open_it,
+            Badge(run.outcome),
+            (label(" · ".join(part for part in (run.carries, clock_time(run.started)) if part), "muted"), 1),
+            within=self,
+            margins=None,
+        )
 
     def _choose(self) -> None:
         self.chosen.emit(self._path)

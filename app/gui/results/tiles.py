@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QRect, Qt
-from PySide6.QtWidgets import QFrame, QLabel, QLayoutItem, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QLayoutItem, QWidget
 
 from app.gui.flow import FlowLayout
 from app.gui.results.quantity_model import about
-from app.gui.widgets import Badge, label, tip
+from app.gui.widgets import Badge, label, tip, vbox
 from reports import formatting
 from reports.model import HeadlineTile
 
@@ -49,11 +49,7 @@ class TileCard(QFrame):
             self.value.setFont(font)
             self.value.setStyleSheet("text-decoration: line-through;")
         lines = tile_lines(tile)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(12, 8, 12, 8)
-        layout.setSpacing(1)
-        layout.addWidget(label(tile.label, "muted"))
-        layout.addWidget(self.value)
+        layout = vbox(label(tile.label, "muted"), self.value, within=self, margins=(12, 8, 12, 8), spacing=1)
         if is_invalid:
             layout.addWidget(Badge("INVALID", "Not to be relied on: see the checks."), 0, Qt.AlignmentFlag.AlignLeft)
         for line in lines:

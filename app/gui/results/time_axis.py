@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from PySide6.QtCore import QEvent, Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QSignalBlocker, Signal
+from PySide6.QtWidgets import QWidget
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
@@ -12,7 +12,7 @@ from app.gui.charts.linked import LinkedCharts
 from app.gui.formatting import State, one_line, seconds
 from app.gui.results.state import Shown
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import label, vbox
 from reports import formatting
 from reports.model import LoadSeries, Report, StageRow
 
@@ -32,10 +32,7 @@ class TimeAxis(QWidget):
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight))
         self.about = label("", "muted", wrap=True)
         self._noted: tuple[tuple[float, str], ...] = ()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.about)
-        layout.addWidget(self.linked)
+        vbox(self.about, self.linked, within=self)
         self.linked.span_chosen.connect(self.window_chosen)
         self.linked.span_cleared.connect(self.window_cleared)
         self._font_changed()
@@ -72,12 +69,11 @@ class TimeAxis(QWidget):
     def show_asked(self, shown: Shown) -> None:
         """The window that the numbers are of, without telling of it again."""
         window_s = shown.asked.window_s
-        self.linked.blockSignals(True)
-        if window_s is None:
-            self.linked.clear_span()
-        elif not _is_alike(self.linked.span(), window_s):
-            self.linked.choose_span(*window_s)
-        self.linked.blockSignals(False)
+        with QSignalBlocker(self.linked):
+            if window_s is None:
+                self.linked.clear_span()
+            elif not _is_alike(self.linked.span(), window_s):
+                self.linked.choose_span(*window_s)
         limit = shown.report.curve.limit
         is_here = limit is not None and shown.report.curve.metric in ("latency_ms", "service_ms")
         self.latency.set_limit(

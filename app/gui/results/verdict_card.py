@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QWidget
 
 from app.gui.formatting import state_of
 from app.gui.results.state import Shown
-from app.gui.widgets import Badge, button, clear, label, restyle
+from app.gui.widgets import Badge, button, clear, hbox, label, restyle, vbox
 from reports import formatting
 from reports.model import CheckRow, Report
 
@@ -71,22 +71,20 @@ class VerdictCard(QFrame):
         self.more.setVisible(bool(report.checks))
 
     def _build(self) -> None:
-        first = QHBoxLayout()
-        first.addWidget(self.outcome, 0, Qt.AlignmentFlag.AlignTop)
-        first.addWidget(self.sentence, 1)
-        stamp = QHBoxLayout()
-        stamp.addWidget(self.stamp, 1)
-        stamp.addWidget(self.reset, 0, Qt.AlignmentFlag.AlignTop)
+        first = hbox((self.outcome, 0, Qt.AlignmentFlag.AlignTop), (self.sentence, 1))
+        stamp = hbox((self.stamp, 1), (self.reset, 0, Qt.AlignmentFlag.AlignTop))
         self.more.setFlat(True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(14, 10, 14, 10)
-        layout.setSpacing(6)
-        layout.addLayout(stamp)
-        layout.addLayout(first)
-        layout.addWidget(self.rest)
-        layout.addWidget(self.reasons)
-        layout.addWidget(self.checks)
-        layout.addWidget(self.more, 0, Qt.AlignmentFlag.AlignLeft)
+        vbox(
+            stamp,
+            first,
+            self.rest,
+            self.reasons,
+            self.checks,
+            (self.more, 0, Qt.AlignmentFlag.AlignLeft),
+            within=self,
+            margins=(14, 10, 14, 10),
+            spacing=6,
+        )
 
 
 def headline(sentence: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import QSpinBox, QWidget
 
 from app.gui.flow import flow_in
@@ -30,9 +30,8 @@ class AxisLengths(QWidget):
         if names != tuple(self.fields):
             self._build(names)
         for name, field in self.fields.items():
-            field.blockSignals(True)
-            field.setValue(lengths.get(name, 0))
-            field.blockSignals(False)
+            with QSignalBlocker(field):
+                field.setValue(lengths.get(name, 0))
         self.setVisible(bool(names))
 
     def _build(self, names: tuple[str, ...]) -> None:
@@ -46,8 +45,7 @@ class AxisLengths(QWidget):
             field.setKeyboardTracking(False)
             field.valueChanged.connect(self._tell)
             self.fields[name] = field
-            said = label(f"Length of {name[:60]}")
-            said.setBuddy(field)
+            said = label(f"Length of {name[:60]}", buddy=field)
             self._layout.addWidget(said)
             self._layout.addWidget(field)
 

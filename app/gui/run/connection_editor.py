@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
 
 from app.errors import SizewiseError
 from app.gui.engine.launch import ERROR_JSON
@@ -19,7 +18,7 @@ from app.gui.run.seam import Document, Editor, folder_of, tree_of
 from app.gui.run.trial_view import error_notice, trial_notice, trial_rows
 from app.gui.secret_consent import may_send
 from app.gui.strip import Strip
-from app.gui.widgets import Badge, button, card, label
+from app.gui.widgets import Badge, button, card, hbox, label, vbox
 from app.profiles.loading import load_profile_text
 from app.records.trial import Trial
 from app.storage.allowed_secrets import AllowedSecrets
@@ -44,17 +43,8 @@ class ConnectionEditor(Editor):
         self.said = label("One request, as the run would send it. Secrets stay where they are.", "muted", wrap=True)
         self.rows = Rows("What the target answered")
         self._card = card(self.rows)
-        line = QHBoxLayout()
-        line.addWidget(self.test)
-        line.addWidget(self.stop)
-        line.addWidget(self.badge, 0, Qt.AlignmentFlag.AlignVCenter)
-        line.addWidget(self.said, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.strip)
-        layout.addLayout(line)
-        layout.addWidget(self._card)
-        layout.addStretch(0)
+        line = hbox(self.test, self.stop, (self.badge, 0, Qt.AlignmentFlag.AlignVCenter), (self.said, 1))
+        vbox(self.strip, line, self._card, 0, within=self)
         self._forget()
 
     def is_for(self, protocol: str | None) -> bool:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QVBoxLayout
+from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout
 
-from app.gui.widgets import button, label
+from app.gui.widgets import button, label, vbox
 
 
 class DropZone(QFrame):
@@ -31,9 +31,7 @@ class DropZone(QFrame):
         self.bundled.setAccessibleName("A model that comes with Sizewise")
         self.bundled.activated.connect(self._take_bundled)
         line = QHBoxLayout(self)
-        texts = QVBoxLayout()
-        texts.addWidget(self.said)
-        texts.addWidget(self.below)
+        texts = vbox(self.said, self.below)
         line.addLayout(texts, 1)
         line.addWidget(self.file_button)
         line.addWidget(self.bundled)

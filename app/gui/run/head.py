@@ -8,20 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import (
-    QButtonGroup,
-    QHBoxLayout,
-    QMenu,
-    QPushButton,
-    QSizePolicy,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QButtonGroup, QMenu, QPushButton, QSizePolicy, QWidget
 
 from app.gui.flow import FlowLayout
 from app.gui.run.chooser import Chooser, Sources
-from app.gui.widgets import Badge, button, card, label, tip
+from app.gui.widgets import Badge, button, card, hbox, label, tip, tool_button, vbox
 
 VIEWS = ("local", "endpoint", "sweep")
 
@@ -40,19 +31,11 @@ class Head(QWidget):
         self.chooser = chooser
         self.state = Badge()
         self.start = button("&Start (F5)", self.start_wanted.emit, primary=True)
-        first = QHBoxLayout()
-        first.addWidget(chooser)
-        first.addWidget(self.state)
-        first.addStretch(1)
-        first.addWidget(self.start)
+        first = hbox(chooser, self.state, 1, self.start)
         self.views = _views()
         self.views.idClicked.connect(self._choose)
         segments = QWidget()
-        together = QHBoxLayout(segments)
-        together.setContentsMargins(0, 0, 0, 0)
-        together.setSpacing(0)
-        for one in self.views.buttons():
-            together.addWidget(one)
+        hbox(*self.views.buttons(), within=segments, spacing=0)
         self.source = QPushButton("&YAML")
         self.source.setCheckable(True)
         self.source.setAccessibleName("Show the YAML")
@@ -60,11 +43,7 @@ class Head(QWidget):
         self.copy = button("&Copy as command", self.copy_wanted.emit)
         self.save = button("Sa&ve", self.save_wanted.emit)
         self.save_as = button("Save &as…", self.save_as_wanted.emit)
-        self.ci = QToolButton()
-        self.ci.setText("Export CI &job")
-        self.ci.setAccessibleName("Export CI job")
-        self.ci.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.ci.setMenu(self._ci_menu())
+        self.ci = tool_button("Export CI &job", menu=self._ci_menu())
         second = QWidget()
         flow = FlowLayout(second)
         for widget in (segments, self.source, self.copy, self.save, self.save_as, self.ci):
@@ -72,10 +51,7 @@ class Head(QWidget):
         policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         policy.setHeightForWidth(True)
         second.setSizePolicy(policy)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(first)
-        layout.addWidget(second)
+        vbox(first, second, within=self)
 
     def show_view(self, view: str) -> None:
         self.views.button(VIEWS.index(view)).setChecked(True)
@@ -140,6 +116,4 @@ class EmptyRun(QWidget):
             " on this machine. An .onnx file or a profile can be dropped here."
         )
         framed = card(label("What do you want to measure?", "title"), label(said, wrap=True), buttons)
-        layout = QVBoxLayout(self)
-        layout.addWidget(framed, 0, Qt.AlignmentFlag.AlignTop)
-        layout.addStretch(1)
+        vbox((framed, 0, Qt.AlignmentFlag.AlignTop), 1, within=self, margins=None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 import numpy as np
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
 
 from app.gui.background import Latest
 from app.gui.charts.axes import Axis
@@ -17,7 +16,7 @@ from app.gui.run.rows import Rows
 from app.gui.run.seam import Document, Editor, keep_tall, place_of, tree_of
 from app.gui.strip import Strip
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import hbox, label, vbox
 
 _LINES = 14
 
@@ -35,15 +34,8 @@ class LengthsEditor(Editor):
         self.inputs = Chart("Prompt", Axis("Tokens"), Axis("Share of requests", "%"), look)
         self.outputs = Chart("Answer", Axis("Tokens"), Axis("Share of requests", "%"), look)
         self.rows = Rows("Lengths in tokens")
-        charts = QHBoxLayout()
-        charts.addWidget(self.inputs, 1)
-        charts.addWidget(self.outputs, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.strip)
-        layout.addWidget(self.said)
-        layout.addLayout(charts, 1)
-        layout.addWidget(self.rows)
+        charts = hbox((self.inputs, 1), (self.outputs, 1))
+        vbox(self.strip, self.said, (charts, 1), self.rows, within=self)
         for chart in (self.inputs, self.outputs):
             chart.say("Drawing…")
         self.fit_to_font()

@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QHeaderView,
     QTreeView,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -24,7 +23,7 @@ from app.gui.run.rows import Rows
 from app.gui.run.seam import Document, Editor, folder_of, keep_tall, listed
 from app.gui.run.ticks import Tick, Ticks
 from app.gui.strip import Strip
-from app.gui.widgets import card, label, tip
+from app.gui.widgets import card, label, tip, vbox
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx")
 PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
@@ -218,14 +217,7 @@ class ModelEditor(Editor):
             variants.addWidget(ticks, at, 1)
         holder = QWidget()
         holder.setLayout(variants)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.strip, self.drop, self.state):
-            layout.addWidget(widget)
-        layout.addWidget(self.tree, 1)
-        layout.addWidget(self.axes)
-        layout.addWidget(card(holder))
-        layout.addStretch(0)
+        vbox(self.strip, self.drop, self.state, (self.tree, 1), self.axes, card(holder), 0, within=self)
         self.fit_to_font()
 
     def fit_to_font(self) -> None:

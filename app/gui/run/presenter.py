@@ -49,12 +49,9 @@ class RunPresenter(QObject):
         self.document = ProfileDocument(self)
         self._checked: Checked | None = None
         self._checker: Latest[Checked] = Latest(self, self._take, self._fail)
-        self._check_soon = QTimer(self)
-        self._check_soon.setSingleShot(True)
-        self._check_soon.setInterval(_CHECK_AFTER_MS)
+        self._check_soon = QTimer(self, singleShot=True, interval=_CHECK_AFTER_MS)
         self._check_soon.timeout.connect(self._check)
-        self._keep_often = QTimer(self)
-        self._keep_often.setInterval(_KEEP_EVERY_MS)
+        self._keep_often = QTimer(self, interval=_KEEP_EVERY_MS)
         self._keep_often.timeout.connect(self.keep)
         self._kept_text: str | None = None
         self.document.changed.connect(self._edited)
@@ -187,14 +184,13 @@ class RunPresenter(QObject):
             return ()
         return tuple(one for one in self._checked.to_allow if not is_allowed(one))
 
-    def start(self) -> bool:
-        """False where the profile is wrong, or not checked yet."""
+    def launch(self) -> Launch | None:
+        """Of a run of the profile; None where that is wrong, or not checked yet."""
         if self.state().why_not:
-            return False
+            return None
         name = (self._checked.name if self._checked else None) or "run"
         directory = runs_home() / new_run_id(name, datetime.now().astimezone())
-        self._navigation.launch_wanted.emit(Launch(("run", self.write_source()), directory, name))
-        return True
+        return Launch(("run", self.write_source()), directory, name)
 
     def write_source(self) -> str:
         """As `source`, and it is there."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 
 from app.gui.background import Latest
 from app.gui.navigation import Notice
@@ -14,7 +14,7 @@ from app.gui.run.rows import Rows
 from app.gui.run.seam import Document, Editor, place_of, tree_of
 from app.gui.run.work_view import Tile, WorkView, cell_rows, safety_line, tiles_of, work_view
 from app.gui.strip import Strip
-from app.gui.widgets import clear, label
+from app.gui.widgets import clear, label, vbox
 
 _FILL = Qt.AlignmentFlag(0)
 
@@ -39,11 +39,7 @@ class Preview(Editor):
         self._tiles_layout.setColumnStretch(2, 1)
         self.impossible = label("These variants cannot run here", "heading")
         self.cells = Rows("Variants that cannot run here")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.strip, self._tiles, self.safety, self.impossible, self.cells):
-            layout.addWidget(widget)
-        layout.addStretch(0)
+        vbox(self.strip, self._tiles, self.safety, self.impossible, self.cells, 0, within=self)
         self.impossible.hide()
 
     def show_contents(self, document: Document) -> None:

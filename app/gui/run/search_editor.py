@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QSpinBox, QWidget
 
 from app.gui.background import Latest
 from app.gui.charts.axes import Axis
@@ -19,7 +19,7 @@ from app.gui.run.search_view import DEFAULTS, SearchView, can_judge, search_view
 from app.gui.run.stage_model import ARRIVALS_BY_PROCESS
 from app.gui.strip import Strip
 from app.gui.theme import Look
-from app.gui.widgets import label
+from app.gui.widgets import label, vbox
 
 _LINES = 16
 FIRST_OBJECTIVE = "latency_ms.p95 < 50"
@@ -51,12 +51,7 @@ class SearchEditor(Editor):
         self.fields = self._make_fields()
         self.said = label("", "muted", wrap=True)
         self.chart = Chart("What it would try", Axis("Probe"), Axis("Rate", "/s", is_log=True), look)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.strip, self.wanted, self.fields, self.said):
-            layout.addWidget(widget)
-        layout.addWidget(self.chart, 1)
-        layout.addStretch(0)
+        vbox(self.strip, self.wanted, self.fields, self.said, (self.chart, 1), 0, within=self)
         self.fit_to_font()
 
     def fit_to_font(self) -> None:
@@ -177,8 +172,7 @@ class SearchEditor(Editor):
             ("En&d within", self.within, "It ends in this time, with the rate it is sure of by then"),
         )
         for at, (text, field, help_text) in enumerate(fields):
-            said = label(text)
-            said.setBuddy(field)
+            said = label(text, buddy=field)
             field.setAccessibleName(text.replace("&", ""))
             field.setToolTip(help_text)
             grid.addWidget(said, at // 2, 2 * (at % 2), Qt.AlignmentFlag.AlignLeft)

@@ -17,11 +17,11 @@ from PySide6.QtGui import (
     QTextDocument,
     QTextFormat,
 )  # fmt: skip
-from PySide6.QtWidgets import QApplication, QPlainTextEdit, QTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QPlainTextEdit, QTextEdit, QWidget
 
 from app.gui.forms.scalars import FreeText
 from app.gui.theme import Look, Theme
-from app.gui.widgets import label, restyle
+from app.gui.widgets import label, restyle, vbox
 
 _KEY = re.compile(r"^\s*(?:- )?([A-Za-z_][\w-]*):(?=\s|$)|([{,]\s*)([A-Za-z_][\w-]*):(?=\s)")
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
@@ -39,10 +39,7 @@ class SourceView(QWidget):
         self.problem.hide()
         restyle(self.problem, "bad")
         self._is_showing = False
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.text, 1)
-        layout.addWidget(self.problem)
+        vbox((self.text, 1), self.problem, within=self)
 
     def show_text(self, text: str) -> None:
         """What is the same stays where it is, and so does the cursor."""

@@ -16,7 +16,6 @@ from PySide6.QtWidgets import (
     QMenu,
     QPushButton,
     QTableView,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -33,7 +32,7 @@ from app.gui.run.stage_line import Points, StageLine, TraceKey, moved, rates_of_
 from app.gui.run.stage_model import ARRIVALS, LOAD, ArrivalsDelegate, StageModel
 from app.gui.strip import Strip
 from app.gui.theme import Look
-from app.gui.widgets import button, label
+from app.gui.widgets import button, label, vbox
 
 _LINES = 18
 _LEAST_ROWS, _MOST_ROWS = 2, 8
@@ -57,13 +56,7 @@ class StagesEditor(Editor):
         self.table = self._make_table()
         self._buttons = self._make_buttons()
         self.total = label("", "muted", wrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.strip)
-        layout.addWidget(self.chart, 1)
-        layout.addWidget(self.total)
-        layout.addWidget(self.table)
-        layout.addWidget(self._buttons_line())
+        vbox(self.strip, (self.chart, 1), self.total, self.table, self._buttons_line(), within=self)
         self.fit_to_font()
         self._enable()
 

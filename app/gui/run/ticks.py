@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import QCheckBox, QLayout, QVBoxLayout, QWidget
 
 from app.gui.flow import flow_in
@@ -43,9 +43,8 @@ class Ticks(QWidget):
         if tuple(options) != self._options:
             self._build(options)
         for value, box in self.boxes.items():
-            box.blockSignals(True)
-            box.setChecked(value in ticked)
-            box.blockSignals(False)
+            with QSignalBlocker(box):
+                box.setChecked(value in ticked)
 
     def reasons(self) -> Mapping[str, str]:
         """What is said against each value that cannot be had."""

@@ -1,4 +1,4 @@
-"""The Run page's contents: head, strips, form beside YAML, and the way in between."""
+"""The Run page: one profile as a form beside its YAML, and Start."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, Qt, QTimer
-from PySide6.QtGui import QGuiApplication, QResizeEvent
-from PySide6.QtWidgets import QFileDialog, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtGui import QGuiApplication, QResizeEvent, QUndoStack
+from PySide6.QtWidgets import QFileDialog, QLineEdit, QSplitter, QVBoxLayout, QWidget
 
 from app.errors import ProfileError, SizewiseError
 from app.gui.formatting import ended, sentence
 from app.gui.forms.form import Problem, ProfileForm, View
-from app.gui.navigation import Navigation, Notice
+from app.gui.navigation import Navigation, Notice, PageKey
+from app.gui.page import Page
 from app.gui.run import drafts
 from app.gui.run.checking import Wrong
 from app.gui.run.chooser import Chooser, Sources, bundled_with_words, remember
@@ -24,7 +25,7 @@ from app.gui.secret_consent import may_send
 from app.gui.settings import open_settings
 from app.gui.strip import Strip
 from app.gui.theme import Look
-from app.gui.widgets import restyle
+from app.gui.widgets import restyle, stacked, vbox
 from app.profiles import beginnings
 from app.profiles.bundled import bundled_profiles
 from app.profiles.ci_job import PIPELINES, write_ci_job
@@ -36,10 +37,11 @@ _WIDTHS = (560, 400)
 _AROUND_FORM, _YAML_LETTERS = 60, 44
 
 
-class Workbench(QWidget):
+class RunPage(Page):
+    key: PageKey = "run"
+
     def __init__(self, navigation: Navigation, look: Look) -> None:
-        super().__init__()
-        self.navigation = navigation
+        super().__init__(navigation, look)
         self.presenter = RunPresenter(navigation, self)
         sources = Sources(self.open_profile, self.ask_profile, self.new_endpoint, self.new_local, self.new_scripted)
         self.head = Head(Chooser(sources, bundled_with_words))
@@ -65,13 +67,9 @@ class Workbench(QWidget):
         self.split.setChildrenCollapsible(False)
         self.split.setHandleWidth(12)
         editing = _column(self.head, self.wrong_strip, self.news_strip, self.split)
-        self._stack = QStackedWidget()
-        self._stack.addWidget(self.empty)
-        self._stack.addWidget(editing)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.recovery_strip)
-        layout.addWidget(self._stack, 1)
+        self._stack = stacked(self.empty, editing)
+        self.setContentsMargins(16, 12, 16, 8)
+        vbox(self.recovery_strip, (self._stack, 1), within=self)
         for key, special in self._specials.items():
             if key == "preview":
                 self._aside_layout().insertWidget(0, special)
@@ -117,7 +115,7 @@ class Workbench(QWidget):
     def _turn_split(self) -> None:
         """Form above YAML where there is no room for both side by side."""
         form = self.form.needed_width() + _AROUND_FORM
-        is_wide = self.width() > form + _YAML_LETTERS * self.fontMetrics().averageCharWidth()
+        is_wide = self.contentsRect().width() > form + _YAML_LETTERS * self.fontMetrics().averageCharWidth()
         self.split.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
 
     # opening
@@ -128,6 +126,9 @@ class Workbench(QWidget):
             self._offer_draft()
         if self._stack.currentIndex() == 0:
             self.empty.sample.setFocus()
+
+    def leave(self) -> None:
+        self.presenter.keep()
 
     @property
     def has_unsaved_changes(self) -> bool:
@@ -271,16 +272,12 @@ class Workbench(QWidget):
     def start(self) -> bool:
         if self._stack.currentIndex() == 0:
             return False
-        if not may_send(self, self.presenter.to_allow()):
-            return True
-        if not self.presenter.start() and self._state is not None and self._state.wrong:
-            self._mend_or_show_only()
+        launch = self.presenter.launch() if may_send(self, self.presenter.to_allow()) else None
+        if launch is not None:
+            self.navigation.launch_wanted.emit(launch)
+        elif self._state is not None and self._state.wrong:
+            self.form.reveal(self._state.wrong[0].where)  # it mends nothing by itself
         return True
-
-    def _mend_or_show_only(self) -> None:
-        """F5 on a wrong profile leads to what is wrong; it mends nothing by itself."""
-        assert self._state is not None
-        self.form.reveal(self._state.wrong[0].where)
 
     def command_line(self) -> str | None:
         return self.presenter.command_line() if self._stack.currentIndex() == 1 else None
@@ -312,7 +309,13 @@ class Workbench(QWidget):
             return
         remember(open_settings(), path.absolute())
 
-    def offer_ci_job(self) -> bool:
+    def filter_field(self) -> QLineEdit | None:
+        return self.form.search
+
+    def undo_stack(self) -> QUndoStack | None:
+        return self.presenter.document.stack
+
+    def export(self) -> bool:
         if self._stack.currentIndex() == 0:
             return False
         QTimer.singleShot(0, self.head.ci, self.head.ci.showMenu)
@@ -355,11 +358,7 @@ class Workbench(QWidget):
 
 def _column(*widgets: QWidget) -> QWidget:
     made = QWidget()
-    layout = QVBoxLayout(made)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(8)
-    for widget in widgets:
-        layout.addWidget(widget, 1 if widget is widgets[-1] else 0)
+    vbox(*widgets[:-1], (widgets[-1], 1), within=made, spacing=8)
     return made
 
 

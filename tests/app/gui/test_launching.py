@@ -159,7 +159,7 @@ def test_the_next_window_attaches_and_tells_of_them_everywhere(
     qtbot.waitUntil(lambda: parts.jobs.phase.text() == line)
     qtbot.waitUntil(lambda: line in parts.launching.bar.progress.text())
     assert parts.launching.bar.stop.isEnabled()
-    assert window.pages.compare.contents.pairs.progress.line == line
+    assert window.pages.compare.pairs.progress.line == line
 
 
 def test_live_goes_on_to_the_next_run_and_stop_still_means_the_pairs(
@@ -175,7 +175,7 @@ def test_live_goes_on_to_the_next_run_and_stop_still_means_the_pairs(
     assert "pairs of scoring" in parts.launching.bar.progress.text()
     parts.launching.stop()
     assert window.pages.shown.key == "compare"
-    assert "Stop these pairs?" in window.pages.compare.contents.pairs.stop_strip.text()
+    assert "Stop these pairs?" in window.pages.compare.pairs.stop_strip.text()
     parts.launching.stop()
     heard = list[Wish]()
     qtbot.waitUntil(lambda: has_heard(going, heard))
@@ -186,7 +186,7 @@ def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     opened: tuple[Window, Parts], going: WrittenPairs, qtbot: QtBot
 ) -> None:
     window, _ = opened
-    qtbot.waitUntil(lambda: window.pages.compare.contents.pairs.state.going == "running")
+    qtbot.waitUntil(lambda: window.pages.compare.pairs.state.going == "running")
 
     def stop() -> None:
         dialog = QApplication.activeModalWidget()
@@ -201,5 +201,5 @@ def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     heard = list[Wish]()
     qtbot.waitUntil(lambda: has_heard(going, heard))
     assert heard == [StopRun()]
-    assert window.pages.compare.contents.pairs.state.going == "stopping"
+    assert window.pages.compare.pairs.state.going == "stopping"
     assert window.pages.found("live") is None

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.compare.pairs_offer import PairsOffer, secrets_to_send
 from app.gui.navigation import Navigation
 from app.gui.run.connection_editor import ConnectionEditor
-from app.gui.run.workbench import Workbench
+from app.gui.run.workbench import RunPage
 from app.gui.secret_consent import may_send
 from app.gui.theme import Look
 from app.profiles.beginnings import ENDPOINT
@@ -60,7 +60,7 @@ def test_start_asks_and_launches_nothing_on_a_no(
     qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: Look
 ) -> None:
     (tmp_path / "mine.yaml").write_text(PROFILE)
-    bench = Workbench(navigation, look)
+    bench = RunPage(navigation, look)
     qtbot.addWidget(bench)
     bench.open_profile(tmp_path / "mine.yaml")
     qtbot.waitUntil(lambda: bench.presenter.state().is_checked)

@@ -10,7 +10,7 @@ from PySide6.QtCore import QCoreApplication, QDeadlineTimer, QEvent, QEventLoop,
 from PySide6.QtWidgets import QApplication, QScrollArea, QTabWidget
 
 from app.gui.assembly import assemble
-from app.gui.pages import KEYS
+from app.gui.page import TITLES
 from app.gui.theme import Choice
 from app.gui.window import Window
 
@@ -37,7 +37,7 @@ def render_pages(
         fill(window, runs)
     for theme in themes:
         window.look.choose(_choice(theme))
-        for key in KEYS:
+        for key in TITLES:
             window.show_page(key)
             written += [_grab(window, folder / f"{key}{part}-{state}-{theme}.png") for part in _parts(window)]
     window.may_close = None
@@ -54,7 +54,7 @@ def fill(window: Window, runs: tuple[Path, ...]) -> None:
     if len(runs) > 1:
         window.pages.compare.compare(runs[:2])
     window.pages.plan.open_sources(runs[:1])
-    window.pages.run.bench().open_profile(runs[0] / "spec.yaml")
+    window.pages.run.open_profile(runs[0] / "spec.yaml")
     settle()
 
 

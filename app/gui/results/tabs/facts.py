@@ -9,29 +9,28 @@ from __future__ import annotations
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QFontDatabase, QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit
+from PySide6.QtWidgets import QPlainTextEdit
 
 from app.gui.formatting import count
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
-from app.gui.widgets import button, label
+from app.gui.widgets import button, hbox, label
 from reports.model import Report
 
 _MOST_LETTERS = 200_000
 
 
 class EnvironmentTab(Tab):
+    title = "Environment"
+
     def __init__(self) -> None:
         super().__init__()
         self.model = QuantityModel({"label": "What", "value": "Value"})
         self.table = table_of(self.model, "Environment")
         self.column.addWidget(self.table)
         self.column.addStretch(1)
-
-    def title(self) -> str:
-        return "Environment"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.own.environment)
@@ -43,6 +42,8 @@ class EnvironmentTab(Tab):
 
 
 class ProfileTab(Tab):
+    title = "Profile"
+
     repeat_wished = Signal()
 
     def __init__(self) -> None:
@@ -54,15 +55,11 @@ class ProfileTab(Tab):
         self.text.setTabChangesFocus(True)
         self.text.setMinimumHeight(320)
         self.about = label("", "muted", wrap=True)
-        row = QHBoxLayout()
-        row.addWidget(button("Co&py", self._copy))
-        row.addWidget(button("&Run it again", self.repeat_wished.emit, primary=True))
-        row.addWidget(self.about, 1)
+        row = hbox(
+            button("Co&py", self._copy), button("&Run it again", self.repeat_wished.emit, primary=True), (self.about, 1)
+        )
         self.column.addLayout(row)
         self.column.addWidget(self.text, 1)
-
-    def title(self) -> str:
-        return "Profile"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.opened.spec_text)
@@ -79,6 +76,8 @@ class ProfileTab(Tab):
 
 
 class ErrorsTab(Tab):
+    title = "Errors"
+
     def __init__(self) -> None:
         super().__init__()
         self.about = label("", wrap=True)
@@ -89,9 +88,6 @@ class ErrorsTab(Tab):
         self.column.addWidget(self.about)
         self.column.addWidget(self.table)
         self.column.addStretch(1)
-
-    def title(self) -> str:
-        return "Errors"
 
     def is_for(self, shown: Shown) -> bool:
         return shown.own.load is not None
@@ -117,6 +113,8 @@ _RANK = {"INVALID": 0, "WARN": 1, "VALID": 2}
 
 
 class ValidityTab(Tab):
+    title = "Validity"
+
     def __init__(self) -> None:
         super().__init__()
         headers = {"verdict": "Verdict", "check": "Check", "observed": "Observed", "limit": "Limit",
@@ -134,9 +132,6 @@ class ValidityTab(Tab):
             self.add_heading(heading)
             self.column.addWidget(words)
         self.column.addStretch(1)
-
-    def title(self) -> str:
-        return "Validity"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.own.checks) or bool(shown.own.method)

@@ -25,6 +25,8 @@ _DRAWN = ("latency_ms", "service_ms", "ttft_ms")
 
 
 class LatencyTab(Tab):
+    title = "Latency"
+
     def __init__(self, look: Look) -> None:
         super().__init__()
         slowest = Axis("The slowest one in", "", True)
@@ -42,9 +44,6 @@ class LatencyTab(Tab):
         for chart in (self.spectrum, self.ecdf, self.heat):
             chart.setMinimumHeight(240)
         self.column.addLayout(grid, 1)
-
-    def title(self) -> str:
-        return "Latency"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.report.stages) or shown.report.load is not None
@@ -86,6 +85,8 @@ class LatencyTab(Tab):
 
 
 class TokensTab(Tab):
+    title = "Tokens"
+
     def __init__(self, look: Look) -> None:
         super().__init__()
         self.first = Chart("Time to the first token", Axis("Time", "s"), Axis("TTFT p95", "ms"), look)
@@ -101,9 +102,6 @@ class TokensTab(Tab):
         for chart in (self.first, self.ecdf):
             chart.setMinimumHeight(220)
             self.column.addWidget(chart, 1)
-
-    def title(self) -> str:
-        return "Tokens"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.own.tokens)

@@ -54,6 +54,8 @@ _FIRST = ("gpu_utilisation_percent", "gpu_power_w", "gpu_memory_gib", "gpu_sm_cl
 
 
 class MachineTab(Tab):
+    title = "GPU and host"
+
     def __init__(self, look: Look) -> None:
         super().__init__()
         self._look = look
@@ -62,9 +64,6 @@ class MachineTab(Tab):
         self._linked: QWidget | None = None
         self.column.addWidget(self.about)
         self.column.addStretch(1)
-
-    def title(self) -> str:
-        return "GPU and host"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.own.telemetry)

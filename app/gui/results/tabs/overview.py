@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from app.gui.results.slo_editor import SloEditor
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab
 from app.gui.results.time_axis import TimeAxis
+from app.gui.slo_editor import SloEditor
 from app.gui.theme import Look
 from reports.model import Report
 
 
 class OverviewTab(Tab):
+    title = "Overview"
+
     def __init__(self, look: Look) -> None:
         super().__init__()
         self._own: Report | None = None
-        self.slo, self.axis = SloEditor(), TimeAxis(look)
+        self.slo = SloEditor("SLO: write another, and the stored rows are judged again")
+        self.axis = TimeAxis(look)
         self.column.addWidget(self.slo)
         self.column.addWidget(self.axis)
         self.column.addStretch(1)
-
-    def title(self) -> str:
-        return "Overview"
 
     def is_for(self, _: Shown) -> bool:
         return True
@@ -30,5 +30,6 @@ class OverviewTab(Tab):
             self._own = shown.own
             self.slo.forget()
             self.axis.show_run(shown)
-        self.slo.show_run(shown)
+        slo = shown.own_slo if shown.asked.slo is None else shown.asked.slo
+        self.slo.show_slo(slo, shown.own_slo, shown.report.objectives)
         self.axis.show_asked(shown)

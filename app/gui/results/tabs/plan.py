@@ -12,6 +12,7 @@ from app.gui.widgets import button, label
 
 
 class PlanTab(Tab):
+    title = "Plan summary"
     plan_wished = Signal()
 
     def __init__(self) -> None:
@@ -28,9 +29,6 @@ class PlanTab(Tab):
         self.open = button("Open it in P&lan", self.plan_wished.emit, primary=True)
         self.column.addWidget(self.open, 0, Qt.AlignmentFlag.AlignLeft)
         self.column.addStretch(1)
-
-    def title(self) -> str:
-        return "Plan summary"
 
     def is_for(self, shown: Shown) -> bool:
         return shown.own.plan is not None
@@ -50,14 +48,13 @@ class PlanTab(Tab):
 
 
 class BaselineTab(Tab):
+    title = "Baseline"
+
     def __init__(self) -> None:
         super().__init__()
         self.told = label("", wrap=True)
         self.column.addWidget(self.told)
         self.column.addStretch(1)
-
-    def title(self) -> str:
-        return "Baseline"
 
     def is_for(self, shown: Shown) -> bool:
         return shown.own.comparison is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QModelIndex, Qt, Signal
+from PySide6.QtCore import QModelIndex, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit
 
@@ -26,6 +26,7 @@ _HEIGHT = 420
 class RequestsTab(Tab):
     """`moment_chosen` has seconds from the start of the run, and what the request was, in words."""
 
+    title = "Requests"
     moment_chosen = Signal(float, str)
 
     def __init__(self) -> None:
@@ -45,9 +46,6 @@ class RequestsTab(Tab):
         self._window_s: tuple[float, float] | None = None
         self._loading: Latest[tuple[OpenedRun, pd.DataFrame]] = Latest(self, self._loaded, self._failed)
         self._build()
-
-    def title(self) -> str:
-        return "Requests"
 
     def is_for(self, shown: Shown) -> bool:
         return int(shown.opened.table.num_rows) > 0
@@ -74,13 +72,12 @@ class RequestsTab(Tab):
         if run is not self._run:
             return
         for box, column, every in self._boxes():
-            box.blockSignals(True)
-            box.clear()
-            box.addItem(every, None)
-            if column in frame:
-                for word in frame[column].cat.categories:
-                    box.addItem(str(word), str(word))
-            box.blockSignals(False)
+            with QSignalBlocker(box):
+                box.clear()
+                box.addItem(every, None)
+                if column in frame:
+                    for word in frame[column].cat.categories:
+                        box.addItem(str(word), str(word))
         self.table.set_frame(frame)
         self._filter()
 

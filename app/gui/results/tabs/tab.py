@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from app.gui.results.state import Shown
-from app.gui.widgets import label
+from app.gui.widgets import label, vbox
 
 if TYPE_CHECKING:
     from app.gui.results.quantity_model import QuantityModel
@@ -17,15 +17,12 @@ _MOST_LINES = 14
 
 
 class Tab(QWidget):
+    title: ClassVar[str]
+
     def __init__(self) -> None:
         super().__init__()
-        self.setAccessibleName(self.title())
-        self.column = QVBoxLayout(self)
-        self.column.setContentsMargins(0, 8, 0, 0)
-        self.column.setSpacing(8)
-
-    def title(self) -> str:
-        raise NotImplementedError
+        self.setAccessibleName(self.title)
+        self.column = vbox(within=self, margins=(0, 8, 0, 0), spacing=8)
 
     def is_for(self, shown: Shown) -> bool:
         """Whether the run has anything of it."""

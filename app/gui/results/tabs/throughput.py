@@ -12,7 +12,7 @@ from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import Shown
 from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
 from app.gui.theme import Look
-from app.gui.widgets import clear, label
+from app.gui.widgets import clear, label, vbox
 from reports import formatting
 from reports.model import Report, StageRow
 
@@ -21,6 +21,8 @@ _ON_THE_CURVE = ("probe", "hold", "steady")
 
 
 class ThroughputTab(Tab):
+    title = "Throughput"
+
     def __init__(self, look: Look) -> None:
         super().__init__()
         self.curve = Chart("Latency by offered rate", Axis("Offered", "/s"), Axis("Latency", "ms"), look)
@@ -34,9 +36,6 @@ class ThroughputTab(Tab):
         self.add_heading("Every stage, with 95 % intervals")
         self.column.addWidget(self.table)
         self.column.addWidget(self._more)
-
-    def title(self) -> str:
-        return "Throughput"
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.own.stages)
@@ -108,10 +107,8 @@ class _Tables(QWidget):
 
     def __init__(self, tab: Tab) -> None:
         super().__init__(tab)
-        from PySide6.QtWidgets import QVBoxLayout
 
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout = vbox(within=self)
 
     def show_run(self, report: Report) -> None:
         clear(self._layout)

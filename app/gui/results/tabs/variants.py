@@ -18,6 +18,8 @@ _MOST = 20
 
 
 class VariantsTab(Tab):
+    title = "Variants"
+
     def __init__(self, look: Look) -> None:
         super().__init__()
         self.about = label("", wrap=True)
@@ -34,9 +36,6 @@ class VariantsTab(Tab):
         self.add_heading("What limits each")
         self.column.addWidget(self.bounds)
         self.column.addStretch(1)
-
-    def title(self) -> str:
-        return "Variants"
 
     def is_for(self, shown: Shown) -> bool:
         return shown.own.local is not None
@@ -91,6 +90,8 @@ class VariantsTab(Tab):
 class ModelTab(Tab):
     """Of a model that was served too, measured alone beside it."""
 
+    title = "Model alone"
+
     def __init__(self) -> None:
         super().__init__()
         self.about = label("", wrap=True)
@@ -102,9 +103,6 @@ class ModelTab(Tab):
         for widget in (self.about, self.table, self.proof):
             self.column.addWidget(widget)
         self.column.addStretch(1)
-
-    def title(self) -> str:
-        return "Model alone"
 
     def is_for(self, shown: Shown) -> bool:
         return shown.own.model is not None

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
-from app.gui.compare.page import ComparePage
+from app.gui.compare.contents import ComparePage
 from app.gui.navigation import Navigation
 from app.gui.theme import Look
 from app.records.result import Result
@@ -74,7 +74,7 @@ def open_page(qtbot: QtBot, navigation: Navigation, look: Look) -> Callable[[], 
 
 def settle(qtbot: QtBot, page: ComparePage) -> None:
     """What was asked is compared and drawn."""
-    presenter, trend = page.contents.presenter, page.contents.trend
+    presenter, trend = page.presenter, page.trend
     qtbot.waitUntil(
         lambda: not presenter.is_busy and not trend.is_busy and (presenter.outcome is not None or not page.runs()),
         timeout=15_000,

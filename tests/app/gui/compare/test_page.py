@@ -15,8 +15,8 @@ from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
+from app.gui.compare.contents import ComparePage
 from app.gui.compare.entries import label_of
-from app.gui.compare.page import ComparePage
 from app.gui.navigation import Navigation
 from app.records.comparison import Comparison
 from app.storage.labels import set_title
@@ -30,7 +30,7 @@ OpenPage = Callable[[], ComparePage]
 
 
 def comparison_of(page: ComparePage) -> Comparison:
-    outcome = page.contents.presenter.outcome
+    outcome = page.presenter.outcome
     assert outcome is not None
     assert outcome.comparison is not None
     return outcome.comparison
@@ -52,7 +52,7 @@ def test_it_says_what_the_command_says(
     settle(qtbot, page)
     assert page.command_line() == f"sizewise compare {base} {slower}"
     assert comparison_of(page) == printed_by(page, capsys)
-    verdict = page.contents.verdict
+    verdict = page.verdict
     frame = verdict.changes.frame_model.frame
     assert frame["verdict"].tolist()[0] == "worse"
     assert frame["metric"].tolist()[0] == "latency_ms.p95"
@@ -67,17 +67,17 @@ def test_sides_tolerance_and_repeats_are_those_of_the_command(
     page = open_page()
     page.compare((base, slower, third))
     settle(qtbot, page)
-    picker = page.contents.picker
+    picker = page.picker
     picker.sides[2].setCurrentIndex(0)
     picker.tolerance.setValue(12.5)
     settle(qtbot, page)
     assert page.command_line() == f"sizewise compare {base},{third} {slower} --tolerance 12.5%"
     assert comparison_of(page).base == ("base", "third")
     assert comparison_of(page) == printed_by(page, capsys)
-    page.contents.presenter.swap()
+    page.presenter.swap()
     settle(qtbot, page)
     assert comparison_of(page).candidate == ("base", "third")
-    assert page.contents.verdict.changes.frame_model.frame["change"].tolist()[0].startswith("-49.5")
+    assert page.verdict.changes.frame_model.frame["change"].tolist()[0].startswith("-49.5")
     picker.sides[2].setCurrentIndex(2)
     settle(qtbot, page)
     assert comparison_of(page).candidate == ("base",)
@@ -89,7 +89,7 @@ def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
     page = open_page()
     page.compare((base, other_load))
     settle(qtbot, page)
-    verdict = page.contents.verdict
+    verdict = page.verdict
     assert verdict.sentence == "Not compared: workload must be alike."
     assert verdict.differences.frame_model.frame["so"].tolist()[0] == "NOT COMPARABLE"
     assert verdict.changes.isHidden()
@@ -103,10 +103,10 @@ def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
     assert line.endswith(" --force")
     assert comparison_of(page) == printed_by(page, capsys)
     for name in ("said.html", "said.md", "said.txt"):
-        page.contents.export_to(tmp_path / name)
+        page.export_to(tmp_path / name)
         qtbot.waitUntil(lambda name=name: (tmp_path / name).exists())  # type: ignore[misc]
         assert "FORCED" in (tmp_path / name).read_text()
-    page.contents.export_to(tmp_path / "said.json")
+    page.export_to(tmp_path / "said.json")
     qtbot.waitUntil((tmp_path / "said.json").exists)
     assert json.loads((tmp_path / "said.json").read_text())["is_forced"] is True
 
@@ -116,11 +116,11 @@ def test_another_choice_of_runs_is_not_forced_by_the_last_one(
 ) -> None:
     page = open_page()
     page.compare((base, other_load))
-    page.contents.presenter.set_forced(True)
+    page.presenter.set_forced(True)
     settle(qtbot, page)
     page.compare((slower, other_load))
     settle(qtbot, page)
-    assert not page.contents.presenter.asked.is_forced
+    assert not page.presenter.asked.is_forced
 
 
 def test_an_export_that_cannot_be_written_says_so(
@@ -129,8 +129,8 @@ def test_an_export_that_cannot_be_written_says_so(
     page = open_page()
     page.compare((base, slower))
     settle(qtbot, page)
-    page.contents.export_to(tmp_path / "none" / "said.html")
-    qtbot.waitUntil(lambda: "annot write" in page.contents.strip.text())
+    page.export_to(tmp_path / "none" / "said.html")
+    qtbot.waitUntil(lambda: "annot write" in page.strip.text())
 
 
 def test_what_is_open_says_how_many_pairs_would_tell_and_gives_the_line(
@@ -140,7 +140,7 @@ def test_what_is_open_says_how_many_pairs_would_tell_and_gives_the_line(
     page = open_page()
     page.compare((base, near))
     settle(qtbot, page)
-    verdict = page.contents.verdict
+    verdict = page.verdict
     (change,) = [one for one in comparison_of(page).changes if one.metric == "latency_ms"]
     assert f"--pairs {change.more_repeats}" in verdict.measure_line
     assert verdict.measure_line.startswith(f"sizewise compare {base}/spec.yaml {near}/spec.yaml --measure")
@@ -155,7 +155,7 @@ def test_the_runs_to_add_are_read_while_the_menu_is_open(
     page = open_page()
     page.compare((base,))
     settle(qtbot, page)
-    menu = page.contents.picker.add_menu
+    menu = page.picker.add_menu
 
     def offered() -> list[str]:
         return [action.text() for action in menu.actions() if action.text()]
@@ -171,7 +171,7 @@ def test_the_runs_to_add_are_read_while_the_menu_is_open(
     menu.actions()[0].trigger()
     menu.close()
     settle(qtbot, page)
-    assert [one.path for one in page.contents.presenter.asked.entries] == [base, third]
+    assert [one.path for one in page.presenter.asked.entries] == [base, third]
 
 
 def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
@@ -182,18 +182,18 @@ def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
     page = open_page()
     page.compare((base, path))
     settle(qtbot, page)
-    assert "can be relied on" in page.contents.verdict.sentence
-    entry = page.contents.presenter.asked.entries[1]
+    assert "can be relied on" in page.verdict.sentence
+    entry = page.presenter.asked.entries[1]
     assert entry.problem == "void is INVALID: no number of it is to be relied on"
     assert entry.is_invalid
     with qtbot.waitSignal(page.navigation.run_opened) as opened:
-        page.contents.verdict.reasons.click()
+        page.verdict.reasons.click()
     assert opened.args == [path]
-    page.contents.verdict.another.click()
-    assert [one.path for one in page.contents.presenter.asked.entries] == [base]
-    page.contents.picker.add_menu.close()
+    page.verdict.another.click()
+    assert [one.path for one in page.presenter.asked.entries] == [base]
+    page.picker.add_menu.close()
     settle(qtbot, page)
-    assert not page.contents.verdict.another.isVisibleTo(page)
+    assert not page.verdict.another.isVisibleTo(page)
 
 
 def test_answers_lie_over_each_other_stage_by_stage(
@@ -201,9 +201,9 @@ def test_answers_lie_over_each_other_stage_by_stage(
 ) -> None:
     page = open_page()
     page.compare(searched)
-    page.contents.tabs.setCurrentWidget(page.contents.answers)
+    page.tabs.setCurrentWidget(page.answers)
     settle(qtbot, page)
-    answers = page.contents.answers
+    answers = page.answers
     qtbot.waitUntil(lambda: len(answers.chart.series()) == 2)
     first, second = answers.chart.series()
     assert first.label == "1 quickstart"
@@ -222,7 +222,7 @@ def test_each_stage_has_its_verdicts_in_a_row(searched: tuple[Path, ...], open_p
     page = open_page()
     page.compare(searched)
     settle(qtbot, page)
-    table = page.contents.stages.table
+    table = page.stages.table
     assert table is not None
     frame = table.frame_model.frame
     assert "latency_ms.p95" in frame.columns
@@ -238,9 +238,9 @@ def test_a_change_of_level_is_drawn_where_the_command_tells_it(
     for number in range(RUNS):
         store(scaled(whole, number, float(noise[number]) * (1.2 if number >= SLOWER_FROM else 1.0)), number + 1)
     page = open_page()
-    page.contents.tabs.setCurrentWidget(page.contents.trend)
-    qtbot.waitUntil(lambda: page.contents.trend.trend is not None, timeout=15_000)
-    trend = page.contents.trend
+    page.tabs.setCurrentWidget(page.trend)
+    qtbot.waitUntil(lambda: page.trend.trend is not None, timeout=15_000)
+    trend = page.trend
     assert trend.chart is not None
     assert [mark.x for mark in trend.chart.marks.marks] == [SLOWER_FROM + 1.0]
     line = page.command_line()
@@ -258,7 +258,7 @@ def test_an_empty_comparison_says_where_runs_are_and_can_take_the_last_two(
     page = open_page()
     assert page.command_line() == "sizewise runs trend"
     assert not page.export()
-    contents = page.contents
+    contents = page
     go, last_two = contents.empty.findChildren(QPushButton)
     with qtbot.waitSignal(navigation.page_wanted) as wanted:
         qtbot.mouseClick(go, Qt.MouseButton.LeftButton)
@@ -272,14 +272,14 @@ def test_an_empty_comparison_says_where_runs_are_and_can_take_the_last_two(
 def test_one_run_is_added_and_taken_out_again(base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
     page = open_page()
     page.compare((base,))
-    assert page.add(slower)
-    assert not page.add(slower)
+    assert page.presenter.add(slower)
+    assert not page.presenter.add(slower)
     settle(qtbot, page)
     assert page.runs() == (base, slower)
-    page.contents.picker.removed.emit(0)
+    page.picker.removed.emit(0)
     settle(qtbot, page)
     assert page.runs() == (slower,)
-    assert "Add a second run" in page.contents.verdict.sentence
+    assert "Add a second run" in page.verdict.sentence
 
 
 def test_a_run_goes_by_its_title(base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
@@ -287,10 +287,8 @@ def test_a_run_goes_by_its_title(base: Path, slower: Path, open_page: OpenPage, 
     page = open_page()
     page.compare((base, slower))
     settle(qtbot, page)
-    assert [label_of(place, one) for place, one in enumerate(page.contents.presenter.asked.entries)][1] == (
-        "2 after the driver"
-    )
-    assert any("2 after the driver · " in one.text() for one in page.contents.picker.findChildren(QLabel))
+    assert [label_of(place, one) for place, one in enumerate(page.presenter.asked.entries)][1] == ("2 after the driver")
+    assert any("2 after the driver · " in one.text() for one in page.picker.findChildren(QLabel))
 
 
 def test_every_view_is_named_reachable_and_not_clipped_at_twice_the_text(
@@ -302,8 +300,8 @@ def test_every_view_is_named_reachable_and_not_clipped_at_twice_the_text(
     try:
         page.compare(searched)
         settle(qtbot, page)
-        for place in range(page.contents.tabs.count()):
-            page.contents.tabs.setCurrentIndex(place)
+        for place in range(page.tabs.count()):
+            page.tabs.setCurrentIndex(place)
             settle(qtbot, page)
             assert unnamed(page) == []
             assert unreachable(page) == []

@@ -7,8 +7,8 @@ import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
+from app.gui.compare.contents import ComparePage
 from app.gui.compare.entries import keep_beside, kept_beside
-from app.gui.compare.page import ComparePage
 from app.gui.compare.pairs_part import PairsPart
 from app.gui.navigation import Launch, Navigation
 from app.records.control import Answer, StopRun, Wish
@@ -42,7 +42,7 @@ def new_pair(near: Path) -> tuple[Path, Path]:
 
 
 def part_of(page: ComparePage) -> PairsPart:
-    return page.contents.pairs
+    return page.pairs
 
 
 def test_the_button_asks_for_what_the_line_says(
@@ -51,7 +51,7 @@ def test_the_button_asks_for_what_the_line_says(
     page = open_page()
     page.compare((base, near))
     settle(qtbot, page)
-    card = page.contents.verdict.pairs
+    card = page.verdict.pairs
     assert card.run.text().replace("&", "") == "Run 6 more pairs"
     card.pairs.setValue(2)
     card.minutes.setValue(3)
@@ -75,7 +75,7 @@ def test_without_a_profile_there_is_the_reason_and_the_line_and_no_button(
     page = open_page()
     page.compare((base, near))
     settle(qtbot, page)
-    card = page.contents.verdict.pairs
+    card = page.verdict.pairs
     assert not card.run.isEnabled()
     assert "kept no profile" in card.problem
     assert "CANDIDATE.yaml --measure" in card.command
@@ -87,13 +87,13 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     page, written = open_page(), WrittenPairs()
     page.compare((base, near))
     settle(qtbot, page)
-    keep_beside(written.directory, page.contents.presenter.asked)
-    page.contents.pairs.watch(written.directory)
+    keep_beside(written.directory, page.presenter.asked)
+    page.pairs.watch(written.directory)
     written.tell_begun(1, "base", new_pair[0])
     part = part_of(page)
     qtbot.waitUntil(lambda: part.progress.line == "Pair 1 of 2: the baseline is measured")
     assert part.progress.isVisibleTo(page)
-    assert not page.contents.verdict.pairs.run.isEnabled()
+    assert not page.verdict.pairs.run.isEnabled()
     with qtbot.waitSignal(page.navigation.run_watched) as watched:
         part.progress.watch.click()
     assert watched.args == [new_pair[0]]
@@ -104,7 +104,7 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     written.end(message="The time was over after 1 of 2 pairs.")
     qtbot.waitUntil(lambda: page.runs() == (base, new_pair[0], near, new_pair[1]))
     settle(qtbot, page)
-    outcome = page.contents.presenter.outcome
+    outcome = page.presenter.outcome
     assert outcome is not None
     assert outcome.comparison is not None
     assert outcome.comparison.base == ("base", "new-base")
@@ -122,9 +122,9 @@ def test_another_window_puts_them_to_what_was_compared(
     first, written = open_page(), WrittenPairs()
     first.compare((base, near))
     settle(qtbot, first)
-    keep_beside(written.directory, first.contents.presenter.asked)
+    keep_beside(written.directory, first.presenter.asked)
     second = open_page()
-    second.contents.pairs.watch(written.directory)
+    second.pairs.watch(written.directory)
     assert second.runs() == (base, near)
     written.tell_pairs([new_pair])
     written.end()
@@ -138,8 +138,8 @@ def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
     page, written = open_page(), WrittenPairs()
     page.compare((base, near))
     settle(qtbot, page)
-    keep_beside(written.directory, page.contents.presenter.asked)
-    page.contents.pairs.watch(written.directory)
+    keep_beside(written.directory, page.presenter.asked)
+    page.pairs.watch(written.directory)
     qtbot.waitUntil(lambda: part_of(page).state.going == "running")
     page.compare((base, slower))
     written.tell_pairs([new_pair])
@@ -156,14 +156,14 @@ def test_stopping_asks_once_and_keeps_whole_pairs(
     new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written, heard = open_page(), WrittenPairs(), list[Wish]()
-    page.contents.pairs.watch(written.directory)
+    page.pairs.watch(written.directory)
     written.tell_pairs([new_pair])
     written.tell_begun(2, "candidate", new_pair[1].parent / "third")
     part = part_of(page)
     qtbot.waitUntil(lambda: part.state.pairs == 1)
-    page.contents.pairs.stop()
+    page.pairs.stop()
     assert "Stop these pairs?" in part.stop_strip.text()
-    page.contents.pairs.stop()
+    page.pairs.stop()
     assert part.state.going == "stopping"
 
     def obey(wish: Wish) -> Answer:
@@ -188,7 +188,7 @@ def test_an_engine_that_is_gone_leaves_its_whole_pairs(
     page, written = open_page(), WrittenPairs()
     written.tell_pairs([new_pair])
     written.store.close()
-    page.contents.pairs.watch(written.directory)
+    page.pairs.watch(written.directory)
     qtbot.waitUntil(lambda: part_of(page).state.going == "lost")
     qtbot.waitUntil(lambda: page.runs() == new_pair)
     assert "is gone" in part_of(page).strip.text()
@@ -200,8 +200,8 @@ def test_an_engine_that_ends_at_once_says_why_and_leaves_nothing(
 ) -> None:
     page = open_page()
     directory = home / "comparisons" / "one"
-    keep_beside(directory, page.contents.presenter.asked)
-    page.contents.pairs.launch(Launch(("compare", "gone.yaml", "gone.yaml", "--measure"), directory, "one", "pairs"))
+    keep_beside(directory, page.presenter.asked)
+    page.pairs.launch(Launch(("compare", "gone.yaml", "gone.yaml", "--measure"), directory, "one", "pairs"))
     qtbot.waitUntil(lambda: part_of(page).state.going == "failed", timeout=20_000)
     assert "gone.yaml is neither a file nor a bundled profile" in part_of(page).strip.text()
     assert not directory.exists()
@@ -216,10 +216,10 @@ def test_all_of_it_is_named_reachable_and_not_clipped_at_twice_the_text(
     try:
         page.compare((base, near))
         settle(qtbot, page)
-        page.contents.pairs.watch(written.directory)
+        page.pairs.watch(written.directory)
         written.tell_begun(1, "base", new_pair[0])
         qtbot.waitUntil(lambda: part_of(page).state.progress.turn is not None)
-        page.contents.pairs.stop()
+        page.pairs.stop()
         assert unnamed(page) == []
         assert unreachable(page) == []
         qtbot.waitUntil(lambda: clipped(page) == [])

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
-from app.gui.library.page import LibraryPage
+from app.gui.library.shelves import LibraryPage
 from app.gui.navigation import Navigation
 from app.gui.theme import Look
 from app.records.result import Exit, Result, Verdict
@@ -63,16 +63,16 @@ def open_page(qtbot: QtBot, navigation: Navigation, look: Look) -> Iterator[Call
 
 def settle(qtbot: QtBot, page: LibraryPage) -> None:
     """Nothing is being read or changed any more."""
-    presenter = page.shelves.presenter
-    qtbot.waitUntil(lambda: not presenter.is_busy and page.shelves.has_listed, timeout=10_000)
+    presenter = page.presenter
+    qtbot.waitUntil(lambda: not presenter.is_busy and page.has_listed, timeout=10_000)
 
 
 def names(page: LibraryPage) -> list[str]:
-    model = page.shelves.runs.model
+    model = page.runs_tab.model
     return [Path(model.row(place).directory).name for place in range(model.rowCount())]
 
 
 def choose(page: LibraryPage, name: str) -> None:
-    place = page.shelves.runs.model.place_of(str(runs_home() / name))
+    place = page.runs_tab.model.place_of(str(runs_home() / name))
     assert place is not None
-    page.shelves.runs.table.selectRow(place)
+    page.runs_tab.table.selectRow(place)

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
-from app.gui.library.page import LibraryPage
+from app.gui.library.shelves import LibraryPage
 from app.gui.navigation import Navigation
 from app.records.events import RunStarted
 from app.storage.bundle import export_run
@@ -29,7 +29,7 @@ OpenPage = Callable[[], LibraryPage]
 def test_the_runs_stand_newest_first_and_a_damaged_one_hides_no_other(stored: list[Path], open_page: OpenPage) -> None:
     page = open_page()
     assert names(page)[:3] == ["run-c", "run-b", "run-a"]
-    model = page.shelves.runs.model
+    model = page.runs_tab.model
     shown = [[str(model.index(row, column).data()) for column in range(model.columnCount())] for row in range(4)]
     assert shown[3][0] == "run-d"
     assert shown[3][4] == "unreadable"
@@ -60,7 +60,7 @@ def test_words_trust_and_tag_find_what_the_command_finds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     page = open_page()
-    filters = page.shelves.runs.filters
+    filters = page.runs_tab.filters
     filters.words.setText(words)
     filters.trust.setCurrentIndex(filters.trust.findData(trust))
     filters.tag.setCurrentIndex(filters.tag.findData(tag))
@@ -76,14 +76,14 @@ def test_ticks_keep_their_order_and_go_to_a_comparison(
     stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
-    table, model = page.shelves.runs.table, page.shelves.runs.model
+    table, model = page.runs_tab.table, page.runs_tab.model
     for name in ("run-b", "run-a"):
         choose(page, name)
         qtbot.keyClick(table, Qt.Key.Key_Space)
     assert page.runs() == (stored[1], stored[0])
     assert page.command_line() == f"sizewise compare {stored[1]} {stored[0]}"
     with qtbot.waitSignal(navigation.comparison_wanted) as wanted:
-        page.shelves.runs.compare()
+        page.runs_tab.compare()
     assert wanted.args == [(stored[1], stored[0])]
     choose(page, "run-b")
     qtbot.keyClick(table, Qt.Key.Key_Space)
@@ -94,7 +94,7 @@ def test_at_most_eight_runs_are_ticked(nothing_is_left: None, open_page: OpenPag
     for number in range(9):
         store(f"run-{number}", WHOLE, number + 1)
     page = open_page()
-    model = page.shelves.runs.model
+    model = page.runs_tab.model
     done = [
         model.setData(model.index(row, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole) for row in range(9)
     ]
@@ -107,10 +107,10 @@ def test_enter_opens_a_run_and_plans_from_it(
     page = open_page()
     choose(page, "run-a")
     with qtbot.waitSignal(navigation.run_opened) as opened:
-        qtbot.keyClick(page.shelves.runs.table, Qt.Key.Key_Return)
+        qtbot.keyClick(page.runs_tab.table, Qt.Key.Key_Return)
     assert opened.args == [stored[0]]
     with qtbot.waitSignal(navigation.plan_wanted) as planned:
-        page.shelves.runs.plan()
+        page.runs_tab.plan()
     assert planned.args == [(stored[0],)]
 
 
@@ -120,12 +120,12 @@ def test_a_deleted_run_waits_in_the_trash_and_undo_brings_it_back(
     page = open_page()
     choose(page, "run-b")
     before = read_labels(stored[1])
-    qtbot.keyClick(page.shelves.runs.table, Qt.Key.Key_Delete)
+    qtbot.keyClick(page.runs_tab.table, Qt.Key.Key_Delete)
     settle(qtbot, page)
     assert names(page) == ["run-c", "run-a", "run-d"]
     assert [one.run.directory.name for one in deleted_runs()] == ["run-b"]
-    assert "run-b is deleted." in page.shelves.strip.text()
-    undo = next(one for one in page.shelves.strip.findChildren(QPushButton) if one.text() == "&Undo")
+    assert "run-b is deleted." in page.strip.text()
+    undo = next(one for one in page.strip.findChildren(QPushButton) if one.text() == "&Undo")
     qtbot.mouseClick(undo, Qt.MouseButton.LeftButton)
     settle(qtbot, page)
     assert names(page) == ["run-c", "run-b", "run-a", "run-d"]
@@ -142,12 +142,12 @@ def test_the_trash_shows_what_was_deleted_and_restores_it(
 ) -> None:
     page = open_page()
     choose(page, "run-a")
-    page.shelves.runs.delete()
+    page.runs_tab.delete()
     settle(qtbot, page)
-    page.shelves.show_trash()
+    page.show_trash()
     settle(qtbot, page)
     assert page.command_line() == "sizewise runs list --deleted"
-    trash = page.shelves.trash
+    trash = page.trash
     assert trash.table.frame_model.frame["run_id"].tolist() == ["run-a"]
     trash.restore()
     settle(qtbot, page)
@@ -161,7 +161,7 @@ def test_tags_and_notes_are_written_as_the_command_writes_them(
 ) -> None:
     page = open_page()
     choose(page, "run-b")
-    card = page.shelves.runs.card
+    card = page.runs_tab.card
     assert card.tags.text() == "l4 nightly"
     card.tags.setText("nightly, driver=580")
     qtbot.keyClick(card.tags, Qt.Key.Key_Return)
@@ -174,19 +174,19 @@ def test_tags_and_notes_are_written_as_the_command_writes_them(
     card.tags.setText("-wrong")
     qtbot.keyClick(card.tags, Qt.Key.Key_Return)
     settle(qtbot, page)
-    assert "is no tag" in page.shelves.strip.text()
+    assert "is no tag" in page.strip.text()
 
 
 def test_a_title_is_given_found_and_undone(stored: list[Path], open_page: OpenPage, qtbot: QtBot) -> None:
     page = open_page()
     choose(page, "run-b")
-    card = page.shelves.runs.card
+    card = page.runs_tab.card
     card.called.setText("before the new driver")
     qtbot.keyClick(card.called, Qt.Key.Key_Return)
     settle(qtbot, page)
     assert read_labels(stored[1]).title == "before the new driver"
-    assert "before the new driver" in page.shelves.runs.model.frame["name"].tolist()
-    page.shelves.presenter.undo.undo()
+    assert "before the new driver" in page.runs_tab.model.frame["name"].tolist()
+    page.presenter.undo.undo()
     settle(qtbot, page)
     assert read_labels(stored[1]).title == ""
 
@@ -195,16 +195,16 @@ def test_a_run_goes_out_as_a_bundle_and_comes_in_by_drop(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     page = open_page()
-    page.shelves.presenter.export(stored[1], tmp_path / "out.zip")
+    page.presenter.export(stored[1], tmp_path / "out.zip")
     settle(qtbot, page)
-    assert "run-b is in" in page.shelves.strip.text()
+    assert "run-b is in" in page.strip.text()
     before = StoredRun(stored[1]).result_text
-    page.shelves.presenter.delete([stored[1]])
+    page.presenter.delete([stored[1]])
     settle(qtbot, page)
     drop(page, tmp_path / "out.zip")
     settle(qtbot, page)
     assert StoredRun(stored[1]).result_text == before
-    row = page.shelves.runs.chosen()
+    row = page.runs_tab.chosen()
     assert row is not None
     assert row.run_id == "run-b"
 
@@ -222,7 +222,7 @@ def test_a_runs_folder_is_imported_and_what_is_damaged_is_told(
     (tmp_path / "bad.zip").write_bytes(b"no zip")
     assert page.import_path(tmp_path / "bad.zip")
     settle(qtbot, page)
-    assert "whole zip" in page.shelves.strip.text()
+    assert "whole zip" in page.strip.text()
     assert not page.import_path(tmp_path / "none.onnx")
 
 
@@ -230,12 +230,12 @@ def test_a_baseline_is_promoted_and_what_failed_is_refused(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
-    page.shelves.presenter.promote(stored[1])
+    page.presenter.promote(stored[1])
     settle(qtbot, page)
-    assert page.shelves.strip.text() == "run-b is the baseline of scoring now."
-    page.shelves.presenter.promote(stored[2])
+    assert page.strip.text() == "run-b is the baseline of scoring now."
+    page.presenter.promote(stored[2])
     settle(qtbot, page)
-    assert "cannot be a baseline" in page.shelves.strip.text()
+    assert "cannot be a baseline" in page.strip.text()
 
 
 def test_a_run_made_elsewhere_is_listed_when_the_library_is_told(
@@ -254,16 +254,16 @@ def test_a_bundle_from_another_machine_is_whole(
     page = open_page()
     assert page.import_path(tmp_path / "a.zip")
     settle(qtbot, page)
-    assert "is there already, and is the same run" in page.shelves.strip.text()
+    assert "is there already, and is the same run" in page.strip.text()
 
 
 def test_an_empty_library_says_how_to_begin(
     nothing_is_left: None, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
-    assert page.shelves.runs.empty.isVisible()
+    assert page.runs_tab.empty.isVisible()
     assert page.runs() == ()
-    first = next(one for one in page.shelves.runs.empty.findChildren(QPushButton) if "first run" in one.text())
+    first = next(one for one in page.runs_tab.empty.findChildren(QPushButton) if "first run" in one.text())
     with qtbot.waitSignal(navigation.page_wanted) as wanted:
         qtbot.mouseClick(first, Qt.MouseButton.LeftButton)
     assert wanted.args == ["home"]
@@ -276,8 +276,8 @@ def test_every_tab_is_named_reachable_and_not_clipped_at_twice_the_text(
     page.resize(1500, 900)
     page.look.scale_text(2)
     try:
-        for place in range(page.shelves.tabs.count()):
-            page.shelves.tabs.setCurrentIndex(place)
+        for place in range(page.tabs.count()):
+            page.tabs.setCurrentIndex(place)
             if place == 0:
                 choose(page, "run-b")
             else:
@@ -290,7 +290,7 @@ def test_every_tab_is_named_reachable_and_not_clipped_at_twice_the_text(
 
 
 def wait_for_rows(qtbot: QtBot, page: LibraryPage) -> None:
-    pane = page.shelves.shown_tab().pane  # type: ignore[attr-defined]
+    pane = page.shown_tab().pane  # type: ignore[attr-defined]
     qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() > 0, timeout=15_000)
 
 
@@ -312,11 +312,11 @@ def test_a_run_that_goes_on_is_watched_and_its_end_is_seen(
         writer.append_event(RunStarted(1, directory.name, "goes-on", str(directory), os.getpid()))
         page = open_page()
         choose(page, directory.name)
-        row = page.shelves.runs.chosen()
+        row = page.runs_tab.chosen()
         assert row is not None
         assert (row.name, row.state) == ("goes-on", "running")
         with qtbot.waitSignal(navigation.run_watched) as watched:
-            page.shelves.runs.open()
+            page.runs_tab.open()
         assert watched.args == [directory]
         writer.write_result(replace(WHOLE, run_id=directory.name))
-    qtbot.waitUntil(lambda: page.shelves.runs.model.row(0).state == "done", timeout=10_000)
+    qtbot.waitUntil(lambda: page.runs_tab.model.row(0).state == "done", timeout=10_000)

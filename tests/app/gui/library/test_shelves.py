@@ -11,8 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
 from app.gui.library.files_kept import remember, remembered
-from app.gui.library.page import LibraryPage
-from app.gui.library.shelves import UNDO_SHOWN_MS
+from app.gui.library.shelves import UNDO_SHOWN_MS, LibraryPage
 from app.gui.navigation import Navigation
 from app.profiles.bundled import bundled_models, bundled_profiles
 from tests.app.gui.library.conftest import WHOLE, store
@@ -21,8 +20,8 @@ OpenPage = Callable[[], LibraryPage]
 
 
 def show(qtbot: QtBot, page: LibraryPage, place: int, rows: int = 1) -> None:
-    page.shelves.tabs.setCurrentIndex(place)
-    pane = page.shelves.shown_tab().pane  # type: ignore[attr-defined]
+    page.tabs.setCurrentIndex(place)
+    pane = page.shown_tab().pane  # type: ignore[attr-defined]
     qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() >= rows, timeout=15_000)
 
 
@@ -31,7 +30,7 @@ def test_a_model_is_inspected_when_it_is_chosen_and_benchmarked(
 ) -> None:
     page = open_page()
     show(qtbot, page, 1)
-    tab = page.shelves.models
+    tab = page.models
     tab.pane.choose(0)
     qtbot.waitUntil(lambda: "367,855 parameters" in tab.card.text, timeout=15_000)
     assert page.command_line() == f"sizewise models inspect {bundled_models()['digits']}"
@@ -49,7 +48,7 @@ def test_a_model_of_ones_own_is_added_relocated_and_forgotten(
     page = open_page()
     bundled = len(bundled_models())
     show(qtbot, page, 1, bundled + 1)
-    tab = page.shelves.models
+    tab = page.models
     mine.rename(tmp_path / "moved.onnx")
     tab.kept.changed.emit()
     qtbot.waitUntil(lambda: tab.pane.table.frame_model.frame["origin"].iloc[bundled] == "missing file")
@@ -68,8 +67,8 @@ def test_what_is_no_model_says_so(open_page: OpenPage, qtbot: QtBot, tmp_path: P
     remember("models", tmp_path / "bad.onnx")
     page = open_page()
     show(qtbot, page, 1, len(bundled_models()) + 1)
-    page.shelves.models.pane.choose(len(bundled_models()))
-    qtbot.waitUntil(lambda: "is not" in page.shelves.models.card.text, timeout=15_000)
+    page.models.pane.choose(len(bundled_models()))
+    qtbot.waitUntil(lambda: "is not" in page.models.card.text, timeout=15_000)
 
 
 def test_an_endpoint_has_its_last_verdict_and_its_best_rate_and_is_tested_again(
@@ -79,7 +78,7 @@ def test_an_endpoint_has_its_last_verdict_and_its_best_rate_and_is_tested_again(
     newest = store("run-e", other, 9)
     page = open_page()
     show(qtbot, page, 2, 2)
-    tab = page.shelves.endpoints
+    tab = page.endpoints
     frame = tab.pane.table.frame_model.frame
     assert frame["where"].tolist() == ["http://10.0.0.7/v1", WHOLE.target.urls[0]]
     assert frame["runs"].tolist() == [1, 3]
@@ -96,7 +95,7 @@ def test_offers_are_those_that_the_command_lists_with_their_age(
 ) -> None:
     page = open_page()
     show(qtbot, page, 3)
-    tab = page.shelves.offers
+    tab = page.offers
     frame = tab.pane.table.frame_model.frame
     assert main(["offers", "list"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
@@ -119,8 +118,8 @@ def test_an_imported_price_list_is_told(
     assert main(["offers", "import", str(prices)]) == 0
     page = open_page()
     show(qtbot, page, 3)
-    assert f"Your list {prices}" in page.shelves.offers.note
-    frame = page.shelves.offers.pane.table.frame_model.frame
+    assert f"Your list {prices}" in page.offers.note
+    frame = page.offers.pane.table.frame_model.frame
     assert frame[frame["yours"] == "USD/h"]["offer"].tolist() == ["aws/g6.xlarge@us-east-1"]
 
 
@@ -133,7 +132,7 @@ def test_profiles_are_checked_and_opened(
     remember("profiles", wrong)
     page = open_page()
     show(qtbot, page, 4)
-    tab, bundled = page.shelves.profiles, len(bundled_profiles())
+    tab, bundled = page.profiles, len(bundled_profiles())
     states = tab.pane.table.frame_model.frame["state"].tolist()
     assert states[:bundled] == ["right"] * bundled
     assert "wrong.yaml: target must be a mapping" in states[bundled]
@@ -154,6 +153,6 @@ def test_undo_is_offered_for_thirty_seconds() -> None:
 
 def test_ctrl_f_goes_to_the_filter_of_the_tab_that_is_shown(open_page: OpenPage, qtbot: QtBot) -> None:
     page = open_page()
-    assert page.filter_field() is page.shelves.runs.filters.words
-    page.shelves.tabs.setCurrentIndex(3)
-    assert page.filter_field() is page.shelves.offers.pane.filter
+    assert page.filter_field() is page.runs_tab.filters.words
+    page.tabs.setCurrentIndex(3)
+    assert page.filter_field() is page.offers.pane.filter

@@ -6,7 +6,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
-from app.gui.plan.page import PlanPage
+from app.gui.plan.content import PlanPage
 from app.gui.theme import Look
 from tests.fakes import plan_sources, planned
 
@@ -30,7 +30,7 @@ def page(qtbot: QtBot, navigation: Navigation, look: Look) -> PlanPage:
 @pytest.fixture
 def opened(page: PlanPage, plan_file: Path, qtbot: QtBot) -> PlanPage:
     """With the previewed plan of the small file; the simulation waits to be asked for."""
-    page.content.presenter.settle_after(600_000)
+    page.presenter.settle_after(600_000)
     page.open_sources((plan_file,))
     answered(page, qtbot)
     return page
@@ -38,10 +38,10 @@ def opened(page: PlanPage, plan_file: Path, qtbot: QtBot) -> PlanPage:
 
 def answered(page: PlanPage, qtbot: QtBot) -> None:
     """What is asked now is, by whichever means."""
-    state = page.content.presenter
+    state = page.presenter
     qtbot.waitUntil(lambda: state.state.phase == "failed" or state.state.is_current, timeout=60_000)
 
 
 def settled(page: PlanPage, qtbot: QtBot) -> None:
-    presenter = page.content.presenter
+    presenter = page.presenter
     qtbot.waitUntil(lambda: presenter.state.phase == "simulated" and presenter.state.is_current, timeout=60_000)

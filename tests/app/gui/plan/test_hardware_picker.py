@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
+from app.gui.plan.content import PlanPage
 from app.gui.plan.hardware_picker import HardwarePicker
-from app.gui.plan.page import PlanPage
 from tests.app.gui.plan.conftest import answered
 from tests.fakes import plan_sources as sources
 from tests.fakes.results import full_run
@@ -23,17 +23,16 @@ def nowhere(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def picker(page: PlanPage, nowhere: Path, qtbot: QtBot) -> HardwarePicker:
-    page.content.presenter.settle_after(600_000)
+    page.presenter.settle_after(600_000)
     page.open_sources((nowhere,))
-    content = page.content
-    qtbot.waitUntil(lambda: content.stack.currentWidget() is content.picker)
-    qtbot.waitUntil(lambda: content.picker.model.rowCount() > 0)
-    return content.picker
+    qtbot.waitUntil(lambda: page.stack.currentWidget() is page.picker)
+    qtbot.waitUntil(lambda: page.picker.model.rowCount() > 0)
+    return page.picker
 
 
 def test_it_asks_where_a_run_does_not_say_it(page: PlanPage, picker: HardwarePicker) -> None:
     assert "nowhere" in picker.source.text()
-    assert page.content.strip.isHidden()
+    assert page.strip.isHidden()
     assert not picker.plan.isEnabled()
 
 
@@ -46,7 +45,7 @@ def test_the_plan_follows_and_says_that_nobody_measured_it(
     assert not picker.many.isVisible()
     qtbot.mouseClick(picker.plan, Qt.MouseButton.LeftButton)
     answered(page, qtbot)
-    command, plan = page.command_line(), page.content.presenter.state.plan
+    command, plan = page.command_line(), page.presenter.state.plan
     assert command is not None
     assert "--set target.hardware.offer=aws/g6.2xlarge" in command
     assert plan is not None
@@ -87,4 +86,4 @@ def test_nothing_found_is_nothing_to_plan_with(picker: HardwarePicker, qtbot: Qt
 
 def test_or_something_else_is_planned_from(page: PlanPage, picker: HardwarePicker, qtbot: QtBot) -> None:
     qtbot.mouseClick(picker.back, Qt.MouseButton.LeftButton)
-    assert page.content.stack.currentWidget() is page.content.empty
+    assert page.stack.currentWidget() is page.empty

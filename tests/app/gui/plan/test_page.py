@@ -13,9 +13,9 @@ from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
 from app.gui.plan.card import PlanCard
+from app.gui.plan.content import PlanPage
 from app.gui.plan.exporting import Kind
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
-from app.gui.plan.page import PlanPage
 from app.gui.plan.rows import ChoiceRow, NumberRow, Row
 from app.gui.plan.tick_list import TickRow
 from app.gui.plan.traffic_rows import PeakRow
@@ -28,7 +28,7 @@ PRICE = COLUMNS.index(PRICE_COLUMN)
 
 
 def recommended(page: PlanPage) -> tuple[str, int | None]:
-    plan = page.content.presenter.state.plan
+    plan = page.presenter.state.plan
     assert plan is not None
     assert plan.recommendation is not None
     return plan.recommendation.fleet.offer, plan.recommendation.fleet.instances
@@ -39,7 +39,7 @@ def said_by_the_command(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> d
     assert line is not None
     words = shlex.split(line)
     capsys.readouterr()
-    preview = ["--preview"] if page.content.presenter.state.phase == "preview" else []
+    preview = ["--preview"] if page.presenter.state.phase == "preview" else []
     main([*words[1:], "--json", *preview])
     told: dict[str, object] = json.loads(capsys.readouterr().out)
     return told
@@ -48,14 +48,14 @@ def said_by_the_command(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> d
 def assert_the_command_says_the_same(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> None:
     import msgspec
 
-    shown = page.content.presenter.state.plan
+    shown = page.presenter.state.plan
     told = said_by_the_command(page, capsys)
     assert shown is not None
     assert told["recommendation"] == json.loads(msgspec.json.encode(shown))["recommendation"]
 
 
 def test_without_measurements_both_ways_on_are_there(page: PlanPage, qtbot: QtBot) -> None:
-    empty = page.content.empty
+    empty = page.empty
     assert empty.title.text() == "No measurements yet"
     with qtbot.waitSignal(page.navigation.page_wanted) as told:
         qtbot.mouseClick(empty.sweep, Qt.MouseButton.LeftButton)
@@ -68,13 +68,13 @@ def test_without_measurements_both_ways_on_are_there(page: PlanPage, qtbot: QtBo
 def test_a_typed_curve_is_planned_as_the_command_line_plans_it(
     page: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    empty = page.content.empty
+    empty = page.empty
     qtbot.mouseClick(empty.assume, Qt.MouseButton.LeftButton)
     empty.assumptions.curve.peak.setValue(300.0)
-    page.content.presenter.settle_after(600_000)  # the whole catalogue takes its time
+    page.presenter.settle_after(600_000)  # the whole catalogue takes its time
     qtbot.mouseClick(empty.assumptions.curve.plan, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: page.content.presenter.state.phase == "preview", timeout=60_000)
-    plan = page.content.presenter.state.plan
+    qtbot.waitUntil(lambda: page.presenter.state.phase == "preview", timeout=60_000)
+    plan = page.presenter.state.plan
     assert plan is not None
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.basis == "assumed"
@@ -84,28 +84,28 @@ def test_a_typed_curve_is_planned_as_the_command_line_plans_it(
 def test_the_day_is_dragged_by_keys_and_the_peak_goes_with_it(
     opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    opened.content.presenter.settle_after(50)
-    day = opened.content.bench.inputs.traffic.day
+    opened.presenter.settle_after(50)
+    day = opened.bench.inputs.traffic.day
     assert day.curve.rates()[12] == 60.0
     day.curve.setFocus()
     day.curve.choose(12)
     qtbot.keyClick(day.curve, Qt.Key.Key_PageUp)
-    question = opened.content.presenter.state.question
+    question = opened.presenter.state.question
     assert question is not None
     assert question.traffic.peak_per_s == 75.0
     assert question.traffic.hourly_share[13] == pytest.approx(0.8, abs=1e-4)
     assert day.preset.currentText() == "as drawn here"
-    assert opened.content.bar.badge.text() == "planning …"
-    qtbot.waitUntil(lambda: opened.content.bar.badge.text() == "preview", timeout=20_000)
+    assert opened.bar.badge.text() == "planning …"
+    qtbot.waitUntil(lambda: opened.bar.badge.text() == "preview", timeout=20_000)
     settled(opened, qtbot)
-    assert opened.content.bar.badge.text() == "simulated"
+    assert opened.bar.badge.text() == "simulated"
     assert_the_command_says_the_same(opened, capsys)
 
 
 def test_a_price_is_tried_marked_and_taken_back(
     opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    offers = opened.content.bench.offers
+    offers = opened.bench.offers
     assert recommended(opened) == ("acme/c2@here", 6)
     row = offers.model.row_of("acme/c4@here")
     assert row is not None
@@ -151,7 +151,7 @@ def choose(row: Row, place: int) -> None:
 def test_every_field_has_a_form_on_the_command_line(
     opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inputs = opened.content.bench.inputs
+    inputs = opened.bench.inputs
     rows, traffic = inputs.rows, inputs.traffic
     traffic.peak.slider.setValue(600)
     choose(traffic.rows[2], 1)
@@ -170,9 +170,9 @@ def test_every_field_has_a_form_on_the_command_line(
     providers = rows["plan.providers"]
     assert isinstance(providers, TickRow)
     providers.model.item(0).setCheckState(Qt.CheckState.Checked)
-    inputs.slo.rows[0].limit.setValue(900)
+    inputs.slo.lines[0].setText("latency_ms.p95 < 900")
     answered(opened, qtbot)
-    edits = opened.content.presenter.state.edits
+    edits = opened.presenter.state.edits
     assert {key for key, _ in edits.values} == {
         "traffic.peak", "traffic.week", "traffic.growth", "traffic.uncertainty", "traffic.cache", "traffic.spikes",
         "plan.assurance", "plan.redundancy", "plan.zones", "plan.router", "plan.budget", "plan.max_price_age",
@@ -198,17 +198,17 @@ def test_a_run_is_planned_with_users_and_another_slo(
 
     stages = tuple(replace(stage, arrival_kind="poisson") for stage in results.full_run().result.stages)
     run = plan_sources.endpoint_run(tmp_path / "run", stages=stages)
-    presenter = page.content.presenter
+    presenter = page.presenter
     presenter.settle_after(600_000)
     page.open_sources((run,))
     qtbot.waitUntil(lambda: presenter.state.phase == "preview", timeout=60_000)
-    inputs = page.content.bench.inputs
+    inputs = page.bench.inputs
     peak: PeakRow = inputs.traffic.peak
     qtbot.mouseClick(peak.by_users, Qt.MouseButton.LeftButton, pos=QPoint(8, peak.by_users.height() // 2))
     peak.count.setValue(36_000)
-    inputs.slo.rows[0].limit.setValue(80)
+    inputs.slo.lines[0].setText("latency_ms.p95 < 80")
     qtbot.waitUntil(lambda: presenter.state.is_current, timeout=60_000)
-    question = page.content.presenter.state.question
+    question = page.presenter.state.question
     assert question is not None
     assert question.traffic.peak_per_s == pytest.approx(60.0)
     assert not peak.rate.isEnabled()
@@ -216,8 +216,8 @@ def test_a_run_is_planned_with_users_and_another_slo(
 
 
 def test_where_nothing_fits_a_relaxation_is_one_press_away(opened: PlanPage, qtbot: QtBot) -> None:
-    inputs, card = opened.content.bench.inputs, opened.content.bench.card
-    opened.content.presenter.settle_after(1)
+    inputs, card = opened.bench.inputs, opened.bench.card
+    opened.presenter.settle_after(1)
     put(inputs.rows["plan.budget"], 10)
     settled(opened, qtbot)
     assert card.sentence.text() == "No offer fits a peak of 60/s inside latency_ms.p95 < 1000."
@@ -233,7 +233,7 @@ def relaxing_button(card: PlanCard, words: str) -> QPushButton:
 
 
 def test_what_is_chosen_in_the_table_is_shown_beside_it(opened: PlanPage, qtbot: QtBot) -> None:
-    bench = opened.content.bench
+    bench = opened.bench
     row = bench.offers.model.row_of("acme/c4@here")
     assert row is not None
     bench.offers.table.selectRow(row)
@@ -247,7 +247,7 @@ def test_what_is_chosen_in_the_table_is_shown_beside_it(opened: PlanPage, qtbot:
 
 
 def test_the_card_tells_cost_chance_and_what_would_change_it(opened: PlanPage) -> None:
-    card = opened.content.bench.card
+    card = opened.bench.card
     facts = card.facts.said()
     assert facts["A month"] == "4,380 USD"
     assert facts["Instances"] == "6: 5 for the load, 1 spare"
@@ -263,25 +263,25 @@ def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
     path = Path(plan_sources.written(tmp_path / "own.yaml", plan_sources.OFFERS))
     opened.open_prices(path)
     answered(opened, qtbot)
-    plan = opened.content.presenter.state.plan
+    plan = opened.presenter.state.plan
     assert plan is not None
     assert any(fleet.offer == "own/rack@cellar" for fleet in plan.offers)
-    assert opened.content.bench.offers.edit_price("own/rack@cellar", "0.01")
+    assert opened.bench.offers.edit_price("own/rack@cellar", "0.01")
     answered(opened, qtbot)
-    assert opened.content.presenter.state.error is None
+    assert opened.presenter.state.error is None
     assert_the_command_says_the_same(opened, capsys)
     stack = opened.undo_stack()
     assert stack is not None
     stack.undo()
     stack.undo()
     answered(opened, qtbot)
-    form = opened.content.bench.offers.form
+    form = opened.bench.offers.form
     form.begin()
     form.vcpus.setValue(2)
     form.price.setValue(0.01)
     qtbot.mouseClick(form.add, Qt.MouseButton.LeftButton)
     answered(opened, qtbot)
-    plan = opened.content.presenter.state.plan
+    plan = opened.presenter.state.plan
     assert plan is not None
     assert any(fleet.offer == "mine/server@here" for fleet in plan.offers)
     assert form.isHidden()
@@ -289,15 +289,15 @@ def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
 
 def test_it_is_exported_as_the_command_line_does(opened: PlanPage, qtbot: QtBot, tmp_path: Path) -> None:
     def export(kind: Kind, name: str) -> None:
-        opened.content.export(kind, tmp_path / name)
-        qtbot.waitUntil(lambda: name in opened.content.strip.text(), timeout=20_000)
+        opened.export_to(kind, tmp_path / name)
+        qtbot.waitUntil(lambda: name in opened.strip.text(), timeout=20_000)
 
     export("plan", "out.yaml")
     export("report", "out.html")
     export("k8s", "k8s")
     export("terraform", "tf")
     export("csv", "csv")
-    assert read_plan(tmp_path / "out.yaml").plan == opened.content.presenter.state.plan
+    assert read_plan(tmp_path / "out.yaml").plan == opened.presenter.state.plan
     assert "<html" in (tmp_path / "out.html").read_text()
     assert list((tmp_path / "k8s").iterdir())
 
@@ -318,11 +318,11 @@ def test_a_run_that_says_nothing_of_traffic_is_planned_for_a_supposed_one_that_i
     page: PlanPage, tmp_path: Path, qtbot: QtBot
 ) -> None:
     run = plan_sources.endpoint_run(tmp_path / "run", spec=plan_sources.ENDPOINT_SPEC.partition("traffic:")[0])
-    page.content.presenter.settle_after(600_000)
+    page.presenter.settle_after(600_000)
     page.open_sources((Path(run),))
     answered(page, qtbot)
-    question = page.content.presenter.state.question
+    question = page.presenter.state.question
     assert question is not None
     assert question.traffic.peak_per_s == 100
-    assert "a peak of 100/s is supposed" in page.content.strip.text()
+    assert "a peak of 100/s is supposed" in page.strip.text()
     assert "--set traffic.peak=100/s" in (page.command_line() or "")

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtWidgets import QLineEdit, QScrollArea, QWidget
+from PySide6.QtWidgets import QLabel, QLineEdit, QScrollArea, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.plan.page import PlanPage
+from app.gui.plan.content import PlanPage
 from app.gui.plan.workbench import Fold, Folding, Parts
 from app.gui.theme import Look
 
@@ -64,6 +64,22 @@ def test_letters_that_get_larger_fold_it_too(qtbot: QtBot, scrolled: Scrolled) -
     qtbot.waitUntil(lambda: scrolled.folding.fold == "two")
 
 
+def test_larger_text_folds_it_once_all_widgets_have_heard_of_it(qtbot: QtBot, look: Look) -> None:
+    """Qt goes through a list of all widgets then: the process ends if one of them is gone."""
+    folding, area = Folding(Parts(*(QLabel("m" * 20) for _ in range(4)))), QScrollArea()
+    qtbot.addWidget(area)
+    area.setWidgetResizable(True)
+    area.setWidget(folding)
+    area.show()
+    area.resize(3 * QLabel("m" * 20).sizeHint().width() + 60, 600)
+    qtbot.waitUntil(lambda: folding.fold == "three")
+    for _ in range(3):
+        look.scale_text(2.0)
+        qtbot.waitUntil(lambda: folding.fold != "three")
+        look.scale_text(1.0)
+        qtbot.waitUntil(lambda: folding.fold == "three")
+
+
 def test_who_types_goes_on_typing(qtbot: QtBot, scrolled: Scrolled) -> None:
     scrolled.parts.right.setFocus()
     scrolled.resize(450, 600)
@@ -80,7 +96,7 @@ def test_the_page_does_not_scroll_sideways(
     try:
         rail = round(110 * scale)
         opened.resize(size[0] - rail, size[1] - 60)
-        area = opened.content.at_work
+        area = opened.at_work
         qtbot.waitUntil(lambda: opened.width() == size[0] - rail and area.horizontalScrollBar().maximum() == 0)
         inside = area.widget()
         assert inside is not None

@@ -12,8 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
 from app.gui.run import drafts
-from app.gui.run.page import RunPage
-from app.gui.run.workbench import Workbench
+from app.gui.run.workbench import RunPage
 from app.gui.theme import Look
 from app.profiles.beginnings import ENDPOINT
 from app.profiles.bundled import bundled_profiles
@@ -41,109 +40,104 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
-def checked(qtbot: QtBot, bench: Workbench) -> Workbench:
-    qtbot.waitUntil(lambda: bench.presenter.state().is_checked)
-    return bench
+def checked(qtbot: QtBot, page: RunPage) -> RunPage:
+    qtbot.waitUntil(lambda: page.presenter.state().is_checked)
+    return page
 
 
 def test_an_empty_page_offers_a_sample_that_can_be_started(qtbot: QtBot, page: RunPage, navigation: Navigation) -> None:
-    bench = page.bench()
     assert (page.start(), page.command_line(), page.export(), page.has_unsaved_changes) == (False, None, False, False)
-    assert bench.empty.sample.hasFocus()
-    qtbot.mouseClick(bench.empty.sample, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(bench.head.start.isEnabled)
+    assert page.empty.sample.hasFocus()
+    qtbot.mouseClick(page.empty.sample, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(page.head.start.isEnabled)
     assert page.command_line() == "sizewise run quickstart"
     with qtbot.waitSignal(navigation.launch_wanted) as launched:
-        qtbot.mouseClick(bench.head.start, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(page.head.start, Qt.MouseButton.LeftButton)
     assert launched.args is not None
     assert launched.args[0].arguments == ("run", "quickstart")
 
 
 def test_the_form_and_the_yaml_keep_step(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.bench().open_profile(mine)
-    bench = page.bench()
-    rate = bench.form.part_at(("load", "stages", 0, "rate")).editor.line
+    page.open_profile(mine)
+    rate = page.form.part_at(("load", "stages", 0, "rate")).editor.line
     rate.selectAll()
     qtbot.keyClicks(rate, "70/s")
-    assert "rate: 70/s, duration" in bench.source.text.toPlainText()
-    bench.source.text.setPlainText(bench.source.text.toPlainText().replace("70/s", "80/s"))
+    assert "rate: 70/s, duration" in page.source.text.toPlainText()
+    page.source.text.setPlainText(page.source.text.toPlainText().replace("70/s", "80/s"))
     assert rate.text() == "80/s"
     assert page.has_unsaved_changes
     stack = page.undo_stack()
     assert stack is not None
     stack.undo()
     stack.undo()
-    assert bench.source.text.toPlainText() == RIGHT
+    assert page.source.text.toPlainText() == RIGHT
     assert not page.has_unsaved_changes
 
 
 def test_a_broken_yaml_names_its_line_and_the_form_waits(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.bench().open_profile(mine)
-    bench = page.bench()
-    bench.source.text.setPlainText(RIGHT + "x: [\n")
-    assert bench.source.problem.text().startswith("Line ")
-    assert not bench.form.isEnabled()
-    assert not bench.head.start.isEnabled()
-    bench.source.text.setPlainText(RIGHT)
-    assert bench.form.isEnabled()
-    qtbot.waitUntil(bench.head.start.isEnabled)
+    page.open_profile(mine)
+    page.source.text.setPlainText(RIGHT + "x: [\n")
+    assert page.source.problem.text().startswith("Line ")
+    assert not page.form.isEnabled()
+    assert not page.head.start.isEnabled()
+    page.source.text.setPlainText(RIGHT)
+    assert page.form.isEnabled()
+    qtbot.waitUntil(page.head.start.isEnabled)
 
 
 def test_an_error_is_told_at_its_field_and_the_strip_leads_there(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.bench().open_profile(mine)
-    bench = page.bench()
-    row = bench.form.part_at(("load", "stages", 0, "duration"))
+    page.open_profile(mine)
+    row = page.form.part_at(("load", "stages", 0, "duration"))
     row.editor.line.selectAll()
     qtbot.keyClicks(row.editor.line, "30")
     qtbot.waitUntil(lambda: "no unit" in row.problem.text())
     assert "Write it like 30s" in row.problem.text()
-    assert not bench.head.start.isEnabled()
-    assert "no unit" in bench.head.start.accessibleDescription()
-    assert bench.head.state.text() == "wrong"
-    bench.form.search.setFocus()
-    bench.wrong_strip.acted.emit()
+    assert not page.head.start.isEnabled()
+    assert "no unit" in page.head.start.accessibleDescription()
+    assert page.head.state.text() == "wrong"
+    page.form.search.setFocus()
+    page.wrong_strip.acted.emit()
     assert row.editor.line.hasFocus()
     qtbot.keyClicks(row.editor.line, "s")
-    qtbot.waitUntil(bench.head.start.isEnabled)
+    qtbot.waitUntil(page.head.start.isEnabled)
     assert row.problem.text() == ""
-    assert bench.wrong_strip.text() == ""
+    assert page.wrong_strip.text() == ""
 
 
 def test_a_typo_is_mended_by_the_strips_button(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     mine.write_text(RIGHT.replace("  method:", "  mehtod:"))
-    page.bench().open_profile(mine)
-    bench = checked(qtbot, page.bench())
-    assert "Did you mean 'method'?" in bench.wrong_strip.text()
-    bench.wrong_strip.acted.emit()
-    qtbot.waitUntil(bench.head.start.isEnabled)
-    assert bench.presenter.document.tree == read_document(RIGHT.encode(), "x").value
+    page.open_profile(mine)
+    checked(qtbot, page)
+    assert "Did you mean 'method'?" in page.wrong_strip.text()
+    page.wrong_strip.acted.emit()
+    qtbot.waitUntil(page.head.start.isEnabled)
+    assert page.presenter.document.tree == read_document(RIGHT.encode(), "x").value
 
 
 def test_a_model_becomes_a_local_run(qtbot: QtBot, page: RunPage, tmp_path: Path) -> None:
     model = tmp_path / "mine.onnx"
     model.write_bytes(b"x")
-    page.bench().open_model(model)
-    bench = checked(qtbot, page.bench())
-    assert bench.form.view == "local"
-    assert bench.presenter.document.tree["target"]["model"] == str(model)
-    assert bench.presenter.state().wrong == ()
+    page.open_model(model)
+    checked(qtbot, page)
+    assert page.form.view == "local"
+    assert page.presenter.document.tree["target"]["model"] == str(model)
+    assert page.presenter.state().wrong == ()
 
 
 def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.bench().open_profile(mine)
-    bench = page.bench()
-    bench.head.views.button(2).click()
-    assert bench.form.sections["promises"].is_open
-    assert not bench.form.sections["target"].is_open
-    bench.news_strip.acted.emit()
-    assert "search" in bench.presenter.document.tree["load"]
-    bench.head.views.button(0).click()
-    bench.news_strip.acted.emit()
-    assert bench.presenter.state().protocol == "local"
+    page.open_profile(mine)
+    page.head.views.button(2).click()
+    assert page.form.sections["promises"].is_open
+    assert not page.form.sections["target"].is_open
+    page.news_strip.acted.emit()
+    assert "search" in page.presenter.document.tree["load"]
+    page.head.views.button(0).click()
+    page.news_strip.acted.emit()
+    assert page.presenter.state().protocol == "local"
     stack = page.undo_stack()
     assert stack is not None
     stack.undo()
-    assert bench.form.protocol == "http"
+    assert page.form.protocol == "http"
 
 
 def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, navigation: Navigation, look: Look) -> None:
@@ -151,30 +145,27 @@ def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, navigation: Navig
     page = RunPage(navigation, look)
     qtbot.addWidget(page)
     page.enter()
-    bench = page.bench()
-    assert "left unsaved" in bench.recovery_strip.text()
-    bench.recovery_strip.acted.emit()
-    assert bench.presenter.document.text == RIGHT
+    assert "left unsaved" in page.recovery_strip.text()
+    page.recovery_strip.acted.emit()
+    assert page.presenter.document.text == RIGHT
     assert page.has_unsaved_changes
-    assert bench.recovery_strip.text() == ""
+    assert page.recovery_strip.text() == ""
 
 
 def test_another_profile_opened_over_unsaved_edits_loses_none(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.bench().open_profile(mine)
-    bench = page.bench()
-    bench.presenter.document.set_dotted("load.seed", 99)
-    edited = bench.presenter.document.text
-    page.bench().open_profile(bundled_profiles()["chat"])
-    assert "unsaved changes" in bench.recovery_strip.text()
-    bench.recovery_strip.acted.emit()
-    assert (bench.presenter.document.text, bench.presenter.document.path) == (edited, mine)
+    page.open_profile(mine)
+    page.presenter.document.set_dotted("load.seed", 99)
+    edited = page.presenter.document.text
+    page.open_profile(bundled_profiles()["chat"])
+    assert "unsaved changes" in page.recovery_strip.text()
+    page.recovery_strip.acted.emit()
+    assert (page.presenter.document.text, page.presenter.document.path) == (edited, mine)
 
 
 def test_a_command_that_is_copied_can_be_run(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.bench().open_profile(mine)
-    bench = page.bench()
-    bench.presenter.document.set_dotted("load.seed", 99)
-    bench.copy_command()
+    page.open_profile(mine)
+    page.presenter.document.set_dotted("load.seed", 99)
+    page.copy_command()
     line = QGuiApplication.clipboard().text()
     assert line == page.command_line()
     assert load_profile(Path(line.split()[-1])).load.seed == 99
@@ -183,36 +174,36 @@ def test_a_command_that_is_copied_can_be_run(qtbot: QtBot, page: RunPage, mine: 
 def test_a_ci_job_is_written_and_nothing_written_over(
     qtbot: QtBot, page: RunPage, navigation: Navigation, mine: Path, tmp_path: Path
 ) -> None:
-    page.bench().open_profile(mine)
+    page.open_profile(mine)
     repository = tmp_path / "repository"
     repository.mkdir()
-    page.bench().export_ci_job("github", repository)
+    page.export_ci_job("github", repository)
     workflow = (repository / ".github/workflows/benchmark.yml").read_text()
     assert "sizewise run mine.yaml --out results" in workflow
     assert load_profile(repository / "mine.yaml").name == "mine"
     (repository / "mine.yaml").write_text("mine, changed")
     with qtbot.waitSignal(navigation.told) as told:
-        page.bench().export_ci_job("github", repository)
+        page.export_ci_job("github", repository)
     assert told.args is not None
     assert told.args[0].severity == "error"
     assert (repository / "mine.yaml").read_text() == "mine, changed"
 
 
 def test_recent_files_and_bundled_ones_are_offered(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.bench().open_profile(mine)
-    menu = page.bench().head.chooser.menu_
+    page.open_profile(mine)
+    menu = page.head.chooser.menu_
     menu.aboutToShow.emit()
     assert any(action.text().startswith("mine.yaml") for action in menu.actions())
     bundled = next(action.menu() for action in menu.actions() if "Bundled" in action.text())
     assert isinstance(bundled, QMenu)
     chat = next(action for action in bundled.actions() if action.text().startswith("chat "))
     chat.trigger()
-    assert page.bench().presenter.document.path == bundled_profiles()["chat"]
+    assert page.presenter.document.path == bundled_profiles()["chat"]
 
 
 @pytest.mark.parametrize("name", ["chat", "local-model"])
 def test_everything_that_can_be_used_has_a_name(qtbot: QtBot, page: RunPage, name: str) -> None:
-    page.bench().open_profile(bundled_profiles()[name])
+    page.open_profile(bundled_profiles()[name])
     usable = (QAbstractButton, QLineEdit, QComboBox, QPlainTextEdit)
     inside_others = {"qt_spinbox_lineedit"}
     nameless = [
@@ -227,9 +218,9 @@ def test_everything_that_can_be_used_has_a_name(qtbot: QtBot, page: RunPage, nam
 
 def test_nothing_is_wider_than_the_page_at_twice_the_letters(qtbot: QtBot, page: RunPage, look: Look) -> None:
     look.scale_text(2.0)
-    page.bench().open_profile(bundled_profiles()["local-model"])
+    page.open_profile(bundled_profiles()["local-model"])
     page.resize(1180, 760)
-    area = page.bench().form.area
+    area = page.form.area
     inside = area.widget()
     assert inside is not None
     try:

@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.navigation import Launch, Navigation
+from app.gui.navigation import Navigation
 from app.gui.run import drafts
 from app.gui.run.presenter import RunPresenter
 from app.profiles.beginnings import ENDPOINT
@@ -40,24 +40,20 @@ def test_start_is_barred_with_the_reason_until_the_profile_is_right(qtbot: QtBot
     assert presenter.state().why_not == "The profile is being checked."
     qtbot.waitUntil(lambda: presenter.state().is_checked)
     assert "duration" in presenter.state().why_not
-    assert not presenter.start()
+    assert presenter.launch() is None
     presenter.document.set_dotted("load.stages.0.duration", "30s")
     assert presenter.state().why_not
     qtbot.waitUntil(lambda: not presenter.state().why_not)
 
 
-def test_start_launches_a_draft_that_loads_as_the_form_showed(
-    qtbot: QtBot, presenter: RunPresenter, navigation: Navigation
-) -> None:
+def test_start_launches_a_draft_that_loads_as_the_form_showed(qtbot: QtBot, presenter: RunPresenter) -> None:
     path = bundled_profiles()["local-model"]
     opened(qtbot, presenter, path.read_text(), path)
     assert presenter.command_line() == "sizewise run local-model"
     presenter.document.set_dotted("load.at_most", "2s")
     qtbot.waitUntil(lambda: presenter.state().is_checked)
-    with qtbot.waitSignal(navigation.launch_wanted) as launched:
-        assert presenter.start()
-    assert launched.args is not None
-    launch: Launch = launched.args[0]
+    launch = presenter.launch()
+    assert launch is not None
     assert launch.arguments[0] == "run"
     assert launch.directory.parent == runs_home()
     assert launch.name == "local-model"
@@ -66,19 +62,16 @@ def test_start_launches_a_draft_that_loads_as_the_form_showed(
     assert presenter.command_line() == f"sizewise run {launch.arguments[1]}"
 
 
-def test_what_was_started_can_be_repeated_as_it_was(
-    qtbot: QtBot, presenter: RunPresenter, navigation: Navigation
-) -> None:
+def test_what_was_started_can_be_repeated_as_it_was(qtbot: QtBot, presenter: RunPresenter) -> None:
     opened(qtbot, presenter, RIGHT)
-    launches: list[Launch] = []
-    navigation.launch_wanted.connect(launches.append)
-    presenter.start()
+    first = presenter.launch()
     presenter.document.set_dotted("load.seed", 99)
     qtbot.waitUntil(lambda: presenter.state().is_checked)
-    presenter.start()
-    first, second = launches
+    second = presenter.launch()
+    assert first is not None
+    assert second is not None
     assert first.directory != second.directory
-    assert [load_profile(Path(one.arguments[1])).load.seed for one in launches] == [7, 99]
+    assert [load_profile(Path(one.arguments[1])).load.seed for one in (first, second)] == [7, 99]
 
 
 def test_a_saved_profile_is_run_from_its_file(qtbot: QtBot, presenter: RunPresenter, tmp_path: Path) -> None:
@@ -148,7 +141,7 @@ def test_a_secret_that_is_written_out_is_in_no_file_that_nobody_asked_for(
     assert draft is not None
     assert "name: edited" in draft.text
     assert "target.headers.X-Api-Key holds a secret" in presenter.state().why_not
-    assert not presenter.start()
+    assert presenter.launch() is None
     presenter.document.set_text(presenter.document.text + "\n: [half-typed")
     presenter.keep()
     written = b"".join(path.read_bytes() for path in runs_home().parent.rglob("*") if path.is_file())

@@ -1,17 +1,16 @@
-"""The SLO as lines to write in: each is judged beside it, and what is written is judged at once."""
+"""The SLO as lines to write in: what is wrong with one is said at it, and what is right is used at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from PySide6.QtCore import QStringListModel, Qt, Signal
-from PySide6.QtWidgets import QCompleter, QGridLayout, QHBoxLayout, QLineEdit, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCompleter, QGridLayout, QLineEdit, QWidget
 
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
-from app.gui.results.state import Shown
-from app.gui.widgets import Badge, button, label
-from app.records.metrics import METRICS
+from app.gui.widgets import Badge, button, hbox, label, tool_button, vbox
+from app.records.metrics import METRICS, format_metric
 from reports import formatting
 from reports.model import ObjectiveRow
 
@@ -27,16 +26,11 @@ class ObjectiveLine(QLineEdit):
         self.setMaxLength(_WIDEST)
         self.setPlaceholderText(_EXAMPLE)
         self.setAccessibleName("Objective")
-        self.setMinimumWidth(self.fontMetrics().horizontalAdvance("output_tokens_per_s.p95 <= 10,000"))
         completer = QCompleter(completions, self)
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.setCompleter(completer)
         self.badge, self.told = Badge(), label("", "muted", wrap=True)
-        self.remove = QToolButton()
-        self.remove.setText("✕")
-        self.remove.setAutoRaise(True)
-        self.remove.setAccessibleName("Remove this objective")
-        self.remove.setToolTip("Remove this objective")
+        self.remove = tool_button("✕", "Remove this objective", tip="Remove this objective", flat=True)
 
     @property
     def problem(self) -> str | None:
@@ -57,16 +51,20 @@ class ObjectiveLine(QLineEdit):
         else:
             self.badge.say(row.judgement, row.why or "")
             self.told.setText(observed(row))
+        self.told.setVisible(bool(self.told.text()))
         self.setAccessibleDescription(f"{self.badge.text()} {self.told.text()}".strip())
 
 
 class SloEditor(QWidget):
-    """`asked` has the objectives as texts, or None for the run's own."""
+    """`edited` has the objectives as texts, or None for those that were measured; `finished` follows a line that is
+    written to its end. Where it `is_narrow`, what is said of a line stands below it."""
 
-    asked = Signal(object)
+    edited = Signal(object)
+    finished = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, heading: str = "", *, is_narrow: bool = False) -> None:
         super().__init__()
+        self._is_narrow = is_narrow
         self.lines: list[ObjectiveLine] = []
         self._own: tuple[str, ...] = ()
         self._is_filling = False
@@ -74,33 +72,23 @@ class SloEditor(QWidget):
         self._rows = QWidget()
         self._grid = QGridLayout(self._rows)
         self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setColumnStretch(3, 1)
+        self._grid.setColumnStretch(0 if is_narrow else 3, 1)
         self.others = label("", "muted", wrap=True)
         self.add = button("Add an &objective", self.add_line)
         self.reset = button("As measure&d", self._reset)
-        buttons = QHBoxLayout()
-        for one in (self.add, self.reset):
-            buttons.addWidget(one)
-        buttons.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(label("SLO: write another, and the stored rows are judged again", "heading", wrap=True))
-        layout.addWidget(self._rows)
-        layout.addWidget(self.others)
-        layout.addLayout(buttons)
+        title = (label(heading, "heading", wrap=True),) if heading else ()
+        vbox(*title, self._rows, self.others, hbox(self.add, self.reset, 1), within=self, spacing=4)
 
-    def show_run(self, shown: Shown) -> None:
-        """Lines are made anew only where they do not say what is shown: nobody loses the place they write at."""
-        self._own = shown.own_slo
-        wanted = self._own if shown.asked.slo is None else shown.asked.slo
-        if tuple(self._texts()) != wanted and not self._is_writing():
-            self._fill(wanted)
-        rows = {row.text: row for row in shown.report.objectives if row.kind == "SLO"}
+    def show_slo(self, slo: tuple[str, ...], own: tuple[str, ...], judged: Sequence[ObjectiveRow] = ()) -> None:
+        """Lines are made anew only where they do not say what is shown: nobody loses the place they write at. `own` is
+        the SLO that was measured; `judged` are those of it and the gates that there is a verdict on."""
+        self._own = own
+        if self.texts() != slo and not self._is_writing():
+            self._fill(slo)
+        rows = {row.text: row for row in judged if row.kind == "SLO"}
         for line in self.lines:
             line.show_row(rows.get(" ".join(line.text().split())))
-        written = {" ".join(text.split()) for text in self._texts()}
-        rest = [row for row in shown.report.objectives if row.kind == "gate" or row.text not in written]
+        rest = [row for row in judged if row.kind == "gate" or row.text not in self.texts()]
         self.others.setText("\n".join(_other(row) for row in rest))
         self.others.setVisible(bool(rest))
         self._show_reset()
@@ -116,8 +104,14 @@ class SloEditor(QWidget):
         self._grid.addWidget(line, place, 0)
         for column, widget in enumerate((line.remove, line.badge), 1):
             self._grid.addWidget(widget, place, column, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        self._grid.addWidget(line.told, place, 3)
+        if self._is_narrow:
+            self._grid.addWidget(line.told, place + 1, 0, 1, 3)
+        else:
+            line.setMinimumWidth(line.fontMetrics().horizontalAdvance("output_tokens_per_s.p95 <= 10,000"))
+            self._grid.addWidget(line.told, place, 3)
+        line.told.hide()
         line.textChanged.connect(self._written)
+        line.editingFinished.connect(self.finished)
         line.remove.clicked.connect(self._remove)
         line.show_row(None) if text else line.badge.say("")
         if not self._is_filling:
@@ -157,10 +151,10 @@ class SloEditor(QWidget):
                 line.show_row(None)
         self._show_reset()
         if not wrong:
-            self.asked.emit(tuple(self._texts()))
+            self.edited.emit(self.texts())
 
-    def _texts(self) -> list[str]:
-        return [" ".join(line.text().split()) for line in self.lines if line.text().strip()]
+    def texts(self) -> tuple[str, ...]:
+        return tuple(" ".join(line.text().split()) for line in self.lines if line.text().strip())
 
     def _is_writing(self) -> bool:
         """A line is half written, so what is shown is older than it."""
@@ -168,11 +162,11 @@ class SloEditor(QWidget):
 
     def _reset(self) -> None:
         self._fill(self._own)
-        self.asked.emit(None)
+        self.edited.emit(None)
         self._show_reset()
 
     def _show_reset(self) -> None:
-        self.reset.setEnabled(tuple(self._texts()) != self._own)
+        self.reset.setEnabled(self.texts() != self._own)
 
 
 def observed(row: ObjectiveRow) -> str:
@@ -189,8 +183,8 @@ def _other(row: ObjectiveRow) -> str:
 
 def _completions() -> list[str]:
     return [
-        f"{name}.{aggregate.replace('_', '.')} " if aggregate else f"{name} "
+        f"{name if aggregate is None else format_metric(name, aggregate)} "
         for name, metric in METRICS.items()
-        for aggregate in (metric.aggregates or ("",))
+        for aggregate in metric.aggregates or (None,)
         if metric.better != "neither" and not name.startswith("gpu_")
     ]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QCompleter
+from pytestqt.qtbot import QtBot
+
+from app.analysis.objectives import parse_objective
+from app.gui.slo_editor import SloEditor
+from app.records.metrics import METRICS
+
+OWN = ("latency_ms.p95 < 50", "error_rate < 0.1%")
+
+
+@pytest.fixture
+def editor(qtbot: QtBot) -> SloEditor:
+    made = SloEditor()
+    qtbot.addWidget(made)
+    made.show_slo(OWN, OWN)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("latency_ms.p99.9  <  50", "latency_ms.p99.9 < 50"),
+        ("error_rate < 0.25%", "error_rate < 0.25%"),
+        ("goodput_share > 99%", "goodput_share > 99%"),
+        ("latency_ms.p95 <= 50", "latency_ms.p95 <= 50"),
+        ("latency_ms.p95 < 50 | warn", "latency_ms.p95 < 50 | warn"),
+    ],
+)
+def test_a_line_writes_the_objective_that_it_shows(editor: SloEditor, text: str, written: str) -> None:
+    editor.show_slo((text,), OWN)
+    assert (editor.texts(), editor.lines[0].problem) == ((written,), None)
+
+
+def test_what_is_right_is_told_and_what_is_half_written_is_kept(qtbot: QtBot, editor: SloEditor) -> None:
+    with qtbot.waitSignal(editor.edited) as edited:
+        editor.lines[0].setText("latency_ms.p95 < 5")
+    assert edited.args == [("latency_ms.p95 < 5", OWN[1])]
+    with qtbot.assertNotEmitted(editor.edited):
+        editor.lines[0].setText("latency_ms.p95 <")
+    assert editor.lines[0].told.text()
+
+
+def test_lines_are_added_and_taken_away_until_all_are_as_measured(qtbot: QtBot, editor: SloEditor) -> None:
+    assert not editor.reset.isEnabled()
+    editor.add.click()
+    with qtbot.waitSignal(editor.edited) as edited:
+        editor.lines[-1].setText("ttft_ms.p95 < 500")
+    assert edited.args == [(*OWN, "ttft_ms.p95 < 500")]
+    with qtbot.waitSignal(editor.edited) as edited:
+        editor.lines[0].remove.click()
+    assert edited.args == [(OWN[1], "ttft_ms.p95 < 500")]
+    with qtbot.waitSignal(editor.edited) as edited:
+        editor.reset.click()
+    assert edited.args == [None]
+    assert editor.texts() == OWN
+
+
+def test_every_completion_begins_an_objective(editor: SloEditor) -> None:
+    completer = editor.lines[0].completer()
+    assert isinstance(completer, QCompleter)
+    model = completer.model()
+    begun = [str(model.index(place, 0).data()) for place in range(model.rowCount())]
+    assert "latency_ms.p99.9 " in begun
+    assert "error_rate " in begun
+    for text in begun:
+        is_share = METRICS[text.strip().partition(".")[0]].unit == "share"
+        parse_objective(f"{text}< {'1%' if is_share else '1'}")
