@@ -143,6 +143,9 @@ def _spawn(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
     return _spawn_silently(path, args, passfds)
 
 
+# each of the hundreds of processes that tests start would compile the program again, and each run of tests its tests
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 sys.addaudithook(_note_start)
 _spawn_silently = multiprocessing.util.spawnv_passfds
 multiprocessing.util.spawnv_passfds = _spawn
