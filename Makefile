@@ -20,7 +20,8 @@ test: $(VENV)/.installed-test
 test-fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m unit $(PARALLEL)
 
-PARALLEL = --numprocesses logical --dist loadfile
+# Files stay whole, so that tests share their fixtures, and start in the order of tests/tiers.py.
+PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ import os
 import platform
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -40,13 +41,16 @@ _STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spaw
 
 
 class Tier(StrEnum):
-    """In the order in which tests run."""
+    """In the order in which tests run, one after another."""
 
     UNIT = "unit"
     PROCESS = "process"
     UI = "ui"
     TIMING = "timing"
 
+
+_PARALLEL_ORDER = [Tier.UI, Tier.PROCESS, Tier.UNIT, Tier.TIMING]
+"""Under pytest-xdist: files that wait come first, so that what computes fills their gaps."""
 
 _FIXTURES = {Tier.UI: {"qapp", "browser"}, Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"}}
 """A test that takes one of these, directly or through another fixture, belongs to the tier."""
@@ -158,15 +162,25 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(TimingTier(os.cpu_count() or 1), "timing-tier")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two more workers than cores where there are tests that wait for their processes."""
+    cores = os.cpu_count() or 1
+    return cores if config.option.markexpr == Tier.UNIT else cores + 2
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = list(Tier)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if tier_of(item) is None:
             names = set(getattr(item, "fixturenames", ()))
             tier = next((tier for tier, fixtures in _FIXTURES.items() if names & fixtures), Tier.UNIT)
             item.add_marker(tier.value)  # a plain str: pytest-xdist sends no other
-    items.sort(key=lambda item: order.index(tier_of(item) or Tier.UNIT))
+    if hasattr(config, "workerinput"):  # of pytest-xdist
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: (_PARALLEL_ORDER.index(tier_of(item) or Tier.UNIT), -tests[item.path]))
+    else:
+        items.sort(key=lambda item: list(Tier).index(tier_of(item) or Tier.UNIT))
 
 
 @pytest.hookimpl(wrapper=True)
