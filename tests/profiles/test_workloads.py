@@ -11,7 +11,7 @@ from app.profiles.loading import load_profile
 from app.profiles.local import LocalProfile
 from tests.fakes.program import Sizewise
 
-pytestmark = pytest.mark.timing
+pytestmark = pytest.mark.process
 
 NEEDS_A_SERVER = {"http"}
 IS_TESTED_ELSEWHERE = {"quickstart", "local-model"}

@@ -16,8 +16,6 @@ from loadgen.reference.script import Reply, Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.program import Sizewise, wait_until
 
-pytestmark = pytest.mark.timing
-
 WriteProfile = Callable[..., str]
 
 
@@ -34,6 +32,7 @@ def running(sizewise: Sizewise, path: str, directory: Path) -> Iterator[subproce
         process.communicate()
 
 
+@pytest.mark.timing
 def test_the_rate_of_a_running_stage_is_changed(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with ScriptedServer(Script()) as server:
@@ -59,6 +58,7 @@ def test_the_rate_of_a_running_stage_is_changed(sizewise: Sizewise, profile: Wri
     assert "Noted during the run: raised by hand" in result["notes"]
 
 
+@pytest.mark.timing
 def test_a_running_stage_is_made_longer_and_its_errors_are_told(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
@@ -107,6 +107,7 @@ def test_a_run_is_stopped_with_its_report(sizewise: Sizewise, profile: WriteProf
     assert (again.returncode, "has ended" in again.stderr) == (2, True)
 
 
+@pytest.mark.timing
 def test_a_terminal_attaches_detaches_and_sees_the_end(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:

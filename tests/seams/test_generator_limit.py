@@ -15,8 +15,6 @@ from app.wiring.reference_server import NullServerProcess
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.program import SIZEWISE, Sizewise, write_profile
 
-pytestmark = pytest.mark.timing
-
 
 @pytest.fixture
 def calibrated(measured_home: Path, tmp_path: Path) -> tuple[dict[str, Any], Sizewise]:
@@ -62,6 +60,7 @@ def test_too_few_file_descriptors_are_invalid_and_not_the_targets_fault(calibrat
     assert done.stderr.index("WARN file descriptors") < done.stderr.index("stages:")
 
 
+@pytest.mark.timing
 def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
     calibrated: tuple[dict[str, Any], Sizewise], tmp_path: Path
 ) -> None:
@@ -74,6 +73,7 @@ def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
     assert found["hint"] in printed
 
 
+@pytest.mark.timing
 def test_where_the_ceiling_is_a_lower_bound_it_is_invalid_by_what_was_late(
     calibrated: tuple[dict[str, Any], Sizewise], tmp_path: Path
 ) -> None:

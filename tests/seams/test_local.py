@@ -16,8 +16,6 @@ from app.storage.run_directory import StoredRun
 from tests.fakes import odd_models
 from tests.fakes.program import Sizewise, until_valid, wait_until
 
-pytestmark = pytest.mark.timing
-
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_shufflenet.onnx"
 """The quickest of the real graphs that come with the onnx package, with made-up weights."""
 SHORT = {"warmup": "0s", "at_least": "300ms", "at_most": "300ms", "cold_starts": 0}
@@ -41,6 +39,7 @@ def written(tmp_path: Path) -> Written:
     return write
 
 
+@pytest.mark.timing
 def test_variants_of_a_model_are_measured_and_the_best_is_named(
     sizewise: Sizewise, written: Written, tmp_path: Path
 ) -> None:
@@ -87,6 +86,7 @@ def test_variants_of_a_model_are_measured_and_the_best_is_named(
     assert sizewise("profiles", "check", str(out / "spec.yaml")).returncode == 0, "the spec is a profile"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("target", "more", "says"),
     [
@@ -104,6 +104,7 @@ def test_wrong_profile_is_2_with_its_line(
     assert "profile.yaml:" in done.stderr
 
 
+@pytest.mark.process
 def test_cuda_alone_without_a_driver_is_3(sizewise: Sizewise, written: Written) -> None:
     done = sizewise("run", written({"model": "digits", "providers": ["cuda"]}))
     assert done.returncode == 3
@@ -123,6 +124,7 @@ def test_cuda_that_falls_back_in_silence_is_4(
     assert any(one["is_stray"] for one in result["local"]["variants"][0]["placements"])
 
 
+@pytest.mark.process
 def test_interrupted_run_is_130_with_the_calls_until_then(sizewise: Sizewise, written: Written, tmp_path: Path) -> None:
     load = SHORT | {"at_least": "100s", "at_most": "100s"}
     out = tmp_path / "run"
@@ -139,6 +141,7 @@ def test_interrupted_run_is_130_with_the_calls_until_then(sizewise: Sizewise, wr
     assert [one["failure"] for one in result["local"]["variants"]] == [None]
 
 
+@pytest.mark.process
 def test_models_of_many_kinds_are_each_run_or_refused_in_a_sentence(
     sizewise: Sizewise, written: Written, tmp_path: Path
 ) -> None:

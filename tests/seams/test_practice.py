@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.caching_model import caching_model
 from tests.fakes.program import Sizewise
 
-pytestmark = pytest.mark.timing
+pytestmark = pytest.mark.process
 
 PROFILE = """sizewise: 1
 name: chat

@@ -20,7 +20,7 @@ from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.program import Sizewise
 
-pytestmark = pytest.mark.timing
+pytestmark = pytest.mark.process
 
 TIMED = {"stall", "injection", "null ceiling"}
 """What a busy machine spoils, and rightly."""

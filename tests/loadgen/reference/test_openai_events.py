@@ -44,6 +44,7 @@ def bytes_of(stream: Stream) -> bytes:
     return b"".join(data for _, data in stream.pieces)
 
 
+@pytest.mark.timing
 def test_pieces_come_when_they_are_due() -> None:
     times = [0.05 + 0.01 * at for at in range(30)]
     with asked(Stream(tuple((at_s, b"x") for at_s in times), "close")) as client:
