@@ -42,8 +42,6 @@ from tests.fakes.played import Played, plan
 from tests.fakes.processes import children_of, is_running
 from tests.fakes.program import wait_until
 
-pytestmark = pytest.mark.timing
-
 METADATA = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
 ANSWER = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]}'
 OIP_PATHS: dict[str, Reply | Stream] = {
@@ -60,6 +58,7 @@ def load() -> Iterator[LoadProcess]:
         yield process
 
 
+@pytest.mark.timing
 def test_a_stage_sends_every_arrival_and_tells_what_happened(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload("POST", bodies=(b"a", b"b")))
@@ -88,6 +87,7 @@ def test_a_stage_sends_every_arrival_and_tells_what_happened(load: LoadProcess) 
     assert last.sent == last.completed + last.failed + last.in_flight <= last.intended
 
 
+@pytest.mark.timing
 def test_what_was_sent_is_the_poisson_process_that_was_asked_for(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -98,6 +98,7 @@ def test_what_was_sent_is_the_poisson_process_that_was_asked_for(load: LoadProce
     assert stats.kstest(gaps_s, "expon", args=(0, 1 / 200)).statistic < 0.25
 
 
+@pytest.mark.timing
 def test_a_freeze_of_the_server_is_seen_by_everyone_who_wanted_to_start_in_it(load: LoadProcess) -> None:
     """200 of 1,200 arrivals wait a uniform 0 to 1 s, and all take 50 ms: p95 is 0.75 s and p99 0.99 s."""
     with ScriptedServer(FREEZE) as server:
@@ -110,6 +111,7 @@ def test_a_freeze_of_the_server_is_seen_by_everyone_who_wanted_to_start_in_it(lo
     assert np.percentile(played.latency_ms("sent_ns"), 99) == pytest.approx(p99, rel=0.05)
 
 
+@pytest.mark.timing
 def test_sends_held_back_by_a_freeze_look_fast_from_the_send_and_slow_from_the_intended_time(
     load: LoadProcess,
 ) -> None:
@@ -125,6 +127,7 @@ def test_sends_held_back_by_a_freeze_look_fast_from_the_send_and_slow_from_the_i
     assert true_p99 > 900
 
 
+@pytest.mark.timing
 def test_a_generator_that_was_stopped_counts_its_own_delay(load: LoadProcess) -> None:
     """The worker itself is frozen for 1 s: sends are late, the service stays 50 ms, and the wait is in the latency."""
     with ScriptedServer(Script(delay_s=0.05)) as server:
@@ -151,6 +154,7 @@ def test_a_generator_that_was_stopped_counts_its_own_delay(load: LoadProcess) ->
     )
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
@@ -175,6 +179,7 @@ def test_failures_have_their_class_in_rows_and_preflight(load: LoadProcess, repl
     assert len(rows) == 10
 
 
+@pytest.mark.timing
 def test_a_preflight_tells_its_times_and_no_header_that_may_hold_a_secret(load: LoadProcess) -> None:
     reply = Reply(headers=(("Set-Cookie", "canary"), ("Server", "scripted"), ("X-Odd", "canary")))
     with ScriptedServer(Script(reply, delay_s=0.02)) as server:
@@ -189,6 +194,7 @@ def test_a_preflight_tells_its_times_and_no_header_that_may_hold_a_secret(load: 
     assert [value for name, value in told.headers if name in ("Set-Cookie", "X-Odd")] == ["<redacted>"] * 2
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("drain", [True, False])
 def test_the_answer_of_the_preflight_need_not_be_waited_for(drain: bool) -> None:
     with ScriptedServer(Script(Reply(manner="hang"))) as server, LoadProcess() as load:
@@ -206,6 +212,7 @@ def test_the_answer_of_the_preflight_need_not_be_waited_for(drain: bool) -> None
     assert (failed.value.error, failed.value.is_workload_wrong) == (None, False)
 
 
+@pytest.mark.timing
 def test_nothing_listens_there(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         gone = server.url
@@ -216,12 +223,14 @@ def test_nothing_listens_there(load: LoadProcess) -> None:
     assert rows["sent_ns"].notna().all()
 
 
+@pytest.mark.timing
 def test_a_host_without_an_address(load: LoadProcess) -> None:
     load.configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload())
     preflight = load.preflight()
     assert (preflight.error, preflight.status, preflight.service_ms) == ("dns", None, None)
 
 
+@pytest.mark.timing
 def test_the_end_of_the_drain_cuts_what_is_in_flight_and_what_waits(load: LoadProcess) -> None:
     with ScriptedServer(Script(Reply(manner="hang"))) as server:
         load.configure(Endpoint((server.url,), max_connections=4), HttpWorkload())
@@ -232,6 +241,7 @@ def test_the_end_of_the_drain_cuts_what_is_in_flight_and_what_waits(load: LoadPr
     assert (played.ended.end_ns - played.ended.start_ns) / 1e9 == pytest.approx(0.49, abs=0.2)
 
 
+@pytest.mark.timing
 def test_a_progress_answered_with_false_cuts_the_stage(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=0.05)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -243,6 +253,7 @@ def test_a_progress_answered_with_false_cuts_the_stage(load: LoadProcess) -> Non
     assert len(played.rows) < 300
 
 
+@pytest.mark.timing
 def test_stop_with_drain_lets_what_is_in_flight_finish(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=0.2)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -253,6 +264,7 @@ def test_stop_with_drain_lets_what_is_in_flight_finish(load: LoadProcess) -> Non
     assert 10 < len(played.rows) < 200
 
 
+@pytest.mark.timing
 def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -265,6 +277,7 @@ def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
     assert played.ended.stopped_early
 
 
+@pytest.mark.timing
 def test_a_stop_between_two_stages_is_of_the_next(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -273,6 +286,7 @@ def test_a_stop_between_two_stages_is_of_the_next(load: LoadProcess) -> None:
         assert not Played(load, plan(duration=0.3)).ended.stopped_early
 
 
+@pytest.mark.process
 def test_a_stop_before_the_preflight_spares_it() -> None:
     with ScriptedServer(Script(Reply(manner="hang"))) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -281,6 +295,7 @@ def test_a_stop_before_the_preflight_spares_it() -> None:
             load.preflight()
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("arrivals", [None, ClosedArrivals(4)])
 def test_stages_started_and_cancelled_leave_no_handle_and_no_thread(
     load: LoadProcess, arrivals: ClosedArrivals | None
@@ -303,6 +318,7 @@ def test_stages_started_and_cancelled_leave_no_handle_and_no_thread(
     assert threads[-1] <= max(threads[:5]) + 5  # the hub's pool grows to its size when it is needed
 
 
+@pytest.mark.timing
 def test_inference_is_judged_row_by_row(load: LoadProcess, tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=np.zeros((4, 2), np.float32), y=np.array([1, 1, 1, 0]))
     with ScriptedServer(Script(paths=OIP_PATHS)) as server:
@@ -313,6 +329,7 @@ def test_inference_is_judged_row_by_row(load: LoadProcess, tmp_path: Path) -> No
     assert rows["right"].sum() == 15
 
 
+@pytest.mark.timing
 def test_a_model_that_does_not_exist(load: LoadProcess) -> None:
     with ScriptedServer(Script(Reply(404))) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m"))
@@ -320,6 +337,7 @@ def test_a_model_that_does_not_exist(load: LoadProcess) -> None:
     assert (preflight.error, preflight.status) == ("http-4xx", 404)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(("reply", "error"), [(Reply(500), "http-5xx"), (Reply(manner="hang"), "timeout")])
 def test_a_server_that_does_not_tell_its_metadata(load: LoadProcess, reply: Reply, error: str) -> None:
     with ScriptedServer(Script(reply)) as server:
@@ -327,6 +345,7 @@ def test_a_server_that_does_not_tell_its_metadata(load: LoadProcess, reply: Repl
         assert load.preflight().error == error
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("metadata", [b"<html>", b'{"inputs": []}'])
 def test_metadata_that_is_none_is_the_targets_fault(load: LoadProcess, metadata: bytes) -> None:
     with ScriptedServer(Script(Reply(body=metadata))) as server:
@@ -336,6 +355,7 @@ def test_metadata_that_is_none_is_the_targets_fault(load: LoadProcess, metadata:
     assert "metadata" in preflight.detail
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("shape", [[1] * 65, [0, 10**30]])
 def test_a_malformed_answer_loses_no_row(load: LoadProcess, shape: list[int]) -> None:
     data = [0] if shape[0] else []
@@ -347,6 +367,7 @@ def test_a_malformed_answer_loses_no_row(load: LoadProcess, shape: list[int]) ->
     assert len(played.rows) == played.ended.scheduled == 10
 
 
+@pytest.mark.timing
 def test_the_first_report_may_take_as_long_as_the_metadata(load: LoadProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.process._SILENCE_S", 1.0)
     with ScriptedServer(Script(paths=OIP_PATHS, delay_s=1.3)) as server:
@@ -354,6 +375,7 @@ def test_the_first_report_may_take_as_long_as_the_metadata(load: LoadProcess, mo
         assert Played(load, plan(rate=20, duration=0.5, drain_s=4)).rows["error"].isna().all()
 
 
+@pytest.mark.process
 def test_why_the_worker_left_is_told_by_the_next_command_too() -> None:
     with LoadProcess() as load:
         load.configure(Endpoint(("ftp://nowhere",)), HttpWorkload())
@@ -363,6 +385,7 @@ def test_why_the_worker_left_is_told_by_the_next_command_too() -> None:
     assert failed.value.is_workload_wrong
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("content", [None, "no certificate"])
 def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, content: str | None) -> None:
     if content is not None:
@@ -375,6 +398,7 @@ def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, conte
     assert failed.value.hint is None, "what is wrong is said: the worker's traceback is nobody's hint"
 
 
+@pytest.mark.process
 def test_a_workload_that_cannot_be_built_is_told_with_a_hint() -> None:
     with ScriptedServer(Script(paths=OIP_PATHS)) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), OipWorkload("m", tensors="/nowhere.npz"))
@@ -384,6 +408,7 @@ def test_a_workload_that_cannot_be_built_is_told_with_a_hint() -> None:
     assert (failed.value.error, failed.value.is_workload_wrong) == (None, True)
 
 
+@pytest.mark.process
 def test_a_stage_against_a_host_without_an_address_has_an_error_class() -> None:
     with LoadProcess() as load:
         load.configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload())
@@ -392,6 +417,7 @@ def test_a_stage_against_a_host_without_an_address_has_an_error_class() -> None:
     assert (failed.value.error, failed.value.is_workload_wrong) == ("dns", False)
 
 
+@pytest.mark.process
 def test_a_killed_worker_is_a_load_error() -> None:
     with ScriptedServer(Script()) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -402,6 +428,7 @@ def test_a_killed_worker_is_a_load_error() -> None:
     assert (failed.value.error, failed.value.is_workload_wrong) == (None, False)
 
 
+@pytest.mark.timing
 def test_a_stopped_worker_is_noticed_within_seconds() -> None:
     stopped_ns: list[int] = []
 
@@ -417,6 +444,7 @@ def test_a_stopped_worker_is_noticed_within_seconds() -> None:
         assert perf_counter_ns() - stopped_ns[0] < 15e9
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are changed")
 def test_a_worker_that_may_open_no_more_files_names_the_limit_and_what_raises_it() -> None:
     with ScriptedServer(Script()) as server, LoadProcess() as load:
@@ -429,6 +457,7 @@ def test_a_worker_that_may_open_no_more_files_names_the_limit_and_what_raises_it
     assert (failed.value.error, failed.value.is_workload_wrong) == (None, False)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="whether a process is stopped is read from /proc")
 @pytest.mark.parametrize(
     ("child", "step"),
@@ -455,6 +484,7 @@ def test_a_process_that_is_stopped_is_not_waited_for_as_a_slow_target_is(
     assert not is_running(load.pid)
 
 
+@pytest.mark.timing
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
 def test_endless_responses_take_bounded_memory_and_end_as_a_local_limit() -> None:
     with endless_server() as url:
@@ -462,6 +492,7 @@ def test_endless_responses_take_bounded_memory_and_end_as_a_local_limit() -> Non
     assert 256 < peak_mib < 640, "256 MiB are kept, beside the interpreter and what the sockets have read"
 
 
+@pytest.mark.timing
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_endless_messages_of_grpc_take_bounded_memory_and_end_as_a_local_limit() -> None:
     """Forty of 60 MiB, which no message may exceed, would be 2.4 GB."""
@@ -516,6 +547,7 @@ def endless_server() -> Iterator[str]:
         loop.close()
 
 
+@pytest.mark.process
 def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
     child = start_module("loadgen.worker", stdout=subprocess.PIPE)
     with ScriptedServer(Script(Reply(manner="hang"))) as server, child:
@@ -532,6 +564,7 @@ def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
         assert child.wait(30) == 0
 
 
+@pytest.mark.process
 def test_a_worker_that_cannot_understand_says_so_and_leaves() -> None:
     child = start_module("loadgen.worker", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with child:
@@ -544,6 +577,7 @@ def test_a_worker_that_cannot_understand_says_so_and_leaves() -> None:
         assert child.wait(30) == 1
 
 
+@pytest.mark.process
 def test_a_child_is_started_apart_from_the_working_directory_and_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "loadgen").mkdir()
     (tmp_path / "loadgen" / "__init__.py").write_text("raise SystemExit('the wrong one')")
@@ -556,6 +590,7 @@ def held() -> tuple[int, int, list[int]]:
     return len(os.listdir("/proc/self/fd")), threading.active_count(), children_of(os.getpid())  # noqa: PTH208
 
 
+@pytest.mark.process
 def test_workers_started_and_ended_leave_no_process_no_handle_and_no_thread() -> None:
     before = held()
     for _ in range(5):
@@ -566,6 +601,7 @@ def test_workers_started_and_ended_leave_no_process_no_handle_and_no_thread() ->
 # several workers
 
 
+@pytest.mark.timing
 def test_several_workers_send_what_one_would() -> None:
     arrivals = plan(rate=400, duration=1, process="poisson")
     workload = HttpWorkload("POST", bodies=tuple(b"body %d" % n for n in range(7)))
@@ -585,6 +621,7 @@ def test_several_workers_send_what_one_would() -> None:
     assert sent(Gather(local=2)) == (*alone[:2], {0, 1})
 
 
+@pytest.mark.process
 def test_the_gathering_ends_with_what_its_listener_raises_and_takes_the_master_along() -> None:
     before, heard = held(), []
 
@@ -599,6 +636,7 @@ def test_the_gathering_ends_with_what_its_listener_raises_and_takes_the_master_a
     assert held() == before
 
 
+@pytest.mark.process
 def test_workers_that_do_not_come_are_a_load_error() -> None:
     before = held()
     with pytest.raises(LoadError) as failed:
@@ -607,6 +645,7 @@ def test_workers_that_do_not_come_are_a_load_error() -> None:
     assert held() == before
 
 
+@pytest.mark.process
 def test_a_master_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.process._SILENCE_S", 0.0)
     with pytest.raises(LoadError, match=r"not gathered within 0\.1 s"):

@@ -14,8 +14,6 @@ from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
 from loadgen.workloads import LocustWorkload
 from tests.fakes.played import Played, plan
 
-pytestmark = pytest.mark.timing
-
 PATHS: dict[str, Reply | Stream] = {"/missing": Reply(404), "/broken": Reply(503), "/dropped": Reply(manner="drop")}
 TWO_CLASSES = """
     from locust import FastHttpUser, HttpUser, LoadTestShape, between, events, task
@@ -61,6 +59,7 @@ def preflight(folder: Path, text: str, user_classes: tuple[str, ...] = ()) -> Pr
         return load.preflight()
 
 
+@pytest.mark.timing
 def test_a_users_own_test_is_driven_and_every_request_is_a_row(tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=0.02, paths=PATHS)) as server, LoadProcess("loadgen.locustfile") as load:
         assert (load.pacing, load.event_loop) == ("locust", "gevent")
@@ -95,6 +94,7 @@ def test_a_users_own_test_is_driven_and_every_request_is_a_row(tmp_path: Path) -
     assert played.progress[-1].in_flight is None
 
 
+@pytest.mark.timing
 def test_sent_and_end_are_on_the_clock_of_the_server(tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=0.05)) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
@@ -105,6 +105,7 @@ def test_sent_and_end_are_on_the_clock_of_the_server(tmp_path: Path) -> None:
         assert sent_ns - 1_000_000 < received_ns < end_ns - 49_000_000
 
 
+@pytest.mark.timing
 def test_stages_follow_each_other_and_locusts_events_are_fired(tmp_path: Path) -> None:
     text = (
         ONE_CLASS
@@ -131,6 +132,7 @@ def test_stages_follow_each_other_and_locusts_events_are_fired(tmp_path: Path) -
     assert log == "init a-default start stop start stop quitting "
 
 
+@pytest.mark.timing
 def test_the_files_own_host_holds_without_a_url(tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(()), LocustWorkload(written(tmp_path, ONE_CLASS.replace("{host}", server.url))))
@@ -138,12 +140,14 @@ def test_the_files_own_host_holds_without_a_url(tmp_path: Path) -> None:
         assert Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1))).rows["error"].isna().all()
 
 
+@pytest.mark.process
 def test_only_the_classes_that_were_named_are_run(tmp_path: Path) -> None:
     assert (
         "test_of_mine.py: Writer, naming no host" in preflight(tmp_path, TWO_CLASSES, user_classes=("Writer",)).detail
     )
 
 
+@pytest.mark.process
 def test_nothing_listens_there(tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server:
         gone = server.url
@@ -153,6 +157,7 @@ def test_nothing_listens_there(tmp_path: Path) -> None:
             assert set(Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1))).rows["error"]) == {"connect"}
 
 
+@pytest.mark.timing
 def test_max_requests_and_stop_end_a_stage_early(tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
@@ -164,6 +169,7 @@ def test_max_requests_and_stop_end_a_stage_early(tmp_path: Path) -> None:
     assert len(stopped.rows) > 5
 
 
+@pytest.mark.timing
 def test_a_cut_does_not_wait_for_users_that_hang(tmp_path: Path) -> None:
     with ScriptedServer(Script(Reply(manner="hang"))) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
@@ -173,6 +179,7 @@ def test_a_cut_does_not_wait_for_users_that_hang(tmp_path: Path) -> None:
     assert played.ended.stopped_early
 
 
+@pytest.mark.process
 def test_a_test_that_ends_itself_ends_the_stage(tmp_path: Path) -> None:
     text = ONE_CLASS + "        self.environment.runner.quit()\n"
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
@@ -181,6 +188,7 @@ def test_a_test_that_ends_itself_ends_the_stage(tmp_path: Path) -> None:
     assert played.ended.stopped_early
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -198,6 +206,7 @@ def test_a_file_that_is_no_test_is_told_in_one_sentence(tmp_path: Path, text: st
     assert "Traceback" not in str(failed.value.hint)
 
 
+@pytest.mark.process
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(()), LocustWorkload(str(tmp_path / "nowhere.py")))
@@ -205,12 +214,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
             load.preflight()
 
 
+@pytest.mark.process
 def test_a_class_that_is_not_in_the_file(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="has no user class Nobody") as failed:
         preflight(tmp_path, TWO_CLASSES, user_classes=("Nobody",))
     assert failed.value.hint == "it has Reader, Writer"
 
 
+@pytest.mark.process
 def test_users_cannot_arrive_on_a_schedule(tmp_path: Path) -> None:
     with LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(written(tmp_path, ONE_CLASS)))
@@ -219,6 +230,7 @@ def test_users_cannot_arrive_on_a_schedule(tmp_path: Path) -> None:
     assert failed.value.is_workload_wrong
 
 
+@pytest.mark.process
 def test_a_test_that_only_fails_itself_says_why(tmp_path: Path) -> None:
     text = ONE_CLASS.replace('self.client.get("/")', 'self.nothing["of that name"]')
     with LoadProcess("loadgen.locustfile") as load:
@@ -227,6 +239,7 @@ def test_a_test_that_only_fails_itself_says_why(tmp_path: Path) -> None:
             Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1)))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["HttpUser", "FastHttpUser"])
 def test_a_test_without_a_host_says_so(tmp_path: Path, kind: str) -> None:
     text = ONE_CLASS.replace('host = "{host}"', "").replace("FastHttpUser", kind)
@@ -238,6 +251,7 @@ def test_a_test_without_a_host_says_so(tmp_path: Path, kind: str) -> None:
     assert "--host" in str(failed.value.hint)
 
 
+@pytest.mark.timing
 def test_users_go_on_to_a_later_end_and_what_failed_is_told_once(tmp_path: Path) -> None:
     with ScriptedServer(Script(Reply(503))) as server, LoadProcess("loadgen.locustfile") as load:
         test = written(tmp_path, ONE_CLASS.format(host=server.url))

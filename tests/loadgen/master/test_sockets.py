@@ -18,8 +18,6 @@ from loadgen.curve import FRAME_BYTES, guard_worker
 from tests.fakes.load_worker import FakeLoadWorker
 from tests.fakes.program import wait_until
 
-pytestmark = pytest.mark.timing
-
 FAKES = Path(__file__).parents[2] / "fakes"
 TOKEN = "a token for the tests"
 PATIENCE_S = 30
@@ -57,6 +55,7 @@ def guarded_master() -> Iterator[tuple[subprocess.Popen[str], int]]:
             master.kill()
 
 
+@pytest.mark.process
 def test_without_the_token_nobody_is_listed_or_heard_and_nothing_is_given_to_them() -> None:
     with (
         guarded_master() as (master, port),
@@ -72,6 +71,7 @@ def test_without_the_token_nobody_is_listed_or_heard_and_nothing_is_given_to_the
         assert without.heard == wrong.heard == []
 
 
+@pytest.mark.process
 def test_locust_drops_nobody_for_want_of_its_heartbeats() -> None:
     with guarded_master() as (master, port), FakeLoadWorker(port, TOKEN, pid=3) as worker:
         wait_until(lambda: worker.heard)
@@ -79,12 +79,14 @@ def test_locust_drops_nobody_for_want_of_its_heartbeats() -> None:
         assert worker.heard == ["ack"]
 
 
+@pytest.mark.process
 def test_what_is_long_comes_in_pieces_and_is_heard_whole() -> None:
     with guarded_master() as (master, port), FakeLoadWorker(port, TOKEN, pid=3) as worker:
         worker.send("rows", bytes(3 * FRAME_BYTES))
         wait_until(lambda: ["fake_elsewhere_3", "rows"] in asked(master)["heard"])
 
 
+@pytest.mark.process
 def test_what_nobody_has_read_yet_does_not_fill_the_memory() -> None:
     """Whoever says more waits, as TCP has it."""
     with started("deaf_master.py", TOKEN) as deaf, zmq.Context() as context, context.socket(zmq.DEALER) as worker:
@@ -100,6 +102,7 @@ def test_what_nobody_has_read_yet_does_not_fill_the_memory() -> None:
         deaf.kill()
 
 
+@pytest.mark.timing
 @pytest.mark.timeout(20)
 def test_one_who_never_stops_talking_does_not_keep_the_master_from_its_work() -> None:
     with guarded_master() as (master, port), FakeLoadWorker(port, TOKEN, floods=True):
