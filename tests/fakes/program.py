@@ -1,7 +1,8 @@
-"""The whole program as a user runs it: the console script, in a process of its own."""
+"""The whole program as a user runs it: the console script in its own process, or its commands in the test's."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -10,8 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from app.cli.main import main
 
 SIZEWISE = str(Path(sys.executable).with_name("sizewise"))
 PATIENCE_S = 60.0
@@ -78,7 +84,7 @@ class Sizewise:
                 stdout, stderr = process.communicate(timeout=150)
             finally:
                 process.kill()
-        assert "Traceback" not in stderr
+        assert "--debug" in arguments or "Traceback" not in stderr
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def measured(self, *arguments: str, out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -87,3 +93,24 @@ class Sizewise:
     def result(self, directory: Path) -> dict[str, Any]:
         result: dict[str, Any] = json.loads((directory / "result.json").read_text())
         return result
+
+
+class SizewiseHere(Sizewise):
+    """Runs commands in the test's own process, which need not import the program again nor start another renderer of
+    charts for each: for tests to which the process does not matter. `start` still starts one."""
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        stdout, stderr = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+            patch.chdir(self.cwd)
+            for name, value in ({"SIZEWISE_HOME": str(self.home)} | environment).items():
+                patch.setenv(name, value)
+            code = main(arguments)
+        told, said = (_text(stream) for stream in (stdout, stderr))
+        assert "--debug" in arguments or "Traceback" not in said
+        return subprocess.CompletedProcess(arguments, code, told, said)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.program import Sizewise, write_profile
+from tests.fakes.program import Sizewise, SizewiseHere, write_profile
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -23,6 +23,11 @@ def what_the_suite_holds_is_not_looked_at_again() -> Iterator[None]:
 @pytest.fixture
 def sizewise(calibrated_home: Path, tmp_path: Path) -> Sizewise:
     return Sizewise(calibrated_home, tmp_path)
+
+
+@pytest.fixture
+def sizewise_here(calibrated_home: Path, tmp_path: Path) -> SizewiseHere:
+    return SizewiseHere(calibrated_home, tmp_path)
 
 
 @pytest.fixture

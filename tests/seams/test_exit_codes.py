@@ -11,7 +11,7 @@ import pytest
 
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.processes import free_port
-from tests.fakes.program import Sizewise, wait_until, write_profile
+from tests.fakes.program import Sizewise, SizewiseHere, wait_until, write_profile
 
 WriteProfile = Callable[..., str]
 
@@ -45,22 +45,22 @@ def test_a_gate_that_only_warns_does_not_fail_the_run(good: tuple[Path, str]) ->
     assert gate["judgement"] == "FAIL"
 
 
-def test_a_port_that_nobody_listens_on_is_3(sizewise: Sizewise, profile: WriteProfile) -> None:
-    done = sizewise("run", profile(f"http://127.0.0.1:{free_port()}"))
+def test_a_port_that_nobody_listens_on_is_3(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
+    done = sizewise_here("run", profile(f"http://127.0.0.1:{free_port()}"))
     assert done.returncode == 3
     assert "hint: Is the server up" in done.stderr
 
 
-def test_a_host_that_does_not_exist_is_3(sizewise: Sizewise, profile: WriteProfile) -> None:
-    done = sizewise("run", profile("http://no-such-host.invalid:8000/"))
+def test_a_host_that_does_not_exist_is_3(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
+    done = sizewise_here("run", profile("http://no-such-host.invalid:8000/"))
     assert done.returncode == 3
     assert "no-such-host.invalid" in done.stderr
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_target_that_does_not_let_us_in_is_3(sizewise: Sizewise, profile: WriteProfile, status: int) -> None:
+def test_a_target_that_does_not_let_us_in_is_3(sizewise_here: SizewiseHere, profile: WriteProfile, status: int) -> None:
     with ScriptedServer(Script(reply=Reply(status=status))) as server:
-        done = sizewise("run", profile(server.url))
+        done = sizewise_here("run", profile(server.url))
     assert done.returncode == 3
     assert str(status) in done.stderr
 
@@ -74,13 +74,13 @@ def test_a_target_that_does_not_let_us_in_is_3(sizewise: Sizewise, profile: Writ
     ],
 )
 def test_another_protocol_than_the_profiles_is_3_before_any_load(
-    sizewise: Sizewise, tmp_path: Path, target: str, requests: int
+    sizewise_here: SizewiseHere, tmp_path: Path, target: str, requests: int
 ) -> None:
     path = tmp_path / "profile.yaml"
     with ScriptedServer(Script(reply=Reply(body=b"<html>hello</html>"))) as server:
         load = "load: {warmup: 1s, stages: [{rate: 5/s, duration: 1s}]}"
         path.write_text(f"sizewise: 1\nname: wrong\ntarget: {target.format(url=server.url.rstrip('/'))}\n{load}\n")
-        done = sizewise("run", str(path))
+        done = sizewise_here("run", str(path))
         assert len(server.requests) == requests
     assert done.returncode == 3, done.stderr
     assert "cannot be measured" in done.stderr
@@ -97,20 +97,20 @@ def test_another_protocol_than_the_profiles_is_3_before_any_load(
     ],
 )
 def test_a_target_without_one_success_is_10(
-    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path, reply: Reply, error: str
+    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path, reply: Reply, error: str
 ) -> None:
     with ScriptedServer(Script(reply=reply)) as server:
-        done = sizewise.measured(profile(server.url), out=tmp_path / "run")
+        done = sizewise_here.measured(profile(server.url), out=tmp_path / "run")
     assert done.returncode == 10, done.stderr
-    (stage,) = sizewise.result(tmp_path / "run")["stages"]
+    (stage,) = sizewise_here.result(tmp_path / "run")["stages"]
     assert stage["errors"] == {error: 200}
     assert stage["completed"] == 0
     assert "no request with success" in done.stderr
 
 
-def test_an_slo_that_fails_is_10(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+def test_an_slo_that_fails_is_10(sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=0.02)) as server:
-        done = sizewise.measured(profile(server.url), "--set", "slo=[latency_ms.p95 < 5]", out=tmp_path / "run")
+        done = sizewise_here.measured(profile(server.url), "--set", "slo=[latency_ms.p95 < 5]", out=tmp_path / "run")
     assert done.returncode == 10
     assert "latency_ms.p95 < 5 failed in steady" in done.stderr
 
@@ -129,38 +129,42 @@ def test_a_measurement_that_the_generator_spoiled_is_4_and_keeps_the_rows(
 
 
 def test_a_limit_that_ends_the_run_is_5_and_keeps_the_rows(
-    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     with ScriptedServer(Script()) as server:
-        done = sizewise.measured(profile(server.url, extra="limits: {requests: 50}"), out=tmp_path / "run")
+        done = sizewise_here.measured(profile(server.url, extra="limits: {requests: 50}"), out=tmp_path / "run")
     assert done.returncode == 5, done.stderr
-    assert sizewise.result(tmp_path / "run")["stages"][0]["completed"] == 50
+    assert sizewise_here.result(tmp_path / "run")["stages"][0]["completed"] == 50
 
 
-def test_a_run_that_gives_up_is_5_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+def test_a_run_that_gives_up_is_5_and_keeps_the_rows(
+    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
+) -> None:
     extra = 'options: {abort_when: "error_rate > 20% after 1s"}'
     with ScriptedServer(Script(reply=Reply(status=500))) as server:
-        done = sizewise.measured(profile(server.url, duration="20s", extra=extra), out=tmp_path / "run")
+        done = sizewise_here.measured(profile(server.url, duration="20s", extra=extra), out=tmp_path / "run")
     assert done.returncode == 5, done.stderr
     assert "exit 5: abort_when: error_rate > 20% after 1s: 100 % in steady after 1" in done.stderr
-    (stage,) = sizewise.result(tmp_path / "run")["stages"]
+    (stage,) = sizewise_here.result(tmp_path / "run")["stages"]
     assert 200 <= stage["errors"]["http-5xx"] < 1000
     assert "abort_when" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("choice", "code"), [("pass", 0), ("warn", 0), ("fail", 12)])
 def test_what_its_interval_leaves_open_ends_as_it_is_asked_to(
-    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path, choice: str, code: int
+    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path, choice: str, code: int
 ) -> None:
     extra = 'gates: ["latency_ms.p99.9 < 500", "change(latency_ms.p95) < +8%"]'
     with ScriptedServer(Script()) as server:
         path = profile(server.url, extra=extra)
-        done = sizewise.measured(path, "--on-inconclusive", choice, out=tmp_path / "run")
+        done = sizewise_here.measured(path, "--on-inconclusive", choice, out=tmp_path / "run")
     assert done.returncode == code, done.stderr
     told = "change(latency_ms.p95) < +8% is inconclusive: no baseline was given"
     assert (f"warning: {told}; --baseline RUN names one" in done.stderr) is (choice == "warn")
     assert (f"and also: {told}" in done.stderr) is (choice == "fail")
-    assert {one["code"] for one in sizewise.result(tmp_path / "run")["exit"]["causes"]} == ({12} if code else set())
+    assert {one["code"] for one in sizewise_here.result(tmp_path / "run")["exit"]["causes"]} == (
+        {12} if code else set()
+    )
 
 
 def test_ctrl_c_is_130_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
@@ -194,18 +198,18 @@ def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:
     ],
 )
 def test_a_typo_in_a_profile_is_2_with_its_line_and_the_right_name(
-    sizewise: Sizewise, profile: WriteProfile, line: str, replaced_by: str, told: tuple[str, str]
+    sizewise_here: SizewiseHere, profile: WriteProfile, line: str, replaced_by: str, told: tuple[str, str]
 ) -> None:
     path = Path(profile("http://127.0.0.1:1"))
     path.write_text(path.read_text().replace(line, replaced_by))
-    done = sizewise("run", str(path))
+    done = sizewise_here("run", str(path))
     assert done.returncode == 2
     assert told[0] in done.stderr
     assert told[1] in done.stderr
 
 
-def test_a_host_beyond_private_networks_needs_permission(sizewise: Sizewise, profile: WriteProfile) -> None:
-    done = sizewise("run", profile("http://192.0.2.1:9/"))
+def test_a_host_beyond_private_networks_needs_permission(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
+    done = sizewise_here("run", profile("http://192.0.2.1:9/"))
     assert done.returncode == 2
     assert "target.permitted" in done.stderr
 

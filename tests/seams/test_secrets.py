@@ -14,7 +14,7 @@ from app.gui.engine.launch import ENGINE_LOG, start_engine
 from app.gui.navigation import Launch
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.http_proxy import HttpProxy
-from tests.fakes.program import Sizewise, wait_until
+from tests.fakes.program import Sizewise, SizewiseHere, wait_until
 
 CANARIES = {
     kind: f"canary{kind.replace(' ', '')}7f3a91"
@@ -141,17 +141,15 @@ def test_no_secret_is_in_anything_a_run_leaves(kind: str, artefacts: dict[str, b
     ],
 )
 def test_a_refused_secret_is_not_repeated(
-    sizewise: Sizewise, tmp_path: Path, kind: str, override: str, debug: tuple[str, ...]
+    sizewise_here: SizewiseHere, tmp_path: Path, kind: str, override: str, debug: tuple[str, ...]
 ) -> None:
     profile = _written(tmp_path, 9)
-    process = sizewise.start(
-        "run", profile, "--set", override.format(CANARIES[kind]), "--out", str(tmp_path / "run"), *debug
-    )
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 2, stderr
-    assert "error: " in stderr
+    override = override.format(CANARIES[kind])
+    done = sizewise_here("run", profile, "--set", override, "--out", str(tmp_path / "run"), *debug)
+    assert done.returncode == 2, done.stderr
+    assert "error: " in done.stderr
     written = b"".join(_unpacked(path) for path in (tmp_path / "run").rglob("*") if path.is_file())
-    assert [one for one in _shown(CANARIES[kind]) if one in (stdout + stderr).encode() + written] == []
+    assert [one for one in _shown(CANARIES[kind]) if one in (done.stdout + done.stderr).encode() + written] == []
 
 
 def test_a_server_that_crashes_leaves_no_secret_of_its_environment(sizewise: Sizewise, tmp_path: Path) -> None:
