@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.gui.assembly import assemble
 from app.gui.window import Window
-from tests.fakes.program import Sizewise
+from tests.fakes.program import SizewiseHere
 from tests.fakes.window import PatientBot, leaving_nothing, look_of
 
 PROFILE = """sizewise: 1
@@ -49,7 +49,7 @@ def measured_runs(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactor
     for name, delay in (("first", "5ms"), ("second", "6ms")):
         profile = folder / f"{name}.yaml"
         profile.write_text(PROFILE.format(name="window-test", delay=delay))
-        done = Sizewise(calibrated_home, folder)("run", str(profile), "--out", str(folder / name))
+        done = SizewiseHere(calibrated_home, folder)("run", str(profile), "--out", str(folder / name))
         assert done.returncode in (0, 4, 10), done.stderr
         made.append(folder / name)
     return tuple(made)

@@ -18,7 +18,7 @@ from app.gui.window import Window
 from reports import formatting
 from tests.fakes.browsing import requested, wait_until_drawn
 from tests.fakes.driving import fill_in, press, press_key
-from tests.fakes.program import Sizewise
+from tests.fakes.program import SizewiseHere
 
 PATIENCE_MS = 60_000
 
@@ -58,7 +58,7 @@ def test_a_run_is_judged_again_in_a_window_and_exported(
     with qtbot.waitSignal(drawer.saved, timeout=PATIENCE_MS):
         drawer.save.click()
     page = (tmp_path / "window.html").read_text()
-    told = Sizewise(home, tmp_path)(*shlex.split(line)[1:], "--out", str(tmp_path / "terminal.html"))
+    told = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--out", str(tmp_path / "terminal.html"))
     assert told.returncode in (0, 4, 10), told.stderr
     assert (tmp_path / "terminal.html").read_text() == page
     for tile in shown.report.tiles:

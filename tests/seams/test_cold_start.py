@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes import slow_server
 from tests.fakes.processes import children_of, free_port, is_running
-from tests.fakes.program import Sizewise, wait_until
+from tests.fakes.program import Sizewise, SizewiseHere, wait_until
 
 WriteProfile = Callable[..., str]
 
@@ -43,11 +43,13 @@ load:
     return write
 
 
-def test_a_started_server_is_timed_and_stopped(sizewise: Sizewise, starting: WriteProfile, tmp_path: Path) -> None:
+def test_a_started_server_is_timed_and_stopped(
+    sizewise_here: SizewiseHere, starting: WriteProfile, tmp_path: Path
+) -> None:
     options = ("after=0.7", f"child={tmp_path / 'child'}")
-    done = sizewise("run", starting(*options), "--out", str(tmp_path / "run"))
+    done = sizewise_here("run", starting(*options), "--out", str(tmp_path / "run"))
     assert done.returncode in (0, 4), done.stderr
-    result = sizewise.result(tmp_path / "run")
+    result = sizewise_here.result(tmp_path / "run")
     cold = {name: estimate["value"] for name, estimate in result["cold_start"].items()}
     assert 700 <= cold["ready_ms"] < 5_000
     assert cold["ready_ms"] <= cold["first_answer_ms"]
@@ -81,11 +83,11 @@ def test_leaving_at_once_leaves_no_process_either(sizewise: Sizewise, starting: 
 
 
 def test_a_server_that_dies_is_4_with_its_last_words_and_what_was_measured(
-    sizewise: Sizewise, starting: WriteProfile, tmp_path: Path
+    sizewise_here: SizewiseHere, starting: WriteProfile, tmp_path: Path
 ) -> None:
-    done = sizewise("run", starting("dies_after=80", duration="30s"), "--out", str(tmp_path / "run"))
+    done = sizewise_here("run", starting("dies_after=80", duration="30s"), "--out", str(tmp_path / "run"))
     assert done.returncode == 4, done.stderr
-    result = sizewise.result(tmp_path / "run")
+    result = sizewise_here.result(tmp_path / "run")
     (cause,) = (one["text"] for one in result["exit"]["causes"])
     assert "target process: target.start: the server ended with code 7" in cause
     ended = [check["hint"] for check in result["validity"] if check["id"] == "target_process"]
@@ -94,13 +96,13 @@ def test_a_server_that_dies_is_4_with_its_last_words_and_what_was_measured(
 
 
 def test_a_command_that_ends_at_once_is_3_and_one_that_does_not_exist_is_2(
-    sizewise: Sizewise, starting: WriteProfile
+    sizewise_here: SizewiseHere, starting: WriteProfile
 ) -> None:
-    done = sizewise("run", starting(command=f"[{sys.executable}, -c, \"import sys; sys.exit('no such model')\"]"))
+    done = sizewise_here("run", starting(command=f"[{sys.executable}, -c, \"import sys; sys.exit('no such model')\"]"))
     assert done.returncode == 3
     assert "ended with code 1 before it was ready" in done.stderr
     assert "no such model" in done.stderr
-    done = sizewise("run", starting(command="[no-such-program]"))
+    done = sizewise_here("run", starting(command="[no-such-program]"))
     assert done.returncode == 2
     assert "no-such-program cannot be started" in done.stderr
 

@@ -14,7 +14,7 @@ from app.records.events import TurnFinished, TurnStarted
 from app.storage.run_directory import StoredRun
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.processes import free_port
-from tests.fakes.program import Sizewise, wait_until, write_profile
+from tests.fakes.program import Sizewise, SizewiseHere, wait_until, write_profile
 
 
 @pytest.fixture
@@ -25,21 +25,21 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_a_slower_endpoint_ends_with_11_in_result_text_and_page(
-    sizewise: Sizewise, folders: tuple[Path, Path], tmp_path: Path
+    sizewise_here: SizewiseHere, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with ScriptedServer(Script(delay_s=0.01)) as fast, ScriptedServer(Script(delay_s=0.1)) as slow:
-        before = sizewise.measured(write_profile(folders[0], fast.url), out=tmp_path / "before")
+        before = sizewise_here.measured(write_profile(folders[0], fast.url), out=tmp_path / "before")
         assert before.returncode == 0, before.stderr
         baseline = str(tmp_path / "before" / "result.json")
         profile = write_profile(folders[1], slow.url)
-        now = sizewise.measured(profile, "--baseline", baseline, out=tmp_path / "now")
+        now = sizewise_here.measured(profile, "--baseline", baseline, out=tmp_path / "now")
     assert now.returncode == ExitCode.REGRESSION, now.stderr
     assert "exit 11: latency_ms.p50 in steady got worse" in now.stderr
     assert "Compared  REGRESSION" in now.stdout
     assert '<section id="comparison">' in (tmp_path / "now" / "report.html").read_text()
-    compared = sizewise("compare", str(tmp_path / "before"), str(tmp_path / "now"), "--json")
+    compared = sizewise_here("compare", str(tmp_path / "before"), str(tmp_path / "now"), "--json")
     assert compared.returncode == ExitCode.REGRESSION
-    assert json.loads(compared.stdout) == sizewise.result(tmp_path / "now")["comparison"]
+    assert json.loads(compared.stdout) == sizewise_here.result(tmp_path / "now")["comparison"]
 
 
 def test_two_profiles_are_measured_in_new_processes_and_stored(

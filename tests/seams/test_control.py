@@ -14,7 +14,7 @@ import pytest
 
 from loadgen.reference.script import Reply, Script
 from loadgen.reference.scripted import ScriptedServer
-from tests.fakes.program import Sizewise, wait_until
+from tests.fakes.program import Sizewise, SizewiseHere, wait_until
 
 WriteProfile = Callable[..., str]
 
@@ -89,21 +89,21 @@ def test_a_running_stage_is_made_longer_and_its_errors_are_told(
         assert not path.is_file() or b"the secret of the server" not in path.read_bytes(), path
 
 
-def test_a_run_is_stopped_with_its_report(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+def test_a_run_is_stopped_with_its_report(sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path) -> None:
     run, path = tmp_path / "run", Path(profile("URL"))
     with ScriptedServer(Script(delay_s=0.01)) as server:
         text = path.read_text().replace("URL", server.url)
         path.write_text(text.replace("arrivals: constant, rate: 200/s, duration: 1s", "concurrency: 2, duration: 60s"))
-        with running(sizewise, str(path), run) as process:
-            refused = sizewise("runs", "rate", str(run), "250/s")
+        with running(sizewise_here, str(path), run) as process:
+            refused = sizewise_here("runs", "rate", str(run), "250/s")
             assert (refused.returncode, "has no rate of its own" in refused.stderr) == (2, True)
-            done = sizewise("runs", "stop", str(run))
+            done = sizewise_here("runs", "stop", str(run))
             assert done.returncode == 0, done.stderr
             process.communicate(timeout=60)
     assert process.returncode == 130
-    assert sizewise.result(run)["exit"]["causes"][0]["text"] == "stopped by the user"
+    assert sizewise_here.result(run)["exit"]["causes"][0]["text"] == "stopped by the user"
     assert (run / "report.html").exists()
-    again = sizewise("runs", "stop", str(run))
+    again = sizewise_here("runs", "stop", str(run))
     assert (again.returncode, "has ended" in again.stderr) == (2, True)
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from app.storage.run_directory import StoredRun
 from tests.fakes import odd_models
-from tests.fakes.program import Sizewise, until_valid, wait_until
+from tests.fakes.program import Sizewise, SizewiseHere, until_valid, wait_until
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_shufflenet.onnx"
 """The quickest of the real graphs that come with the onnx package, with made-up weights."""
@@ -26,6 +26,11 @@ Written = Callable[..., str]
 def sizewise(tmp_path: Path) -> Sizewise:
     """Of a home of its own: nothing is calibrated for a model, nor is one kept from before."""
     return Sizewise(tmp_path / "home", tmp_path)
+
+
+@pytest.fixture
+def sizewise_here(tmp_path: Path) -> SizewiseHere:
+    return SizewiseHere(tmp_path / "home", tmp_path)
 
 
 @pytest.fixture
@@ -96,17 +101,17 @@ def test_variants_of_a_model_are_measured_and_the_best_is_named(
     ],
 )
 def test_wrong_profile_is_2_with_its_line(
-    sizewise: Sizewise, written: Written, target: dict[str, Any], more: dict[str, Any], says: str
+    sizewise_here: SizewiseHere, written: Written, target: dict[str, Any], more: dict[str, Any], says: str
 ) -> None:
-    done = sizewise("run", written(target, **more))
+    done = sizewise_here("run", written(target, **more))
     assert done.returncode == 2
     assert says in done.stderr
     assert "profile.yaml:" in done.stderr
 
 
 @pytest.mark.process
-def test_cuda_alone_without_a_driver_is_3(sizewise: Sizewise, written: Written) -> None:
-    done = sizewise("run", written({"model": "digits", "providers": ["cuda"]}))
+def test_cuda_alone_without_a_driver_is_3(sizewise_here: SizewiseHere, written: Written) -> None:
+    done = sizewise_here("run", written({"model": "digits", "providers": ["cuda"]}))
     assert done.returncode == 3
     assert "no NVIDIA driver" in done.stderr
 
@@ -143,7 +148,7 @@ def test_interrupted_run_is_130_with_the_calls_until_then(sizewise: Sizewise, wr
 
 @pytest.mark.process
 def test_models_of_many_kinds_are_each_run_or_refused_in_a_sentence(
-    sizewise: Sizewise, written: Written, tmp_path: Path
+    sizewise_here: SizewiseHere, written: Written, tmp_path: Path
 ) -> None:
     runs = {
         "state": odd_models.with_state,
@@ -157,9 +162,9 @@ def test_models_of_many_kinds_are_each_run_or_refused_in_a_sentence(
     load = SHORT | {"scenarios": ["offline"], "at_least": "100ms", "at_most": "100ms"}
     out = tmp_path / "run"
     profile = written({"model": [*models, str(LIGHT)]}, load, limits={"memory": "2 GiB"})
-    done = sizewise("run", profile, "--out", str(out))
+    done = sizewise_here("run", profile, "--out", str(out))
     assert done.returncode in (0, 4), done.stderr
-    variants = {one["variant"]["model"]: one for one in sizewise.result(out)["local"]["variants"]}
+    variants = {one["variant"]["model"]: one for one in sizewise_here.result(out)["local"]["variants"]}
     assert {name for name, one in variants.items() if one["failure"] is None} == {*runs, LIGHT.stem}
     assert "more memory than there is" in variants["hungry"]["failure"]
     for name in refused:

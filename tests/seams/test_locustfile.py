@@ -9,7 +9,7 @@ import pytest
 import sizewise as notebook
 from loadgen.reference.script import Reply, Script
 from loadgen.reference.scripted import ScriptedServer
-from tests.fakes.program import Sizewise
+from tests.fakes.program import SizewiseHere
 
 TEST = """
 from locust import FastHttpUser, HttpUser, constant, task
@@ -35,15 +35,15 @@ def locustfile(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_is_driven_unchanged_and_measured(sizewise: Sizewise, locustfile: Path, tmp_path: Path) -> None:
+def test_it_is_driven_unchanged_and_measured(sizewise_here: SizewiseHere, locustfile: Path, tmp_path: Path) -> None:
     script = Script(delay_s=0.02, paths={"/fail": Reply(500)})
     with ScriptedServer(script) as server:
-        done = sizewise(
+        done = sizewise_here(
             "run", "--locustfile", str(locustfile), "--users", "4", "--spawn-rate", "50", "--duration", "2s",
             "--host", server.url, "--out", str(tmp_path / "run"),
         )  # fmt: skip
     assert done.returncode in (0, 4, 10), done.stderr
-    result = sizewise.result(tmp_path / "run")
+    result = sizewise_here.result(tmp_path / "run")
     stage = result["stages"][-1]
     assert (stage["kind"], stage["concurrency"]) == ("closed", 4)
     assert stage["completed"] > 50
@@ -56,18 +56,20 @@ def test_it_is_driven_unchanged_and_measured(sizewise: Sizewise, locustfile: Pat
     assert rows["intended_ns"].isna().all()
 
 
-def test_a_test_that_cannot_be_loaded_is_2(sizewise: Sizewise, locustfile: Path) -> None:
+def test_a_test_that_cannot_be_loaded_is_2(sizewise_here: SizewiseHere, locustfile: Path) -> None:
     locustfile.write_text("import no_such_module_of_mine\n")
-    done = sizewise("run", "--locustfile", str(locustfile), "--host", "http://127.0.0.1:9", "--duration", "1s")
+    done = sizewise_here("run", "--locustfile", str(locustfile), "--host", "http://127.0.0.1:9", "--duration", "1s")
     assert done.returncode == 2, done.stderr
     assert "no_such_module_of_mine" in done.stderr
 
 
-def test_a_public_host_that_the_test_names_itself_needs_permission(sizewise: Sizewise, locustfile: Path) -> None:
+def test_a_public_host_that_the_test_names_itself_needs_permission(
+    sizewise_here: SizewiseHere, locustfile: Path
+) -> None:
     locustfile.write_text(
         TEST.replace("class Reader(HttpUser):", 'class Reader(HttpUser):\n    host = "https://93.184.215.14"')
     )
-    done = sizewise("run", "--locustfile", str(locustfile), "--users", "1", "--duration", "1s")
+    done = sizewise_here("run", "--locustfile", str(locustfile), "--users", "1", "--duration", "1s")
     assert done.returncode == 2
     assert "93.184.215.14 is neither the loopback nor in a private network" in done.stderr
     assert "target.permitted" in done.stderr

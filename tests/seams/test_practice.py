@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.caching_model import caching_model
-from tests.fakes.program import Sizewise
+from tests.fakes.program import SizewiseHere
 
 pytestmark = pytest.mark.process
 
@@ -25,13 +25,15 @@ load:
 """
 
 
-def test_a_model_that_remembers_its_one_prompt_and_stops_early_is_told_of(sizewise: Sizewise, tmp_path: Path) -> None:
+def test_a_model_that_remembers_its_one_prompt_and_stops_early_is_told_of(
+    sizewise_here: SizewiseHere, tmp_path: Path
+) -> None:
     profile, out = tmp_path / "profile.yaml", tmp_path / "run"
     with caching_model() as model:
         profile.write_text(PROFILE.format(url=model.url))
-        done = sizewise("run", str(profile), "--out", str(out), MODEL_KEY="canary-of-the-key")
+        done = sizewise_here("run", str(profile), "--out", str(out), MODEL_KEY="canary-of-the-key")
     assert done.returncode in (0, 4), done.stderr  # 4: the machine was busy
-    checks = {check["id"]: check for check in sizewise.result(out)["validity"]}
+    checks = {check["id"]: check for check in sizewise_here.result(out)["validity"]}
     assert checks["prefix_cache"]["verdict"] == "WARN"
     assert checks["prefix_cache"]["value"] == 1.0
     assert checks["output_lengths"]["verdict"] == "WARN"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.program import Sizewise
+from tests.fakes.program import Sizewise, SizewiseHere
 
 PROFILE = """sizewise: 1
 name: provider
@@ -26,8 +26,8 @@ def asks_for_cuda(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_cuda_without_a_driver_is_3(sizewise: Sizewise, asks_for_cuda: str) -> None:
-    done = sizewise("run", asks_for_cuda)
+def test_cuda_without_a_driver_is_3(sizewise_here: SizewiseHere, asks_for_cuda: str) -> None:
+    done = sizewise_here("run", asks_for_cuda)
     assert done.returncode == 3
     assert "cuda" in done.stderr.lower()
 

@@ -11,7 +11,7 @@ from app.reporting.opened import open_facts
 from app.storage.run_directory import StoredRun
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
-from tests.fakes.program import Sizewise, wait_until
+from tests.fakes.program import SizewiseHere, wait_until
 
 WriteProfile = Callable[..., str]
 STAGES = """  stages:
@@ -28,37 +28,37 @@ def _profile(path: Path) -> None:
 
 
 def test_every_stage_comes_out_as_the_engine_stored_it(
-    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     with ScriptedServer(Script(delay_s=0.004)) as server:
         path = profile(server.url)
         _profile(Path(path))
-        done = sizewise("run", path, "--out", str(run))
+        done = sizewise_here("run", path, "--out", str(run))
     assert done.returncode in (0, 4, 10), done.stderr
     opened = open_facts(StoredRun(run))
     again = opened.rescored()
     for one, own in zip(again.stages, opened.result.stages, strict=True):
         assert one == own, one.name
     assert again == opened.result
-    told = sizewise("report", str(run), "--slo", "latency_ms.p50 < 0.01", "--format", "json")
+    told = sizewise_here("report", str(run), "--slo", "latency_ms.p50 < 0.01", "--format", "json")
     assert told.returncode in (4, 10)
     report = json.loads((run / "report-rescored.json").read_text())
     assert report["objectives"][0]["judgement"] == "FAIL"
 
 
 def test_what_a_killed_engine_had_finished_is_recovered(
-    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     with ScriptedServer(Script(delay_s=0.004)) as server:
         path = profile(server.url)
         _profile(Path(path))
-        process = sizewise.start("run", path, "--out", str(run))
+        process = sizewise_here.start("run", path, "--out", str(run))
         events = run / "events.jsonl"
         wait_until(lambda: events.exists() and events.read_text().count('"stage_finished"') > 1)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    told = sizewise("report", str(run), "--recover", "--format", "text")
+    told = sizewise_here("report", str(run), "--recover", "--format", "text")
     assert told.returncode == 0, told.stderr
     assert "Recovered from the facts of a run that was cut short" in " ".join(told.stdout.split())

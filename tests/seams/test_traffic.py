@@ -16,6 +16,8 @@ from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.program import Sizewise
 
+pytestmark = pytest.mark.timing
+
 TRACE_S = sorted([*np.linspace(0, 1, 50), *np.linspace(1.2, 1.3, 100)])
 PROFILE = """sizewise: 1
 name: traffic
