@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo gui test test-fast check fuzz bench bench-peers lock proto
+.PHONY: demo gui test test-fast test-servers check fuzz bench bench-peers lock proto
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -22,6 +22,10 @@ test-fast: $(VENV)/.installed-test
 
 # Files stay whole, so that tests share their fixtures, and start in the order of tests/tiers.py.
 PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# The load worker against servers that others wrote, which get an environment of their own.
+test-servers: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/servers
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
