@@ -18,6 +18,7 @@ CALLED_BY_QT = (
     "setModelData supportedDragActions textFromValue"
 )
 CALLED_BY_LIBRARIES = (
+    "tickStrings tickValues "  # pyqtgraph
     "connect_to_master heartbeat_worker recv_from_client send_arrivals send_stages "  # Locust
     "connection_lost on_body on_header "  # asyncio, httptools
     "__call__ get_next handle_exit ignore_aliases writelines"  # of a Protocol; ONNX Runtime, uvicorn, PyYAML, io
@@ -26,7 +27,7 @@ CALLED_BY_TEMPLATES = "price_kinds"
 CALLED_BY_TESTS = (
     "compile_all summarise_stage carry_service is_panicking "
     "close_connections endless sliced until_close without_newline "  # faults of the scripted server
-    "drop_hint edit_price has_listed is_painting"  # of the window
+    "drop_hint edit_price has_listed is_painting set_range"  # of the window
 )
 _DATA = frozenset({"attribute", "variable"})
 
