@@ -129,7 +129,8 @@ def _own_cpu_s() -> float:
 
 
 def tier_of(item: pytest.Item) -> Tier | None:
-    return next((tier for tier in Tier if item.get_closest_marker(tier) is not None), None)
+    """Of several marks the last tier counts: a test of a file that is marked `process` may be marked `timing`."""
+    return next((tier for tier in reversed(Tier) if item.get_closest_marker(tier) is not None), None)
 
 
 _started: list[str] = []

@@ -224,6 +224,7 @@ def test_what_is_slow_about_a_gpu_does_not_delay_the_rest(nvml_stand_in: Path) -
     assert len(during) >= 10  # of 20
 
 
+@pytest.mark.timing
 def test_the_sampler_tells_of_a_lost_gpu_within_two_seconds(nvml_stand_in: Path) -> None:
     values, faults = "mig_instances=2", "nvmlDeviceGetClockInfo@1#3=GPU_IS_LOST"
     told = run(SAMPLE, library=nvml_stand_in, gpus="2", values=values, faults=faults)

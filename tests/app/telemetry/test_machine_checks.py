@@ -81,6 +81,7 @@ def test_without_onnx_runtime_providers_are_not_judged(good: Environment) -> Non
     assert (check.verdict, check.value) == ("VALID", None)
 
 
+@pytest.mark.timing
 def test_own_work_is_not_other_load() -> None:
     seen_cores = 0.0
 
