@@ -31,6 +31,7 @@ from app.profiles.settings import (
     files_must_exist,
     profile_directory,
 )
+from loadgen.records import Endpoint, Timeouts
 
 
 def _reader(*schemes: str) -> Callable[[object], str]:
@@ -221,12 +222,16 @@ class TlsSettings(Settings):
         return self
 
 
+_ENDPOINT, _TIMEOUTS = Endpoint(urls=()), Timeouts()
+"""Their values are the defaults of the settings."""
+
+
 class TimeoutSettings(Settings):
-    connect_s: SomeSeconds = Field(default=5.0, alias="connect", examples=["5s"])
+    connect_s: SomeSeconds = Field(default=_TIMEOUTS.connect_s, alias="connect", examples=["5s"])
     """The longest that a connection may take, like 5s."""
-    idle_s: SomeSeconds = Field(default=30.0, alias="idle", examples=["30s"])
+    idle_s: SomeSeconds = Field(default=_TIMEOUTS.idle_s, alias="idle", examples=["30s"])
     """The longest silence in the middle of an answer, like 30s."""
-    total_s: SomeSeconds = Field(default=60.0, alias="total", examples=["60s"])
+    total_s: SomeSeconds = Field(default=_TIMEOUTS.total_s, alias="total", examples=["60s"])
     """The longest a request may take from when it was due, like 60s."""
 
 
@@ -273,7 +278,7 @@ class EndpointSettings(TargetSettings):
     """Where the bearer token is: env:API_KEY, or file:PATH."""
     tls: TlsSettings = TlsSettings()
     """Certificates, and how the server's is looked at."""
-    max_connections: Annotated[Count, at_most(100_000)] = Field(default=2048, examples=[2048])
+    max_connections: Annotated[Count, at_most(100_000)] = Field(default=_ENDPOINT.max_connections, examples=[2048])
     """The most connections that are open at once, like 2048. Unless it is set, each client of a closed loop has one."""
     wake: bool = False
     """Whether a server that scales to zero is woken, and waited for, before the run."""

@@ -119,6 +119,10 @@ class OtherCardsSettings(Settings):
     """What a replica takes of a card's memory, like 8GiB; without it smaller cards are refused."""
 
 
+_LIMITS = PlanLimits()
+"""Its values are the defaults of the settings."""
+
+
 class PlanSettings(Settings):
     """`assurance` is P(the fleet carries its peak); empty lists admit every region and provider.
 
@@ -129,13 +133,13 @@ class PlanSettings(Settings):
     same would cost from an API, by 1k requests or 1M tokens.
     """
 
-    assurance: Annotated[Share, Field(ge=0.5, le=0.9999)] = Field(default=0.90, examples=["90%"])
+    assurance: Annotated[Share, Field(ge=0.5, le=0.9999)] = Field(default=_LIMITS.assurance, examples=["90%"])
     """How surely the fleet carries its peak, like 90%."""
-    redundancy: Redundancy = 1
+    redundancy: Redundancy = _LIMITS.redundancy
     """Spare instances for failures: n, n+1, n+2. `surge` adds to them; more zones may need more."""
-    zones: Annotated[Count, Field(ge=1), at_most(_MOST_ZONES)] = Field(default=1, examples=[1])
+    zones: Annotated[Count, Field(ge=1), at_most(_MOST_ZONES)] = Field(default=_LIMITS.zones, examples=[1])
     """Zones it is spread over, any of which may be lost, like 1."""
-    surge: Annotated[int, Field(ge=0, le=1000)] = Field(default=0, examples=[0])
+    surge: Annotated[int, Field(ge=0, le=1000)] = Field(default=_LIMITS.surge, examples=[0])
     """More spare instances, for those that a rolling update takes out at once, like 0. They are paid for all month."""
     router: Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"] = (
         "round-robin"
@@ -166,7 +170,7 @@ class PlanSettings(Settings):
     """Which price is paid."""
     max_price_age_days: Days | None = Field(default=None, alias="max_price_age", examples=["180d"])
     """Leaves out prices older than this, like 180d."""
-    low_trust_prices: bool = Field(default=False, examples=[True])
+    low_trust_prices: bool = Field(default=_LIMITS.low_trust_prices, examples=[True])
     """Whether marketplace asks and hand-kept prices (trust "low") may be recommended, like true."""
     other_cards: OtherCardsSettings | None = None
     """Plans cards that were not measured too, by ratios, with wide intervals."""

@@ -24,6 +24,8 @@ from app.profiles.settings import Count, Rate, Seconds, Settings, Share, SomeSec
 from app.profiles.traffic import ClockTime
 from app.records.offers import Router
 from app.records.scaling import (
+    DOWN,
+    UP,
     Autoscaler,
     ColdStartModel,
     FailureModel,
@@ -47,6 +49,11 @@ AUTOSCALERS = ("none", "hpa", "keda", "knative", "kserve", "schedule", "predicti
 _MOST_REPLICAS = 100_000
 _EXAMPLES = {"busy": "70% of the time", "in-flight": "metric=in-flight and 4 requests", "rate": "12/s"}
 _METRICS: dict[str, Metric] = {"busy": "busy", "in-flight": "in_flight", "rate": "rate"}
+
+_HPA, _KEDA, _KNATIVE = Hpa(target=1.0, max=1), Keda(target=1.0, max=1), Knative()
+_PREDICTIVE = Predictive(per_replica_per_s=1.0, lead_s=0.0, max=1)
+_FAILURES, _UPDATE = FailureModel(mtbf_hours=1.0), RollingUpdate(at_s=0.0)
+"""Their other values are the defaults of the settings."""
 
 Replicas = Annotated[int, Field(ge=0), at_most(_MOST_REPLICAS)]
 SomeReplicas = Annotated[Count, at_most(_MOST_REPLICAS)]
@@ -75,14 +82,14 @@ Target = Annotated[tuple[Metric, float], BeforeValidator(_read_target)]
 class UpSettings(Settings):
     """Within each `period` at most so many replicas, or so large a share, whichever is more; None is no such rule."""
 
-    stabilisation_s: Seconds = Field(default=0.0, alias="stabilisation")
+    stabilisation_s: Seconds = Field(default=UP.stabilisation_s, alias="stabilisation")
     pods: SomeReplicas | None = 4
     percent: Multiple | None = 1.0
     period_s: SomeSeconds = Field(default=15.0, alias="period")
 
 
 class DownSettings(UpSettings):
-    stabilisation_s: Seconds = Field(default=300.0, alias="stabilisation")
+    stabilisation_s: Seconds = Field(default=DOWN.stabilisation_s, alias="stabilisation")
     pods: SomeReplicas | None = None
 
 
@@ -124,9 +131,9 @@ class _Scaling(Settings):
 
 
 class _HpaLike(_Scaling):
-    tolerance: Share = 0.1
-    sync_s: SomeSeconds = Field(default=15.0, alias="sync")
-    window_s: SomeSeconds = Field(default=15.0, alias="window")
+    tolerance: Share = _HPA.tolerance
+    sync_s: SomeSeconds = Field(default=_HPA.sync_s, alias="sync")
+    window_s: SomeSeconds = Field(default=_HPA.window_s, alias="window")
     up: UpSettings = UpSettings()
     down: DownSettings = DownSettings()
 
@@ -135,7 +142,7 @@ class HpaSettings(_HpaLike):
     own_metric = "busy"
     metrics = ("busy", "in-flight", "rate")
 
-    min: SomeReplicas = 1
+    min: SomeReplicas = _HPA.min
 
 
 class KedaSettings(_HpaLike):
@@ -144,11 +151,11 @@ class KedaSettings(_HpaLike):
     own_metric = "in_flight"
     metrics = ("in-flight", "rate")
 
-    min: Replicas = 0
-    activation: Annotated[float, Field(ge=0)] = 0.0
-    holds: bool = True
-    polling_s: SomeSeconds = Field(default=30.0, alias="polling")
-    cool_down_s: Seconds = Field(default=300.0, alias="cool_down")
+    min: Replicas = _KEDA.min
+    activation: Annotated[float, Field(ge=0)] = _KEDA.activation
+    holds: bool = _KEDA.holds
+    polling_s: SomeSeconds = Field(default=_KEDA.polling_s, alias="polling")
+    cool_down_s: Seconds = Field(default=_KEDA.cool_down_s, alias="cool_down")
 
 
 class KnativeSettings(_Scaling):
@@ -157,16 +164,16 @@ class KnativeSettings(_Scaling):
     own_metric = "in_flight"
     metrics = ("in-flight", "rate")
 
-    min: Replicas = 0
-    utilisation: Annotated[Share, Field(gt=0)] = 0.7
-    tick_s: SomeSeconds = Field(default=2.0, alias="tick")
-    window_s: SomeSeconds = Field(default=60.0, alias="window")
-    panic_window_s: SomeSeconds = Field(default=6.0, alias="panic_window")
-    panic_threshold: Annotated[float, Field(gt=1, le=10)] = 2.0
-    max_up_rate: Annotated[float, Field(gt=1, le=1e6)] = 1000.0
-    max_down_rate: Annotated[float, Field(gt=1, le=1e6)] = 2.0
-    grace_s: Seconds = Field(default=30.0, alias="grace")
-    burst: Annotated[float, Field(ge=-1)] = 211.0
+    min: Replicas = _KNATIVE.min
+    utilisation: Annotated[Share, Field(gt=0)] = _KNATIVE.utilisation
+    tick_s: SomeSeconds = Field(default=_KNATIVE.tick_s, alias="tick")
+    window_s: SomeSeconds = Field(default=_KNATIVE.stable_s, alias="window")
+    panic_window_s: SomeSeconds = Field(default=_KNATIVE.panic_s, alias="panic_window")
+    panic_threshold: Annotated[float, Field(gt=1, le=10)] = _KNATIVE.panic_threshold
+    max_up_rate: Annotated[float, Field(gt=1, le=1e6)] = _KNATIVE.max_up_rate
+    max_down_rate: Annotated[float, Field(gt=1, le=1e6)] = _KNATIVE.max_down_rate
+    grace_s: Seconds = Field(default=_KNATIVE.grace_s, alias="grace")
+    burst: Annotated[float, Field(ge=-1)] = _KNATIVE.burst
 
 
 class KserveSettings(KnativeSettings):
@@ -186,10 +193,10 @@ class PredictiveSettings(Settings):
 
     target: Rate | None = None
     lead_s: Seconds | None = Field(default=None, alias="lead")
-    min: Replicas = 1
+    min: Replicas = _PREDICTIVE.min
     max: SomeReplicas | None = None
-    headroom: Share = 0.0
-    tick_s: SomeSeconds = Field(default=15.0, alias="tick")
+    headroom: Share = _PREDICTIVE.headroom
+    tick_s: SomeSeconds = Field(default=_PREDICTIVE.tick_s, alias="tick")
 
 
 class NoScalingSettings(Settings):
@@ -254,23 +261,23 @@ class ColdStartSettings(Settings):
     pcie: Bandwidth | None = None
     spread: Share = 0.3
     refused: Annotated[Share, Field(lt=1)] = 0.0
-    retry_s: SomeSeconds = Field(default=60.0, alias="retry")
+    retry_s: SomeSeconds = Field(default=ColdStartModel().retry_s, alias="retry")
 
 
 class FailureSettings(Settings):
     """`mtbf` is a replica's mean time between failures; `new_node` says that its node is lost too."""
 
     mtbf_hours: Hours = Field(alias="mtbf")
-    detect_s: Seconds = Field(default=10.0, alias="detect")
-    new_node: bool = False
+    detect_s: Seconds = Field(default=_FAILURES.detect_s, alias="detect")
+    new_node: bool = _FAILURES.new_node
 
 
 class UpdateSettings(Settings):
     """A new version rolls out from this time of the day on."""
 
     at_s: ClockTime = Field(alias="at")
-    surge: Share = 0.25
-    unavailable: Share = 0.25
+    surge: Share = _UPDATE.surge
+    unavailable: Share = _UPDATE.unavailable
 
 
 def cold_start_of(settings: ColdStartSettings, warm_nodes: int) -> ColdStartModel:
@@ -312,7 +319,7 @@ class DaySettings(Settings):
     failures: FailureSettings | None = None
     update: UpdateSettings | None = None
     warm_pool: Replicas = 0
-    drain_s: Seconds = Field(default=30.0, alias="drain")
+    drain_s: Seconds = Field(default=Operations().drain_s, alias="drain")
     timeout_s: SomeSeconds = Field(default=30.0, alias="timeout")
     queue_limit: Annotated[int, Field(ge=0), at_most(10_000)] = 10_000
     router: (
