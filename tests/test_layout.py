@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 ROOT = Path(__file__).parents[1]
 MIRRORED = ("app", "loadgen", "reports", "profiles")
@@ -35,3 +38,9 @@ def test_json_is_decoded_by_one_function() -> None:
             ):
                 astray.append(name)
     assert not astray, "use loadgen.decoding.decode_json or json_decoder"
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports in functions count; those for type checkers do not."""
+    graph = grimp.build_graph("app", "loadgen", "reports", exclude_type_checking_imports=True, cache_dir=None)
+    TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()

@@ -12,22 +12,22 @@ from app.gui.page import Page
 from app.gui.theme import Look
 
 if TYPE_CHECKING:
-    from app.gui.compare.contents import ComparePage
-    from app.gui.library.shelves import LibraryPage
+    from app.gui.compare.page import ComparePage
+    from app.gui.library.page import LibraryPage
     from app.gui.live.page import LivePage
-    from app.gui.plan.content import PlanPage
+    from app.gui.plan.page import PlanPage
     from app.gui.results.page import ResultsPage
-    from app.gui.run.workbench import RunPage
+    from app.gui.run.page import RunPage
 
 
 _CLASSES: dict[PageKey, tuple[str, str]] = {
     "home": ("app.gui.home.page", "HomePage"),
-    "run": ("app.gui.run.workbench", "RunPage"),
+    "run": ("app.gui.run.page", "RunPage"),
     "live": ("app.gui.live.page", "LivePage"),
     "results": ("app.gui.results.page", "ResultsPage"),
-    "compare": ("app.gui.compare.contents", "ComparePage"),
-    "plan": ("app.gui.plan.content", "PlanPage"),
-    "library": ("app.gui.library.shelves", "LibraryPage"),
+    "compare": ("app.gui.compare.page", "ComparePage"),
+    "plan": ("app.gui.plan.page", "PlanPage"),
+    "library": ("app.gui.library.page", "LibraryPage"),
 }
 
 

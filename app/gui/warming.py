@@ -13,7 +13,7 @@ _MODULES = (
     "app.gui.live.body",
     "app.gui.live.run",
     "app.gui.results.content",
-    "app.gui.run.workbench",
+    "app.gui.run.page",
 )
 _AFTER_MS, _PAUSE_MS = 700, 150
 

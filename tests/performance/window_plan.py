@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.gui.collecting import Collecting
 from app.gui.navigation import Navigation
-from app.gui.plan.content import PlanPage
+from app.gui.plan.page import PlanPage
 from app.gui.plan.presenter import QUIET_MS
 from app.gui.theme import Look
 from app.planning.fleets import plan_fleets

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.compare.pairs_offer import PairsOffer, secrets_to_send
 from app.gui.navigation import Navigation
 from app.gui.run.connection_editor import ConnectionEditor
-from app.gui.run.workbench import RunPage
+from app.gui.run.page import RunPage
 from app.gui.secret_consent import may_send
 from app.gui.theme import Look
 from app.profiles.beginnings import ENDPOINT

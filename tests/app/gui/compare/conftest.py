@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
-from app.gui.compare.contents import ComparePage
+from app.gui.compare.page import ComparePage
 from app.gui.navigation import Navigation
 from app.gui.theme import Look
 from app.records.result import Result

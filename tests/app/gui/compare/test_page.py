@@ -15,8 +15,8 @@ from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
-from app.gui.compare.contents import ComparePage
 from app.gui.compare.entries import label_of
+from app.gui.compare.page import ComparePage
 from app.gui.navigation import Navigation
 from app.records.comparison import Comparison
 from app.storage.labels import set_title

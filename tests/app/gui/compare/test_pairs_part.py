@@ -7,8 +7,8 @@ import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from app.gui.compare.contents import ComparePage
 from app.gui.compare.entries import keep_beside, kept_beside
+from app.gui.compare.page import ComparePage
 from app.gui.compare.pairs_part import PairsPart
 from app.gui.navigation import Launch, Navigation
 from app.records.control import Answer, StopRun, Wish

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
-from app.gui.library.shelves import LibraryPage
+from app.gui.library.page import LibraryPage
 from app.gui.navigation import Navigation
 from app.gui.theme import Look
 from app.records.result import Exit, Result, Verdict

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
-from app.gui.library.shelves import LibraryPage
+from app.gui.library.page import LibraryPage
 from app.gui.navigation import Navigation
 from app.records.events import RunStarted
 from app.storage.bundle import export_run

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
 from app.gui.library.files_kept import remember, remembered
-from app.gui.library.shelves import UNDO_SHOWN_MS, LibraryPage
+from app.gui.library.page import UNDO_SHOWN_MS, LibraryPage
 from app.gui.navigation import Navigation
 from app.profiles.bundled import bundled_models, bundled_profiles
 from tests.app.gui.library.conftest import WHOLE, store

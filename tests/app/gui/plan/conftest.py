@@ -6,7 +6,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
-from app.gui.plan.content import PlanPage
+from app.gui.plan.page import PlanPage
 from app.gui.theme import Look
 from tests.fakes import plan_sources, planned
 

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from app.gui.plan.content import PlanPage
 from app.gui.plan.hardware_picker import HardwarePicker
+from app.gui.plan.page import PlanPage
 from tests.app.gui.plan.conftest import answered
 from tests.fakes import plan_sources as sources
 from tests.fakes.results import full_run

@@ -13,9 +13,9 @@ from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
 from app.gui.plan.card import PlanCard
-from app.gui.plan.content import PlanPage
 from app.gui.plan.exporting import Kind
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
+from app.gui.plan.page import PlanPage
 from app.gui.plan.rows import ChoiceRow, NumberRow, Row
 from app.gui.plan.tick_list import TickRow
 from app.gui.plan.traffic_rows import PeakRow

@@ -4,7 +4,7 @@ import pytest
 from PySide6.QtWidgets import QLabel, QLineEdit, QScrollArea, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.plan.content import PlanPage
+from app.gui.plan.page import PlanPage
 from app.gui.plan.workbench import Fold, Folding, Parts
 from app.gui.theme import Look
 

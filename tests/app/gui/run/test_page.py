@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
 from app.gui.run import drafts
-from app.gui.run.workbench import RunPage
+from app.gui.run.page import RunPage
 from app.gui.theme import Look
 from app.profiles.beginnings import ENDPOINT
 from app.profiles.bundled import bundled_profiles
