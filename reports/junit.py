@@ -1,6 +1,7 @@
 """The report as JUnit XML: the profile is the suite; its verdict, each SLO, gate and validity check is a case.
 
-What a pipeline is told of a run, one by one: the verdict, each objective, each validity check, and how it went.
+What a pipeline is told of a run, one by one: the verdict, each objective, each validity check, and
+how it went.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The knee of a sweep: the load from which latency grows faster than what it buys in throughput.
 
-There is no one definition, so three independent ones are asked, and whether they agree says how sharp the knee is. All
-take the mean latency, which the first of them is about.
+There is no one definition, so three independent ones are asked, and whether they agree says how
+sharp the knee is. All take the mean latency, which the first of them is about.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What of the judgements decides how a run ends: its causes, its exit code, its warnings.
 
-Judges objectives where they speak of: in which stages, of the run as a whole, or against a baseline.
+Judges objectives where they speak of: in which stages, of the run as a whole, or against a
+baseline.
 
 What a gate may ask of a run as a whole: its max rate, and what the planned fleet costs.
 """

@@ -1,6 +1,7 @@
 """Did the generator keep up, and how near was it to the most that it can do?
 
-Whatever it could not send in time is its own fault, however good the answers look that it did ask for.
+Whatever it could not send in time is its own fault, however good the answers look that it did ask
+for.
 
 Limits of the load generator's own machine: file descriptors, local ports, connections, memory.
 """

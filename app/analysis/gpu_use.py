@@ -2,7 +2,8 @@
 
 One reading of one GPU over time, out of a frame of telemetry.
 
-Energy of GPUs in a window: by the card's counter where it has one, else by the area under its power.
+Energy of GPUs in a window: by the card's counter where it has one, else by the area under its
+power.
 
 How a GPU spent a window: idle, busy, and held back.
 """

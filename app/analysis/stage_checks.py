@@ -8,15 +8,18 @@ have done with the load it did not get. Such a stage is INVALID; whether the run
 
 Was the load what the profile says? Checks of the arrivals as they were really sent.
 
-A rate that changes is taken out first: where each send lies by the area under the rate curve, the arrivals of any curve
-are those of a rate of 1 (the time-rescaling theorem; Daley and Vere-Jones, Introduction to the Theory of Point
-Processes, 2003, theorem 7.4.I).
+A rate that changes is taken out first: where each send lies by the area under the rate curve, the
+arrivals of any curve are those of a rate of 1 (the time-rescaling theorem; Daley and Vere-Jones,
+Introduction to the Theory of Point Processes, 2003, theorem 7.4.I).
 
-Was everything sent that was to be, and did clients that wait for answers send independently of each other?
+Was everything sent that was to be, and did clients that wait for answers send independently of each
+other?
 
-Did all workers send, and do their times belong together? Checks of a load that several of them shared.
+Did all workers send, and do their times belong together? Checks of a load that several of them
+shared.
 
-Reasons to doubt what a stage's streams tell of tokens: chunks that came together, answers that ended early.
+Reasons to doubt what a stage's streams tell of tokens: chunks that came together, answers that
+ended early.
 """
 
 from __future__ import annotations

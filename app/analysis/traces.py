@@ -2,7 +2,8 @@
 
 What a recorded trace of arrivals is: its rates, how bursty it is, the shape of its days.
 
-Times are seconds from the first arrival, ascending, which need not be dense: nothing here takes memory by the span.
+Times are seconds from the first arrival, ascending, which need not be dense: nothing here takes
+memory by the span.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Whether a window can be shown here at all: Qt itself would end the process without a word to act on.
 
-PySide6 6.12 corrupts the reference counts of None and True on Python before 3.12, and the process aborts later.
+PySide6 6.12 corrupts the reference counts of None and True on Python before 3.12, and the process
+aborts later.
 """
 
 from __future__ import annotations

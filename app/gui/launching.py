@@ -4,7 +4,8 @@ What is to become of a run when its window closes: asked once a session.
 
 A desktop notice of a job that ended while nobody looked, and only then.
 
-Pairs whose turn has come, or that the last window left going: Compare shows them, toolbar and docks tell of them.
+Pairs whose turn has come, or that the last window left going: Compare shows them, toolbar and docks
+tell of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A table of a frame: sorted by its headers, filtered by what is typed, copied as CSV.
 
-A pandas frame as a Qt model: read only, swapped whole, sorted and filtered by numpy, so that a million rows do.
+A pandas frame as a Qt model: read only, swapped whole, sorted and filtered by numpy, so that a
+million rows do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The window: rail, page, docks, toolbar, status bar; what happens in them is the pages'.
 
-Where the window stood, and its docks: kept when it closes and every half minute, and given back on screen.
+Where the window stood, and its docks: kept when it closes and every half minute, and given back on
+screen.
 
 The seven pages, one click or Ctrl+1…7 away.
 """

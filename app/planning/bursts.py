@@ -1,16 +1,18 @@
 """How much less a fleet may be given where requests come in bursts that outlast its queues.
 
-Counts over a window vary more than Poisson's by a gamma factor on the rate of each window. Windows are long beside the
-fleet's own times, so in each of them the fleet is as at a steady rate: the share that is late over all windows is the
-mean of the late share at each window's rate, weighted by the requests that come in it. Beyond what the fleet can do all
-are late; what an overloaded window leaves over for the next is not counted.
+Counts over a window vary more than Poisson's by a gamma factor on the rate of each window. Windows
+are long beside the fleet's own times, so in each of them the fleet is as at a steady rate: the
+share that is late over all windows is the mean of the late share at each window's rate, weighted by
+the requests that come in it. Beyond what the fleet can do all are late; what an overloaded window
+leaves over for the next is not counted.
 
 How bursty traffic is by a stated index of dispersion, as a random factor on its rate.
 
-Arrivals of the planned peak with the traffic's own bursts: the trace's requests, or a stated dispersion drawn.
+Arrivals of the planned peak with the traffic's own bursts: the trace's requests, or a stated
+dispersion drawn.
 
-Traffic above the trace's own level is that of independent copies of it at other times of its window; traffic below is
-a random part of it. Bursts keep their length in both.
+Traffic above the trace's own level is that of independent copies of it at other times of its
+window; traffic below is a random part of it. Bursts keep their length in both.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What changes of the model, of its server or of its traffic would save, each by itself.
 
-What an optimisation would save: the same sizing, before and after a change of the capacity or of the traffic.
+What an optimisation would save: the same sizing, before and after a change of the capacity or of
+the traffic.
 
 What a warm pool costs or saves, were instances to follow the need.
 """

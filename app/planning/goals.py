@@ -1,6 +1,7 @@
 """What an SLO asks of a fleet's simulated times.
 
-Whether anybody still waits for a plan: one that is simulated takes a second, and its question may change.
+Whether anybody still waits for a plan: one that is simulated takes a second, and its question may
+change.
 """
 
 from __future__ import annotations

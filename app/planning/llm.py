@@ -1,8 +1,10 @@
 """A language model's replica from its shape and its card: times of prefill and decode, its rate, and what binds it.
 
-Assumed, not measured: a step moves its bytes at a share of the card's bandwidth and computes at a share of its peak.
+Assumed, not measured: a step moves its bytes at a share of the card's bandwidth and computes at a
+share of its peak.
 
-Token services for the simulation that nobody measured: from a model's shape, or from another card's measurement.
+Token services for the simulation that nobody measured: from a model's shape, or from another card's
+measurement.
 """
 
 from __future__ import annotations

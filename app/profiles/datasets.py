@@ -1,8 +1,10 @@
 """Datasets of a workload: a file by its extension, or a folder.
 
-Which of the prepared requests are asked for how often: `in-turn`, `uniform`, `zipf` or `{zipf: 1.1}`.
+Which of the prepared requests are asked for how often: `in-turn`, `uniform`, `zipf` or `{zipf:
+1.1}`.
 
-Bodies of requests as a profile may write them: sent as they are, written to files without their secrets.
+Bodies of requests as a profile may write them: sent as they are, written to files without their
+secrets.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A gate that can never fail is as wrong as one that can never be met.
 
-Which objectives of a profile can never be judged, so that they are refused before the load and not after it.
+Which objectives of a profile can never be judged, so that they are refused before the load and not
+after it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Whether a profile can be handed on, and what of it can be written where nobody asked for a file.
 
-A profile moved to another folder: paths in it, which are relative to where it stands, lead where they led.
+A profile moved to another folder: paths in it, which are relative to where it stands, lead where
+they led.
 
 To which hosts a profile sends secrets that it refers to.
 """

@@ -2,8 +2,8 @@
 
 An autoscaler as `sizewise simulate --set autoscaler.…` says it.
 
-What is not said is that of the program it is named after, except its target and its bounds: those are the plan's,
-since no program's default knows the model.
+What is not said is that of the program it is named after, except its target and its bounds: those
+are the plan's, since no program's default knows the model.
 
 How replicas start, fail and are replaced, as `sizewise simulate --set` says it.
 """

@@ -5,9 +5,11 @@ that public traces have for these columns are known too: those of Azure's (LLM i
 of Mooncake's and of BurstGPT. Numbers too large for seconds since 1970 are milli-, micro- or nanoseconds since then;
 Mooncake's, known by its `hash_ids`, are milliseconds.
 
-A trace file as a table: CSV with a header, or one JSON object a line; either may be compressed with gzip.
+A trace file as a table: CSV with a header, or one JSON object a line; either may be compressed with
+gzip.
 
-Nothing in it is trusted: 1 GiB of text, 50 million rows of CSV and 5 million JSON lines are the most that is read.
+Nothing in it is trusted: 1 GiB of text, 50 million rows of CSV and 5 million JSON lines are the
+most that is read.
 
 The facts of a trace file, for planning.
 """

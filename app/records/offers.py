@@ -1,6 +1,7 @@
 """What one can rent, as dated facts.
 
-What prices are made of beside the price list itself: a user's own rows, owned hardware, currencies, the grid.
+What prices are made of beside the price list itself: a user's own rows, owned hardware, currencies,
+the grid.
 
 What others measured and published, as dated facts.
 """

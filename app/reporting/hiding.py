@@ -1,7 +1,7 @@
 """A report without the names of hosts and models, and without what was sent: for whoever may see the numbers only.
 
-Each name is replaced by the same word in every place of the report, of the result and the profile that travel in it,
-and of what is written beside it. The run itself is not changed.
+Each name is replaced by the same word in every place of the report, of the result and the profile
+that travel in it, and of what is written beside it. The run itself is not changed.
 
 The texts of records and documents: read, and written otherwise, wherever they stand.
 

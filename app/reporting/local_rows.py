@@ -2,7 +2,8 @@
 
 Cold starts of a variant, by their parts.
 
-The stages of one variant as rows: what answers first, and the rates that a search only tried below it.
+The stages of one variant as rows: what answers first, and the rates that a search only tried below
+it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Calibrates the generator with the load workers of the run, on servers that do nothing.
 
-The ceiling of the load generator: the highest Poisson rate it keeps up with on a server that does nothing.
+The ceiling of the load generator: the highest Poisson rate it keeps up with on a server that does
+nothing.
 
 Tries one rate on servers that do nothing, and judges what came of it.
 """

@@ -2,7 +2,8 @@
 
 Which of this machine's GPUs a variant's devices are.
 
-What the GPUs draw with nothing to do, read before anything is measured: energy above that is the model's.
+What the GPUs draw with nothing to do, read before anything is measured: energy above that is the
+model's.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 What a reader must know of how a run was measured.
 
-A run held against a baseline: refused before it is measured where it cannot be, told in its result after.
+A run held against a baseline: refused before it is measured where it cannot be, told in its result
+after.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 One request before the load: is there a target at all, and does it let us in?
 
-A target that is started or woken for the run: how long until it is ready, until it answers, until it is steady.
+A target that is started or woken for the run: how long until it is ready, until it answers, until
+it is steady.
 """
 
 from __future__ import annotations

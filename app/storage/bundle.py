@@ -2,7 +2,8 @@
 
 What makes a zip a bundle: its limits, its names, and a result that seals what it holds.
 
-A run from a zip that anybody may have made: read with limits, checked, and taken in whole or not at all.
+A run from a zip that anybody may have made: read with limits, checked, and taken in whole or not at
+all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """One GET of a server's page for Prometheus, bounded in size and in time.
 
-The text that a server shows for Prometheus, line by line: prometheus.io/docs/instrumenting/exposition_formats.
+The text that a server shows for Prometheus, line by line:
+prometheus.io/docs/instrumenting/exposition_formats.
 
-It is a stranger's: what is no sample is passed over, and a page of any content costs no more than its length.
+It is a stranger's: what is no sample is passed over, and a page of any content costs no more than
+its length.
 
 A target's own counters, from the page for Prometheus that many inference servers show at /metrics.
 """

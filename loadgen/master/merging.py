@@ -1,6 +1,7 @@
 """What several workers told, as one would have told it.
 
-One request of the workload from each host: one may lack a network, a name or a file that another has.
+One request of the workload from each host: one may lack a network, a name or a file that another
+has.
 """
 
 from __future__ import annotations

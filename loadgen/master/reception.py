@@ -1,7 +1,7 @@
 """Who comes to the door of a master: let in while the crew gathers, and told to leave otherwise.
 
-What workers say, as far as it can be what workers say. They are other machines' processes: nothing is taken for
-granted but the token.
+What workers say, as far as it can be what workers say. They are other machines' processes: nothing
+is taken for granted but the token.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 What a worker's clock says of a moment of the master's, and back.
 
-A ping that was sent at s and answered at a, and whose answer came at r, says that the worker's clock is a - (s + r) / 2
-ahead, give or take half the round trip r - s. The answer with the shortest round trip says it best (Cristian, 1989).
+A ping that was sent at s and answered at a, and whose answer came at r, says that the worker's
+clock is a - (s + r) / 2 ahead, give or take half the round trip r - s. The answer with the shortest
+round trip says it best (Cristian, 1989).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Locust's master, which starts one user on each worker and carries messages.
 
-It hears in words of ours what workers say to it, and never their heartbeats: it goes by counts, a worker by the wall
-clock, and whoever misses some is dropped, or stopped, in the middle of a stage.
+It hears in words of ours what workers say to it, and never their heartbeats: it goes by counts, a
+worker by the wall clock, and whoever misses some is dropped, or stopped, in the middle of a stage.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a protocol makes of a workload: requests as they go onto the wire, and a judge of the answers.
 
-How a protocol asks the target something before its requests can be built: a model's metadata, for instance.
+How a protocol asks the target something before its requests can be built: a model's metadata, for
+instance.
 """
 
 from __future__ import annotations

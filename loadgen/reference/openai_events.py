@@ -2,7 +2,8 @@
 
 Composes streamed answers, right ones and wrong ones.
 
-A body is pieces with their times; `chunked` and `until_close` make a Stream of one, which the others may spoil.
+A body is pieces with their times; `chunked` and `until_close` make a Stream of one, which the
+others may spoil.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a scripted server does: fixed replies, streams that are exact to the byte and the time, and faces of protocols.
 
-As JSON (`python -m loadgen.reference.scripted --script FILE`) bytes are base64 and a record of a union has a `type`.
+As JSON (`python -m loadgen.reference.scripted --script FILE`) bytes are base64 and a record of a
+union has a `type`.
 
 When an answer is due.
 """

@@ -1,6 +1,7 @@
 """Where a URL leads.
 
-Where a gRPC URL leads: grpc://host:port, or grpcs:// for TLS. Knows no gRPC, so that looking is free.
+Where a gRPC URL leads: grpc://host:port, or grpcs:// for TLS. Knows no gRPC, so that looking is
+free.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection: one request at a time, timestamps before parsing.
 
-Requests are built for the endpoint's first URL; what another way to send asks for is changed when they are sent.
+Requests are built for the endpoint's first URL; what another way to send asks for is changed when
+they are sent.
 """
 
 from __future__ import annotations

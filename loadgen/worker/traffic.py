@@ -1,6 +1,7 @@
 """What decides when the requests of a stage start. All of it belongs to the sending thread.
 
-The arrivals of a stage whose answers do not decide them, and the share of them that one worker sends.
+The arrivals of a stage whose answers do not decide them, and the share of them that one worker
+sends.
 """
 
 from __future__ import annotations

@@ -2,13 +2,16 @@
 
 Rows are taken as drawn independently from those the model will meet.
 
-Mean errors of the same rows compared, by drawing the rows again: what one row's two errors share cancels out.
+Mean errors of the same rows compared, by drawing the rows again: what one row's two errors share
+cancels out.
 
-Two shares of the same rows compared: how many rows did only the one get right, and how many only the other.
+Two shares of the same rows compared: how many rows did only the one get right, and how many only
+the other.
 
-The intervals are score intervals: Tango's for the difference (Statistics in Medicine 17, 1998) and Tang, Tang and
-Chan's for the ratio (ibid. 22, 2003), recommended by Fagerland, Lydersen and Laake (ibid. 33, 2014). They have a width
-where no row differs at all, and so tell ten rows without a difference from ten thousand.
+The intervals are score intervals: Tango's for the difference (Statistics in Medicine 17, 1998) and
+Tang, Tang and Chan's for the ratio (ibid. 22, 2003), recommended by Fagerland, Lydersen and Laake
+(ibid. 33, 2014). They have a width where no row differs at all, and so tell ten rows without a
+difference from ten thousand.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """What limits a variant: arithmetic, memory, launches or the host, copies, or nothing that stands out.
 
-Where a call stands under the roof of the processor it ran on (Williams et al., Roofline, CACM 52, 2009).
+Where a call stands under the roof of the processor it ran on (Williams et al., Roofline, CACM 52,
+2009).
 
 What limits a variant, in sentences with the numbers that say so.
 
-What a card does at the most by its data sheet: with dense matrices, at a clock and power it may not hold.
+What a card does at the most by its data sheet: with dense matrices, at a clock and power it may not
+hold.
 """
 
 from __future__ import annotations

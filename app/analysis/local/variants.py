@@ -2,9 +2,11 @@
 
 Which stage of a variant answers an objective, and whether the variant meets it.
 
-Which variant is best: the one that carries most of those that met every objective; and what it says of each.
+Which variant is best: the one that carries most of those that met every objective; and what it says
+of each.
 
-A run of a local model judged by another SLO: its stages are what they were, which variant is best may change.
+A run of a local model judged by another SLO: its stages are what they were, which variant is best
+may change.
 """
 
 from __future__ import annotations

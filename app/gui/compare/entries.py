@@ -1,6 +1,7 @@
 """The runs of a comparison, each with its side.
 
-What was compared when pairs were asked for, kept beside them: another window can put them together again.
+What was compared when pairs were asked for, kept beside them: another window can put them together
+again.
 """
 
 from __future__ import annotations

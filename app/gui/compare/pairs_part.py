@@ -1,6 +1,7 @@
 """Pairs that Compare asks for, shows while they are measured, and puts to its runs at their end.
 
-Pairs that are measured now: which one, how long yet, and the way to stop them or to watch their run.
+Pairs that are measured now: which one, how long yet, and the way to stop them or to watch their
+run.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What differs around the runs first, then what changed and how sure that is.
 
-Under a verdict that is open: how many more pairs would tell, what they cost, and the button that measures them.
+Under a verdict that is open: how many more pairs would tell, what they cost, and the button that
+measures them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The one engine that a page shows: started here or elsewhere, watched until it ends, and sent requests.
 
-Speaks to a running engine, as `sizewise runs stop|rate|extend` do; the window does not wait for the answer.
+Speaks to a running engine, as `sizewise runs stop|rate|extend` do; the window does not wait for the
+answer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Where a report goes: format, place, size and what it tells of names, without a dialog in the way.
 
-What an exported file tells: of hosts, models and prompts, of rows; and which word would stand for which name.
+What an exported file tells: of hosts, models and prompts, of rows; and which word would stand for
+which name.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What an inspection found, as a tree of names and values, and as estimates of memory. Pure.
 
-A model looked into, and this machine's providers tried: in the background, by children of limited means.
+A model looked into, and this machine's providers tried: in the background, by children of limited
+means.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Rows from a folder, of classes or of nothing but files: `<class>/<name>.npy`, or pictures; one file a row.
 
-A class is the place of its folder among the names in order, as image tools that train on such folders have it.
+A class is the place of its folder among the names in order, as image tools that train on such
+folders have it.
 
-Pictures as a model takes them: resized, channels where its input has them, 0 to 1 where it takes floats.
+Pictures as a model takes them: resized, channels where its input has them, 0 to 1 where it takes
+floats.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ The shape of every value in a graph at given input shapes, by onnx's own shape i
 
 The multiply-adds of one node: those of the operators that make up nearly all the work of a network.
 
-Elementwise arithmetic, pooling, normalisation and reduction count as none: together a few per cent in usual networks.
+Elementwise arithmetic, pooling, normalisation and reduction count as none: together a few per cent
+in usual networks.
 
 How much memory the activations of one inference need at once.
 """

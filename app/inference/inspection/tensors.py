@@ -2,7 +2,8 @@
 
 The files beside a model that hold its weights, none of which may be another's.
 
-A hostile model names /etc/passwd, ../secrets or a link to them, and a runtime that reads it hands them on as weights.
+A hostile model names /etc/passwd, ../secrets or a link to them, and a runtime that reads it hands
+them on as weights.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Where models made before are kept. A model is named by its content, its entry by the recipe's key.
 
-Two makers of one recipe write two models or the same one, and the later entry stands: whichever is read is whole.
+Two makers of one recipe write two models or the same one, and the later entry stands: whichever is
+read is whole.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 How many instances to reserve for a year, how many to run on spot, and the rest on demand.
 
-A reserved instance is paid for every hour. The k-th one replaces what else would have been rented in every hour that
-needs at least k, so it pays while those hours' cost is above its own: with on-demand alone beside it, while it is used
-in more than p_r/p_od of the hours, which is the (1 − p_r/p_od) quantile of the demand. Each further one saves less, so
-counting those that pay finds the optimum.
+A reserved instance is paid for every hour. The k-th one replaces what else would have been rented
+in every hour that needs at least k, so it pays while those hours' cost is above its own: with
+on-demand alone beside it, while it is used in more than p_r/p_od of the hours, which is the (1 −
+p_r/p_od) quantile of the demand. Each further one saves less, so counting those that pay finds the
+optimum.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Power, energy, its cost and its carbon of a fleet over a month.
 
-A number is measured where the power was, else assumed from the part's TDP. The month is the mean one of 730 hours.
+A number is measured where the power was, else assumed from the part's TDP. The month is the mean
+one of 730 hours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A year of traffic against fleets, as a fluid: what does not fit the capacity of a minute waits for the next.
 
-In each bin q += (rate − min(capacity, q / bin + rate)) × bin. It knows queues of overload and none of chance: inside a
-minute, the simulation knows.
+In each bin q += (rate − min(capacity, q / bin + rate)) × bin. It knows queues of overload and none
+of chance: inside a minute, the simulation knows.
 
 The recommended fleet through the coming year's minutes, as a fluid.
 """

@@ -1,8 +1,10 @@
 """A measured target as a plan takes it: its capacity, and the service model of one replica.
 
-Another tool's load points as a target: what of them held the SLO, and the service model of one replica.
+Another tool's load points as a target: what of them held the SLO, and the service model of one
+replica.
 
-A local model's variants as targets of a plan: their batch laws behind a server with dynamic batching.
+A local model's variants as targets of a plan: their batch laws behind a server with dynamic
+batching.
 
 No server was measured, so whatever follows is assumed: what a server adds of its own is not in it.
 """

@@ -1,7 +1,8 @@
 """Service times of one request as factors of their mean, made of standard normals so that plays are smooth functions of
 the parameters: lognormal, or of two phases, fast and slow requests, each with gamma times.
 
-The same target, faster: what another precision, runtime or model would be, were it so many times as fast.
+The same target, faster: what another precision, runtime or model would be, were it so many times as
+fast.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What the length of a measured stage does to the highest rate at which it meets an SLO.
 
-A stage begins with an empty server. Near saturation queues take many service times to grow, so that a short stage meets
-an SLO at rates that a server under steady load misses; and by chance one stage meets it where the next one misses. Both
-follow from the service model: the stage is played several times over, as long as it was measured.
+A stage begins with an empty server. Near saturation queues take many service times to grow, so that
+a short stage meets an SLO at rates that a server under steady load misses; and by chance one stage
+meets it where the next one misses. Both follow from the service model: the stage is played several
+times over, as long as it was measured.
 
 The rate at which a simulated time just reaches its limit.
 """

@@ -1,7 +1,7 @@
 """A measured stage played by a service model: the same rate and number of requests, several times over.
 
-A fit changes one parameter at a time, so what does not depend on it is stored: service factors, and percentiles before
-the time outside the queue is added.
+A fit changes one parameter at a time, so what does not depend on it is stored: service factors, and
+percentiles before the time outside the queue is added.
 
 A measured stage of a language model, played by a token service: in an open loop or a closed one.
 """

@@ -1,6 +1,7 @@
 """The compiled loop of one replica of continuous batching; `replica.token_latencies` tells what it means.
 
-How many equal steps of continuous batching fit a time, compiled; each is `growth_s` longer than the one before.
+How many equal steps of continuous batching fit a time, compiled; each is `growth_s` longer than the
+one before.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ How much CO2e a kWh makes where an offer stands: the mean of its country's grid,
 
 A user's rows over the catalogue's offers. What is the user's stays known as such, cell by cell.
 
-The user's price list that was imported: kept beside the runs, and over the bundled catalogue in every plan.
+The user's price list that was imported: kept beside the runs, and over the bundled catalogue in
+every plan.
 """
 
 from __future__ import annotations

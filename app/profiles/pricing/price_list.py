@@ -1,6 +1,7 @@
 """A user's price list: a CSV with columns of the catalogue's, or YAML; rows of it, or what is wrong with them.
 
-YAML is a list of rows, one row, or a mapping from `provider/instance@region` to the cells that are the user's.
+YAML is a list of rows, one row, or a mapping from `provider/instance@region` to the cells that are
+the user's.
 
 One row of a user's price list, from its cells.
 """

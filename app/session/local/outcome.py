@@ -1,6 +1,7 @@
 """From what was measured of each variant to the result: verdict, the best of them, objectives, exit code.
 
-What limits each variant, from its times, the model's costs, the processor's peaks, and the law of its batches.
+What limits each variant, from its times, the model's costs, the processor's peaks, and the law of
+its batches.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a local run needs from the world. `app.wiring` builds the real parts, tests their own.
 
-What one run of a local model is to do: a profile with everything resolved. Made by wiring, read by the session.
+What one run of a local model is to do: a profile with everything resolved. Made by wiring, read by
+the session.
 """
 
 from __future__ import annotations

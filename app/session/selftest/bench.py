@@ -1,6 +1,7 @@
 """Stages as a run has them, on servers whose times are known.
 
-What a self-test needs from the world: the parts of a run, each of which can be exchanged for one that lies.
+What a self-test needs from the world: the parts of a run, each of which can be exchanged for one
+that lies.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """All checks of a self-test, one after the other.
 
-The clock that everything is timed by: it does not go back, is fine enough, goes as others do, and is the workers'
-too.
+The clock that everything is timed by: it does not go back, is fine enough, goes as others do, and
+is the workers' too.
 
 Percentiles of distributions whose quantiles are known.
 
