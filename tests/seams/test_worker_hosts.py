@@ -127,6 +127,7 @@ def ended_ns(run: Path, stage: int) -> int | None:
     return next((int(one["at_ns"]) for one in ends), None)
 
 
+@pytest.mark.timing
 def test_two_hosts_send_one_load_on_one_clock_and_strangers_are_nobody(
     sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path, hosts: Network, target: Target
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QApplication, QSplitter, QWidget
 
@@ -47,6 +47,8 @@ class Folding(QWidget):
         self.fold: Fold = "three"
         self._whole = self._laid_out()
         self._column = vbox(self._whole, within=self)
+        self._later = QTimer(self, interval=0, singleShot=True)
+        self._later.timeout.connect(self._fit)
 
     def minimumSizeHint(self) -> QSize:
         """As narrow as one column is: what is wider than this folds."""
@@ -54,12 +56,16 @@ class Folding(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self._fit()
+        self._later.start()
 
     def event(self, event: QEvent) -> bool:
-        """Larger letters ask for another layout too, once all widgets have heard of them: until then none may go."""
+        """Larger text asks for another layout, too.
+
+        It folds in the event loop's next turn: while Qt sets a style sheet it goes through a list of all widgets, and
+        the process ends if one of them is deleted meanwhile.
+        """
         if event.type() == QEvent.Type.LayoutRequest:
-            self._fit()
+            self._later.start()
         return super().event(event)
 
     def _fit(self) -> None:

@@ -69,6 +69,7 @@ def test_what_a_killed_run_had_stored_is_told(run: Path, capsys: pytest.CaptureF
 def test_definitions_alone_are_a_table_on_standard_output(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (runs / "1-chat" / REPORT_HTML).unlink(missing_ok=True)  # of another test
     assert main(["report", "1-chat", "--definitions"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("The same requests by other tools' definitions\n")
