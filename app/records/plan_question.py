@@ -47,14 +47,16 @@ class Rung(msgspec.Struct, frozen=True):
     """Joint input and output lengths of the requests at this load; None where the source reports means at most."""
 
 
-class ForeignCurve(msgspec.Struct, frozen=True):
-    """Another tool's load points, by rising load, and what a reader must know of them. `source` names files without
-    their folders."""
+class ForeignCurve(msgspec.Struct, frozen=True, kw_only=True):
+    """Another tool's load points, by rising load, and what a reader must know of them.
+
+    `source` names files without their folders; it is empty until all files of a curve were read.
+    """
 
     tool: str
-    version: str | None
-    model: str | None
-    source: str
+    version: str | None = None
+    model: str | None = None
+    source: str = ""
     precision: CurvePrecision
     rungs: tuple[Rung, ...]
     notes: tuple[str, ...] = ()

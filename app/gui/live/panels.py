@@ -7,10 +7,12 @@ from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QWidget
 
 from app.gui.formatting import State, elapsed
-from app.gui.live.state import CheckLine, FailureLine, VariantLine
+from app.gui.live.state import FailureLine, VariantLine
 from app.gui.tables import FrameModel, FrameTable, describe
 from app.gui.widgets import label, restyle, vbox
 from app.records.result import Trust
+from reports.formatting import check_limit, check_value
+from reports.model import CheckRow
 
 _MOST_CHECKS = 60
 
@@ -35,7 +37,7 @@ class TrustPanel(QScrollArea):
         self.setWidget(inside)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
 
-    def show_checks(self, lines: tuple[CheckLine, ...]) -> None:
+    def show_checks(self, lines: tuple[CheckRow, ...]) -> None:
         lines = lines[:_MOST_CHECKS]
         self._empty.setVisible(not lines)
         while len(self._rows) < len(lines):
@@ -65,7 +67,7 @@ class TrustPanel(QScrollArea):
         self._rows.append(row)
 
 
-def _fill(row: tuple[QLabel, QLabel, QLabel], line: CheckLine) -> None:
+def _fill(row: tuple[QLabel, QLabel, QLabel], line: CheckRow) -> None:
     mark, text, hint = row
     words: dict[Trust, tuple[str, State]] = {
         "VALID": ("✓ ok", "good"),
@@ -75,8 +77,8 @@ def _fill(row: tuple[QLabel, QLabel, QLabel], line: CheckLine) -> None:
     word, state = words[line.verdict]
     mark.setText(word)
     restyle(mark, state)
-    limit = "" if line.limit is None else f" (limit {line.limit})"
-    text.setText(f"{line.name}: {line.value}{limit}")
+    limit = "" if line.limit is None else f" (limit {check_limit(line)})"
+    text.setText(f"{line.name}: {check_value(line)}{limit}")
     told = line.hint or ""
     hint.setText(told if line.verdict != "VALID" else "")
     hint.setVisible(bool(hint.text()))

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from app.analysis.digits import digits
 from app.analysis.run_progress import stage_done_s, stage_lasts_s
-from app.gui.live.state import Band, CheckLine, FailureLine, StageCell, VariantLine
+from app.gui.live.state import Band, FailureLine, StageCell, VariantLine
 from app.records.events import (
     CallsFinished,
     ErrorSeen,
@@ -25,7 +25,7 @@ from app.records.events import (
 )
 from app.records.result import Check, Stage, Verdict
 from app.reporting.quantities import check_row
-from reports.formatting import check_limit, check_value
+from reports.model import CheckRow
 
 _ORDER = {"INVALID": 0, "WARN": 1, "VALID": 2}
 
@@ -63,15 +63,9 @@ class LiveChecks:
         self._all = (*self._of_run.values(), *run_checks(list(self._stages.values())))
         self.verdict = verdict_of(self._all) if self._all else None
 
-    def lines(self) -> tuple[CheckLine, ...]:
+    def lines(self) -> tuple[CheckRow, ...]:
         """The worst first."""
-        return tuple(_line(check) for check in sorted(self._all, key=lambda one: _ORDER[one.verdict]))
-
-
-def _line(check: Check) -> CheckLine:
-    row = check_row(check)
-    limit = None if check.limit is None else check_limit(row)
-    return CheckLine(name=row.name, value=check_value(row), limit=limit, verdict=check.verdict, hint=check.hint)
+        return tuple(check_row(check) for check in sorted(self._all, key=lambda one: _ORDER[one.verdict]))
 
 
 _MOST_CLASSES, _MOST_LETTERS = 50, 300

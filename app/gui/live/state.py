@@ -60,14 +60,6 @@ class Marker(msgspec.Struct, frozen=True):
     text: str
 
 
-class CheckLine(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
-    value: str
-    limit: str | None
-    verdict: Trust
-    hint: str | None
-
-
 class FailureLine(msgspec.Struct, frozen=True, kw_only=True):
     """`error` is the class of the error, as rows have it; `sample` is what was seen of the first, if it was told."""
 

@@ -13,12 +13,11 @@ import msgspec
 
 from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, Gaps, Rung
+from app.records.plan_question import CurvePrecision, ForeignCurve, Gaps, Rung
 from app.storage.foreign.documents import ForeignDocument, refused
 from app.storage.foreign.found import (
     FROM_SEND,
     UNITS_S,
-    ParsedCurve,
     exact,
     in_seconds,
     mean_or_none,
@@ -45,7 +44,7 @@ def recognises(document: ForeignDocument) -> bool:
     return _is_summary(document) or _is_requests(document)
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     rows = _by_folder(document for document in documents if not _is_summary(document))
     summaries = _by_folder(document for document in documents if _is_summary(document))
     models: list[tuple[str, str | None]] = []
@@ -75,7 +74,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
         precisions.append("requests")
         notes.append(_NO_LOAD)
     notes += [_TPOT] * any("tpot" in rung.latencies_s for rung in rungs)
-    return ParsedCurve(
+    return ForeignCurve(
         tool=TOOL,
         version=" and ".join(sorted(versions)) or None,
         model=only("model", models),

@@ -8,25 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-import msgspec
 import numpy as np
 
 from app.records.metrics import PERCENTILES
-from app.records.plan_question import CurvePrecision, Rung
+from app.records.plan_question import CurvePrecision
 from app.storage.foreign.documents import refused
 from app.storage.foreign.node import Node
 
 FROM_SEND = "latency is counted from the send, not from the intended start: waiting in the load generator is not in it"
 ALL_AT_ONCE = "a load point without a rate sent its requests all at once: its throughput is an upper bound"
-
-
-class ParsedCurve(msgspec.Struct, frozen=True):
-    tool: str
-    precision: CurvePrecision
-    rungs: tuple[Rung, ...]
-    notes: tuple[str, ...]
-    version: str | None = None
-    model: str | None = None
 
 
 def only(what: str, values: Iterable[tuple[str, str | None]]) -> str | None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, Rung
+from app.records.plan_question import CurvePrecision, ForeignCurve, Rung
 from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, UNITS_S, ParsedCurve, exact, in_seconds, only, present, taken, worst
+from app.storage.foreign.found import FROM_SEND, UNITS_S, exact, in_seconds, only, present, taken, worst
 from app.storage.foreign.node import Node
 
 TOOL = "genai-bench"
@@ -23,13 +23,13 @@ def recognises(document: ForeignDocument) -> bool:
     return _is_run(document) or _is_metadata(document)
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     runs = [document for document in documents if _is_run(document)]
     about = [Node(document.value, document.name) for document in documents if not _is_run(document)]
     scenario = only("traffic scenario", ((run.name, _scenario(run)) for run in runs))
     found = [_rung(document) for document in runs]
     notes = [FROM_SEND, *(note for _, _, said in found for note in said)]
-    return ParsedCurve(
+    return ForeignCurve(
         tool=TOOL,
         version=" and ".join(sorted({text for node in about if (text := node.at("benchmark_version").text())})) or None,
         model=only("model", (("experiment_metadata.json", node.at("model").text()) for node in about)),

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, Rung
+from app.records.plan_question import CurvePrecision, ForeignCurve, Rung
 from app.storage.foreign.documents import ForeignDocument, refused
 from app.storage.foreign.found import (
     ALL_AT_ONCE,
     FROM_SEND,
-    ParsedCurve,
     exact,
     in_seconds,
     only,
@@ -38,7 +37,7 @@ def recognises(document: ForeignDocument) -> bool:
     )
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     rungs: list[Rung] = []
     precisions: list[CurvePrecision] = []
     notes: list[str] = []
@@ -56,7 +55,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
             rungs.append(rung)
             precisions.append(precision)
             notes += said
-    return ParsedCurve(
+    return ForeignCurve(
         tool=TOOL,
         version=" and ".join(sorted(filter(None, versions))) or None,
         model=only("model", models),

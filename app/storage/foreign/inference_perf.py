@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_percentiles
-from app.records.plan_question import Rung
+from app.records.plan_question import ForeignCurve, Rung
 from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, ParsedCurve, in_seconds, percentile_name, present, taken
+from app.storage.foreign.found import FROM_SEND, in_seconds, percentile_name, present, taken
 from app.storage.foreign.node import Node
 
 TOOL = "inference-perf"
@@ -29,7 +29,7 @@ def recognises(document: ForeignDocument) -> bool:
     return isinstance(value, dict) and {"load_summary", "successes", "failures"} <= value.keys()
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     for document in documents:
         if document.name.startswith("adapter_"):
             raise refused(document.name, "it is of one adapter's requests, a part of the load")
@@ -43,7 +43,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
     read_points = stages or points
     rungs = [_rung(point) for point in read_points]
     notes += [_ITL] * any("itl" in rung.latencies_s for rung in rungs) + _late(read_points)
-    return ParsedCurve(tool=TOOL, precision="aggregates", rungs=tuple(rungs), notes=tuple(notes))
+    return ForeignCurve(tool=TOOL, precision="aggregates", rungs=tuple(rungs), notes=tuple(notes))
 
 
 def _rung(point: Node) -> Rung:

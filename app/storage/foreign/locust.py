@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from app.records.plan_question import Rung
+from app.records.plan_question import ForeignCurve, Rung
 from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, ParsedCurve, in_seconds, percentile_name, present
+from app.storage.foreign.found import FROM_SEND, in_seconds, percentile_name, present
 from app.storage.foreign.node import cell_number
 
 TOOL = "Locust"
@@ -26,7 +26,7 @@ def recognises(document: ForeignDocument) -> bool:
     return _is_stats(document) or _is_history(document)
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     histories = {_run(document): document for document in documents if _is_history(document)}
     stats = {_run(document): document for document in documents if _is_stats(document)}
     for run, document in histories.items():
@@ -38,7 +38,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
         rungs.append(_rung(document, max(users, default=None)))
         notes += [_VARIED] if len(set(users)) > 1 else [] if users else [_NO_USERS]
     notes += [_FAILURES] * any(rung.failed for rung in rungs)
-    return ParsedCurve(tool=TOOL, precision="rounded", rungs=tuple(rungs), notes=tuple(notes))
+    return ForeignCurve(tool=TOOL, precision="rounded", rungs=tuple(rungs), notes=tuple(notes))
 
 
 def _is_stats(document: ForeignDocument) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from app.records.plan_question import Rung
+from app.records.plan_question import ForeignCurve, Rung
 from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, ParsedCurve, in_seconds, percentile_name, present
+from app.storage.foreign.found import FROM_SEND, in_seconds, percentile_name, present
 from app.storage.foreign.node import cell_number
 
 TOOL = "perf_analyzer"
@@ -21,10 +21,10 @@ def recognises(document: ForeignDocument) -> bool:
     return "Inferences/Second" in document.header and any(load in document.header for load in _LOADS)
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     rungs = tuple(rung for document in documents for rung in _rungs(document))
     even = [_EVEN] * any(rung.offered_per_s is not None for rung in rungs)
-    return ParsedCurve(tool=TOOL, precision="aggregates", rungs=rungs, notes=(FROM_SEND, _BATCH, *even, _COUNTS))
+    return ForeignCurve(tool=TOOL, precision="aggregates", rungs=rungs, notes=(FROM_SEND, _BATCH, *even, _COUNTS))
 
 
 def _rungs(document: ForeignDocument) -> list[Rung]:

@@ -11,12 +11,13 @@ from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
+from msgspec.structs import replace
+
 from app.analysis.sample_size import needed_samples
 from app.errors import UsageError
 from app.records.plan_question import ForeignCurve, Rung
 from app.storage.foreign import aiperf, genai_bench, guidellm, inference_perf, locust, perf_analyzer, typed, vllm
 from app.storage.foreign.documents import ForeignDocument, open_document, printable, refused
-from app.storage.foreign.found import ParsedCurve
 
 MOST_FILES = 200
 _MOST_RUNGS = 2000
@@ -44,18 +45,10 @@ def read_foreign(paths: Sequence[Path]) -> ForeignCurve:
         if other is not module:
             tools = f"{first.name} is of {module.TOOL} and {document.name} of {other.TOOL}"
             raise UsageError(f"{tools}: a curve is of one tool", hint="Give the files of one tool.")
-    found: ParsedCurve = module.read(tuple(document for _, document in documents))
+    found: ForeignCurve = module.read(tuple(document for _, document in documents))
     source = first.name if len(documents) == 1 else f"{first.name} and {len(documents) - 1} more"
     _refuse_nonsense(source, found)
-    return ForeignCurve(
-        tool=found.tool,
-        version=found.version,
-        model=found.model,
-        source=source,
-        precision=found.precision,
-        rungs=tuple(_by_load(found.rungs)),
-        notes=_notes(found),
-    )
+    return replace(found, source=source, rungs=tuple(_by_load(found.rungs)), notes=_notes(found))
 
 
 def _documents(paths: Sequence[Path]) -> list[tuple[ModuleType, ForeignDocument]]:
@@ -97,7 +90,7 @@ def _format(document: ForeignDocument) -> ModuleType | None:
     return next((module for module in _FORMATS if module.recognises(document)), None)
 
 
-def _refuse_nonsense(source: str, found: ParsedCurve) -> None:
+def _refuse_nonsense(source: str, found: ForeignCurve) -> None:
     if not found.rungs:
         raise refused(source, "it has no load point")
     if len(found.rungs) > _MOST_RUNGS:
@@ -131,7 +124,7 @@ def _by_load(rungs: tuple[Rung, ...]) -> list[Rung]:
     return sorted(rungs, key=lambda rung: (rung.offered_per_s or rung.achieved_per_s, rung.achieved_per_s))
 
 
-def _notes(found: ParsedCurve) -> tuple[str, ...]:
+def _notes(found: ForeignCurve) -> tuple[str, ...]:
     needed = needed_samples(0.99)
     counts = [rung.completed for rung in found.rungs if rung.completed is not None and rung.latencies_s]
     few = (

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import yaml
 
-from app.records.plan_question import Rung
+from app.records.plan_question import ForeignCurve, Rung
 from app.storage.foreign.documents import ForeignDocument, printable, refused
-from app.storage.foreign.found import ParsedCurve, in_seconds, only, present
+from app.storage.foreign.found import in_seconds, only, present
 from app.storage.foreign.node import cell_number
 
 TOOL = "typed"
@@ -32,7 +32,7 @@ def recognises(document: ForeignDocument) -> bool:
     return _OFFERED in document.header or bool(document.text)
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     models: list[tuple[str, str | None]] = []
     rows: list[tuple[str, dict[str, str]]] = []
     for document in documents:
@@ -41,7 +41,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
         rows += [(document.name, point) for point in points]
     notes = (_ASSUMED, _AS_OFFERED) if any(_ACHIEVED not in row for _, row in rows) else (_ASSUMED,)
     rungs = tuple(_rung(name, row) for name, row in rows)
-    return ParsedCurve(tool=TOOL, precision="typed", rungs=rungs, notes=notes, model=only("model", models))
+    return ForeignCurve(tool=TOOL, precision="typed", rungs=rungs, notes=notes, model=only("model", models))
 
 
 def _rung(name: str, row: dict[str, str]) -> Rung:

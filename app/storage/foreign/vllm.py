@@ -12,12 +12,11 @@ from collections.abc import Sequence
 
 from app.analysis.token_samples import sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, Rung
+from app.records.plan_question import CurvePrecision, ForeignCurve, Rung
 from app.storage.foreign.documents import ForeignDocument, refused
 from app.storage.foreign.found import (
     ALL_AT_ONCE,
     FROM_SEND,
-    ParsedCurve,
     exact,
     in_seconds,
     only,
@@ -46,11 +45,11 @@ def recognises(document: ForeignDocument) -> bool:
     )
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ParsedCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     points = [(document.name, Node(value, document.name)) for document in documents for value in document.values]
     found = [_rung(name, point) for name, point in points]
     notes = [note for _, _, said in found for note in said]
-    return ParsedCurve(
+    return ForeignCurve(
         tool=TOOL,
         model=only("model", ((name, point.at("model_id").text()) for name, point in points)),
         precision=worst([precision for _, precision, _ in found]),

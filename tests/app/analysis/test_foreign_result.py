@@ -15,7 +15,15 @@ AT_ONCE = Rung(None, None, 40.0, 10.0, 400, 0, {})
 
 
 def curve(*rungs: Rung) -> ForeignCurve:
-    return ForeignCurve("AIPerf", "0.13", "llama", "run.json", "requests", rungs, ("counted from the send",))
+    return ForeignCurve(
+        tool="AIPerf",
+        version="0.13",
+        model="llama",
+        source="run.json",
+        precision="requests",
+        rungs=rungs,
+        notes=("counted from the send",),
+    )
 
 
 def stages(*rungs: Rung) -> tuple[Stage, ...]:

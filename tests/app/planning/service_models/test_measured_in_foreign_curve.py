@@ -23,7 +23,15 @@ def rung(rate: float | None, p95_s: float, clients: float | None = None, failed:
 
 
 def curve(*rungs: Rung, precision: CurvePrecision = "requests", notes: tuple[str, ...] = ()) -> ForeignCurve:
-    return ForeignCurve("a tool", "1.2", "resnet", "run.json", precision, rungs, notes)
+    return ForeignCurve(
+        tool="a tool",
+        version="1.2",
+        model="resnet",
+        source="run.json",
+        precision=precision,
+        rungs=rungs,
+        notes=notes,
+    )
 
 
 def test_the_highest_load_point_that_held_is_its_max_rate() -> None:
