@@ -27,7 +27,7 @@ CALLED_BY_TEMPLATES = "price_kinds"
 CALLED_BY_TESTS = (
     "compile_all summarise_stage carry_service is_panicking "
     "close_connections endless sliced until_close without_newline "  # faults of the scripted server
-    "drop_hint edit_price has_listed is_painting set_range"  # of the window
+    "drop_hint edit_price has_listed is_painting"  # of the window
 )
 _DATA = frozenset({"attribute", "variable"})
 

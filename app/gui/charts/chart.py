@@ -116,18 +116,6 @@ class Chart(Panel):
         """`hollow` and `names` have one entry a point."""
         self._set(make_series(key, label, "points", series, x, y, hollow=hollow, names=tuple(names)))
 
-    def set_range(
-        self,
-        key: str,
-        label: str,
-        x: Values,
-        low: Values,
-        high: Values,
-        *,
-        series: int = 0,
-    ) -> None:
-        self._set(make_series(key, label, "range", series, x, high, low=low))
-
     def set_limit(self, value: float | None, label: str = "") -> None:
         self.marks.limit, self.marks.limit_label = value, label
         self._touch()

@@ -109,7 +109,7 @@ class Crosshair(QObject):
             self.chosen.emit(*self._point)
             return True
         for one in self._series:
-            index = None if one.kind == "range" else one.nearest(self.x)
+            index = one.nearest(self.x)
             if index is not None:
                 self.chosen.emit(one.key, index)
                 return True

@@ -14,7 +14,6 @@ from app.gui.charts.axes import Axis, Floats
 from app.gui.charts.layer import Layer
 from app.gui.charts.pens import (
     MARKER_PX,
-    clear_colour,
     colour_of,
     draw_markers,
     line_pen,
@@ -50,15 +49,10 @@ class Curves(Layer):
         return key not in self._placed or not self._placed[key].is_dense(*self.x.range, width_px)
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
-        ordered = sorted(self._placed.values(), key=lambda placed: placed.series.kind != "range")
-        for placed in ordered:
-            if placed.series.kind == "range":
-                self._draw_range(painter, area, placed)
-            else:
-                self._draw_line(painter, area, placed)
-        for placed in ordered:
-            if placed.series.kind == "line":
-                self._draw_markers(painter, area, placed)
+        for placed in self._placed.values():
+            self._draw_line(painter, area, placed)
+        for placed in self._placed.values():
+            self._draw_markers(painter, area, placed)
 
     def _draw_line(self, painter: QPainter, area: QRectF, placed: Placed) -> None:
         series = placed.series
@@ -82,17 +76,6 @@ class Curves(Layer):
                 markers.addPath(marker.translated(column, row))
             made = self._made[placed] = (now, line, markers)
         return made[1], made[2]
-
-    def _draw_range(self, painter: QPainter, area: QRectF, placed: Placed) -> None:
-        x, low, high = placed.band(*self.x.range, area.width())
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(clear_colour(colour_of(self.theme, placed.series.series), 50))
-        is_there = np.isfinite(low) & np.isfinite(high)
-        turns = np.flatnonzero(np.diff(is_there.astype(np.int8), prepend=0, append=0))
-        for start, end in zip(turns[::2], turns[1::2], strict=True):
-            across = np.concatenate([x[start:end], x[start:end][::-1]])
-            up = np.concatenate([low[start:end], high[start:end][::-1]])
-            painter.drawPath(pg.functions.arrayToQPath(self._across(area, across), self._up(area, up)))
 
     def _draw_markers(self, painter: QPainter, area: QRectF, placed: Placed) -> None:
         series = placed.series

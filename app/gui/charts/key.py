@@ -7,7 +7,7 @@ from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from app.gui.charts.pens import clear_colour, colour_of, draw_markers, line_pen, marker_path, solid_pen
+from app.gui.charts.pens import colour_of, draw_markers, line_pen, marker_path, solid_pen
 from app.gui.charts.series import Kind
 from app.gui.theme import Theme
 
@@ -97,10 +97,6 @@ class Key(QWidget):
 
     def _paint_sample(self, painter: QPainter, entry: Entry, where: QRectF) -> None:
         middle = where.center().y()
-        if entry.kind == "range":
-            block = QRectF(where.left(), middle - 4, where.width(), 8)
-            painter.fillRect(block, clear_colour(colour_of(self.theme, entry.series), 70))
-            return
         if entry.kind == "line":
             solid = solid_pen(colour_of(self.theme, entry.series))
             painter.setPen(line_pen(self.theme, entry.series) if entry.is_dashed else solid)

@@ -17,7 +17,7 @@ _PX_A_DASHED_SAMPLE = 4.0
 
 
 class Placed:
-    """One line or interval, in places of the view; samples that have no place across are left out."""
+    """One line, in places of the view; samples that have no place across are left out."""
 
     def __init__(self, series: Series, x: Axis, y: Axis) -> None:
         self.series = series
@@ -26,8 +26,6 @@ class Placed:
         has_all = bool(kept.all())
         self.x = across if has_all else across[kept]
         self.y = y.to_view(series.y) if has_all else y.to_view(series.y)[kept]
-        lows = None if series.low is None else y.to_view(series.low)
-        self.low = lows if lows is None or has_all else lows[kept]
 
     def inside(self, low: float, high: float) -> slice:
         """The samples between two places, and one more on each side."""
@@ -51,16 +49,6 @@ class Placed:
                 return peaks(self.x, self.y, shown, size)
         x, y = self.x[shown], self.y[shown]
         return (np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]) if self.series.is_stepped else (x, y)
-
-    def band(self, low: float, high: float, width_px: float) -> tuple[Floats, Floats, Floats]:
-        """Across, lower and upper end of an interval."""
-        bottom = self.y if self.low is None else self.low
-        shown = self.inside(low, high)
-        size = stretch_size(shown.stop - shown.start, width_px) if self.series.is_sorted else 1
-        if size == 1:
-            return self.x[shown], bottom[shown], self.y[shown]
-        starts = _starts(shown, size)
-        return self.x[starts], np.fmin.reduceat(bottom, starts), np.fmax.reduceat(self.y, starts)
 
     def marker_indices(self, low: float, high: float) -> npt.NDArray[np.int64]:
         """Of every sample in view where they are few, else of some, apart from other lines' own, and of those that

@@ -45,11 +45,7 @@ def read_at(series: Iterable[Series], x: float, y: Axis, point: Point | None) ->
 
 def text_of(one: Series, index: int, y: Axis) -> str:
     value = float(one.y[index])
-    if one.low is not None:
-        low = float(one.low[index])
-        text = NOT_AVAILABLE if math.isnan(low + value) else with_unit(f"{number(low)}–{number(value)}", y.unit)
-    else:
-        text = NOT_AVAILABLE if math.isnan(value) else with_unit(number(value), y.unit)
+    text = NOT_AVAILABLE if math.isnan(value) else with_unit(number(value), y.unit)
     return f"{one.names[index]}: {text}" if one.names else text
 
 
@@ -92,7 +88,5 @@ def next_point(series: Sequence[Series], now: Point | None, way: Way) -> Point |
 
 
 def _within(one: Series, low: float, high: float) -> npt.NDArray[np.int64]:
-    if one.kind == "range":
-        return np.empty(0, dtype=np.int64)
     found = np.flatnonzero((one.x >= low) & (one.x <= high) & np.isfinite(one.y))
     return found[:: 1 + len(found) // _MOST_TRIED]

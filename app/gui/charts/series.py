@@ -9,11 +9,11 @@ import numpy as np
 
 from app.gui.charts.axes import Axis, Floats
 
-Kind = Literal["line", "points", "range"]
+Kind = Literal["line", "points"]
 
 
 class Series(msgspec.Struct, frozen=True, eq=False):
-    """`y` of a range is its upper end, `low` its lower. `hollow` has one entry a point."""
+    """`hollow` has one entry a point."""
 
     key: str
     label: str
@@ -21,7 +21,6 @@ class Series(msgspec.Struct, frozen=True, eq=False):
     series: int
     x: Floats
     y: Floats
-    low: Floats | None = None
     hollow: np.ndarray | None = None
     names: tuple[str, ...] = ()
     is_stepped: bool = False
@@ -75,26 +74,21 @@ def make_series(
     x: object,
     y: object,
     *,
-    low: object = None,
     hollow: object = None,
     names: tuple[str, ...] = (),
     is_stepped: bool = False,
 ) -> Series:
     """Copies what it is given, so that the giver may go on writing there."""
     xs, ys = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
-    lows = None if low is None else np.array(low, dtype=np.float64)
     marks = None if hollow is None else np.array(hollow, dtype=bool)
-    if xs.ndim != 1 or any(each is not None and each.shape != xs.shape for each in (ys, lows, marks)):
+    if xs.ndim != 1 or any(each is not None and each.shape != xs.shape for each in (ys, marks)):
         raise ValueError(f"{key}: x, y and what else there is of a series are as long as each other")
     is_sorted = bool(np.all(xs[1:] >= xs[:-1]))
-    return Series(key, label, kind, series, xs, ys, lows, marks, names, is_stepped, is_sorted)
+    return Series(key, label, kind, series, xs, ys, marks, names, is_stepped, is_sorted)
 
 
 def bounds_of(series: Series, x: Axis, y: Axis) -> Bounds:
-    across = _ends(x.to_view(series.x))
-    top = _ends(y.to_view(series.y))
-    bottom = top if series.low is None else _ends(y.to_view(series.low))
-    return Bounds(*across, float(np.fmin(top[0], bottom[0])), float(np.fmax(top[1], bottom[1])))
+    return Bounds(*_ends(x.to_view(series.x)), *_ends(y.to_view(series.y)))
 
 
 def around(bounds: list[Bounds]) -> Bounds:

@@ -33,13 +33,7 @@ def _wide(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
     import pandas as pd
 
     unit = f" ({y.unit})" if y.unit else ""
-    columns = []
-    for one in series:
-        if one.low is None:
-            columns.append(pd.Series(one.y, index=one.x, name=f"{one.label}{unit}"))
-        else:
-            columns.append(pd.Series(one.low, index=one.x, name=f"{one.label}, from" + unit))
-            columns.append(pd.Series(one.y, index=one.x, name=f"{one.label}, to" + unit))
+    columns = [pd.Series(one.y, index=one.x, name=f"{one.label}{unit}") for one in series]
     joined = pd.concat(columns, axis=1).sort_index()
     joined.index.name = x.text
     return joined.reset_index()
@@ -52,8 +46,6 @@ def _tall(one: Series, x: Axis, y: Axis) -> pd.DataFrame:
     if one.names:
         rows["Name"] = list(one.names)
     rows |= {x.text: one.x, y.text: one.y}
-    if one.low is not None:
-        rows["From"] = one.low
     if one.hollow is not None:
         rows["Hollow"] = one.hollow
     return pd.DataFrame(rows, index=range(len(one.x)))

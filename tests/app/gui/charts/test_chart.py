@@ -23,16 +23,16 @@ def colours(chart: Chart) -> set[str]:
 
 
 def test_the_crosshair_reads_the_nearest_sample_of_every_series(chart: Chart) -> None:
-    chart.set_range("ci", "95 % interval", np.arange(10.0), np.arange(10.0), np.arange(10.0) * 3)
+    chart.set_line("p99", "p99", np.arange(10.0), np.arange(10.0) * 3)
     chart.settle()
     chart.set_crosshair(4.2)
     assert [(one.label, one.text) for one in chart.readout()] == [
         ("p50", f"8.00{THIN}ms"),
-        ("95 % interval", f"4.00–12.0{THIN}ms"),
+        ("p99", f"12.0{THIN}ms"),
     ]
-    said = f"At 4.20{THIN}s: p50 8.00{THIN}ms, 95 % interval 4.00–12.0{THIN}ms"
+    said = f"At 4.20{THIN}s: p50 8.00{THIN}ms, p99 12.0{THIN}ms"
     assert chart.accessibleDescription() == said
-    assert chart.key.text() == f"ms at 4.20{THIN}s, p50 8.00{THIN}ms, 95 % interval 4.00–12.0{THIN}ms"
+    assert chart.key.text() == f"ms at 4.20{THIN}s, p50 8.00{THIN}ms, p99 12.0{THIN}ms"
 
 
 def test_a_gap_reads_as_not_available_and_beyond_its_end_a_line_says_nothing(chart: Chart) -> None:
