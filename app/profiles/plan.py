@@ -134,11 +134,11 @@ class PlanSettings(Settings):
     """
 
     assurance: Annotated[Share, Field(ge=0.5, le=0.9999)] = Field(default=_LIMITS.assurance, examples=["90%"])
-    """How surely the fleet carries its peak, like 90%."""
+    """Probability that the fleet meets the SLO at its peak, given all that is uncertain, like 90%."""
     redundancy: Redundancy = _LIMITS.redundancy
     """Spare instances for failures: n, n+1, n+2. `surge` adds to them; more zones may need more."""
     zones: Annotated[Count, Field(ge=1), at_most(_MOST_ZONES)] = Field(default=_LIMITS.zones, examples=[1])
-    """Zones it is spread over, any of which may be lost, like 1."""
+    """Availability zones, like 1. With more than one, losing any whole zone leaves enough."""
     surge: Annotated[int, Field(ge=0, le=1000)] = Field(default=_LIMITS.surge, examples=[0])
     """More spare instances, for those that a rolling update takes out at once, like 0. They are paid for all month."""
     router: Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"] = (
@@ -167,9 +167,9 @@ class PlanSettings(Settings):
     max_accelerators: Annotated[float, Field(gt=0), at_most(10_000)] | None = Field(default=None, examples=[8])
     """The most accelerators that one instance may have, like 8."""
     price: Literal["on-demand", "reserved-1y", "spot"] = "on-demand"
-    """Which price is paid."""
+    """Which price is paid. Spot instances may be taken away; reserved ones are paid for a year."""
     max_price_age_days: Days | None = Field(default=None, alias="max_price_age", examples=["180d"])
-    """Leaves out prices older than this, like 180d."""
+    """Leaves out prices older than this, like 180d; without it, prices over 90 days old carry a warning."""
     low_trust_prices: bool = Field(default=_LIMITS.low_trust_prices, examples=[True])
     """Whether marketplace asks and hand-kept prices (trust "low") may be recommended, like true."""
     other_cards: OtherCardsSettings | None = None
