@@ -165,9 +165,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two more workers than cores where there are tests that wait for their processes."""
+    """One more worker than cores where there are tests that wait for their processes: with two more, a few of them
+    waited too long for a core."""
     cores = os.cpu_count() or 1
-    return cores if config.option.markexpr == Tier.UNIT else cores + 2
+    return cores if config.option.markexpr == Tier.UNIT else cores + 1
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -44,6 +44,7 @@ def asked_for(
     return {one["id"]: one for one in stage["checks"]}, " ".join(done.stdout.split())
 
 
+@pytest.mark.timing
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on sockets")
 def test_too_few_file_descriptors_are_invalid_and_not_the_targets_fault(calibrated_home: Path, tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=1.0)) as server:
