@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from PySide6.QtWidgets import QApplication, QTabWidget
 
 from app.gui.page import TITLES
@@ -64,6 +65,7 @@ def test_nothing_is_clipped_at_twice_the_size_of_text(open_window: OpenWindow, k
     assert faults(window, clipped) == {}
 
 
+@pytest.mark.timing
 def test_nothing_is_clipped_in_a_language_that_takes_more_room(
     open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication
 ) -> None:
