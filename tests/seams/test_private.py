@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,13 +91,19 @@ def home(machine: Host | None, tmp_path_factory: pytest.TempPathFactory) -> Path
     return home
 
 
+_PROBE_S = 30.0
+
+
 def _wait_for_probe(window: int) -> None:
-    """Until the window has tried ONNX Runtime's providers, in a child."""
+    """Until the window has tried ONNX Runtime's providers, in a child that lives for a quarter of a second: where it is
+    missed between two looks, until the window has had half a minute for it."""
     children: list[psutil.Process] = []
+    started_s = time.monotonic()
 
     def has_probed() -> bool:
         children.extend(child for child in psutil.Process(window).children() if "app.inference.probe" in _words(child))
-        return bool(children) and not any(child.is_running() for child in children)
+        is_over = bool(children) and not any(child.is_running() for child in children)
+        return is_over or time.monotonic() - started_s > _PROBE_S
 
     wait_until(has_probed)
 
