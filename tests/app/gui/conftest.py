@@ -37,8 +37,13 @@ def nothing_is_left(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def look(qapp: QApplication) -> Look:
-    return look_of(qapp)
+def look(qapp: QApplication) -> Iterator[Look]:
+    """The application's theme at its usual text size. There is one for all tests of the process, so a size that a test
+    set is taken back when it ends."""
+    theme = look_of(qapp)
+    theme.scale_text(1)
+    yield theme
+    theme.scale_text(1)
 
 
 @pytest.fixture
