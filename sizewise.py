@@ -1,4 +1,4 @@
-"""Runs for a notebook: `sizewise.open_run(path)` gives the rows and the results as pandas frames."""
+"""Access to stored runs from a notebook: `sizewise.open_run(path)` returns rows and results as pandas data frames."""
 
 from __future__ import annotations
 
@@ -16,46 +16,57 @@ __all__ = ["Run", "open_run"]
 
 
 class Run:
-    """One stored run. A run that was cut short has its rows and no `result`."""
+    """A stored run. A run that was cut short has rows but no `result`."""
 
     def __init__(self, stored: StoredRun) -> None:
         self._stored = stored
 
     @property
     def directory(self) -> Path:
+        """Directory of the run."""
         return self._stored.directory
 
     @property
     def is_complete(self) -> bool:
+        """Whether the run ended and has a result."""
         return self._stored.is_complete
 
     @cached_property
     def result(self) -> Result | None:
-        """Everything the run shows, as typed records."""
+        """Complete result of the run as typed records; `None` if the run was cut short."""
         return self._stored.result
 
     @cached_property
     def requests(self) -> pd.DataFrame:
-        """Of an endpoint, a row an arrival; times are monotonic nanoseconds, a missing one is null. Of streamed answers
-        `chunk_ns` and `chunk_tokens` hold an array a row: one entry a delta that is not empty."""
+        """Requests of an endpoint run, one row per arrival.
+
+        Times are in monotonic ns, and null if missing. For streamed responses, `chunk_ns` and `chunk_tokens` hold an
+        array per row, with one entry per non-empty chunk.
+        """
         frame: pd.DataFrame = self._stored.requests().to_pandas()
         return frame
 
     @cached_property
     def calls(self) -> pd.DataFrame:
-        """Of a local model, a row a call, as `requests`; `stage` counts the scenarios in the order they were run."""
+        """Calls of a local run, one row per call, with columns as in `requests`.
+
+        `stage` numbers the scenarios in execution order.
+        """
         frame: pd.DataFrame = self._stored.calls().to_pandas()
         return frame
 
     @cached_property
     def telemetry(self) -> pd.DataFrame:
-        """A row a reading: at_ns, source, metric, value."""
+        """Telemetry of the run, one row per reading, with the columns at_ns, source, metric and value."""
         frame: pd.DataFrame = self._stored.telemetry().to_pandas()
         return frame
 
     @cached_property
     def stages(self) -> pd.DataFrame:
-        """A row a stage; its metrics are columns named metric.aggregate, or metric where there is no aggregate."""
+        """Stages of the run, one row per stage.
+
+        Metrics are columns named `metric.aggregate`, or `metric` for those without an aggregate.
+        """
         stages = self.result.stages if self.result else ()
         rows = [
             {
@@ -80,7 +91,7 @@ class Run:
 
     @cached_property
     def offers(self) -> pd.DataFrame:
-        """A row an offer of the plan, fit or refused; empty without a plan."""
+        """Offers of the capacity plan, one row per offer, including those that do not fit; empty without a plan."""
         fleets = self.result.plan.offers if self.result and self.result.plan else ()
         rows = [msgspec.structs.asdict(fleet) for fleet in fleets]
         return pd.DataFrame(
@@ -89,10 +100,10 @@ class Run:
 
 
 def open_run(path: str | Path, *, recover: bool = False) -> Run:
-    """Open a run by its directory, its id, the beginning of its id, or "last".
+    """Open a run by its directory, its id, a unique prefix of its id, or "last".
 
-    Raises app.errors.UsageError when there is no such run, and app.errors.DamagedError when its files are not what
-    they were when it ended, unless `recover` is true.
+    Raises app.errors.UsageError if there is no such run, and app.errors.DamagedError if its files have changed since it
+    ended, unless `recover` is true.
     """
     stored = find_run(str(path))
     if not recover and (damage := stored.damage):

@@ -1,5 +1,6 @@
-"""The console script. Importing this costs nothing: `sizewise --version` answers at once, and only Python's own start
-and the installer's `import re` come before Ctrl-C is handled."""
+"""Console script. Importing it is cheap, so that `sizewise --version` responds immediately.
+
+Only Python's own startup and the installer's `import re` run before Ctrl-C is handled."""
 
 from __future__ import annotations
 
@@ -7,13 +8,13 @@ import os
 import signal
 import sys
 
-TYPE_CHECKING = False  # not from typing, whose import takes longer than all else before `main`
+TYPE_CHECKING = False  # Not imported from typing, which takes longer to import than everything else before `main`.
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def main() -> int:
-    """Returns the exit code of the design's table."""
+    """Run Sizewise and return its exit code."""
     signal.signal(signal.SIGINT, _exit)
     from app.cli.signals import handle_signals
     from app.cli.streams import replace_missing_streams
@@ -25,7 +26,7 @@ def main() -> int:
     try:
         return run_command_line(sys.argv[1:], _open_window)
     finally:
-        signal.signal(signal.SIGINT, _exit)  # Python prints a traceback where its own shutdown is interrupted
+        signal.signal(signal.SIGINT, _exit)  # Python prints a traceback if its own shutdown is interrupted.
 
 
 def _exit(_number: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong, in words a user can act on, and the exit code each cause has."""
+"""Errors with messages that a user can act on, and the exit code of each cause."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """One code per cause. When several apply, the process ends with the one that `precedence` puts first."""
+    """Exit code per cause. If several apply, the process ends with the one that `precedence` puts first."""
 
     OK = 0
     BUG = 1
@@ -37,7 +37,7 @@ _PRECEDENCE = (
 
 
 def precedence(code: int) -> int:
-    """The place of an exit code among those that apply: a process ends with the one of the lowest place."""
+    """Return the rank of an exit code: of several that apply, a process ends with the one of lowest rank."""
     return _PRECEDENCE.index(ExitCode(code))
 
 
@@ -45,12 +45,12 @@ HINT_DESCRIPTORS = "Raise the limit of open files: `ulimit -n 1024` in a shell, 
 
 
 def has_no_descriptor(error: BaseException) -> bool:
-    """Whether a file could not be opened because the process or the machine may open no more."""
+    """Return True if a file could not be opened because the process or the system has too many open files."""
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 class SizewiseError(Exception):
-    """Says what is wrong and, in `hint`, what to do next. Printed once, at the edge."""
+    """Error with a message and, in `hint`, the next step for the user. Printed once, by the command line."""
 
     exit_code = ExitCode.BUG
 
@@ -60,24 +60,25 @@ class SizewiseError(Exception):
 
 
 class UsageError(SizewiseError):
-    """The command line or the profile is wrong."""
+    """Invalid command line or profile."""
 
     exit_code = ExitCode.USAGE
 
 
 class DamagedError(UsageError):
-    """A stored file is not what was written: bytes changed, or are missing."""
+    """Corrupted stored file: bytes changed or are missing."""
 
 
 class InvalidRunError(UsageError):
-    """The measurement of the run is INVALID, so its numbers cannot be used."""
+    """The run's measurement is INVALID, so its numbers cannot be used."""
 
 
 class ProfileError(UsageError):
-    """A profile is wrong at one place; `line` counts from 1 and is None when the place is the whole file.
+    """Error at one place of a profile; `line` counts from 1 and is None if the place is the whole file.
 
-    `problem` is the message without the place, `cause` also without the `key` that it begins with. `where` are the keys
-    that lead there; where `is_unknown_key`, the last of them is the wrong one. `others` are wrong beside it.
+    `problem` is the message without the place, `cause` also without the leading `key`. `where` holds the keys that lead
+    to the place; if `is_unknown_key`, the last of them is the wrong one. `others` are further errors in the same
+    profile.
     """
 
     def __init__(
@@ -99,18 +100,18 @@ class ProfileError(UsageError):
 
 
 class UnavailableError(SizewiseError):
-    """The target, the device or the provider cannot be had: DNS, connect, TLS, 401/403/404, no such provider."""
+    """The target, the device or the provider is unavailable: DNS, connect, TLS, 401/403/404, no such provider."""
 
     exit_code = ExitCode.UNAVAILABLE
 
 
 class StorageError(SizewiseError):
-    """The run directory cannot be written any more: the disk is full, or its quota."""
+    """The run directory cannot be written any more, because the disk or the quota is full."""
 
     exit_code = ExitCode.LIMIT
 
 
 class InstrumentError(SizewiseError):
-    """The measuring side failed, so there is no measurement to believe."""
+    """The load generator or engine failed, so there is no reliable measurement."""
 
     exit_code = ExitCode.INVALID

@@ -1,6 +1,7 @@
-"""Whether a running stage has come to what its profile gives up at.
+"""Decides whether a running stage must be aborted: by an abort rule of the profile, or because its backlog keeps
+growing.
 
-Ends a probe whose backlog keeps growing: it has failed, and its end would only cost time.
+A probe with a growing backlog has failed, and running it to its end would only cost time.
 """
 
 from __future__ import annotations
@@ -20,23 +21,26 @@ from app.records.metrics import PERCENTILES
 from app.records.result import Objective
 
 ABORTABLE = ("error_rate", "latency_ms")
-"""What is known while a stage runs."""
+"""Metrics that are known while a stage runs."""
 
 
 def reason_to_abort(
     rule: AbortRule, stage: str, elapsed_s: float, *, failed: int, completed: int, recent_ms: Collection[float]
 ) -> str | None:
-    """The sentence that says why; None where the run may go on. Errors count from the start of the stage, latency is
-    that of its recent answers. The point decides: to be stopped late is worse than to be stopped by chance."""
+    """Return the reason to abort as a sentence; None if the run may continue.
+
+    Errors count from the start of the stage; latency is that of its recent responses. The point estimate decides,
+    because a late abort is worse than one by chance.
+    """
     if elapsed_s < rule.after_s:
         return None
-    value = _seen(rule.objective, failed, completed, recent_ms)
+    value = _observe(rule.objective, failed, completed, recent_ms)
     if is_met(rule.objective, Estimate(value)) is not True or value is None:
         return None
     return f"abort_when: {rule.text}: {shown_against(rule.objective, value)} in {stage} after {elapsed_s:.3g} s"
 
 
-def _seen(objective: Objective, failed: int, completed: int, recent_ms: Collection[float]) -> float | None:
+def _observe(objective: Objective, failed: int, completed: int, recent_ms: Collection[float]) -> float | None:
     if objective.metric == "error_rate":
         return failed / (failed + completed) if failed + completed else None
     if not recent_ms:
@@ -48,17 +52,17 @@ def _seen(objective: Objective, failed: int, completed: int, recent_ms: Collecti
     return float(values.mean() if aggregate == "mean" else values.max())
 
 
-_FEWEST_READINGS = 6
-_SHORTEST_S = 1.25
-_BEYOND_SLO = 2.0
-_BEYOND_CHANCE = 3.0
+_MIN_READINGS = 6
+_MIN_ELAPSED_S = 1.25
+_SLO_BACKLOG_FACTOR = 2.0
+_CHANCE_SIGMAS = 3.0
 _GROWING_SHARE = 0.05
 _LIMIT_WITHOUT_SLO_S = 0.25
 _LATENCIES = ("latency_ms", "service_ms", "first_byte_ms")
-_WHOLE = ("latency_ms", "service_ms")
+_WHOLE_RESPONSE_METRICS = ("latency_ms", "service_ms")
 FIRST_ANSWERS = 100
-_FILLING = 2.0
-_BEYOND_ANSWERS = 4.0
+_FILL_FACTOR = 2.0
+_IN_FLIGHT_SIGMAS = 4.0
 
 
 def is_over_saturated(
@@ -67,55 +71,59 @@ def is_over_saturated(
     slo: Sequence[Objective],
     answer_s: float | None = None,
 ) -> bool:
-    """`history` holds (at_ns, arrivals not answered yet) of a stage from its start, some readings a second.
-    `answer_s` is the p95 of what the stage's first `FIRST_ANSWERS` took, or those there are; None without any. Later
-    ones would not do: with a backlog they take as long as it has grown.
+    """Return True if the backlog of a stage shows that the endpoint cannot sustain the rate.
 
-    True only when the backlog is over twice what the SLO's latency allows (rate times limit, by Little's law), over
-    three standard deviations of what chance piles up at exact capacity, and grew by at least 5 % of the arrivals in
-    each third of the time: a single stall does not grow through all of it.
+    `history` holds pairs (at_ns, open requests) of a stage from its start, several per second. `answer_s` is the p95
+    response time of the stage's first `FIRST_ANSWERS` responses, or of those so far; None without any. Later responses
+    are not usable, because with a backlog they take as long as it has grown.
 
-    Answers under way are no queue: until one has had its time, their number grows at any rate. An SLO that sets no
-    limit on whole answers says nothing of how many may be under way, so it waits for twice that time, and then allows
-    a queue of half a second: nothing else would tell that the rate is more than the endpoint carries, until requests
-    time out.
+    Three conditions must hold: the backlog is over twice what the SLO's latency allows (rate times limit, by Little's
+    law), it exceeds three standard deviations of the random backlog at exact capacity, and it grew by at least 5 % of
+    the arrivals in each third of the time: a single stall does not grow through all of it.
+
+    Requests in flight are not a queue: their number grows at any rate until one response time has passed. An SLO
+    without a limit on whole responses does not bound the number in flight, so twice that time must pass first, and a
+    queue of half a second is allowed: otherwise nothing would show that the rate is more than the endpoint sustains,
+    until requests time out.
     """
-    if len(history) < _FEWEST_READINGS:
+    if len(history) < _MIN_READINGS:
         return False
     start_ns, at_ns, backlog = history[0][0], history[-1][0], history[-1][1]
     elapsed_s = (at_ns - start_ns) / 1e9
-    if elapsed_s < _SHORTEST_S:
+    if elapsed_s < _MIN_ELAPSED_S:
         return False
-    if not _limits_whole_answers(slo) and not _outgrows_answers(history, elapsed_s, answer_s):
+    if not _limits_whole_responses(slo) and not _exceeds_in_flight(history, elapsed_s, answer_s):
         return False
     arrivals = rate_per_s * elapsed_s
-    enough = max(_BEYOND_SLO * rate_per_s * _tightest_limit_s(slo), _BEYOND_CHANCE * math.sqrt(arrivals))
-    return backlog > enough and all(
-        later - earlier > _GROWING_SHARE * arrivals / 3 for earlier, later in pairwise(_at_thirds(history))
+    limit = max(_SLO_BACKLOG_FACTOR * rate_per_s * _tightest_limit_s(slo), _CHANCE_SIGMAS * math.sqrt(arrivals))
+    return backlog > limit and all(
+        later - earlier > _GROWING_SHARE * arrivals / 3 for earlier, later in pairwise(_backlog_at_thirds(history))
     )
 
 
-def _at_thirds(history: Sequence[tuple[int, int]]) -> list[int]:
-    """The backlog at the start, after one and two thirds of the time, and at the end."""
+def _backlog_at_thirds(history: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the backlog at the start, after one and two thirds of the time, and at the end."""
     times_ns = [at_ns for at_ns, _ in history]
     length_ns = times_ns[-1] - times_ns[0]
     return [history[bisect_left(times_ns, times_ns[0] + length_ns * part // 3)][1] for part in range(4)]
 
 
-def _outgrows_answers(history: Sequence[tuple[int, int]], elapsed_s: float, answer_s: float | None) -> bool:
-    """Whether the second half of the time, when answers under way had their full number, added more to them than
-    chance does: twice their number is the variance of what two times differ by (M/G/∞)."""
-    if answer_s is None or elapsed_s < _FILLING * answer_s:
+def _exceeds_in_flight(history: Sequence[tuple[int, int]], elapsed_s: float, answer_s: float | None) -> bool:
+    """Return True if the backlog grew by more than random variation in the second half of the time, when the number of
+    requests in flight is stationary: the variance of the difference between two times is twice their number (M/G/∞)."""
+    if answer_s is None or elapsed_s < _FILL_FACTOR * answer_s:
         return False
     halfway_ns = (history[0][0] + history[-1][0]) // 2
     backlog, before = history[-1][1], history[bisect_left(history, (halfway_ns, 0))][1]
-    return backlog - before > _BEYOND_ANSWERS * math.sqrt(2 * backlog)
+    return backlog - before > _IN_FLIGHT_SIGMAS * math.sqrt(2 * backlog)
 
 
-def _limits_whole_answers(slo: Sequence[Objective]) -> bool:
-    return any(one.metric in _WHOLE and one.comparator in ("<", "<=") for one in slo)
+def _limits_whole_responses(slo: Sequence[Objective]) -> bool:
+    return any(objective.metric in _WHOLE_RESPONSE_METRICS and objective.comparator in ("<", "<=") for objective in slo)
 
 
 def _tightest_limit_s(slo: Sequence[Objective]) -> float:
-    limits_ms = [one.limit for one in slo if one.metric in _LATENCIES and one.comparator in ("<", "<=")]
+    limits_ms = [
+        objective.limit for objective in slo if objective.metric in _LATENCIES and objective.comparator in ("<", "<=")
+    ]
     return min(limits_ms) / 1e3 if limits_ms else _LIMIT_WITHOUT_SLO_S

@@ -1,6 +1,6 @@
-"""Which stages of a loaded endpoint a run's answer rests on, and which rate it is.
+"""Choice of the stages on which the results of a loaded endpoint are based, and the maximum rate that follows.
 
-What a sweep says of an SLO: up to which of its loads it held.
+For a sweep, also the heaviest load that met the SLO.
 """
 
 from __future__ import annotations
@@ -18,74 +18,77 @@ from app.records.result import IN_SWEEP, MaxRate, Objective, Stage, StageKind
 
 
 def heaviest_held(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """The stages of a sweep at the heaviest load below the lightest that failed; empty where none held.
+    """Return the stages of a sweep at the heaviest load below the lightest that failed; empty if none passed.
 
-    Lighter loads are only on the way there: their fewer answers settle less. INVALID ones tell nothing.
+    Lighter loads are excluded: their fewer responses give wider intervals. INVALID stages are ignored.
     """
-    judged = [stage for stage in stages if _is_judged(stage)]
+    evaluated = [stage for stage in stages if _is_evaluated(stage)]
     failed = lightest_failed(stages)
-    below = [load_of(stage) for stage in judged if failed is None or load_of(stage) < load_of(failed)]
-    return tuple(stage for stage in judged if load_of(stage) == max(below)) if below else ()
+    below = [load_of(stage) for stage in evaluated if failed is None or load_of(stage) < load_of(failed)]
+    return tuple(stage for stage in evaluated if load_of(stage) == max(below)) if below else ()
 
 
 def lightest_failed(stages: Sequence[Stage]) -> Stage | None:
-    """Of a sweep, its first repeat that failed."""
-    failed = [stage for stage in stages if _is_judged(stage) and stage.held is False]
+    """Find the first repeat of a sweep's lightest load that failed; None if none failed."""
+    failed = [stage for stage in stages if _is_evaluated(stage) and stage.held is False]
     return min(failed, key=load_of, default=None)
 
 
 def load_of(stage: Stage) -> float:
-    """Requests a second, or clients."""
+    """Return the load of a stage in requests per second, or in clients."""
     return float(stage.concurrency or 0) if stage.scheduled_per_s is None else stage.scheduled_per_s
 
 
-def _is_judged(stage: Stage) -> bool:
+def _is_evaluated(stage: Stage) -> bool:
     return IN_SWEEP in stage.tags and stage.held is not None and stage.verdict.status != "INVALID"
 
 
-_UNSTEADY: tuple[StageKind, ...] = ("closed", "varying", "spike")
+_UNSTEADY_KINDS: tuple[StageKind, ...] = ("closed", "varying", "spike")
 
 
 def rate_of_stages(stages: Sequence[Stage], slo: Sequence[Objective]) -> MaxRate | None:
-    """Of rates that nobody searched; None where there is none, or nothing to hold it against."""
+    """Compute the maximum rate from the stages of a run that did not search; None if no stage or no SLO allows it."""
     if not slo or not on_the_curve(stages):
         return None
     return max_rate(stages, slo, highest_held(stages))
 
 
 def holds_of_the_answer(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
-    """Where the holds of the max rate stand in `stages`; empty when no rate was found."""
+    """Return the indices in `stages` of the holds at the max rate; empty if no rate was found."""
     if search is None or search.max_rate_per_s is None:
         return ()
     return tuple(
-        place
-        for place, stage in enumerate(stages)
+        index
+        for index, stage in enumerate(stages)
         if stage.kind == "hold"
         and stage.held
         and stage.scheduled_per_s == search.max_rate_per_s
-        and stage.verdict.status != "INVALID"  # it was run again: a disturbed hold is no part of the answer
+        and stage.verdict.status != "INVALID"  # an INVALID hold was run again, so it is not part of the result
     )
 
 
 def answering_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
-    """The stages the answer rests on: the holds of the max rate where one was found, else what else held at it; without
-    a rate all that ran steadily, else those of a closed loop and of rates that vary; a sweep's where there was nothing
-    else."""
+    """Return the stages that the headline numbers are based on.
+
+    These are the holds at the max rate if one was found, else other stages that met the SLO at it. Without a rate they
+    are all steady stages, else those of a closed loop and of varying rates, and those of a sweep if there is nothing
+    else.
+    """
     holds = holds_of_the_answer(stages, search)
     if holds:
-        return tuple(stages[place] for place in holds)
-    if search is not None and search.max_rate_per_s is not None:  # by another SLO, a rate that was only probed
-        return tuple(stage for stage in _at_rate(stages, search.max_rate_per_s) if stage.held)
-    asked = tuple(stage for stage in stages if IN_SWEEP not in stage.tags)
-    steady = tuple(stage for stage in asked if stage.kind == "steady")
-    return steady or tuple(stage for stage in asked if stage.kind in _UNSTEADY) or _swept(stages)
+        return tuple(stages[index] for index in holds)
+    if search is not None and search.max_rate_per_s is not None:  # with another SLO, a rate that was only probed
+        return tuple(stage for stage in _stages_at_rate(stages, search.max_rate_per_s) if stage.held)
+    own_stages = tuple(stage for stage in stages if IN_SWEEP not in stage.tags)
+    steady = tuple(stage for stage in own_stages if stage.kind == "steady")
+    return steady or tuple(stage for stage in own_stages if stage.kind in _UNSTEADY_KINDS) or _sweep_stages(stages)
 
 
 def judged_stages(
     stages: Sequence[Stage], answering: Sequence[Stage], pooled: Stage | None = None
 ) -> tuple[Stage, ...]:
-    """Those that the objectives are judged on: the holds of the answer together; of a sweep, where it was heaviest and
-    held."""
+    """Return the stages on which the objectives are evaluated: the pooled holds of the result if there are any; for a
+    sweep, its heaviest load that met the SLO."""
     if pooled is not None:
         return (pooled,)
     answering = tuple(stage for stage in answering if not _is_cut_off(stage))
@@ -96,44 +99,44 @@ def judged_stages(
 def with_headline(
     stages: Sequence[Stage], judged_on: Sequence[Stage] = (), found: MaxRate | None = None
 ) -> tuple[Stage, ...]:
-    """The `stages` of a loaded endpoint, pooled holds included, with those of the headline marked.
+    """Mark the headline stages among the `stages` of a loaded endpoint, which include pooled holds.
 
-    These are the stages at the max rate where there is one, else those that the objectives are evaluated on, else the
-    last holds of a search that was cut short.
+    These are the stages at the max rate if there is one, else those that the objectives are evaluated on, else the last
+    holds of a search that was cut short.
     """
     rate = None if found is None else found.per_s.value
-    at_rate = () if rate is None else _at_rate(judged_on, rate)
+    at_rate = () if rate is None else _stages_at_rate(judged_on, rate)
     if rate is not None and not at_rate:
-        at_rate = tuple(stage for stage in _at_rate(stages, rate) if stage.kind == "steady")
-    answering = answering_stages(stages, None)
-    rest = judged_stages(stages, answering) or answering or _last_holds(stages)
-    return marked(stages, at_rate or judged_on or rest)
+        at_rate = tuple(stage for stage in _stages_at_rate(stages, rate) if stage.kind == "steady")
+    headline = answering_stages(stages, None)
+    fallback = judged_stages(stages, headline) or headline or _last_holds(stages)
+    return marked(stages, at_rate or judged_on or fallback)
 
 
 def marked(stages: Sequence[Stage], headline: Sequence[Stage]) -> tuple[Stage, ...]:
-    """`stages` with `in_headline` set for those of the `headline` and no others."""
+    """Return `stages` with `in_headline` set for those of the `headline` and cleared for all others."""
     chosen = {id(stage) for stage in headline}
     return tuple(replace(stage, in_headline=id(stage) in chosen) for stage in stages)
 
 
-def _at_rate(stages: Sequence[Stage], per_s: float) -> tuple[Stage, ...]:
-    """The stages at that rate, without INVALID ones: what those measured may not be the endpoint's."""
+def _stages_at_rate(stages: Sequence[Stage], per_s: float) -> tuple[Stage, ...]:
+    """Return the stages at that rate, without INVALID ones, which may not have measured the endpoint."""
     return tuple(stage for stage in stages if stage.scheduled_per_s == per_s and stage.verdict.status != "INVALID")
 
 
 def _last_holds(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Every repeat of the last hold that met the SLO; empty where none did."""
+    """Return every repeat of the last hold that met the SLO; empty if none did."""
     holds = [stage for stage in stages if stage.kind == "hold" and stage.held and stage.verdict.status != "INVALID"]
     return tuple(stage for stage in holds if stage.name == holds[-1].name)
 
 
 def _is_cut_off(stage: Stage) -> bool:
-    """Whether its errors are those of a target that had ended, or of this machine's limits: no objective is evaluated
-    on them."""
+    """Return True if the stage's errors come from a target that had ended or from limits of this machine, so that no
+    objective is evaluated on it."""
     return any(check.id in (TARGET_PROCESS, LOCAL_LIMITS) and check.verdict == "INVALID" for check in stage.checks)
 
 
-def _swept(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """A sweep goes on until the SLO fails, so what failed counts only where nothing held."""
+def _sweep_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Return the stages of a sweep. It continues until the SLO fails, so failed stages count only if none passed."""
     swept = tuple(stage for stage in stages if IN_SWEEP in stage.tags)
     return tuple(stage for stage in swept if stage.held is not False) or swept

@@ -1,4 +1,4 @@
-"""Columns of a frame as plain arrays, however their nulls are written."""
+"""Converts columns of a data frame to plain arrays, however their nulls are represented."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Words:
-    """A column of few different words: of each row the place in `words`, -1 where it has none."""
+    """A categorical column: the index in `words` for each row, -1 for a missing value."""
 
     places: npt.NDArray[np.int32]
     words: tuple[str, ...]
@@ -27,10 +27,10 @@ class Words:
         return self.places >= 0
 
     def counts(self, where: Mask) -> dict[str, int]:
-        """Of each word, how often it stands where the mask is true; none that does not."""
-        places = self.places[where]
-        found = np.bincount(places[places >= 0], minlength=len(self.words))
-        return {word: int(count) for word, count in zip(self.words, found, strict=True) if count}
+        """Count each word among the rows where the mask is true; words with count 0 are omitted."""
+        indices = self.places[where]
+        word_counts = np.bincount(indices[indices >= 0], minlength=len(self.words))
+        return {word: int(count) for word, count in zip(self.words, word_counts, strict=True) if count}
 
     def equals(self, word: str) -> Mask:
         return np.asarray(self.places == self.words.index(word))
@@ -41,18 +41,18 @@ class Words:
 
 def joined_words(parts: Sequence[Words]) -> Words:
     words = tuple(dict.fromkeys(word for part in parts for word in part.words))
-    # the last one is where -1 leads
+    # the last entry is the target of index -1
     renamed = [np.array([*map(words.index, part.words), -1], dtype=np.int32)[part.places] for part in parts]
     return Words(np.concatenate(renamed), words)
 
 
 def known_words(column: pd.Series) -> Words:
-    places, words = pd.factorize(column)
-    return Words(places.astype(np.int32), tuple(map(str, words)))
+    codes, categories = pd.factorize(column)
+    return Words(codes.astype(np.int32), tuple(map(str, categories)))
 
 
 def known_times(column: pd.Series) -> tuple[Nanoseconds, Mask]:
-    """The times, 0 where there is none, and where there is one."""
+    """Return the times, 0 for missing values, and a mask of the known ones."""
     known = column.notna().to_numpy(dtype=bool)
     if isinstance(column.dtype, pd.ArrowDtype):
         return np.asarray(_arrow(column).fill_null(0).to_numpy(), dtype=np.int64), known  # ten times as fast
@@ -60,12 +60,12 @@ def known_times(column: pd.Series) -> tuple[Nanoseconds, Mask]:
 
 
 def known_numbers(column: pd.Series) -> Floats:
-    """NaN where there is none."""
+    """Return the numbers, NaN for missing values."""
     return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def known_lists(column: pd.Series, kind: pa.DataType) -> pa.ListArray | None:
-    """Lists of `kind`; None where no row has one."""
+    """Return the lists of `kind`; None if no row has one."""
     if not column.notna().any():
         return None
     if isinstance(column.dtype, pd.ArrowDtype):

@@ -1,4 +1,4 @@
-"""Does the latency of a stage stand still? A warm-up that goes on or a growing backlog makes its numbers worthless."""
+"""Detects drift of a stage's latency: an unfinished warm-up or a growing backlog makes its numbers meaningless."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from scipy import special
 from app.analysis.estimates import BATCHES, batch_means
 
 CHANGE_LIMIT = 0.25
-_FEWEST = 5 * BATCHES
+_MIN_VALUES = 5 * BATCHES
 _T = float(special.stdtrit(BATCHES - 2, 0.9995))
 
 
 def latency_drift(latency_ms: npt.NDArray[np.float64]) -> float | None:
-    """The change over the whole series of a line through the means of 20 batches, as a share of the mean.
+    """Compute the change over the whole series of a line through the means of 20 batches, as a share of the mean.
 
-    0 where the line does not stand out from the batches' scatter (at 99.9 %); None below 100 values.
+    Returns 0 if the line is not significant at 99.9 % against the scatter of the batches; None below 100 values.
     """
-    if latency_ms.size < _FEWEST:
+    if latency_ms.size < _MIN_VALUES:
         return None
     means = batch_means(latency_ms)
-    at = np.arange(BATCHES) - (BATCHES - 1) / 2
-    slope = float(at @ means / (at @ at))
-    rest = means - means.mean() - slope * at
-    slope_error = float(np.sqrt(rest @ rest / (BATCHES - 2) / (at @ at)))
+    positions = np.arange(BATCHES) - (BATCHES - 1) / 2
+    slope = float(positions @ means / (positions @ positions))
+    residuals = means - means.mean() - slope * positions
+    slope_error = float(np.sqrt(residuals @ residuals / (BATCHES - 2) / (positions @ positions)))
     if abs(slope) <= _T * slope_error or means.mean() <= 0:
         return 0.0
     return slope * (BATCHES - 1) / float(means.mean())

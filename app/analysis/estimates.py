@@ -1,7 +1,8 @@
-"""Estimates with their 95 % intervals: percentiles, means, shares and rates of one stage.
+"""Estimates with 95 % confidence intervals: percentiles, means, shares and rates of one stage.
 
-Values are in time order. Requests near saturation are autocorrelated, so every interval is widened by what batch means
-show: the variance of 20 batches' means against what independent values would give, never less than 1. NaN is no value.
+Values must be in time order. Requests near saturation are autocorrelated, so every interval is widened by batch means:
+by the variance of the means of 20 batches over that expected for independent values, at least 1. NaN values are
+ignored.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ _FEW_EVENTS = 100
 
 
 def percentile(values: npt.ArrayLike, q: float) -> Estimate:
-    """The smallest value with at least the share `q` of all values at or below it: the ceil(n q)-th in order.
+    """Estimate a percentile: the smallest value with at least the share `q` of all values at or below it, which is the
+    ceil(n q)-th in order.
 
-    The interval is by order statistics (no distribution assumed). Below `needed_samples(q)` the value is withheld; when
-    the interval's upper rank passes the largest value, the interval is.
+    The interval is by order statistics (no distribution assumed). With fewer than `needed_samples(q)` values the
+    estimate is withheld; if the interval's upper rank exceeds the number of values, the interval is withheld.
     """
-    timed = _known(values)
+    timed = _drop_nan(values)
     return _percentile(timed, np.sort(timed), q)
 
 
 def distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
-    """All percentiles of the catalogue, the mean and the maximum, with one sort."""
-    timed = _known(values)
+    """Compute all percentiles of the metric catalog, the mean and the maximum, sorting once."""
+    timed = _drop_nan(values)
     ordered = np.sort(timed)
     return {
         **{name: _percentile(timed, ordered, q) for name, q in PERCENTILES.items()},
@@ -47,45 +49,46 @@ def distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
 
 
 def mean(values: npt.ArrayLike) -> Estimate:
-    """Student's interval on the batches' means; on the values themselves where there are too few for batches."""
-    timed = _known(values)
+    """Estimate the mean, with Student's t interval on batch means, or on the values if there are too few for
+    batches."""
+    timed = _drop_nan(values)
     n = timed.size
     if n == 0:
-        return _nothing()
+        return _no_values()
     value = float(timed.mean())
     if n == 1:
         return Estimate(value, n=1, reason="no interval from one value")
     spread = float(timed.std(ddof=1)) / math.sqrt(n)
     t = float(special.stdtrit(n - 1, 1 - ALPHA / 2))
-    half = t * spread
+    half_width = t * spread
     if n >= 2 * BATCHES:
-        half = max(half, _T * float(batch_means(timed).std(ddof=1)) / math.sqrt(BATCHES))
-    return Estimate(value, (value - half, value + half), n)
+        half_width = max(half_width, _T * float(batch_means(timed).std(ddof=1)) / math.sqrt(BATCHES))
+    return Estimate(value, (value - half_width, value + half_width), n)
 
 
 def maximum(values: npt.ArrayLike) -> Estimate:
-    """The largest value seen: a fact of this stage, with no interval."""
-    timed = _known(values)
-    return Estimate(float(timed.max()), n=timed.size) if timed.size else _nothing()
+    """Return the largest observed value, which has no interval."""
+    timed = _drop_nan(values)
+    return Estimate(float(timed.max()), n=timed.size) if timed.size else _no_values()
 
 
 def share(k: int, n: int) -> Estimate:
-    """k of n independent trials, with Wilson's interval."""
-    return Estimate(k / n, _wilson(k / n, n), n) if n else _nothing()
+    """Estimate the share of k in n independent trials, with Wilson's interval."""
+    return Estimate(k / n, _wilson(k / n, n), n) if n else _no_values()
 
 
 def timed_share(hits: Hits) -> Estimate:
-    """The share of true ones in time order: Wilson's interval for as many trials as these are worth."""
+    """Estimate the share of true values, in time order, with Wilson's interval for the effective number of trials."""
     if hits.size == 0:
-        return _nothing()
+        return _no_values()
     p = float(hits.mean())
     return Estimate(p, _wilson(p, hits.size / _inflation(hits)), hits.size)
 
 
 def rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
-    """Events per second of the window [start, end) in nanoseconds; events outside do not count.
+    """Estimate events per second in the window [start, end) in nanoseconds; events outside do not count.
 
-    The interval is Student's on the counts of 20 time bins, or Poisson's own where events are few.
+    The interval is Student's t on the counts of 20 time bins, or the exact Poisson interval for few events.
     """
     start_ns, end_ns = window
     length_s = (end_ns - start_ns) / 1e9
@@ -99,23 +102,25 @@ def rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
         return Estimate(n / length_s, (low / length_s, high / length_s), n)
     bins = (inside - start_ns) * BATCHES // (end_ns - start_ns)
     counts = np.bincount(bins, minlength=BATCHES)
-    half = _T * float(counts.std(ddof=1)) * math.sqrt(BATCHES) / length_s
+    half_width = _T * float(counts.std(ddof=1)) * math.sqrt(BATCHES) / length_s
     value = n / length_s
-    return Estimate(value, (max(0.0, value - half), value + half), n)
+    return Estimate(value, (max(0.0, value - half_width), value + half_width), n)
 
 
 def rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
-    """What came a second, from the amounts of equal parts of the time; the interval is Student's on them."""
+    """Estimate a rate from the amounts in equal parts of the time, with Student's t interval."""
     if length_s <= 0:
         return Estimate(None, n=0, reason="the window is empty")
     total = float(amounts.sum())
     t = float(special.stdtrit(amounts.size - 1, 1 - ALPHA / 2))
-    half = t * float(amounts.std(ddof=1)) * math.sqrt(amounts.size)
-    return Estimate(total / length_s, (max(0.0, total - half) / length_s, (total + half) / length_s), round(total))
+    half_width = t * float(amounts.std(ddof=1)) * math.sqrt(amounts.size)
+    return Estimate(
+        total / length_s, (max(0.0, total - half_width) / length_s, (total + half_width) / length_s), round(total)
+    )
 
 
 def batch_means(timed: Values | Hits) -> Values:
-    """Means of 20 equal batches; the few first values that do not fit are left out."""
+    """Compute the means of 20 equal batches; the first few values that do not fit are dropped."""
     size = timed.size // BATCHES
     means: Values = timed[timed.size - size * BATCHES :].reshape(BATCHES, size).mean(axis=1)
     return means
@@ -133,33 +138,34 @@ def _percentile(timed: Values, ordered: Values, q: float) -> Estimate:
 
 
 def _ranks(n: int, q: float, widening: float) -> tuple[int, int]:
-    """The interval's order statistics, from 1: the binomial's, moved away from n q by `widening`."""
+    """Compute the ranks of the interval's order statistics, from 1: the binomial ones, moved away from n q by
+    `widening`."""
     lower = _binomial_quantile(ALPHA / 2, n, q)
     upper = _binomial_quantile(1 - ALPHA / 2, n, q) + 1
-    centre = n * q
+    center = n * q
     return (
-        max(1, math.floor(centre - (centre - lower) * widening)),
-        math.ceil(centre + (upper - centre) * widening - 1e-9),
+        max(1, math.floor(center - (center - lower) * widening)),
+        math.ceil(center + (upper - center) * widening - 1e-9),
     )
 
 
 def _binomial_quantile(p: float, n: int, q: float) -> int:
-    """The smallest k with P(Binomial(n, q) <= k) >= p."""
+    """Find the smallest k with P(Binomial(n, q) <= k) >= p."""
     k = max(0, math.ceil(float(special.bdtrik(p, n, q)) - 1e-9))
     return k if float(special.bdtr(k, n, q)) >= p else k + 1
 
 
 def _wilson(p: float, n: float) -> tuple[float, float]:
     z2 = _Z**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return (max(0.0, centre - half) if p > 0 else 0.0, min(1.0, centre + half) if p < 1 else 1.0)
+    center = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half_width = _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return (max(0.0, center - half_width) if p > 0 else 0.0, min(1.0, center + half_width) if p < 1 else 1.0)
 
 
 def _inflation(hits: Hits) -> float:
-    """How much larger than for independent values the variance of the share of hits is; at least 1.
+    """Compute the variance inflation of the share of hits relative to independent values; at least 1.
 
-    20 batches know that variance roughly, which Student's factor allows for.
+    The variance from 20 batches is itself uncertain, for which Student's factor compensates.
     """
     p = float(hits.mean())
     if hits.size < 2 * BATCHES or p in (0.0, 1.0):
@@ -169,11 +175,11 @@ def _inflation(hits: Hits) -> float:
     return max(1.0, observed * (_T / _Z) ** 2) if observed > 1 else 1.0
 
 
-def _known(values: npt.ArrayLike) -> Values:
+def _drop_nan(values: npt.ArrayLike) -> Values:
     timed = np.asarray(values, dtype=np.float64)
     missing = np.isnan(timed)
     return timed[~missing] if missing.any() else timed
 
 
-def _nothing() -> Estimate:
+def _no_values() -> Estimate:
     return Estimate(None, n=0, reason="no values")

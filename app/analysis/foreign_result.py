@@ -1,4 +1,4 @@
-"""Another tool's load points as a result: to be reported, and to be compared with other results of tools or of ours."""
+"""Converts load points of another tool to a result, to be reported and compared with other results."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ _MACHINE = Environment(
     logical_cores=0, memory_gib=0.0, cpu_governor=None, cpu_limit_cores=None, gpus=(), nvidia_driver=None,
     onnxruntime=None, providers=(), packages={}, clock_resolution_ns=0, fingerprint=NOT_TOLD,
 )  # fmt: skip
-"""Of which the file tells nothing."""
+"""Environment of another tool's run, which its file does not describe."""
 
 
 def foreign_result(curve: ForeignCurve) -> Result:
-    """Numbers are the tool's own, without intervals; it is a WARN, since none of our checks saw the measurement."""
-    ends_s = list(accumulate(rung.duration_s or 0.0 for rung in curve.rungs))
-    stages = tuple(_stage(rung, end_s) for rung, end_s in zip(curve.rungs, ends_s, strict=True))
+    """Convert a curve to a result. Numbers are the tool's own, without intervals; the verdict is WARN, because no
+    Sizewise check observed the measurement."""
+    ends_s = list(accumulate(point.duration_s or 0.0 for point in curve.rungs))
+    stages = tuple(_stage(point, end_s) for point, end_s in zip(curve.rungs, ends_s, strict=True))
     tool = curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
     reason = f"measured by {tool}: no check of ours saw it"
     check = Check("measured_by", tool, None, None, "WARN", "Measure it with `sizewise run` to have it checked.")
@@ -59,19 +60,20 @@ def foreign_result(curve: ForeignCurve) -> Result:
     )
 
 
-def _stage(rung: Rung, end_s: float) -> Stage:
-    """One rate, or so many clients, by which the stages of two files are told to be alike."""
-    is_open = rung.offered_per_s is not None
-    load = f"{rung.offered_per_s:.4g}/s" if is_open else _clients(rung)
-    failed, answered = rung.failed or 0, rung.completed or 0
-    sent = failed + answered
+def _stage(point: Rung, end_s: float) -> Stage:
+    """Convert one load point. The stage is named by its rate or number of clients, by which stages of two files are
+    matched."""
+    is_open = point.offered_per_s is not None
+    load = f"{point.offered_per_s:.4g}/s" if is_open else _clients(point)
+    failed, completed = point.failed or 0, point.completed or 0
+    sent = failed + completed
     metrics = {
-        _METRICS[time]: {name: Estimate(1000 * value) for name, value in told.items()}
-        for time, told in rung.latencies_s.items()
+        _METRICS[time]: {name: Estimate(1000 * value) for name, value in estimates.items()}
+        for time, estimates in point.latencies_s.items()
     }
-    if rung.completed is not None and rung.failed is not None and sent:
+    if point.completed is not None and point.failed is not None and sent:
         metrics["error_rate"] = {"value": Estimate(failed / sent, n=sent)}
-    for name, mean in (("input_tokens", rung.input_tokens_mean), ("output_tokens", rung.output_tokens_mean)):
+    for name, mean in (("input_tokens", point.input_tokens_mean), ("output_tokens", point.output_tokens_mean)):
         if mean is not None:
             metrics[name] = {"mean": Estimate(mean)}
     return Stage(
@@ -80,24 +82,24 @@ def _stage(rung: Rung, end_s: float) -> Stage:
         repeat=1,
         tags={},
         variant=None,
-        window=Window(round(1e9 * (end_s - (rung.duration_s or 0.0))), round(1e9 * end_s)),
-        offered_per_s=Estimate(rung.offered_per_s, reason=None if is_open else "a closed loop offers no rate"),
-        achieved_per_s=Estimate(rung.achieved_per_s),
+        window=Window(round(1e9 * (end_s - (point.duration_s or 0.0))), round(1e9 * end_s)),
+        offered_per_s=Estimate(point.offered_per_s, reason=None if is_open else "a closed loop offers no rate"),
+        achieved_per_s=Estimate(point.achieved_per_s),
         good_per_s=Estimate(None, reason="no SLO was judged"),
-        completed=answered,
+        completed=completed,
         errors={"failed": failed} if failed else {},
-        metrics=metrics | {"completed_per_s": {"value": Estimate(rung.achieved_per_s)}},
+        metrics=metrics | {"completed_per_s": {"value": Estimate(point.achieved_per_s)}},
         verdict=Verdict("WARN", (_NO_INTERVAL,)),
-        scheduled_per_s=rung.offered_per_s,
-        concurrency=None if rung.clients is None else max(1, round(rung.clients)),
-        arrivals=_ARRIVALS[rung.gaps] if is_open else "closed loop",
+        scheduled_per_s=point.offered_per_s,
+        concurrency=None if point.clients is None else max(1, round(point.clients)),
+        arrivals=_ARRIVALS[point.gaps] if is_open else "closed loop",
     )
 
 
 _ARRIVALS = {"random": "at a rate, taken to be Poisson's", "even": "at even gaps", "other": "at a rate, in bursts"}
 
 
-def _clients(rung: Rung) -> str:
-    if rung.clients is None:
+def _clients(point: Rung) -> str:
+    if point.clients is None:
         return "all at once"
-    return "1 client" if rung.clients == 1 else f"{rung.clients:g} clients"
+    return "1 client" if point.clients == 1 else f"{point.clients:g} clients"

@@ -1,4 +1,4 @@
-"""Requests of one run by what they have in common: which of several targets, which name a Locust test gave them."""
+"""Requests of one run, grouped by target or by the name that a Locust test gave them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _OTHERS = "all others"
 
 
 class Group(msgspec.Struct, frozen=True):
-    """`share` is of all requests; times are of successful answers, from the intended start where it is known."""
+    """Requests with the same label. `share` is of all requests; times are of successful responses, from the intended
+    start if it is known."""
 
     label: str
     requests: int
@@ -32,35 +33,37 @@ class Group(msgspec.Struct, frozen=True):
 
 
 def by_target(rows: pd.DataFrame | pa.Table, windows: Sequence[Window], urls: Sequence[str] = ()) -> tuple[Group, ...]:
-    """Of requests intended inside the windows, by the targets' URLs or counted from 1; empty where there is one."""
+    """Group the requests intended inside the windows by target, labeled by URL or by number from 1; empty if there is
+    only one."""
     labels = _labels(rows, "target")
     if labels is None or labels.nunique() < 2:
         return ()
-    groups = _grouped(rows, labels, windows)
+    groups = _group_rows(rows, labels, windows)
     return tuple(
         msgspec.structs.replace(group, label=_target_label(int(group.label), urls))
-        for group in sorted(groups, key=lambda one: int(one.label))
+        for group in sorted(groups, key=lambda group: int(group.label))
     )
 
 
-def _target_label(place: int, urls: Sequence[str]) -> str:
-    if place < 0:
+def _target_label(target: int, urls: Sequence[str]) -> str:
+    if target < 0:
         return "never sent"
-    return urls[place] if place < len(urls) and len(urls) > 1 else f"target {place + 1}"
+    return urls[target] if target < len(urls) and len(urls) > 1 else f"target {target + 1}"
 
 
 def by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> tuple[Group, ...]:
-    """The most frequent names first, at most `MOST_GROUPS`, the rest as one; empty without names."""
+    """Group requests by name, most frequent first: at most `MOST_GROUPS`, and one group for the rest; empty without
+    names."""
     labels = _labels(rows, "name")
     if labels is None:
         return ()
     frequent = labels.value_counts().index[:MOST_GROUPS]
-    groups = _grouped(rows, labels.where(labels.isin(frequent), _OTHERS), windows)
-    return tuple(sorted(groups, key=lambda one: (one.label == _OTHERS, -one.requests, one.label)))
+    groups = _group_rows(rows, labels.where(labels.isin(frequent), _OTHERS), windows)
+    return tuple(sorted(groups, key=lambda group: (group.label == _OTHERS, -group.requests, group.label)))
 
 
 def _labels(rows: pd.DataFrame | pa.Table, column: str) -> pd.Series | None:
-    """None where the column is missing or empty; a row without a label is one of the others."""
+    """Return a label for each row, a common one for rows without a label; None if the column is missing or empty."""
     frame = rows.select([column]).to_pandas() if isinstance(rows, pa.Table) else rows
     if column not in frame or not frame[column].notna().any():
         return None
@@ -68,22 +71,22 @@ def _labels(rows: pd.DataFrame | pa.Table, column: str) -> pd.Series | None:
     return labels.fillna(-1).astype(int) if column == "target" else labels.astype(object).fillna(_OTHERS)
 
 
-def _grouped(rows: pd.DataFrame | pa.Table, labels: pd.Series, windows: Sequence[Window]) -> list[Group]:
-    found = []
-    total, light = 0, _without_chunks(rows)
-    for label, places in labels.groupby(labels, sort=False).indices.items():
-        part = light.take(pa.array(places)) if isinstance(light, pa.Table) else light.iloc[places]
-        read = read_rows(part)
-        inside = read.where(_is_inside(read, windows))
+def _group_rows(rows: pd.DataFrame | pa.Table, labels: pd.Series, windows: Sequence[Window]) -> list[Group]:
+    groups = []
+    total, slim_rows = 0, _without_chunks(rows)
+    for label, indices in labels.groupby(labels, sort=False).indices.items():
+        group_rows = slim_rows.take(pa.array(indices)) if isinstance(slim_rows, pa.Table) else slim_rows.iloc[indices]
+        stage_rows = read_rows(group_rows)
+        inside = stage_rows.where(_is_inside(stage_rows, windows))
         size = len(inside.is_success)
         total += size
         if size:
-            found.append(_group(str(label), inside))
-    return [msgspec.structs.replace(group, share=group.requests / total) for group in found]
+            groups.append(_summarize_group(str(label), inside))
+    return [msgspec.structs.replace(group, share=group.requests / total) for group in groups]
 
 
 def _without_chunks(rows: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
-    """What no group tells of, and what is most of a stream's rows."""
+    """Drop the columns that groups do not use, which are the largest part of streamed rows."""
     if isinstance(rows, pa.Table):
         return rows.drop_columns([name for name in _CHUNKS if name in rows.column_names])
     return rows.drop(columns=list(_CHUNKS), errors="ignore")
@@ -96,7 +99,7 @@ def _is_inside(rows: StageRows, windows: Sequence[Window]) -> Mask:
     return inside
 
 
-def _group(label: str, rows: StageRows) -> Group:
+def _summarize_group(label: str, rows: StageRows) -> Group:
     success = rows.where(rows.is_success)
     spans_ms = span_ms(success, "latency_ms")
     values_ms = span_ms(success, "service_ms") if spans_ms is None else spans_ms

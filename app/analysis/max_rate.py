@@ -1,4 +1,5 @@
-"""The answer of a search: the highest rate that held, its interval, and what stopped the next higher one."""
+"""Result of a search: the highest rate that met the SLO, its interval, and the reason why the next higher one did
+not."""
 
 from __future__ import annotations
 
@@ -12,47 +13,51 @@ from app.analysis.spans import SPANS
 from app.records.metrics import METRICS, PERCENTILES
 from app.records.result import Check, Estimate, MaxRate, Objective, Stage, StageKind
 
-_EVIDENCE = (
+_UTILIZATION_TEXTS = (
     ("endpoint_cpu_cores", "the endpoint kept {:.2f} cores busy"),
     ("host_cpu_percent", "the host's CPUs were {:.0f} % used"),
     ("gpu_utilisation_percent", "the GPU ran a kernel {:.0f} % of the time"),
 )
 
-_LATENESS = ("late_sends", "send_lag_p99")
-_MOST_DIGITS = 10
+_LATENESS_CHECKS = ("late_sends", "send_lag_p99")
+_MAX_DIGITS = 10
 
 
 def max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchOutcome) -> MaxRate:
-    """`stages` are the run's, in any order.
+    """Compute the max rate. `stages` are the run's, in any order.
 
-    The interval inverts the test: from the highest rate whose interval lay wholly inside every SLO to the lowest whose
-    lay wholly outside one. A rate tried several times must have done so each time.
+    The interval inverts the test: from the highest rate whose intervals were completely inside every SLO limit to the
+    lowest whose interval was completely outside one. For a rate tried several times, this must be so each time.
     """
     deciding = binding(slo)
-    tried = on_the_curve(stages)
-    found_per_s = outcome.max_rate_per_s or 0.0
-    judged = [stage for stage in tried if is_of_endpoint(stage)]
-    failed = [stage for stage in judged if stage.held is False and _scheduled(stage) > found_per_s]
-    limited_by = _by_generator(tried, outcome) if outcome.is_generators else _limited_by(failed, deciding)
+    curve_stages = on_the_curve(stages)
+    max_rate_per_s = outcome.max_rate_per_s or 0.0
+    valid_stages = [stage for stage in curve_stages if is_of_endpoint(stage)]
+    failed = [stage for stage in valid_stages if stage.held is False and _scheduled_rate(stage) > max_rate_per_s]
+    limited_by = (
+        _generator_limit_text(curve_stages, outcome)
+        if outcome.is_generators
+        else _endpoint_limit_text(failed, deciding)
+    )
     return MaxRate(
-        per_s=_estimate(judged, deciding, outcome),
+        per_s=_estimate(valid_stages, deciding, outcome),
         slo=tuple(objective.text for objective in deciding),
         limited_by=limited_by,
         at_least=outcome.max_rate_per_s is not None and (outcome.is_generators or not failed),
-        sessions=any(stage.sessions for stage in tried),
+        sessions=any(stage.sessions for stage in curve_stages),
         is_generators=outcome.is_generators,
-        failed_per_s=None if outcome.is_generators else min(map(_scheduled, failed), default=None),
+        failed_per_s=None if outcome.is_generators else min(map(_scheduled_rate, failed), default=None),
     )
 
 
 def is_of_endpoint(stage: Stage) -> bool:
-    """Whether a stage says anything of the endpoint: one that is INVALID shows what the generator did."""
+    """Return True if a stage gives information about the endpoint; an INVALID one only shows the generator's
+    behavior."""
     return stage.verdict.status != "INVALID"
 
 
 def highest_held(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
-    """What stages of these kinds, at rates that another chose, tell: as a search that ended with the highest that held
-    each time."""
+    """Evaluate stages of these kinds at given rates as a search, which found the highest rate that passed each time."""
     by_rate: dict[float, list[Stage]] = {}
     invalid = []
     for stage in stages:
@@ -62,77 +67,96 @@ def highest_held(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady"
             invalid.append(stage.scheduled_per_s)
         elif stage.held is not None:
             by_rate.setdefault(stage.scheduled_per_s, []).append(stage)
-    failed = min((rate for rate, those in by_rate.items() if not all(one.held for one in those)), default=None)
-    held = max((rate for rate in by_rate if failed is None or rate < failed), default=None)
-    beyond = [rate for rate in invalid if rate > max(by_rate, default=0.0)]  # below a rate that was sent it is a mishap
-    reason = None if held is not None else "no rate that was tried held the SLO"
-    if held is None and failed is None and beyond:
+    failed = min(
+        (rate for rate, rate_stages in by_rate.items() if not all(stage.held for stage in rate_stages)), default=None
+    )
+    highest_passed = max((rate for rate in by_rate if failed is None or rate < failed), default=None)
+    unsendable = [
+        rate for rate in invalid if rate > max(by_rate, default=0.0)
+    ]  # below a rate that could be sent, it was an accident
+    reason = None if highest_passed is not None else "no rate that was tried held the SLO"
+    if highest_passed is None and failed is None and unsendable:
         reason = "the generator could not send any of the rates"
     tried = len(invalid) + sum(map(len, by_rate.values()))
-    return SearchOutcome(held, reason, (held, failed), tried, min(beyond, default=None))
+    return SearchOutcome(highest_passed, reason, (highest_passed, failed), tried, min(unsendable, default=None))
 
 
 def reach_check(outcome: SearchOutcome) -> tuple[Check, ...]:
-    """None where a rate was found, or where it is the endpoint that none held on."""
+    """Check that the generator could load the endpoint enough. No check if a rate was found, or if the endpoint failed
+    at all rates."""
     if outcome.max_rate_per_s is not None or not outcome.is_generators:
         return ()
-    vouched, beyond = outcome.bracket[0], outcome.beyond_per_s
+    reliable_per_s, unsendable_per_s = outcome.bracket[0], outcome.beyond_per_s
     hint = "The endpoint was not loaded enough to know what it carries: add workers (load.workers, `sizewise worker`), "
     hint += "or use a faster or quieter machine for them."
-    return (Check("generator_reach", vouched, beyond, "1/s", "INVALID", hint),)
+    return (Check("generator_reach", reliable_per_s, unsendable_per_s, "1/s", "INVALID", hint),)
 
 
 def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: SearchOutcome) -> Estimate:
-    found = outcome.max_rate_per_s
-    if found is None:
+    max_rate_per_s = outcome.max_rate_per_s
+    if max_rate_per_s is None:
         return Estimate(None, n=0, reason=outcome.reason)
     by_rate: dict[float, list[Stage]] = {}
     for stage in tried:
-        by_rate.setdefault(_scheduled(stage), []).append(stage)
-    inside = [rate for rate, those in by_rate.items() if rate <= found and _all_inside(those, deciding)]
-    outside = [rate for rate, those in by_rate.items() if rate >= found and _all_outside(those, deciding)]
-    there = by_rate.get(found, [])
-    n = sum(stage.completed for stage in [one for one in there if one.kind in ("hold", "steady")] or there)
+        by_rate.setdefault(_scheduled_rate(stage), []).append(stage)
+    inside = [
+        rate
+        for rate, rate_stages in by_rate.items()
+        if rate <= max_rate_per_s and _all_surely_met(rate_stages, deciding)
+    ]
+    outside = [
+        rate
+        for rate, rate_stages in by_rate.items()
+        if rate >= max_rate_per_s and _all_surely_missed(rate_stages, deciding)
+    ]
+    at_max_rate = by_rate.get(max_rate_per_s, [])
+    n = sum(
+        stage.completed for stage in [stage for stage in at_max_rate if stage.kind in ("hold", "steady")] or at_max_rate
+    )
     if not inside:
-        return Estimate(found, n=n, reason="no interval: at no rate was the SLO met beyond doubt")
+        return Estimate(max_rate_per_s, n=n, reason="no interval: at no rate was the SLO met beyond doubt")
     if not outside:
-        return Estimate(found, n=n, reason="no interval: at no rate was the SLO missed beyond doubt")
-    return Estimate(found, (max(inside), min(outside)), n)
+        return Estimate(max_rate_per_s, n=n, reason="no interval: at no rate was the SLO missed beyond doubt")
+    return Estimate(max_rate_per_s, (max(inside), min(outside)), n)
 
 
-def _all_inside(stages: Iterable[Stage], deciding: Sequence[Objective]) -> bool:
-    return all(_is_inside(stage, one) for stage in stages for one in deciding)
+def _all_surely_met(stages: Iterable[Stage], deciding: Sequence[Objective]) -> bool:
+    return all(_is_surely_met(stage, objective) for stage in stages for objective in deciding)
 
 
-def _all_outside(stages: Iterable[Stage], deciding: Sequence[Objective]) -> bool:
-    return all(any(_is_outside(stage, one) for one in deciding) for stage in stages)
+def _all_surely_missed(stages: Iterable[Stage], deciding: Sequence[Objective]) -> bool:
+    return all(any(_is_surely_missed(stage, objective) for objective in deciding) for stage in stages)
 
 
-def _is_inside(stage: Stage, objective: Objective) -> bool:
-    """A share counts by its point estimate: to show an error rate below 0.1 % takes 3,800 answers at every rate, and
-    errors are not what moves with the rate. A percentile whose interval is withheld counts by its goodput's."""
+def _is_surely_met(stage: Stage, objective: Objective) -> bool:
+    """Return True if the objective is met with confidence.
+
+    A share counts by its point estimate: showing an error rate below 0.1 % takes 3,800 responses at every rate, and
+    errors are not what changes with the rate. A percentile whose interval is withheld counts by its goodput's interval.
+    """
     estimate = find_estimate(stage, objective)
     if METRICS[objective.metric].unit == "share":
         return is_met(objective, estimate) is True
     if estimate.ci95 is not None:
         return judge(objective, estimate).judgement == "PASS"
-    good, q = _goodput(stage, objective)
-    return is_met(objective, estimate) is True and q is not None and good is not None and _lower(good) > q
+    goodput, q = _goodput(stage, objective)
+    return is_met(objective, estimate) is True and q is not None and goodput is not None and _lower(goodput) > q
 
 
-def _is_outside(stage: Stage, objective: Objective) -> bool:
-    """A p95 over its limit is a share below 95 % of answers inside it: that share has an interval even where a growing
-    backlog pushes the percentile's past the largest value."""
+def _is_surely_missed(stage: Stage, objective: Objective) -> bool:
+    """Return True if the objective is missed with confidence. A p95 over its limit means that less than 95 % of
+    responses are within it; that share has an interval even if a growing backlog pushes the percentile's beyond the
+    largest value."""
     estimate = find_estimate(stage, objective)
     if estimate.ci95 is not None:
         return judge(objective, estimate).judgement == "FAIL"
-    good, q = _goodput(stage, objective)
-    return is_met(objective, estimate) is False and q is not None and good is not None and _upper(good) < q
+    goodput, q = _goodput(stage, objective)
+    return is_met(objective, estimate) is False and q is not None and goodput is not None and _upper(goodput) < q
 
 
 def _goodput(stage: Stage, objective: Objective) -> tuple[Estimate | None, float | None]:
-    """The share of answers inside the limits, and the share the objective asks for; None where it is not on a time of
-    whole requests."""
+    """Return the share of responses within the limits, and the share that the objective requires; None if it is not on
+    a duration of whole requests."""
     q = PERCENTILES.get(objective.aggregate or "") if objective.metric in SPANS else None
     return stage.metrics.get("goodput_share", {}).get("value"), q
 
@@ -145,36 +169,37 @@ def _upper(estimate: Estimate) -> float:
     return 1.0 if estimate.ci95 is None else estimate.ci95[1]
 
 
-def _by_generator(tried: Sequence[Stage], outcome: SearchOutcome) -> str:
-    """With the rate it can vouch for, and what to do."""
-    beyond = outcome.beyond_per_s or 0.0
-    stages = [stage for stage in tried if not is_of_endpoint(stage) and _scheduled(stage) == beyond]
+def _generator_limit_text(tried: Sequence[Stage], outcome: SearchOutcome) -> str:
+    """Describe the generator's limit, with the rate up to which it is reliable, and what to do."""
+    unsendable_per_s = outcome.beyond_per_s or 0.0
+    stages = [stage for stage in tried if not is_of_endpoint(stage) and _scheduled_rate(stage) == unsendable_per_s]
     unit = " sessions/s" if any(stage.sessions for stage in stages) else "/s"
     why = f" ({stages[0].verdict.reasons[0]})" if stages and stages[0].verdict.reasons else ""
-    sentence = f"the generator, not the endpoint, which it could not load with {digits(beyond)}{unit}{why}"
-    vouched = outcome.bracket[0]
-    if vouched is not None:
-        sentence += f"; it can vouch for {digits(vouched)}{unit}, and the endpoint may carry more"
+    sentence = f"the generator, not the endpoint, which it could not load with {digits(unsendable_per_s)}{unit}{why}"
+    reliable_per_s = outcome.bracket[0]
+    if reliable_per_s is not None:
+        sentence += f"; it can vouch for {digits(reliable_per_s)}{unit}, and the endpoint may carry more"
     return f"{sentence}: add workers (load.workers, `sizewise worker`), or use a faster or quieter machine for them"
 
 
-def _limited_by(failed: Sequence[Stage], deciding: Sequence[Objective]) -> str:
+def _endpoint_limit_text(failed: Sequence[Stage], deciding: Sequence[Objective]) -> str:
     if not failed:
         return "nothing failed: no higher rate was tried"
-    stage = min(failed, key=_scheduled)
+    stage = min(failed, key=_scheduled_rate)
     unit = " sessions/s" if stage.sessions else "/s"
-    sentence = f"at {digits(_scheduled(stage))}{unit} {failure_of(stage, deciding)}"
-    if any(find_estimate(stage, one).value is None for one in deciding):
-        return sentence  # too few answers to judge: what was busy then limits nothing that is known
-    busy = _evidence(stage)
-    sentence += f"; there {busy}" if busy else ""
-    if any(check.id in _LATENESS and check.verdict != "VALID" for check in stage.checks):
+    sentence = f"at {digits(_scheduled_rate(stage))}{unit} {failure_of(stage, deciding)}"
+    if any(find_estimate(stage, objective).value is None for objective in deciding):
+        return sentence  # too few responses to decide, so utilization does not explain a limit
+    utilization = _utilization_text(stage)
+    sentence += f"; there {utilization}" if utilization else ""
+    if any(check.id in _LATENESS_CHECKS and check.verdict != "VALID" for check in stage.checks):
         sentence += "; the generator was late itself there, so part of this latency is its own"
     return sentence
 
 
 def failure_of(stage: Stage, deciding: Sequence[Objective]) -> str:
-    """The first objective that a stage did not meet, as in "latency_ms.p95 was 98 ms against latency_ms.p95 < 80"."""
+    """Describe the first objective that a stage did not meet, as in "latency_ms.p95 was 98 ms against latency_ms.p95 <
+    80"."""
     for objective in deciding:
         estimate = find_estimate(stage, objective)
         if is_met(objective, estimate):
@@ -187,28 +212,33 @@ def failure_of(stage: Stage, deciding: Sequence[Objective]) -> str:
 
 
 def shown_against(objective: Objective, value: float) -> str:
-    """A number in a sentence beside the objective it missed, to three digits: "48.2 ms", "2,970 ms", "3.6 %", "71.5/s".
+    """Format a number beside the objective that it missed, to three digits: "48.2 ms", "2,970 ms", "3.6 %", "71.5/s".
 
-    More digits where three would make it the limit itself.
+    Uses more digits if three would show the limit itself.
     """
     unit = unit_of(objective)
     scale = 100 if unit == "share" else 1
-    limit = _rounded(scale * objective.limit, _MOST_DIGITS)
-    shown = next(
-        (near for digits in range(3, _MOST_DIGITS) if (near := _rounded(scale * value, digits)) != limit), scale * value
+    limit = _round_to_digits(scale * objective.limit, _MAX_DIGITS)
+    rounded = next(
+        (
+            candidate
+            for digits in range(3, _MAX_DIGITS)
+            if (candidate := _round_to_digits(scale * value, digits)) != limit
+        ),
+        scale * value,
     )
-    return f"{shown:,.10g}{'/s' if unit == '1/s' else ' %' if unit == 'share' else f' {unit}'}"
+    return f"{rounded:,.10g}{'/s' if unit == '1/s' else ' %' if unit == 'share' else f' {unit}'}"
 
 
-def _rounded(value: float, digits: int) -> float:
+def _round_to_digits(value: float, digits: int) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def _evidence(stage: Stage) -> str:
-    means = ((text, stage.metrics.get(name, {}).get("mean")) for name, text in _EVIDENCE)
-    seen = [text.format(mean.value) for text, mean in means if mean is not None and mean.value is not None]
-    return seen[0] if len(seen) == 1 else ", ".join(seen[:-1]) + " and " + seen[-1] if seen else ""
+def _utilization_text(stage: Stage) -> str:
+    means = ((text, stage.metrics.get(name, {}).get("mean")) for name, text in _UTILIZATION_TEXTS)
+    texts = [text.format(mean.value) for text, mean in means if mean is not None and mean.value is not None]
+    return texts[0] if len(texts) == 1 else ", ".join(texts[:-1]) + " and " + texts[-1] if texts else ""
 
 
-def _scheduled(stage: Stage) -> float:
+def _scheduled_rate(stage: Stage) -> float:
     return stage.scheduled_per_s or 0.0

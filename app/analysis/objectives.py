@@ -1,6 +1,6 @@
-"""Objectives (SLO and gates): how they are written, what they speak of, and whether they are met.
+"""Objectives (SLO and gates): how they are written, which metrics they use, and whether they are met.
 
-How objectives are written. An SLO is a metric of every stage against a limit; a gate may say more.
+An SLO compares a metric of every stage with a limit; a gate has more options:
 
 ```
 gate   = term comparator limit ["|" "warn"]
@@ -35,16 +35,16 @@ _GRAMMAR = re.compile(
     \s* (?:\|\s*(?P<level>\S+)\s*)?""",
     re.VERBOSE,
 )
-_FORM = 'Write it as metric.aggregate, comparator, value: "latency_ms.p95 < 50", "error_rate < 0.1% | warn".'
-_FORM_OF_GATES = (
+_OBJECTIVE_HINT = 'Write it as metric.aggregate, comparator, value: "latency_ms.p95 < 50", "error_rate < 0.1% | warn".'
+_GATE_HINT = (
     'Write it like "latency_ms.p95{stage=peak} < 50", "error_rate < 0.1% | warn", "good_per_s >= 95% of offered_per_s" '
     'or "change(latency_ms.p95) < +8%".'
 )
 
 
 def parse_objective(text: str) -> Objective:
-    """One of an SLO. Raises UsageError, with the nearest right name where one is wrong."""
-    parts = _parts(text, _FORM)
+    """Parse one objective of an SLO. Raises UsageError, which suggests the nearest name for an unknown one."""
+    parts = _match_grammar(text, _OBJECTIVE_HINT)
     if parts["change"] is not None:
         raise UsageError("change(…) is against a baseline, which no SLO can be held to", hint="Make it a gate.")
     if parts["tags"] is not None or parts["of"] is not None:
@@ -54,39 +54,39 @@ def parse_objective(text: str) -> Objective:
         raise UsageError(
             f"{parts['metric']} is of a run as a whole, and an SLO is of its stages", hint="Make it a gate."
         )
-    return _read(text, parts, METRICS)
+    return _build_objective(text, parts, METRICS)
 
 
 def parse_gate(text: str) -> Objective:
-    """Raises UsageError, with the nearest right name where one is wrong."""
-    return _read(text, _parts(text, _FORM_OF_GATES), METRICS | RUN_METRICS)
+    """Parse a gate. Raises UsageError, which suggests the nearest name for an unknown one."""
+    return _build_objective(text, _match_grammar(text, _GATE_HINT), METRICS | RUN_METRICS)
 
 
-def _parts(text: str, form: str) -> re.Match[str]:
+def _match_grammar(text: str, hint: str) -> re.Match[str]:
     parts = _GRAMMAR.fullmatch(text)
     if parts is None:
-        raise UsageError(f'cannot read "{text}" as an objective', hint=form)
+        raise UsageError(f'cannot read "{text}" as an objective', hint=hint)
     if parts["level"] not in (None, "warn"):
         raise UsageError(f'"| {parts["level"]}" is not known', hint='Only "| warn" may follow the value.')
     return parts
 
 
-def _read(text: str, parts: re.Match[str], known: Mapping[str, Metric]) -> Objective:
+def _build_objective(text: str, parts: re.Match[str], known: Mapping[str, Metric]) -> Objective:
     metric = _find_metric(parts["metric"], known)
     return Objective(
         text=" ".join(text.split()),
         metric=metric.name,
         aggregate=_find_aggregate(metric, parts["aggregate"]),
         comparator=parts["comparator"],  # type: ignore[arg-type]
-        limit=_read_limit(metric, parts),
+        limit=_parse_limit(metric, parts),
         level="fail" if parts["level"] is None else "warn",
-        tags=_read_tags(metric, parts["tags"]),
-        of=_read_of(metric, parts),
+        tags=_parse_tags(metric, parts["tags"]),
+        of=_parse_reference(metric, parts),
         is_change=parts["change"] is not None,
     )
 
 
-def _read_tags(metric: Metric, written: str | None) -> dict[str, str]:
+def _parse_tags(metric: Metric, written: str | None) -> dict[str, str]:
     if written is None:
         return {}
     if metric.name in RUN_METRICS:
@@ -104,25 +104,27 @@ def _read_tags(metric: Metric, written: str | None) -> dict[str, str]:
     return tags
 
 
-def _read_of(metric: Metric, parts: re.Match[str]) -> str | None:
-    """As `name.aggregate`."""
+def _parse_reference(metric: Metric, parts: re.Match[str]) -> str | None:
+    """Parse the metric that the limit is a share of, as `name.aggregate`; None if the limit is absolute."""
     if parts["of"] is None:
         return None
     if parts["change"] is not None or metric.name in RUN_METRICS:
         what = "a change" if parts["change"] is not None else metric.name
-        raise UsageError(f"{what} is held against a number, not against a share of {parts['of']}", hint=_FORM_OF_GATES)
-    other = _find_metric(parts["of"], METRICS)
-    aggregate = _find_aggregate(other, parts["of_aggregate"])
-    if other.unit != metric.unit:
-        alike = [name for name, one in METRICS.items() if one.unit == metric.unit and name != metric.name]
-        hint = f"In {metric.unit} are {', '.join(alike)}." if alike else None
-        raise UsageError(f"{metric.name} is in {metric.unit}, and {other.name} in {other.unit}", hint=hint)
-    if (other.name, aggregate) == (metric.name, _find_aggregate(metric, parts["aggregate"])):
+        raise UsageError(f"{what} is held against a number, not against a share of {parts['of']}", hint=_GATE_HINT)
+    reference = _find_metric(parts["of"], METRICS)
+    aggregate = _find_aggregate(reference, parts["of_aggregate"])
+    if reference.unit != metric.unit:
+        candidates = [
+            name for name, candidate in METRICS.items() if candidate.unit == metric.unit and name != metric.name
+        ]
+        hint = f"In {metric.unit} are {', '.join(candidates)}." if candidates else None
+        raise UsageError(f"{metric.name} is in {metric.unit}, and {reference.name} in {reference.unit}", hint=hint)
+    if (reference.name, aggregate) == (metric.name, _find_aggregate(metric, parts["aggregate"])):
         raise UsageError(f"{metric.name} is always all of itself", hint="Name another metric after of.")
-    return other.name if aggregate is None else f"{other.name}.{aggregate}"
+    return reference.name if aggregate is None else f"{reference.name}.{aggregate}"
 
 
-def _read_limit(metric: Metric, parts: re.Match[str]) -> float:
+def _parse_limit(metric: Metric, parts: re.Match[str]) -> float:
     number, unit = parts["number"], parts["unit"]
     if math.isinf(float(number)):
         raise UsageError(f"the limit of {metric.name} is too large to be a number", hint="Write a smaller one.")
@@ -137,10 +139,10 @@ def _read_limit(metric: Metric, parts: re.Match[str]) -> float:
             hint += f", or say of what: {number}% of another metric." if unit == "%" else "."
             raise UsageError(f'"{unit}" after {number} is not needed: {metric.name} is in {metric.unit}', hint=hint)
         return float(number)
-    return _read_share(metric.name, number, unit)
+    return _parse_share(metric.name, number, unit)
 
 
-def _read_share(name: str, number: str, unit: str) -> float:
+def _parse_share(name: str, number: str, unit: str) -> float:
     if not unit:
         raise UsageError(f"{number} has no unit, and {name} is a share", hint=f"Write it in %: {float(number):g}%.")
     if unit != "%":
@@ -154,7 +156,7 @@ def _read_share(name: str, number: str, unit: str) -> float:
 def _find_metric(name: str, known: Mapping[str, Metric]) -> Metric:
     metric = known.get(name)
     if metric is None:
-        raise UsageError(f'there is no metric "{name}"', hint=_nearest(name, known))
+        raise UsageError(f'there is no metric "{name}"', hint=_suggest_name(name, known))
     return metric
 
 
@@ -171,7 +173,7 @@ def _find_aggregate(metric: Metric, written: str | None) -> str | None:
     return aggregate
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _suggest_name(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"Did you mean {near[0]}?" if near else f"The metrics are {', '.join(names)}."
@@ -183,37 +185,37 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_GAPS = ("icl_ms", "itl_ms")
+_GAP_METRICS = ("icl_ms", "itl_ms")
 _STAGE_FIELDS = ("offered_per_s", "achieved_per_s", "good_per_s")
 _GOODPUT = ("good_per_s", "offered_per_s")
-"""One of the other is a share of the same arrivals, which has an interval of its own."""
+"""The first is a share of the second's arrivals, so their ratio is a metric that has an interval of its own."""
 
 
 def binding(slo: Sequence[Objective]) -> tuple[Objective, ...]:
-    """The objectives that decide whether a stage holds: those not marked `warn`.
+    """Return the objectives that decide whether a stage meets the SLO: those not marked `warn`.
 
-    Latency is that of successful requests, so an SLO that names neither the error rate nor the goodput could be met by
-    failing whatever is slow. Such an SLO is held to an error rate of 1 % as well.
+    Latency covers successful requests only, so an SLO that sets no limit on the error rate or the goodput could be met
+    by failing slow requests. Such an SLO also gets a limit of 1 % on the error rate.
     """
     deciding = tuple(objective for objective in slo if objective.level == "fail")
     if not deciding or any(objective.metric in ("error_rate", "goodput_share") for objective in deciding):
         return deciding
-    return (*deciding, _IMPLIED)
+    return (*deciding, _DEFAULT_ERROR_LIMIT)
 
 
 def samples_needed(slo: Iterable[Objective]) -> int:
-    """The fewest answers with which every percentile of the objectives can be shown; 0 when they name none.
+    """Compute the minimum number of responses that can show every percentile of the objectives; 0 if they use none.
 
-    Gaps of a stream are many an answer, so their percentiles ask for no number of answers. A goodput of 99 % says what
-    a p99 within the limits says, and needs as many.
+    A stream has many gaps per response, so percentiles of gaps need no number of responses. A goodput of 99 % states
+    the same as a p99 within the limits, and needs as many.
     """
-    shares = (_share_wanted(one) for one in slo)
+    shares = (_required_share(objective) for objective in slo)
     return max((needed_samples(q) for q in shares if q is not None), default=0)
 
 
-def _share_wanted(objective: Objective) -> float | None:
-    """Of answers within a limit; None where the objective asks for none."""
-    if objective.metric in _GAPS:
+def _required_share(objective: Objective) -> float | None:
+    """Return the share of responses that must be within a limit; None if the objective does not require one."""
+    if objective.metric in _GAP_METRICS:
         return None
     if objective.metric == "goodput_share":
         return objective.limit if objective.comparator in (">", ">=") and 0 < objective.limit < 1 else None
@@ -221,34 +223,34 @@ def _share_wanted(objective: Objective) -> float | None:
 
 
 def is_met(objective: Objective, estimate: Estimate) -> bool | None:
-    """Whether the point estimate meets the limit; None where there is no value."""
+    """Return whether the point estimate meets the limit; None if there is no value."""
     if estimate.value is None:
         return None
     return _COMPARE[objective.comparator](estimate.value, objective.limit)
 
 
 def judge(objective: Objective, estimate: Estimate) -> Judged:
-    """PASS and FAIL need the whole interval on one side of the limit.
+    """Evaluate an objective. PASS and FAIL need the whole interval on one side of the limit.
 
-    A value without an interval is judged as it is when it has none by nature (a maximum); when its interval was
-    withheld (`reason` says why) it cannot PASS, but fails where it misses the limit.
+    A value that has no interval by nature (a maximum) is evaluated by itself. If its interval was withheld (`reason`
+    says why), it cannot PASS, but fails if it misses the limit.
     """
-    return Judged(objective=objective, observed=estimate, judgement=_judgement(objective, estimate))
+    return Judged(objective=objective, observed=estimate, judgement=_evaluate(objective, estimate))
 
 
 def find_estimate(stage: Stage, objective: Objective) -> Estimate:
-    """What the stage says about the objective's metric, or of its share of another; withheld where it says nothing."""
+    """Find the stage's estimate of the objective's metric, or of its share of another; withheld if not measured."""
     estimate = _estimate(stage, objective.metric, objective.aggregate)
     if objective.of is None:
         return estimate
     if (objective.metric, objective.of) == _GOODPUT:
         return _estimate(stage, "goodput_share", None)
     name, _, aggregate = objective.of.partition(".")
-    return _ratio(estimate, _estimate(stage, name, aggregate or None), objective.of)
+    return _divide(estimate, _estimate(stage, name, aggregate or None), objective.of)
 
 
 def unit_of(objective: Objective) -> str:
-    """Of its limit and of what is held against it."""
+    """Return the unit of the objective's limit and of the values compared with it."""
     if objective.of is not None or objective.is_change:
         return "share"
     return (METRICS.get(objective.metric) or RUN_METRICS[objective.metric]).unit
@@ -258,15 +260,15 @@ def _estimate(stage: Stage, metric: str, aggregate: str | None) -> Estimate:
     if metric in _STAGE_FIELDS:
         estimate: Estimate = getattr(stage, metric)
         return estimate
-    found = stage.metrics.get(metric, {}).get(aggregate or "value")
-    return found or Estimate(None, reason=f"{metric} was not measured")
+    stored = stage.metrics.get(metric, {}).get(aggregate or "value")
+    return stored or Estimate(None, reason=f"{metric} was not measured")
 
 
-def _ratio(part: Estimate, whole: Estimate, name: str) -> Estimate:
-    """From the lowest `part` by the highest `whole` to the highest by the lowest.
+def _divide(part: Estimate, whole: Estimate, name: str) -> Estimate:
+    """Divide two estimates; the interval is from lowest `part` over highest `whole` to highest over lowest.
 
-    That is a 95 % interval at least, whatever the two have to do with each other: exactly one where one falls when the
-    other rises, and too wide a one where both rise together, as rates of one stage do. It is withheld where either is.
+    It covers at least 95 % for any dependence of the two: exactly if one falls when the other rises, and more if both
+    rise together, as rates of one stage do. It is withheld if either interval is.
     """
     if part.value is None or whole.value is None:
         return Estimate(None, n=part.n, reason=part.reason if part.value is None else whole.reason)
@@ -276,13 +278,13 @@ def _ratio(part: Estimate, whole: Estimate, name: str) -> Estimate:
     if reason is not None or (part.ci95 is None and whole.ci95 is None):
         return Estimate(value, n=part.n, reason=reason)
     low, high = part.ci95 or (part.value, part.value)
-    least, most = whole.ci95 or (whole.value, whole.value)
-    if least <= 0:
+    whole_low, whole_high = whole.ci95 or (whole.value, whole.value)
+    if whole_low <= 0:
         return Estimate(value, n=part.n, reason=f"no interval: that of {name} reaches down to 0")
-    return Estimate(value, (low / most, high / least), part.n)
+    return Estimate(value, (low / whole_high, high / whole_low), part.n)
 
 
-def _judgement(objective: Objective, estimate: Estimate) -> Judgement:
+def _evaluate(objective: Objective, estimate: Estimate) -> Judgement:
     met = is_met(objective, estimate)
     if met is None:
         return "INCONCLUSIVE"
@@ -290,8 +292,8 @@ def _judgement(objective: Objective, estimate: Estimate) -> Judgement:
         is_withheld = estimate.reason is not None
         return "FAIL" if not met else "INCONCLUSIVE" if is_withheld else "PASS"
     compare = _COMPARE[objective.comparator]
-    ends_met = {compare(end, objective.limit) for end in estimate.ci95}
+    ends_met = {compare(bound, objective.limit) for bound in estimate.ci95}
     return "INCONCLUSIVE" if len(ends_met) == 2 else "PASS" if True in ends_met else "FAIL"
 
 
-_IMPLIED = replace(parse_objective("error_rate <= 1%"), implied=True)
+_DEFAULT_ERROR_LIMIT = replace(parse_objective("error_rate <= 1%"), implied=True)

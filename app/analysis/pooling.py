@@ -1,8 +1,6 @@
-"""Repeats of one rate judged together.
+"""Pools the repeats of one rate, so that they are evaluated together.
 
-Of each class of errors the one that was seen first.
-
-What each worker did over several stages.
+This includes the first error of each error class, and the totals of each load worker.
 """
 
 from __future__ import annotations
@@ -26,33 +24,35 @@ MOST_CLASSES = 50
 
 
 def first_samples(of_stages: Iterable[tuple[ErrorSample, ...]]) -> tuple[ErrorSample, ...]:
-    """One a class, at most MOST_CLASSES, in the order of their times."""
+    """Select the first sample of each error class, at most MOST_CLASSES, in order of time."""
     first: dict[str, ErrorSample] = {}
-    for one in sorted((one for each in of_stages for one in each), key=lambda one: one.at_ns):
-        first.setdefault(one.error, one)
+    samples = (sample for stage_samples in of_stages for sample in stage_samples)
+    for sample in sorted(samples, key=lambda sample: sample.at_ns):
+        first.setdefault(sample.error, sample)
     return tuple(first.values())[:MOST_CLASSES]
 
 
 def worker_totals(stages: Iterable[Sequence[WorkerFacts]]) -> tuple[WorkerFacts, ...]:
-    """In the order of their numbers. A worker of one number is one process over a run."""
+    """Sum the data of each load worker over stages, in order of worker number. A worker keeps its number, and its
+    process, for the whole run."""
     by_number: dict[int, list[WorkerFacts]] = {}
     for workers in stages:
         for facts in workers:
             by_number.setdefault(facts.worker, []).append(facts)
-    return tuple(reduce(_added, by_number[number]) for number in sorted(by_number))
+    return tuple(reduce(_add_worker_facts, by_number[number]) for number in sorted(by_number))
 
 
-def _added(first: WorkerFacts, then: WorkerFacts) -> WorkerFacts:
-    residuals_ms = [one.clock_residual_ms for one in (first, then) if one.clock_residual_ms is not None]
-    waited_s = [one.waited_s for one in (first, then) if one.waited_s is not None]
+def _add_worker_facts(first: WorkerFacts, second: WorkerFacts) -> WorkerFacts:
+    residuals_ms = [worker.clock_residual_ms for worker in (first, second) if worker.clock_residual_ms is not None]
+    waited_s = [worker.waited_s for worker in (first, second) if worker.waited_s is not None]
     return replace(
         first,
-        cpu_s=first.cpu_s + then.cpu_s,
-        sent=first.sent + then.sent,
-        max_lag_ms=max(first.max_lag_ms, then.max_lag_ms),
+        cpu_s=first.cpu_s + second.cpu_s,
+        sent=first.sent + second.sent,
+        max_lag_ms=max(first.max_lag_ms, second.max_lag_ms),
         clock_residual_ms=max(residuals_ms, default=None),
         waited_s=sum(waited_s) if waited_s else None,
-        lost_ns=then.lost_ns if first.lost_ns is None else first.lost_ns,
+        lost_ns=second.lost_ns if first.lost_ns is None else first.lost_ns,
     )
 
 
@@ -62,59 +62,69 @@ def pool_stages(
     facts: Sequence[StageFacts],
     slo: Sequence[Objective],
 ) -> Stage:
-    """One stage of several that had the same rate; `rows` are of each."""
+    """Pool several stages of the same rate into one; `rows` holds the rows of each."""
     return pool_rows(map(read_rows, rows), telemetry, facts, slo)
 
 
 def pool_rows(
     rows: Iterable[StageRows], telemetry: pd.DataFrame, facts: Sequence[StageFacts], slo: Sequence[Objective]
 ) -> Stage:
-    """As if each stage had begun when the one before it stopped offering.
+    """Pool several stages as if each had started when the previous one stopped offering load.
 
-    All are of one rate and in the order run; `rows` are of each. The window spans them all, pauses too.
+    All must have the same rate and be in the order run; `rows` holds the rows of each. The window spans them all,
+    including pauses.
     """
     first, last = facts[0], facts[-1]
-    starts_ns = [first.start_ns + round(s * 1e9) for s in accumulate([0.0, *(one.duration_s for one in facts)])]
-    shifts_ns = [start_ns - one.start_ns for start_ns, one in zip(starts_ns, facts, strict=False)]
-    waited_s = [one.worker_waited_s for one in facts if one.worker_waited_s is not None]
-    together = replace(
+    offsets_s = accumulate([0.0, *(stage_facts.duration_s for stage_facts in facts)])
+    starts_ns = [first.start_ns + round(offset_s * 1e9) for offset_s in offsets_s]
+    shifts_ns = [start_ns - stage_facts.start_ns for start_ns, stage_facts in zip(starts_ns, facts, strict=False)]
+    waited_s = [stage_facts.worker_waited_s for stage_facts in facts if stage_facts.worker_waited_s is not None]
+    pooled = replace(
         first,
         name=f"{len(facts)} holds at {digits(first.rate_per_s or 0.0)}/s",
         repeat=1,
         tags={**first.tags, "pooled": str(len(facts))},
-        duration_s=sum(one.duration_s for one in facts),
-        end_ns=first.start_ns + sum(one.end_ns - one.start_ns for one in facts),
-        worker_cpu_s=sum(one.worker_cpu_s for one in facts),
+        duration_s=sum(stage_facts.duration_s for stage_facts in facts),
+        end_ns=first.start_ns + sum(stage_facts.end_ns - stage_facts.start_ns for stage_facts in facts),
+        worker_cpu_s=sum(stage_facts.worker_cpu_s for stage_facts in facts),
         worker_waited_s=sum(waited_s) if waited_s else None,
-        connections_opened=sum(one.connections_opened for one in facts),
-        error_samples=first_samples(one.error_samples for one in facts),
-        workers=worker_totals(_workers(one, first) for one in facts),
+        connections_opened=sum(stage_facts.connections_opened for stage_facts in facts),
+        error_samples=first_samples(stage_facts.error_samples for stage_facts in facts),
+        workers=worker_totals(_correct_lost_times(stage_facts, first) for stage_facts in facts),
     )
-    parts = [_measured(one, its) for one, its in zip(rows, facts, strict=True)]
-    every = joined([part.later(shift) for part, shift in zip(parts, shifts_ns, strict=True)])
-    readings = pd.concat([_moved(_during(telemetry, one), shift) for one, shift in zip(facts, shifts_ns, strict=True)])
-    stage = summarise_rows(every, readings, together, slo)
+    parts = [_drop_lead_in(stage_rows, stage_facts) for stage_rows, stage_facts in zip(rows, facts, strict=True)]
+    pooled_rows = joined([part.later(shift) for part, shift in zip(parts, shifts_ns, strict=True)])
+    readings = pd.concat(
+        [
+            _shift_telemetry(_select_telemetry(telemetry, stage_facts), shift)
+            for stage_facts, shift in zip(facts, shifts_ns, strict=True)
+        ]
+    )
+    stage = summarise_rows(pooled_rows, readings, pooled, slo)
     return replace(stage, window=Window(first.start_ns, last.start_ns + round(last.duration_s * 1e9)))
 
 
-def _workers(facts: StageFacts, first: StageFacts) -> tuple[WorkerFacts, ...]:
-    """Who was lost before one of them was lost before all: its share was sent by the others."""
+def _correct_lost_times(facts: StageFacts, first: StageFacts) -> tuple[WorkerFacts, ...]:
+    """Return the stage's workers; for those lost before this stage, the loss is dated before the pooled stage, because
+    other workers sent their share."""
     before_ns = first.start_ns - round(first.lead_in_s * 1e9) - 1
     return tuple(
-        replace(one, lost_ns=min(one.lost_ns, before_ns)) if one.lost_ns is not None and is_before(one, facts) else one
-        for one in facts.workers
+        replace(worker, lost_ns=min(worker.lost_ns, before_ns))
+        if worker.lost_ns is not None and is_before(worker, facts)
+        else worker
+        for worker in facts.workers
     )
 
 
-def _during(telemetry: pd.DataFrame, facts: StageFacts) -> pd.DataFrame:
+def _select_telemetry(telemetry: pd.DataFrame, facts: StageFacts) -> pd.DataFrame:
     end_ns = facts.start_ns + round(facts.duration_s * 1e9)
     return telemetry[telemetry["at_ns"].between(facts.start_ns, end_ns, inclusive="left")]
 
 
-def _moved(readings: pd.DataFrame, shift_ns: int) -> pd.DataFrame:
+def _shift_telemetry(readings: pd.DataFrame, shift_ns: int) -> pd.DataFrame:
     return readings.assign(at_ns=readings["at_ns"] + shift_ns)
 
 
-def _measured(rows: StageRows, facts: StageFacts) -> StageRows:
-    """Without the lead-in: the drain of the hold before stands in its place."""
+def _drop_lead_in(rows: StageRows, facts: StageFacts) -> StageRows:
+    """Drop the lead-in: the drain of the previous hold takes its place."""
     return rows.where(rows.intended_ns >= facts.start_ns)

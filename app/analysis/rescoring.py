@@ -1,7 +1,4 @@
-"""A run of an endpoint judged again from its facts: by another SLO, or only in a part of its time.
-
-What is known of a stage of which only a part of the time is to count.
-"""
+"""Re-evaluates a stored run of an endpoint with another SLO, or only in a part of its time."""
 
 from __future__ import annotations
 
@@ -50,10 +47,10 @@ from app.records.stage import StageFacts
 
 
 def clipped(facts: StageFacts, rows: StageRows, within: Window) -> StageFacts | None:
-    """The facts of the part of the stage that lies `within`; the facts themselves where that is all of it, None where
-    it is nothing.
+    """Clip stage data to the part of the stage inside `within`. Returns `facts` itself if that is the whole stage, None
+    if it is nothing.
 
-    What the workers did is known of the whole stage only: it is taken to be even over it.
+    The workers' data are only known for the whole stage, so they are assumed to be evenly distributed over it.
     """
     whole = offered_window(rows, facts)
     start_ns, end_ns = max(whole.start_ns, within.start_ns), min(whole.end_ns, within.end_ns)
@@ -78,11 +75,11 @@ def clipped(facts: StageFacts, rows: StageRows, within: Window) -> StageFacts | 
         stopped_early=facts.stopped_early and is_to_the_end,
         worker_cpu_s=facts.worker_cpu_s * part,
         worker_waited_s=None if facts.worker_waited_s is None else facts.worker_waited_s * part,
-        workers=tuple(_part_of(one, part) for one in facts.workers),
+        workers=tuple(_scale_worker(worker, part) for worker in facts.workers),
     )
 
 
-def _part_of(worker: WorkerFacts, part: float) -> WorkerFacts:
+def _scale_worker(worker: WorkerFacts, part: float) -> WorkerFacts:
     waited_s = None if worker.waited_s is None else worker.waited_s * part
     return replace(worker, cpu_s=worker.cpu_s * part, sent=round(worker.sent * part), waited_s=waited_s)
 
@@ -91,17 +88,17 @@ def _sending_s(start_ns: int, end_ns: int, lead_in_s: float) -> float:
     return max(1e-9, (end_ns - start_ns) / 1e9 + lead_in_s)
 
 
-_SEARCHED: tuple[StageKind, ...] = ("probe", "hold")
-_OF_THE_RUN: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed")
-_OF_ANSWERS = ("hold_length", "generator_reach")
-"""Checks that are of the stages the answer rests on, beside those that each stage has."""
+_SEARCH_KINDS: tuple[StageKind, ...] = ("probe", "hold")
+_KEPT_CAUSES: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed")
+_RUN_CHECKS = ("hold_length", "generator_reach")
+"""Run-level checks of the stages that the result is based on, in addition to the checks of each stage."""
 _GPU_ENERGY = "energy_j"
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """All that a run's numbers are made of. `facts` and `rows` are of its stages, in the order run; `slo` is as its
-    profile has it; `idle` is when its GPUs had nothing to do."""
+    """Data of a stored run from which all its numbers can be computed. `facts` and `rows` are those of its stages, in
+    the order run; `slo` is that of its profile; `idle` is the window in which its GPUs were idle."""
 
     result: Result
     slo: tuple[Objective, ...]
@@ -110,43 +107,49 @@ class RunFacts:
     telemetry: pd.DataFrame
     idle: Window | None = None
     is_whole: bool = True
-    """Whether the run came to its end, and its result is what it found; else the result only holds what its stages are
-    told of."""
+    """True if the run was completed, so that its result is final; otherwise the result only contains its stages."""
 
 
 def rescore(run: RunFacts, slo: tuple[Objective, ...] | None, window_s: tuple[float, float] | None) -> Result:
-    """`window_s` counts from the start of the run; only arrivals intended inside it count. A stage outside is left out,
-    one that it cuts has what lies inside. With neither, the result is the run's own."""
+    """Re-evaluate a stored run.
+
+    `window_s` counts from the start of the run; only arrivals intended inside it count. Stages outside are dropped,
+    partly covered stages are clipped. With neither an SLO nor a window, the result is the run's own.
+    """
     objectives = run.slo if slo is None else slo
-    is_same = window_s is None and [one.text for one in objectives] == [one.text for one in run.slo]
+    is_same = window_s is None and [objective.text for objective in objectives] == [
+        objective.text for objective in run.slo
+    ]
     is_own = is_same and run.is_whole
-    parts = _parts(run, objectives, _within(run.result, window_s), is_own=is_own)
+    parts = _evaluate_parts(run, objectives, _absolute_window(run.result, window_s), is_own=is_own)
     stages = tuple(stage for _, _, stage in parts)
-    search = _own_search(run.result) if is_own else _search(run.result, stages)
-    found = _max_rate(run.result, stages, objectives, search, is_own=is_own)
-    pooled = _pooled(run, parts, objectives, search)
-    answering = answering_stages(stages, search)
-    validity = _validity(run.result, answering or stages, None if is_own else search)
-    judged_on = judged_stages(stages, answering, pooled)
-    judged = tuple(judge_worst(one, judged_on) for one in binding(objectives))
+    search = _stored_search(run.result) if is_own else _simulate_search(run.result, stages)
+    new_rate = _find_max_rate(run.result, stages, objectives, search, is_own=is_own)
+    pooled = _pool_holds(run, parts, objectives, search)
+    headline = answering_stages(stages, search)
+    validity = _replace_stage_checks(run.result, headline or stages, None if is_own else search)
+    judged_on = judged_stages(stages, headline, pooled)
+    slo_results = tuple(judge_worst(objective, judged_on) for objective in binding(objectives))
     plan = run.result.plan if is_own else None
-    gates = tuple(judge_gate(one.objective, judged_on, stages, run_metrics(found, plan)) for one in run.result.gates)
+    gates = tuple(
+        judge_gate(gate.objective, judged_on, stages, run_metrics(new_rate, plan)) for gate in run.result.gates
+    )
     local = tuple(stage for stage in run.result.stages if stage.variant is not None)
     loaded = stages + (() if pooled is None else (pooled,))
     result = replace(
         run.result,
         verdict=verdict_of(validity),
         validity=validity,
-        stages=local + with_headline(loaded, judged_on, found),
-        max_rate=found,
+        stages=local + with_headline(loaded, judged_on, new_rate),
+        max_rate=new_rate,
         knees=knees_of(stages),
-        slo=judged,
+        slo=slo_results,
         gates=run.result.gates if is_own else gates,
     )
     if is_own:
         return result
-    told = again(result, run.result, slo, window_s, _without_rate(run.result, found))
-    return replace(told, rescored=None) if is_same else told
+    rescored = again(result, run.result, slo, window_s, _no_rate_causes(run.result, new_rate))
+    return replace(rescored, rescored=None) if is_same else rescored
 
 
 def again(
@@ -156,124 +159,147 @@ def again(
     window_s: tuple[float, float] | None,
     more: Sequence[Cause] = (),
 ) -> Result:
-    """Stamped as what is not the run's `own`, with the exit that follows. What was made for the run's own SLO and whole
-    time, its plan and its comparison, is left out."""
-    stamp = Rescored(None if slo is None else tuple(one.text for one in slo), window_s, own.exit.code)
-    exit_of_it = _exit(own, result, (*result.slo, *result.gates), more)
-    return replace(result, plan=None, comparison=None, rescored=stamp, exit=exit_of_it)
+    """Mark a re-evaluated result as differing from the run's `own`, and compute its exit code. Plan and comparison are
+    dropped, because they were made for the run's own SLO and whole time."""
+    stamp = Rescored(None if slo is None else tuple(objective.text for objective in slo), window_s, own.exit.code)
+    new_exit = _build_exit(own, result, (*result.slo, *result.gates), more)
+    return replace(result, plan=None, comparison=None, rescored=stamp, exit=new_exit)
 
 
-_Part = tuple[StageFacts, StageRows, Stage]
+_EvaluatedPart = tuple[StageFacts, StageRows, Stage]
 
 
-def _within(result: Result, window_s: tuple[float, float] | None) -> Window | None:
+def _absolute_window(result: Result, window_s: tuple[float, float] | None) -> Window | None:
     if window_s is None:
         return None
     start_ns = result.zero_ns
     return Window(start_ns + round(window_s[0] * 1e9), start_ns + round(window_s[1] * 1e9))
 
 
-def _parts(run: RunFacts, slo: Sequence[Objective], within: Window | None, *, is_own: bool) -> list[_Part]:
-    """Of a whole stage, what hangs on no SLO is as the run found it; but where the run's own is asked for, all is made
-    again: that it comes out the same is the proof of the rest."""
+def _evaluate_parts(
+    run: RunFacts, slo: Sequence[Objective], within: Window | None, *, is_own: bool
+) -> list[_EvaluatedPart]:
+    """Evaluate the parts of all stages inside the window.
+
+    For a whole stage, numbers that do not depend on the SLO are taken from the run. If the run's own SLO is requested,
+    everything is recomputed instead: that this gives the same numbers proves the recomputation.
+    """
     stored = [stage for stage in run.result.stages if stage.variant is None and not stage.is_pooled]
-    found = []
-    for facts, rows, own in zip(run.facts, run.rows, stored, strict=True):
+    evaluated = []
+    for facts, rows, original in zip(run.facts, run.rows, stored, strict=True):
         part = facts if within is None else clipped(facts, rows, within)
         if part is facts and run.is_whole and not is_own:
-            found.append((facts, rows, judge_again(rows, facts, own, slo)))
+            evaluated.append((facts, rows, judge_again(rows, facts, original, slo)))
         elif part is facts and run.is_whole:
-            stage = _with_readings(summarise_rows(rows, None, facts, slo), own)
-            found.append((facts, rows, with_telemetry(stage, None, facts, slo)))
+            stage = _with_stored_telemetry(summarise_rows(rows, None, facts, slo), original)
+            evaluated.append((facts, rows, with_telemetry(stage, None, facts, slo)))
         elif part is not None:
             stage = summarise_rows(rows, run.telemetry, part, slo)
-            stage = with_gpu_use(stage, run.telemetry, run.idle) if _GPU_ENERGY in own.metrics else stage
-            found.append((part, rows, stage if part is facts else _as_cut(stage, own, slo)))
-    return found
+            stage = with_gpu_use(stage, run.telemetry, run.idle) if _GPU_ENERGY in original.metrics else stage
+            evaluated.append((part, rows, stage if part is facts else _finish_clipped(stage, original, slo)))
+    return evaluated
 
 
-def _with_readings(stage: Stage, own: Stage) -> Stage:
-    """What was read of the machine in a whole stage, and what its GPUs took, hangs on no SLO."""
-    metrics = {**stage.metrics, **{name: found for name, found in own.metrics.items() if name not in stage.metrics}}
-    checks = (*stage.checks, *(check for check in own.checks if check.id == "gpu_throttled"))
+def _with_stored_telemetry(stage: Stage, original: Stage) -> Stage:
+    """Copy telemetry and GPU energy of a whole stage, which do not depend on the SLO."""
+    metrics = {
+        **stage.metrics,
+        **{name: estimates for name, estimates in original.metrics.items() if name not in stage.metrics},
+    }
+    checks = (*stage.checks, *(check for check in original.checks if check.id == "gpu_throttled"))
     return replace(stage, metrics=metrics, checks=checks, verdict=verdict_of(checks))
 
 
-def _as_cut(stage: Stage, own: Stage, slo: Sequence[Objective]) -> Stage:
-    """Of a part of a probe, a percentile that is withheld leaves open whether it held."""
-    met = [is_met(one, find_estimate(stage, one)) for one in binding(slo)]
-    is_open = stage.kind in _SEARCHED and None in met and False not in met
+def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> Stage:
+    """Restore the kind and arrivals of a clipped stage. In a clipped probe, a withheld percentile leaves open whether
+    the SLO was met."""
+    met = [is_met(objective, find_estimate(stage, objective)) for objective in binding(slo)]
+    is_open = stage.kind in _SEARCH_KINDS and None in met and False not in met
     return replace(
-        stage, kind=own.kind, arrivals=own.arrivals, arrival_kind=own.arrival_kind, held=None if is_open else stage.held
+        stage,
+        kind=original.kind,
+        arrivals=original.arrivals,
+        arrival_kind=original.arrival_kind,
+        held=None if is_open else stage.held,
     )
 
 
-def _own_search(result: Result) -> SearchOutcome | None:
-    """What is left of it in the result: the rate that it found."""
+def _stored_search(result: Result) -> SearchOutcome | None:
+    """Reconstruct the outcome of the run's own search from its result, which only stores the rate found."""
     if result.max_rate is None or not _is_searched(result.stages):
         return None
-    found = result.max_rate
-    return SearchOutcome(found.per_s.value, found.per_s.reason, (None, None), 0)
+    stored = result.max_rate
+    return SearchOutcome(stored.per_s.value, stored.per_s.reason, (None, None), 0)
 
 
-def _search(own: Result, stages: Sequence[Stage]) -> SearchOutcome | None:
-    """As if the rates tried had been chosen for this SLO; None for a run that did not search."""
-    return highest_held(stages, (*_SEARCHED, "steady")) if _is_searched(own.stages) else None
+def _simulate_search(original: Result, stages: Sequence[Stage]) -> SearchOutcome | None:
+    """Evaluate the rates that were tried as if they had been chosen for this SLO; None for a run without a search."""
+    return highest_held(stages, (*_SEARCH_KINDS, "steady")) if _is_searched(original.stages) else None
 
 
-def _max_rate(
-    own: Result, stages: Sequence[Stage], slo: Sequence[Objective], search: SearchOutcome | None, *, is_own: bool
+def _find_max_rate(
+    original: Result, stages: Sequence[Stage], slo: Sequence[Objective], search: SearchOutcome | None, *, is_own: bool
 ) -> MaxRate | None:
     if search is None:
         return rate_of_stages(stages, slo)
     if is_own:
-        return own.max_rate
-    return max_rate(stages, slo, search) if binding(slo) and any(one.kind in _SEARCHED for one in stages) else None
+        return original.max_rate
+    return (
+        max_rate(stages, slo, search) if binding(slo) and any(stage.kind in _SEARCH_KINDS for stage in stages) else None
+    )
 
 
-def _pooled(
-    run: RunFacts, parts: Sequence[_Part], slo: Sequence[Objective], search: SearchOutcome | None
+def _pool_holds(
+    run: RunFacts, parts: Sequence[_EvaluatedPart], slo: Sequence[Objective], search: SearchOutcome | None
 ) -> Stage | None:
     holds = holds_of_the_answer([stage for _, _, stage in parts], search)
     if not holds:
         return None
-    chosen = [parts[place] for place in holds]
-    rows = [_before_end(rows, facts) for facts, rows, _ in chosen]
+    chosen = [parts[index] for index in holds]
+    rows = [_drop_clipped_rows(rows, facts) for facts, rows, _ in chosen]
     return pool_rows(rows, run.telemetry, [facts for facts, _, _ in chosen], slo)
 
 
-def _before_end(rows: StageRows, facts: StageFacts) -> StageRows:
-    """Without what a clipped stage leaves out, which would lie in the hold after it."""
+def _drop_clipped_rows(rows: StageRows, facts: StageFacts) -> StageRows:
+    """Drop rows that a clipped stage excludes, which would overlap with the next hold."""
     return rows.where(rows.intended_ns < facts.start_ns + round(facts.duration_s * 1e9))
 
 
-def _validity(own: Result, answering: Sequence[Stage], search: SearchOutcome | None) -> tuple[Check, ...]:
-    """Checks of stages made again, in the place of the run's; those of machine and clocks stay."""
-    names = {check.id for stage in own.stages if stage.variant is None for check in stage.checks} | {*_OF_ANSWERS}
-    first = next((place for place, check in enumerate(own.validity) if check.id in names), len(own.validity))
+def _replace_stage_checks(
+    original: Result, headline: Sequence[Stage], search: SearchOutcome | None
+) -> tuple[Check, ...]:
+    """Replace the run's stage checks with those of the re-evaluated stages; checks of machine and clocks are kept."""
+    names = {check.id for stage in original.stages if stage.variant is None for check in stage.checks} | {*_RUN_CHECKS}
+    first = next((index for index, check in enumerate(original.validity) if check.id in names), len(original.validity))
     reach = (
-        tuple(check for check in own.validity if check.id == "generator_reach")
+        tuple(check for check in original.validity if check.id == "generator_reach")
         if search is None
         else reach_check(search)
     )
-    kept = [check for check in own.validity[first:] if check.id not in names]
-    return (*own.validity[:first], *run_checks(answering), *reach, *kept)
+    rest = [check for check in original.validity[first:] if check.id not in names]
+    return (*original.validity[:first], *run_checks(headline), *reach, *rest)
 
 
-def _exit(own: Result, result: Result, judged: Sequence[Judged], more: Sequence[Cause]) -> Exit:
-    """What stopped the run, or failed of its target, stays; what follows from numbers is told again."""
-    causes = [cause for cause in own.exit.causes if cause.id in _OF_THE_RUN]
-    spoilt = verdict_of([check for check in result.validity if check.verdict == "INVALID"])
-    if spoilt.status == "INVALID":
-        causes.append(invalid_cause(spoilt))
-    return exit_of([*causes, *causes_of(judged, DEFAULT), *more])
+def _build_exit(original: Result, result: Result, evaluated: Sequence[Judged], more: Sequence[Cause]) -> Exit:
+    """Compute the exit. Causes that stopped the run, or came from its target, are kept; causes based on numbers are
+    recomputed."""
+    causes = [cause for cause in original.exit.causes if cause.id in _KEPT_CAUSES]
+    invalid = verdict_of([check for check in result.validity if check.verdict == "INVALID"])
+    if invalid.status == "INVALID":
+        causes.append(invalid_cause(invalid))
+    return exit_of([*causes, *causes_of(evaluated, DEFAULT), *more])
 
 
-def _without_rate(own: Result, found: MaxRate | None) -> list[Cause]:
-    if not _is_searched(own.stages) or found is None or found.per_s.value is not None or found.is_generators:
+def _no_rate_causes(original: Result, new_rate: MaxRate | None) -> list[Cause]:
+    if (
+        not _is_searched(original.stages)
+        or new_rate is None
+        or new_rate.per_s.value is not None
+        or new_rate.is_generators
+    ):
         return []
-    return [no_rate_cause(found.per_s.reason)]
+    return [no_rate_cause(new_rate.per_s.reason)]
 
 
 def _is_searched(stages: Sequence[Stage]) -> bool:
-    return any(stage.kind in _SEARCHED for stage in stages)
+    return any(stage.kind in _SEARCH_KINDS for stage in stages)

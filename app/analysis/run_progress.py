@@ -1,4 +1,4 @@
-"""How far a run has come, from its events alone."""
+"""Progress of a run, computed from its events alone."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from app.records.events import (
 
 
 class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """`done` of `total` are stages, variants of a local model, or runs of a comparison in turns; warm-ups are not
-    counted. `total` is None where nobody can say, as in a search."""
+    """Progress of a run. `done` of `total` are stages, variants of a local model, or runs of an interleaved comparison;
+    warm-ups do not count. `total` is None if unknown, as in a search."""
 
     run_id: str | None = None
     name: str | None = None
     pid: int | None = None
     started_ns: int | None = None
     at_ns: int | None = None
-    """Of the last event."""
+    """Time of the last event, in ns."""
     phase: str = ""
     message: str = ""
     stage: StageStarted | None = None
-    """The one that runs."""
+    """The running stage."""
     variant: VariantStarted | None = None
     done: int = 0
     total: int | None = None
     planned_s: float | None = None
-    """Of all stages of the phase together, which took `spent_s` until now but for the one that runs."""
+    """Planned duration of all stages of the phase; `spent_s` of it has passed, without the running stage."""
     spent_s: float = 0.0
     variants_ns: int | None = None
-    """When the first variant was begun."""
+    """Start of the first variant, in ns."""
     turn: TurnStarted | None = None
-    """The last one that was begun."""
+    """The last started run of a comparison."""
     finished: RunFinished | None = None
 
     @property
@@ -54,15 +54,16 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
         return (self.at_ns - self.started_ns) / 1e9
 
     def eta_s(self, now_ns: int) -> float | None:
-        """Until the last stage ends; None where nobody can say. What comes between stages and after is not in it."""
+        """Estimate the time until the last stage ends, in s; None if unknown. Excludes time between stages and after
+        them."""
         if self.finished is not None:
             return None
         if self.variant is not None and self.variants_ns is not None and self.done:
-            each_s = (now_ns - self.variants_ns) / 1e9 / (self.done + 0.5)
-            return each_s * (self.variant.total - self.done - 0.5)
+            unit_s = (now_ns - self.variants_ns) / 1e9 / (self.done + 0.5)
+            return unit_s * (self.variant.total - self.done - 0.5)
         if self.turn is not None and self.started_ns is not None and self.total is not None and self.done:
-            each_s = (now_ns - self.started_ns) / 1e9 / (self.done + 0.5)
-            return each_s * max(0.0, self.total - self.done - 0.5)
+            unit_s = (now_ns - self.started_ns) / 1e9 / (self.done + 0.5)
+            return unit_s * max(0.0, self.total - self.done - 0.5)
         if self.planned_s is None or self.phase != "stages":
             return None
         running_s = 0.0 if self.stage is None else stage_done_s(self.stage, now_ns)
@@ -74,7 +75,7 @@ def stage_lasts_s(stage: StageStarted) -> float:
 
 
 def stage_done_s(stage: StageStarted, now_ns: int) -> float:
-    """Of what the stage lasts, its lead-in included and its drain not."""
+    """Return how much of the stage has passed, in s, including its lead-in but not its drain."""
     return max(0.0, min((now_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s)
 
 
@@ -90,9 +91,9 @@ def advanced(progress: RunProgress, event: Event) -> RunProgress:
         case StageExtended():
             return _extended(progress, event)
         case StageFinished(stage=stage):
-            lasted_s = 0.0 if progress.stage is None else stage_lasts_s(progress.stage)
+            duration_s = 0.0 if progress.stage is None else stage_lasts_s(progress.stage)
             done = progress.done + (stage.kind != "warmup")
-            return replace(progress, stage=None, done=done, spent_s=progress.spent_s + lasted_s)
+            return replace(progress, stage=None, done=done, spent_s=progress.spent_s + duration_s)
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _in_variants(replace(progress, stage=None), event)
         case TurnStarted(pair=pair, pairs=pairs):
@@ -102,7 +103,7 @@ def advanced(progress: RunProgress, event: Event) -> RunProgress:
         case RunFinished():
             return replace(progress, finished=event, stage=None)
         case _:
-            return progress  # what else is told moves no bar
+            return progress  # other events do not change the progress
 
 
 def _extended(progress: RunProgress, event: StageExtended) -> RunProgress:
@@ -125,8 +126,8 @@ def _in_phase(progress: RunProgress, event: PhaseChanged) -> RunProgress:
 def _in_variants(progress: RunProgress, event: VariantStarted | CallsFinished | VariantFinished) -> RunProgress:
     match event:
         case VariantStarted(number=number, total=total):
-            began_ns = event.at_ns if progress.variants_ns is None else progress.variants_ns
-            return replace(progress, variant=event, variants_ns=began_ns, done=number - 1, total=total)
+            started_ns = event.at_ns if progress.variants_ns is None else progress.variants_ns
+            return replace(progress, variant=event, variants_ns=started_ns, done=number - 1, total=total)
         case VariantFinished(number=number):
             return replace(progress, done=number)
         case CallsFinished():

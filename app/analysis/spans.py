@@ -1,4 +1,4 @@
-"""Times of one request, one value each: what distributions are made of and limits are held against."""
+"""Durations of single requests, from which distributions are computed and against which limits are checked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from app.analysis.rows import StageRows, TokenRows
 from app.records.result import Objective
 
 FROM_INTENDED = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")
-"""Times that cannot be known where the intended start is not."""
+"""Metrics that require the intended start of a request."""
 NOT_INTENDED = "the intended start is not known"
-_MAY_LACK = ("tpot_ms",)
-"""What an answer inside its limits need not have: an answer of one token has no time between tokens."""
+_OPTIONAL_SPANS = ("tpot_ms",)
+"""Metrics that a response within its limits may lack: a response of one token has no time per output token."""
 
 
 def span_ms(rows: StageRows, metric: str) -> Floats | None:
-    """NaN where a request has none; None where no request can have one, or it is no time of a request."""
+    """Return a metric of each request in ms.
+
+    The value is NaN for a request without one. Returns None if no request can have one, or if the metric is not a
+    duration of a request.
+    """
     if metric in FROM_INTENDED and not rows.knows_intended:
         return None
     if metric in _SPANS:
@@ -29,9 +33,9 @@ def span_ms(rows: StageRows, metric: str) -> Floats | None:
 
 
 def is_inside(rows: StageRows, slo: Sequence[Objective]) -> Mask:
-    """Answered with success and inside every limit on a request's times, whatever the aggregate it is set on.
+    """Return which requests succeeded within every limit on a request's durations, whatever the aggregate it is set on.
 
-    An answer without a first token is not inside a limit on the time to it.
+    A response without a first token does not meet a limit on the time to first token.
     """
     inside = rows.is_success.copy()
     for objective in slo:
@@ -41,15 +45,15 @@ def is_inside(rows: StageRows, slo: Sequence[Objective]) -> Mask:
 
 
 def meets(objective: Objective, values_ms: Floats | None, n: int) -> Mask:
-    """Which of the values are within the limit; of those that are lacking, only what may be lacking is."""
+    """Return which values are within the limit; a missing value passes only for a metric that a response may lack."""
     if values_ms is None:
         return np.zeros(n, dtype=bool)
     with np.errstate(invalid="ignore"):
         met: Mask = values_ms < objective.limit if objective.comparator == "<" else values_ms <= objective.limit
-    return met | np.isnan(values_ms) if objective.metric in _MAY_LACK else met
+    return met | np.isnan(values_ms) if objective.metric in _OPTIONAL_SPANS else met
 
 
-def _between(start_ns: Nanoseconds, end_ns: Nanoseconds, known: Mask) -> Floats:
+def _spans_between(start_ns: Nanoseconds, end_ns: Nanoseconds, known: Mask) -> Floats:
     spans: Floats = (end_ns - start_ns) / 1e6
     if not known.all():
         spans[~known] = np.nan
@@ -57,7 +61,8 @@ def _between(start_ns: Nanoseconds, end_ns: Nanoseconds, known: Mask) -> Floats:
 
 
 def _time_per_token(tokens: TokenRows) -> Floats:
-    """(last − first)/(tokens − 1). None for fewer than two tokens, nor for those that came all at once."""
+    """Compute the time per output token: (last − first)/(tokens − 1). NaN for fewer than two tokens, and if all arrived
+    at once."""
     first_ns, last_ns = tokens.first_token_ns, tokens.last_token_ns
     known = (first_ns > 0) & (last_ns > first_ns) & (tokens.tokens_out >= 2)
     gaps = np.where(known, tokens.tokens_out - 1, 1)
@@ -65,16 +70,20 @@ def _time_per_token(tokens: TokenRows) -> Floats:
 
 
 _SPANS: dict[str, Callable[[StageRows], Floats]] = {
-    "latency_ms": lambda rows: _between(rows.intended_ns, rows.end_ns, rows.end_ns > 0),
-    "service_ms": lambda rows: _between(rows.sent_ns, rows.end_ns, rows.was_sent & (rows.end_ns > 0)),
-    "first_byte_ms": lambda rows: _between(rows.intended_ns, rows.first_byte_ns, rows.has_first_byte),
-    "send_lag_ms": lambda rows: _between(rows.intended_ns, rows.sent_ns, rows.was_sent),
+    "latency_ms": lambda rows: _spans_between(rows.intended_ns, rows.end_ns, rows.end_ns > 0),
+    "service_ms": lambda rows: _spans_between(rows.sent_ns, rows.end_ns, rows.was_sent & (rows.end_ns > 0)),
+    "first_byte_ms": lambda rows: _spans_between(rows.intended_ns, rows.first_byte_ns, rows.has_first_byte),
+    "send_lag_ms": lambda rows: _spans_between(rows.intended_ns, rows.sent_ns, rows.was_sent),
 }
 _TOKEN_SPANS: dict[str, Callable[[StageRows, TokenRows], Floats]] = {
-    "ttft_ms": lambda rows, of: _between(rows.intended_ns, of.first_token_ns, of.first_token_ns > 0),
-    "ttft_service_ms": lambda rows, of: _between(rows.sent_ns, of.first_token_ns, of.first_token_ns > 0),
-    "ttfo_ms": lambda rows, of: _between(rows.intended_ns, of.first_output_ns, of.first_output_ns > 0),
-    "tpot_ms": lambda _, of: _time_per_token(of),
+    "ttft_ms": lambda rows, tokens: _spans_between(rows.intended_ns, tokens.first_token_ns, tokens.first_token_ns > 0),
+    "ttft_service_ms": lambda rows, tokens: _spans_between(
+        rows.sent_ns, tokens.first_token_ns, tokens.first_token_ns > 0
+    ),
+    "ttfo_ms": lambda rows, tokens: _spans_between(
+        rows.intended_ns, tokens.first_output_ns, tokens.first_output_ns > 0
+    ),
+    "tpot_ms": lambda _, tokens: _time_per_token(tokens),
 }
 SPANS = ("latency_ms", "service_ms", "first_byte_ms", *_TOKEN_SPANS)
-"""The times of a request that an objective's limit can be held against, request by request."""
+"""Durations of a request that can be compared with an objective's limit, request by request."""

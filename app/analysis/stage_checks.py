@@ -1,25 +1,18 @@
-"""Reasons to doubt one stage.
+"""Validity checks of one stage.
 
-What the endpoint does to itself is no fault of the measurement: in an open loop the client goes on sending, so a slow
-or failing endpoint leaves the sends on time. Arrivals sent late or never, because the generator ran out of time or of
-connections, are the client's fault even where a slow endpoint held those connections: nobody can tell what it would
-have done with the load it did not get. Such a stage is INVALID; whether the run's answer rests on it is decided in
-`run_checks`.
+Effects that the endpoint has on itself do not make a measurement invalid: in an open loop the client continues to send,
+so a slow or failing endpoint leaves the sends on time. Arrivals sent late or never, because the generator ran out of
+time or of connections, are the client's fault even if a slow endpoint occupied those connections: it is unknown how the
+endpoint would have handled the load that it did not get. Such a stage is INVALID; `run_checks` decides whether the
+run's result is based on it.
 
-Was the load what the profile says? Checks of the arrivals as they were really sent.
+The checks of arrivals compare the sends with the load in the profile. A changing rate is removed first: if each send is
+placed at the area under the rate curve until then, the arrivals of any curve are those of a rate of 1 (the
+time-rescaling theorem; Daley and Vere-Jones, Introduction to the Theory of Point Processes, 2003, theorem 7.4.I).
 
-A rate that changes is taken out first: where each send lies by the area under the rate curve, the
-arrivals of any curve are those of a rate of 1 (the time-rescaling theorem; Daley and Vere-Jones,
-Introduction to the Theory of Point Processes, 2003, theorem 7.4.I).
-
-Was everything sent that was to be, and did clients that wait for answers send independently of each
-other?
-
-Did all workers send, and do their times belong together? Checks of a load that several of them
-shared.
-
-Reasons to doubt what a stage's streams tell of tokens: chunks that came together, answers that
-ended early.
+Further checks: whether all arrivals were sent; whether closed-loop clients sent independently of each other; whether
+all load workers sent, and how well their clocks agree; and whether token numbers of streams are reliable, with regard
+to coalesced chunks and responses that ended early.
 """
 
 from __future__ import annotations
@@ -42,22 +35,23 @@ from app.analysis.validity import grade_high, grade_low
 from app.records.result import Check, CheckId, Objective, StageKind, Trust, Window, WorkerFacts
 from app.records.stage import StageFacts
 
-_FEWEST = 100
-_PER_COUNT = 10
-_PER_LARGE = 100
-_MOST_COUNTS = 1_000
+_MIN_ARRIVALS = 100
+_ARRIVALS_PER_WINDOW = 10
+_ARRIVALS_PER_LARGE_WINDOW = 100
+_MAX_WINDOWS = 1_000
 _TAIL = 0.0005
 _CONSTANT_LIMIT = 0.1
 _SPACING_LIMIT = 0.05
-_SHORTEST_S = 0.0001
+_MIN_GAP_S = 0.0001
 _HINT_BUSY = "The generator's machine was busy: stop other work on it, or lower the rate."
 _HINT_FEW = "Too few requests were sent to tell: a longer stage or a higher rate shows it."
 
 
 def arrival_checks(sent_ns: Nanoseconds, facts: StageFacts, window: Window) -> tuple[Check, ...]:
-    """`sent_ns` of the stage, in any order. None of what answers decide, nor of a trace, whose lag tells all.
+    """Check the distribution of the arrivals that were sent.
 
-    A constant schedule is judged by its evenness alone.
+    `sent_ns` are the sends of the stage in any order. There is no check if responses decide the arrivals, nor for a
+    trace, whose send lag is sufficient. A constant schedule is only checked for evenness.
     """
     curve = None if facts.sessions else curve_of(facts)
     if curve is None:
@@ -66,25 +60,28 @@ def arrival_checks(sent_ns: Nanoseconds, facts: StageFacts, window: Window) -> t
     length = curve.area_until(np.array([(window.end_ns - facts.start_ns) / 1e9]))
     sent = curve.area_until((inside - facts.start_ns) / 1e9)
     if facts.arrival_kind == "constant":
-        return (_evenness(sent, float(length[0])),)
+        return (_evenness_check(sent, float(length[0])),)
     cv = facts.cv if facts.arrival_kind == "gamma" else 1.0
-    shortest = _SHORTEST_S * float(curve.per_s.max()) if cv > 1 else 0.0
-    return _dispersion(sent, float(length[0]), cv), _spacing(sent, cv, shortest)
+    shortest = _MIN_GAP_S * float(curve.per_s.max()) if cv > 1 else 0.0
+    return _dispersion_check(sent, float(length[0]), cv), _spacing_check(sent, cv, shortest)
 
 
-def _dispersion(sent: Floats, length: float, cv: float) -> Check:
-    """Variance over mean of counts in equal windows: cv² for a renewal process (Cox, Renewal Theory, 1962, section
-    4.2), so 1 for Poisson; within 10 % of that (20 % where it is not 1) and what chance allows.
+def _dispersion_check(sent: Floats, length: float, cv: float) -> Check:
+    """Check the index of dispersion, variance over mean of the counts in equal windows.
 
-    With few windows chance allows more: (windows − 1) times the index over cv² follows chi-square, taken at 99.9 %.
-    Other than 1, cv² holds in large windows only.
+    It is cv² for a renewal process (Cox, Renewal Theory, 1962, section 4.2), so 1 for a Poisson process; the check
+    allows 10 % around that (20 % if it is not 1) and random variation. With few windows random variation is larger:
+    (windows − 1) times the index over cv² follows a chi-square distribution, of which 99.9 % are allowed. If cv² is not
+    1, it only applies to large windows.
     """
     expected, is_poisson = cv * cv, cv == 1.0
     tolerance = 0.1 if is_poisson else 0.2
-    if sent.size < (_FEWEST if is_poisson else 2 * _FEWEST):
-        plain = f"{(1 - tolerance) * expected:.3g} to {(1 + tolerance) * expected:.3g}"
-        return Check("arrival_dispersion", None, plain, "variance/mean", "WARN", _HINT_FEW)
-    index, counts = _dispersion_index(sent, length, _PER_COUNT if is_poisson else min(_PER_LARGE, sent.size // 10))
+    if sent.size < (_MIN_ARRIVALS if is_poisson else 2 * _MIN_ARRIVALS):
+        limits = f"{(1 - tolerance) * expected:.3g} to {(1 + tolerance) * expected:.3g}"
+        return Check("arrival_dispersion", None, limits, "variance/mean", "WARN", _HINT_FEW)
+    index, counts = _dispersion_index(
+        sent, length, _ARRIVALS_PER_WINDOW if is_poisson else min(_ARRIVALS_PER_LARGE_WINDOW, sent.size // 10)
+    )
     low = expected * min(1 - tolerance, float(special.chdtri(counts - 1, 1 - _TAIL)) / (counts - 1))
     high = expected * max(1 + tolerance, float(special.chdtri(counts - 1, _TAIL)) / (counts - 1))
     is_valid = low <= index <= high
@@ -93,53 +90,57 @@ def _dispersion(sent: Floats, length: float, cv: float) -> Check:
     return Check("arrival_dispersion", index, f"{low:.2f} to {high:.2f}", "variance/mean", verdict, hint)
 
 
-def _evenness(sent: Floats, length: float) -> Check:
-    """The same index where arrivals are meant to be even: 0, but for one arrival at the edge of a window."""
-    few = sent.size < _FEWEST
-    index = None if few else _dispersion_index(sent, length, _PER_COUNT)[0]
-    hint = _HINT_FEW if few else _HINT_BUSY
+def _evenness_check(sent: Floats, length: float) -> Check:
+    """Check the index of dispersion of arrivals that should be even: 0, except for one arrival at the edge of a
+    window."""
+    is_few = sent.size < _MIN_ARRIVALS
+    index = None if is_few else _dispersion_index(sent, length, _ARRIVALS_PER_WINDOW)[0]
+    hint = _HINT_FEW if is_few else _HINT_BUSY
     return grade_high("arrival_dispersion", index, unit="variance/mean", warn=_CONSTANT_LIMIT, hint=hint)
 
 
 def _dispersion_index(sent: Floats, length: float, per_count: int) -> tuple[float, int]:
-    counts = min(_MOST_COUNTS, sent.size // per_count)
-    in_each = np.diff(np.searchsorted(sent, np.linspace(0.0, length, counts + 1)))
-    return float(in_each.var(ddof=1) / in_each.mean()), counts
+    counts = min(_MAX_WINDOWS, sent.size // per_count)
+    window_counts = np.diff(np.searchsorted(sent, np.linspace(0.0, length, counts + 1)))
+    return float(window_counts.var(ddof=1) / window_counts.mean()), counts
 
 
-def _spacing(sent: Floats, cv: float, shortest: float) -> Check:
-    """Kolmogorov–Smirnov distance of the gaps from the gamma distribution of mean 1 (cv 1: the exponential).
+def _spacing_check(sent: Floats, cv: float, shortest: float) -> Check:
+    """Check the Kolmogorov–Smirnov distance of the gaps from the gamma distribution with mean 1 (cv 1: the
+    exponential).
 
-    Below `shortest` gaps are not told apart: bursts hold many that are shorter than a send takes.
+    Gaps below `shortest` are not compared: bursts contain many that are shorter than a send takes.
     """
     n = sent.size - 1
-    if n < _FEWEST:
+    if n < _MIN_ARRIVALS:
         return Check("arrival_spacing", None, _SPACING_LIMIT, "KS distance", "WARN", _HINT_FEW)
     gaps, shape = np.sort(np.diff(sent)), cv**-2
     expected = -np.expm1(-gaps) if cv == 1.0 else special.gammainc(shape, shape * gaps)
     steps = np.arange(n + 1) / n
-    apart = np.maximum(steps[1:] - expected, expected - steps[:-1])
-    distance = float(np.max(apart, where=gaps >= shortest, initial=0.0))
+    distances = np.maximum(steps[1:] - expected, expected - steps[:-1])
+    distance = float(np.max(distances, where=gaps >= shortest, initial=0.0))
     limit = round(_SPACING_LIMIT + 1.36 / math.sqrt(n), 3)
     return grade_high("arrival_spacing", distance, unit="KS distance", warn=limit, hint=_HINT_BUSY)
 
 
-_NEVER_STARTED = 0.01
+_MAX_NEVER_STARTED_SHARE = 0.01
 _CYCLE_PARTS = 20
-_FEWEST_CYCLES = 10
+_MIN_CYCLES = 10
 _MAX_IN_STEP_SHARE = 0.3
-_SHORTEST_PART_NS = 500_000
-"""Below that an event loop that reads several answers at once, here or in the server, makes clients send together."""
+_MIN_PART_NS = 500_000
+"""Shortest part of a cycle that is checked. In less time, an event loop that reads several responses at once, here or
+in the server, makes clients send together."""
 
 
 def never_started_check(rows: StageRows) -> Check:
-    """An arrival that was never started is the latest of late ones, and as many of them make a stage INVALID."""
+    """Check for arrivals that were never started. They are the extreme of late sends, and many of them make a stage
+    INVALID."""
     return grade_high(
         "arrivals_never_started",
         float(np.mean(~rows.was_started)) if rows.was_started.size else None,
         unit="share",
         warn=0.0,
-        invalid=_NEVER_STARTED,
+        invalid=_MAX_NEVER_STARTED_SHARE,
         hint="No connection was free for them before the stage was over: lower the rate, or raise "
         "target.max_connections where that is what they waited for."
         if rows.was_started.size
@@ -148,24 +149,25 @@ def never_started_check(rows: StageRows) -> Check:
 
 
 def in_step_check(sent_ns: Nanoseconds, facts: StageFacts, window: Window) -> tuple[Check, ...]:
-    """Of clients in a closed loop: how many of the others send in the same twentieth of a cycle as one of them does.
+    """Check for clients of a closed loop that send in step: the share of the other clients that send in the same
+    twentieth of a cycle as a given client.
 
-    A cycle is what a client needs from one send to its next, on average (Little's law: clients over rate). Clients that
-    know nothing of each other share a twentieth with one in twenty; those in step send all at once and wait all at
-    once. Only what happens in the same cycle is compared, so it does not matter how even the cycles are.
+    A cycle is the mean time from one send of a client to its next (Little's law: clients over rate). Independent
+    clients share a twentieth with one in twenty others; clients in step all send at once and then all wait. Only sends
+    of the same cycle are compared, so uneven cycles do not matter.
     """
     clients = facts.concurrency or 0
     inside = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
-    if facts.arrival_kind not in ("closed", "locust") or clients < 2 or inside.size < _FEWEST_CYCLES * clients:
+    if facts.arrival_kind not in ("closed", "locust") or clients < 2 or inside.size < _MIN_CYCLES * clients:
         return ()
     cycle_ns = (window.end_ns - window.start_ns) * clients / inside.size
-    if cycle_ns < _CYCLE_PARTS * _SHORTEST_PART_NS:
+    if cycle_ns < _CYCLE_PARTS * _MIN_PART_NS:
         return ()
-    counts = _counts(((inside - window.start_ns) * (_CYCLE_PARTS / cycle_ns)).astype(np.int64))
-    together = float(np.sum(counts * (counts - 1)) / np.sum(counts)) / (clients - 1)
+    counts = _count_runs(((inside - window.start_ns) * (_CYCLE_PARTS / cycle_ns)).astype(np.int64))
+    in_step_share = float(np.sum(counts * (counts - 1)) / np.sum(counts)) / (clients - 1)
     check = grade_high(
         "clients_in_step",
-        min(1.0, together),
+        min(1.0, in_step_share),
         unit="share",
         warn=_MAX_IN_STEP_SHARE,
         hint="Clients send at the same moment and wait at the same moment, as independent users do not: give them a "
@@ -174,10 +176,10 @@ def in_step_check(sent_ns: Nanoseconds, facts: StageFacts, window: Window) -> tu
     return (check,)
 
 
-def _counts(places: Nanoseconds) -> Nanoseconds:
-    """How often each of them is there; they are in order."""
-    edges = np.flatnonzero(np.diff(places)) + 1
-    return np.diff(np.concatenate(([0], edges, [places.size])))
+def _count_runs(values: Nanoseconds) -> Nanoseconds:
+    """Count the occurrences of each value of a sorted array."""
+    edges = np.flatnonzero(np.diff(values)) + 1
+    return np.diff(np.concatenate(([0], edges, [values.size])))
 
 
 _WARN_MS, _INVALID_MS = 1.0, 10.0
@@ -185,36 +187,37 @@ _FRACTION_NAMES = {2: "half", 3: "a third", 4: "a quarter"}
 
 
 def worker_checks(facts: StageFacts) -> tuple[Check, ...]:
-    """None where one worker sends for itself."""
-    return (_presence(facts), _clocks(facts.workers)) if facts.workers else ()
+    """Check the load workers; no checks if a single worker sends for itself."""
+    return (_presence_check(facts), _clock_check(facts.workers)) if facts.workers else ()
 
 
 def is_before(worker: WorkerFacts, facts: StageFacts) -> bool:
-    """Whether it was lost before the stage, which was then shared among the others."""
+    """Return True if the worker was lost before the stage, whose load was then shared among the others."""
     return worker.lost_ns is not None and worker.lost_ns < facts.start_ns - round(facts.lead_in_s * 1e9)
 
 
-def _presence(facts: StageFacts) -> Check:
-    """A share that was not sent spoils the stage; one that was given to the others does not."""
-    everyone, lost = len(facts.workers), [worker for worker in facts.workers if worker.lost_ns is not None]
-    in_it = [worker for worker in lost if not is_before(worker, facts)]
-    there = f"{everyone - len(lost)} of {everyone}"
+def _presence_check(facts: StageFacts) -> Check:
+    """Check for lost workers. A share of the load that was not sent makes the stage INVALID; one that other workers
+    took over does not."""
+    total, lost = len(facts.workers), [worker for worker in facts.workers if worker.lost_ns is not None]
+    lost_in_stage = [worker for worker in lost if not is_before(worker, facts)]
+    present = f"{total - len(lost)} of {total}"
     if not lost:
-        return Check("workers", there, str(everyone), None, "VALID")
-    if not in_it:
-        hint = f"{_were(lost)} lost before the stage: the load is shared by {there} since."
-        return Check("workers", there, str(everyone), None, "WARN", hint)
-    after_s = max(0.0, (min(worker.lost_ns or 0 for worker in in_it) - facts.start_ns) / 1e9)
-    part = _part(len(in_it), everyone - len(lost) + len(in_it))
-    missing = f"{part} of the load was not sent from then on{', and the stage was ended' * facts.stopped_early}."
+        return Check("workers", present, str(total), None, "VALID")
+    if not lost_in_stage:
+        hint = f"{_format_lost(lost)} lost before the stage: the load is shared by {present} since."
+        return Check("workers", present, str(total), None, "WARN", hint)
+    after_s = max(0.0, (min(worker.lost_ns or 0 for worker in lost_in_stage) - facts.start_ns) / 1e9)
+    fraction = _format_fraction(len(lost_in_stage), total - len(lost) + len(lost_in_stage))
+    missing = f"{fraction} of the load was not sent from then on{', and the stage was ended' * facts.stopped_early}."
     if after_s >= facts.duration_s:
         missing = "answers that were still to come then are in no number."
-    hint = f"{_were(in_it)} lost {after_s:.1f} s into the stage: {missing}"
-    return Check("workers", there, str(everyone), None, "INVALID", hint)
+    hint = f"{_format_lost(lost_in_stage)} lost {after_s:.1f} s into the stage: {missing}"
+    return Check("workers", present, str(total), None, "INVALID", hint)
 
 
-def _clocks(workers: Sequence[WorkerFacts]) -> Check:
-    """How far rows of different workers may be from their true place on the one clock they are told on."""
+def _clock_check(workers: Sequence[WorkerFacts]) -> Check:
+    """Check how far the rows of different workers may be off on the common clock."""
     residuals_ms = [worker.clock_residual_ms for worker in workers if worker.clock_residual_ms is not None]
     if not residuals_ms:
         return Check("worker_clocks", "one clock", None, None, "VALID")
@@ -229,30 +232,33 @@ def _clocks(workers: Sequence[WorkerFacts]) -> Check:
     )
 
 
-def _were(workers: Sequence[WorkerFacts]) -> str:
-    *first, last = (f"worker {worker.worker} on {worker.host}" for worker in workers)
-    names = f"{', '.join(first)} and {last} were" if first else f"{last} was"
+def _format_lost(workers: Sequence[WorkerFacts]) -> str:
+    *others, last = (f"worker {worker.worker} on {worker.host}" for worker in workers)
+    names = f"{', '.join(others)} and {last} were" if others else f"{last} was"
     return f"{names[:1].upper()}{names[1:]}"
 
 
-def _part(lost: int, of: int) -> str:
-    return "all" if lost == of else _FRACTION_NAMES.get(of, f"1/{of}") if lost == 1 else f"{lost}/{of}"
+def _format_fraction(lost: int, total: int) -> str:
+    return "all" if lost == total else _FRACTION_NAMES.get(total, f"1/{total}") if lost == 1 else f"{lost}/{total}"
 
 
 _MAX_COALESCED_SHARE = 0.1
-_OF_ASKED = 0.9
-_OF_LOAD = ("generator_ceiling", "generator_cpu", "generator_core_wait")
+_MIN_LENGTH_SHARE = 0.9
+_GENERATOR_CHECKS = ("generator_ceiling", "generator_cpu", "generator_core_wait")
 
 
 def stream_checks(rows: StageRows, facts: StageFacts, sending: Sequence[Check]) -> tuple[Check, ...]:
-    """`rows` are those of arrivals inside the window, `sending` the checks of how they were sent; nothing where the
-    rows tell of no tokens."""
+    """Check the token data of streams.
+
+    `rows` are those of arrivals inside the window, `sending` the checks of how they were sent; no checks if the rows
+    have no token data.
+    """
     return (*_coalesced_check(rows, sending), *(_lengths_check(rows) if facts.lengths_asked else ()))
 
 
 def _coalesced_check(rows: StageRows, sending: Sequence[Check]) -> tuple[Check, ...]:
-    together = share_read_together(rows)
-    if together is None:
+    coalesced_share = share_read_together(rows)
+    if coalesced_share is None:
         return ()
     hint = (
         "The load worker was busy, or had no core, and chunks waited until it read several at once: ICL and ITL are of "
@@ -261,15 +267,18 @@ def _coalesced_check(rows: StageRows, sending: Sequence[Check]) -> tuple[Check, 
         else "The server, or a proxy before it, sent several at once: ICL and ITL are of what arrived, not of how the "
         "tokens were made. TPOT does not mind."
     )
-    return (grade_high("coalesced_chunks", together, unit="share", warn=_MAX_COALESCED_SHARE, hint=hint),)
+    return (grade_high("coalesced_chunks", coalesced_share, unit="share", warn=_MAX_COALESCED_SHARE, hint=hint),)
 
 
 def _is_busy(sending: Sequence[Check]) -> bool:
-    return any(one.id in _OF_LOAD and one.value is not None and one.verdict != "VALID" for one in sending)
+    return any(
+        check.id in _GENERATOR_CHECKS and check.value is not None and check.verdict != "VALID" for check in sending
+    )
 
 
 def _lengths_check(rows: StageRows) -> tuple[Check, ...]:
-    """The median of tokens in an answer over those asked for. Chunks counted as tokens would tell of nothing."""
+    """Check the median ratio of the tokens in a response to those requested. Chunks counted as tokens are excluded,
+    because their number is meaningless here."""
     tokens = rows.tokens
     if tokens is None:
         return ()
@@ -281,33 +290,33 @@ def _lengths_check(rows: StageRows) -> tuple[Check, ...]:
         f"The median answer had {100 * share:.0f} % of the tokens asked for: make the server go on to the end "
         "(ignore_eos in workload.extra_body, where it knows that), or take the throughput as that of short answers."
     )
-    return (grade_low("output_lengths", share, unit="share", warn=_OF_ASKED, hint=hint),)
+    return (grade_low("output_lengths", share, unit="share", warn=_MIN_LENGTH_SHARE, hint=hint),)
 
 
 TARGET_PROCESS: CheckId = "target_process"
-_FROM_LITTLE = 0.1
-_SHORTEST_TO_JUDGE_S = 1.0
-"""Of a stage that was stopped: in less time, one late request or the start of the sending decides these checks. A stage
-that its own backlog ends is longer."""
-_CHANGING: tuple[StageKind, ...] = ("varying", "spike")
+_LITTLE_TOLERANCE = 0.1
+_MIN_STAGE_S = 1.0
+"""Minimum length of a stage that was stopped, for INVALID checks of the sends: in less time, one late request or the
+start of the sending decides them. A stage that is ended by its own backlog is longer."""
+_CHANGING_KINDS: tuple[StageKind, ...] = ("varying", "spike")
 
 
 def stage_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
-    """`rows` are those of arrivals inside the window."""
+    """Run all checks of a stage. `rows` are those of arrivals inside the window."""
     sending = (
         (_unpaced_check(), *generator_checks(rows, facts, window, slo))
         if facts.arrival_kind == "locust"
-        else _sending(rows, facts, window, slo)
+        else _sending_checks(rows, facts, window, slo)
     )
-    if facts.stopped_early and window.end_ns - window.start_ns < _SHORTEST_TO_JUDGE_S * 1e9:
-        sending = tuple(map(_too_short_to_judge, sending))
+    if facts.stopped_early and window.end_ns - window.start_ns < _MIN_STAGE_S * 1e9:
+        sending = tuple(map(_downgrade_too_short, sending))
     return (
         *_target_check(facts),
         *local_limit_check(rows, facts),
         *sending,
         *worker_checks(facts),
         _samples_check(rows, slo),
-        *(() if facts.kind in _CHANGING else (_drift_check(rows, facts),)),
+        *(() if facts.kind in _CHANGING_KINDS else (_drift_check(rows, facts),)),
         *_clients_check(rows, facts, window),
         *in_step_check(rows.sent_ns[rows.was_sent], facts, window),
         _error_check(rows),
@@ -316,7 +325,7 @@ def stage_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequen
     )
 
 
-def _sending(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
+def _sending_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     return (
         *generator_checks(rows, facts, window, slo),
         never_started_check(rows),
@@ -324,10 +333,10 @@ def _sending(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[O
     )
 
 
-def _too_short_to_judge(check: Check) -> Check:
+def _downgrade_too_short(check: Check) -> Check:
     if check.verdict != "INVALID":
         return check
-    hint = f"The stage was stopped less than {_SHORTEST_TO_JUDGE_S:g} s after its start, too soon to judge this."
+    hint = f"The stage was stopped less than {_MIN_STAGE_S:g} s after its start, too soon to judge this."
     return msgspec.structs.replace(check, verdict="WARN", hint=hint)
 
 
@@ -374,26 +383,27 @@ def _drift_check(rows: StageRows, facts: StageFacts) -> Check:
 
 
 def _clients_check(rows: StageRows, facts: StageFacts, window: Window) -> tuple[Check, ...]:
-    """Little's law (Operations Research 9, 1961): clients = rate × (time of an answer + pause). What falls on the edges
-    of the window is one answer a client, so short stages may be that far off. Pauses of sessions and of Locust's users
-    are not known here.
+    """Check Little's law (Operations Research 9, 1961): clients = rate × (response time + pause).
+
+    Up to one response per client falls on the edges of the window, so short stages may be that far off. Pauses of
+    sessions and of Locust's users are not known here.
     """
     length_s = (window.end_ns - window.start_ns) / 1e9
     ended = rows.was_sent & (rows.end_ns > 0)
     if facts.arrival_kind != "closed" or facts.sessions or not facts.concurrency or length_s <= 0 or not ended.any():
         return ()
-    answer_s = float(np.mean((rows.end_ns - rows.sent_ns)[ended])) / 1e9 + facts.think_s
-    share = float(np.count_nonzero(ended)) / length_s * answer_s / facts.concurrency
-    within = _FROM_LITTLE + answer_s / length_s
-    is_valid = abs(share - 1) <= within
+    response_s = float(np.mean((rows.end_ns - rows.sent_ns)[ended])) / 1e9 + facts.think_s
+    share = float(np.count_nonzero(ended)) / length_s * response_s / facts.concurrency
+    tolerance = _LITTLE_TOLERANCE + response_s / length_s
+    is_valid = abs(share - 1) <= tolerance
     hint = "The clients were not always waiting or thinking: the generator was busy, or requests are missing."
-    limits = f"{1 - within:.2f} to {1 + within:.2f}"
+    limits = f"{1 - tolerance:.2f} to {1 + tolerance:.2f}"
     check = Check("littles_law", share, limits, "of them", "VALID" if is_valid else "WARN", None if is_valid else hint)
     return (check,)
 
 
 def _token_check(rows: StageRows) -> tuple[Check, ...]:
-    """What token numbers stand on, where there are any."""
+    """Report how tokens were counted, if there are any."""
     tokens = rows.tokens
     if tokens is None or not np.any(rows.is_success & (tokens.tokens_out > 0)):
         return ()
@@ -404,7 +414,7 @@ def _token_check(rows: StageRows) -> tuple[Check, ...]:
 
 
 def _target_check(facts: StageFacts) -> tuple[Check, ...]:
-    """A server that ended says nothing of what it sustains while it runs."""
+    """Report a target whose process ended: it does not show what the target sustains while it runs."""
     if facts.target_ended is None:
         return ()
     hint = "The target's process ended during the stage: find out why, and measure again."

@@ -12,7 +12,7 @@ from app.records.estimate import TokenSample
 from app.records.metrics import PERCENTILES
 
 MAX_PAIRS = 1024
-"""Of one sample: enough for a p99 of lengths, small enough for one in each stage of a result."""
+"""Maximum number of pairs in a sample: enough for a p99 of lengths, small enough to store one per stage in a result."""
 _STRATA = 32
 _NODES = 256
 
@@ -20,23 +20,24 @@ Ints = npt.NDArray[np.int64]
 
 
 def sample_of_rows(inputs: Sequence[float] | Floats, outputs: Sequence[float] | Floats) -> TokenSample | None:
-    """Of requests whose two lengths are known, in the order of the rows; None where no request has both."""
+    """Sample the requests for which both lengths are known, in row order; None if there are none."""
     pairs = np.column_stack([np.asarray(inputs, dtype=float), np.asarray(outputs, dtype=float)])
     pairs = pairs[np.isfinite(pairs).all(axis=1) & (pairs >= 0).all(axis=1)]
     return sample_of_pairs(np.rint(pairs).astype(np.int64)) if len(pairs) else None
 
 
 def sample_of_pairs(pairs: Ints, max_pairs: int = MAX_PAIRS) -> TokenSample:
-    inputs, outputs = np.clip(_thinned(pairs, max_pairs), 1, 2**31 - 1).T
+    inputs, outputs = np.clip(_thin(pairs, max_pairs), 1, 2**31 - 1).T
     return TokenSample(inputs.astype("<i4").tobytes(), outputs.astype("<i4").tobytes())
 
 
 def sample_of_percentiles(inputs: Mapping[str, float], outputs: Mapping[str, float]) -> TokenSample | None:
-    """Of a tool that reports percentiles of either length and no requests: the two are then taken to be independent.
+    """Build a sample for a tool that reports percentiles of both lengths but no requests; the two are assumed to be
+    independent.
 
-    Needs the median and a higher percentile of both; the means are kept where they are reported.
+    Needs the median and a higher percentile of both; reported means are preserved.
     """
-    columns = [_from_percentiles(levels) for levels in (inputs, outputs)]
+    columns = [_quantiles_from_percentiles(levels) for levels in (inputs, outputs)]
     if columns[0] is None or columns[1] is None:
         return None
     order = np.random.default_rng(0).permutation(_NODES)
@@ -44,57 +45,61 @@ def sample_of_percentiles(inputs: Mapping[str, float], outputs: Mapping[str, flo
 
 
 def pairs_of(sample: TokenSample) -> Ints:
-    """Rows of input and output tokens."""
+    """Return the sample as rows of input and output tokens."""
     columns = [np.frombuffer(column, "<i4").astype(np.int64) for column in (sample.input_tokens, sample.output_tokens)]
     return np.column_stack(columns)
 
 
 def merged(samples: Iterable[TokenSample], max_pairs: int = MAX_PAIRS) -> TokenSample | None:
-    """One sample of all; each counts by how many requests it holds."""
+    """Merge samples into one; each is weighted by the number of its requests."""
     pairs = [pairs_of(sample) for sample in samples]
     return sample_of_pairs(np.concatenate(pairs), max_pairs) if pairs else None
 
 
 def scaled(sample: TokenSample, means: tuple[float, float]) -> TokenSample:
-    """The same unevenness around other means."""
+    """Scale a sample to other means, with the same relative variation."""
     pairs = pairs_of(sample)
     return sample_of_pairs(np.rint(pairs * (np.array(means) / pairs.mean(axis=0))).astype(np.int64))
 
 
 def invalid_sample(sample: TokenSample) -> str | None:
-    """Why a sample from a file that may have been edited cannot be used; None where it can."""
+    """Return why a sample from a possibly edited file cannot be used; None if it can."""
     size, rest = divmod(len(sample.input_tokens), 4)
     if rest or not 1 <= size <= 4 * MAX_PAIRS or len(sample.output_tokens) != len(sample.input_tokens):
         return f"a sample of lengths must have two columns of 1 to {4 * MAX_PAIRS} numbers of 4 bytes"
     return None if (pairs_of(sample) >= 1).all() else "a sample of lengths holds a length below 1"
 
 
-def _thinned(pairs: Ints, max_pairs: int) -> Ints:
-    """A systematic sample: every n-th along a path through all pairs on which neighbors are similar.
+def _thin(pairs: Ints, max_pairs: int) -> Ints:
+    """Draw a systematic sample: every n-th pair along a path through all pairs on which neighbors are similar.
 
-    The start is random, so that the longest requests have their share: a selection that left them out would let a fit
-    find too little KV cache.
+    The start is random, so that the longest requests are represented: without them a fit could find too small a KV
+    cache.
     """
     if len(pairs) <= max_pairs:
         return pairs
     strata = np.array_split(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))], _STRATA)
-    path = [one[np.argsort(one[:, 0], kind="stable")][:: -1 if at % 2 else 1] for at, one in enumerate(strata)]
+    path = [
+        stratum[np.argsort(stratum[:, 0], kind="stable")][:: -1 if index % 2 else 1]
+        for index, stratum in enumerate(strata)
+    ]
     start = np.random.default_rng(len(pairs)).random()
-    places = (start + np.arange(max_pairs)) * len(pairs) / max_pairs
-    return np.asarray(np.concatenate(path)[places.astype(int)])
+    positions = (start + np.arange(max_pairs)) * len(pairs) / max_pairs
+    return np.asarray(np.concatenate(path)[positions.astype(int)])
 
 
-def _from_percentiles(levels: Mapping[str, float]) -> Ints | None:
-    """Quantiles by linear interpolation of logarithms over normal scores, continued beyond the highest level."""
+def _quantiles_from_percentiles(levels: Mapping[str, float]) -> Ints | None:
+    """Compute quantiles by linear interpolation of logarithms over normal scores, extrapolated beyond the highest
+    level."""
     known = sorted((PERCENTILES[name], value) for name, value in levels.items() if name in PERCENTILES and value >= 1)
     if len(known) < 2 or known[0][0] > 0.5:
         return None
-    from scipy import special  # imported late: the start of a run would wait for it
+    from scipy import special  # imported late, because it would delay the start of a run
 
     shares, values = np.array(known).T
     scores, logs = special.ndtri(shares), np.log(np.maximum.accumulate(values))
     low = logs[0] - (logs[1] - logs[0]) / (scores[1] - scores[0]) * (scores[0] + 3.0)  # symmetric around the median
     nodes = special.ndtri((np.arange(_NODES) + 0.5) / _NODES)
-    found = np.exp(np.interp(nodes, [-3.0, *scores], [low, *logs]))
+    quantiles = np.exp(np.interp(nodes, [-3.0, *scores], [low, *logs]))
     mean = levels.get("mean")
-    return np.asarray(np.maximum(np.rint(found * (mean / found.mean() if mean else 1.0)), 1), dtype=np.int64)
+    return np.asarray(np.maximum(np.rint(quantiles * (mean / quantiles.mean() if mean else 1.0)), 1), dtype=np.int64)

@@ -1,9 +1,7 @@
-"""The rows of a recorded trace that a plan replays, and their packed form.
+"""Statistics of a recorded trace of arrivals, and the packed trace rows that a plan replays.
 
-What a recorded trace of arrivals is: its rates, how bursty it is, the shape of its days.
-
-Times are seconds from the first arrival, ascending, which need not be dense: nothing here takes
-memory by the span.
+Statistics are its rates, its burstiness and its daily profile. Times are seconds from the first arrival, ascending, and
+may be sparse: no function uses memory in proportion to the time span.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from app.records.traffic import TraceFacts, TraceRows
 HOUR_S = 3_600.0
 DAY_S = 86_400.0
 MODULATION_WINDOW_S = 60.0
-_FEWEST_WINDOWS = 10
+_MIN_WINDOWS = 10
 _SIGMAS = 3.0
 _EPOCH = datetime.datetime.combine(datetime.date(1970, 1, 1), datetime.time())
 
@@ -30,7 +28,8 @@ Ints = npt.NDArray[np.int64]
 def trace_facts(
     at_s: Floats, starts_at: datetime.datetime | None = None, tokens: tuple[float | None, float | None] = (None, None)
 ) -> TraceFacts:
-    """`tokens` are the mean lengths. Without a start the trace is taken to begin at a midnight; of no weekday."""
+    """Compute the statistics of a trace. `tokens` are the mean lengths. Without `starts_at` the trace is assumed to
+    start at midnight, on an unknown weekday."""
     span_s = float(at_s[-1])
     since_midnight_s = 0.0 if starts_at is None else (starts_at - _EPOCH).total_seconds() % DAY_S
     return TraceFacts(
@@ -55,7 +54,8 @@ def trace_facts(
 
 
 def peak_per_s(at_s: Floats, window_s: float) -> float | None:
-    """The most arrivals in any window that begins with one, as a rate; None where the trace is shorter."""
+    """Find the maximum number of arrivals in any window that starts with one, as a rate; None if the trace is shorter
+    than the window."""
     if at_s[-1] < window_s:
         return None
     counts = np.searchsorted(at_s, at_s + window_s, side="left") - np.arange(len(at_s))
@@ -63,7 +63,8 @@ def peak_per_s(at_s: Floats, window_s: float) -> float | None:
 
 
 def squared_cv_of_gaps(at_s: Floats) -> float | None:
-    """1 for Poisson's; None for fewer than three arrivals, or all at once."""
+    """Compute the squared coefficient of variation of the gaps, which is 1 for a Poisson process; None for fewer than
+    three arrivals, or if all are simultaneous."""
     gaps = np.diff(at_s)
     if len(gaps) < 2 or at_s[-1] == 0:
         return None
@@ -71,44 +72,47 @@ def squared_cv_of_gaps(at_s: Floats) -> float | None:
 
 
 def dispersion_index(at_s: Floats, window_s: float) -> float | None:
-    """Variance over mean of the counts in whole windows from the start; None with fewer than ten."""
+    """Compute the variance-to-mean ratio of the counts in whole windows from the start; None with fewer than ten
+    windows."""
     windows = math.floor(at_s[-1] / window_s)
-    if windows < _FEWEST_WINDOWS:
+    if windows < _MIN_WINDOWS:
         return None
-    _, counts = _counts(at_s, window_s, windows)
+    _, counts = _count_arrivals(at_s, window_s, windows)
     mean = counts.sum() / windows
     return float((np.square(counts).sum() - windows * mean**2) / (windows - 1) / mean) if mean else None
 
 
 def modulation_shape(at_s: Floats, window_s: float = MODULATION_WINDOW_S) -> float | None:
-    """k of the gamma factor, drawn every window, that explains the variance of counts inside the hours.
+    """Compute the shape k of the gamma factor, drawn every window, that explains the variance of counts inside the
+    hours.
 
-    Over the hours, the variance beyond Poisson's is the sum of the squared means divided by k; what the day's shape
-    does from one hour to the next is not in it. None where chance explains it, or too little is there.
+    Over the hours, the variance in excess of a Poisson process is the sum of the squared means divided by k;
+    differences between hours, which belong to the daily profile, are excluded. None if random variation explains the
+    excess, or with too little data.
     """
     windows = math.floor(at_s[-1] / window_s)
     per_hour = min(windows, round(HOUR_S / window_s))
-    if per_hour < _FEWEST_WINDOWS:
+    if per_hour < _MIN_WINDOWS:
         return None
     hours = windows // per_hour
-    places, counts = _counts(at_s, window_s, hours * per_hour)
-    _, hour = np.unique(places // per_hour, return_inverse=True)
+    windows_with_arrivals, counts = _count_arrivals(at_s, window_s, hours * per_hour)
+    _, hour = np.unique(windows_with_arrivals // per_hour, return_inverse=True)
     means = np.bincount(hour, counts) / per_hour
     variances = (np.bincount(hour, np.square(counts)) - per_hour * means**2) / (per_hour - 1)
-    squared_mean = means**2 - variances / per_hour  # of the mean's own noise
-    beyond, chance = float((variances - means).sum()), math.sqrt(2 / (hours * (per_hour - 1)))
-    if beyond <= _SIGMAS * chance * float(means.sum()):
+    squared_mean = means**2 - variances / per_hour  # without the variance of the mean itself
+    excess, relative_error = float((variances - means).sum()), math.sqrt(2 / (hours * (per_hour - 1)))
+    if excess <= _SIGMAS * relative_error * float(means.sum()):
         return None
-    return max(float(squared_mean.sum()), 0.0) / beyond or None
+    return max(float(squared_mean.sum()), 0.0) / excess or None
 
 
 def hourly_share(at_s: Floats, since_midnight_s: float) -> tuple[float, ...]:
-    """The mean rate of each hour of the day, as a share of that of the busiest."""
+    """Compute the mean rate of each hour of the day, as a share of the busiest hour's."""
     return _shares(at_s + since_midnight_s, since_midnight_s, HOUR_S, 24)
 
 
 def weekly_share(at_s: Floats, since_midnight_s: float, weekday: int) -> tuple[float, ...]:
-    """The mean rate of each weekday from Monday, as a share of that of the busiest."""
+    """Compute the mean rate of each weekday from Monday, as a share of the busiest day's."""
     since_s = since_midnight_s + weekday * DAY_S
     return _shares(at_s + since_s, since_s, DAY_S, 7)
 
@@ -120,17 +124,17 @@ def _shares(at_s: Floats, from_s: float, part_s: float, parts: int) -> tuple[flo
 
 
 def _covered_s(until_s: float, part_s: float, parts: int) -> Floats:
-    """How long each part of the cycle lasted from 0 to there."""
+    """Compute the time spent in each part of the cycle between 0 and `until_s`."""
     cycles, rest_s = divmod(until_s, part_s * parts)
     covered: Floats = cycles * part_s + np.clip(rest_s - np.arange(parts) * part_s, 0.0, part_s)
     return covered
 
 
-def _counts(at_s: Floats, window_s: float, windows: int) -> tuple[Ints, Floats]:
-    """The windows that hold something, and how much."""
-    places, counts = np.unique((at_s // window_s).astype(np.int64), return_counts=True)
-    inside = places < windows
-    return places[inside], counts[inside].astype(np.float64)
+def _count_arrivals(at_s: Floats, window_s: float, windows: int) -> tuple[Ints, Floats]:
+    """Count arrivals per window; returns the indices of the non-empty windows, and their counts."""
+    indices, counts = np.unique((at_s // window_s).astype(np.int64), return_counts=True)
+    inside = indices < windows
+    return indices[inside], counts[inside].astype(np.float64)
 
 
 MAX_ROWS = 100_000
@@ -143,9 +147,9 @@ def busiest_rows(
     tokens: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
     max_rows: int = MAX_ROWS,
 ) -> TraceRows:
-    """The busiest hour of a trace, or all of a shorter one. `at_s` ascends from 0 to more than 0.
+    """Select the busiest hour of a trace, or all of a shorter one. `at_s` ascends from 0 to a value above 0.
 
-    Of more than `max_rows` requests an independent random sample has rows, so that bursts keep their relative size.
+    Of more than `max_rows` requests an independent random sample is stored, so that bursts keep their relative size.
     """
     span_s = float(at_s[-1])
     first, stop, window_s = 0, len(at_s), WINDOW_S
@@ -154,23 +158,25 @@ def busiest_rows(
         first = int(np.argmax(ends - np.arange(len(at_s))))
         stop = int(ends[first])
     else:
-        window_s = span_s * len(at_s) / (len(at_s) - 1)  # the mean gap after the last row, so that the rate is kept
-    kept = np.arange(first, stop)
-    kept_share = min(1.0, max_rows / kept.size)
+        window_s = (
+            span_s * len(at_s) / (len(at_s) - 1)
+        )  # includes the mean gap after the last row, so that the rate stays the same
+    selected = np.arange(first, stop)
+    kept_share = min(1.0, max_rows / selected.size)
     if kept_share < 1.0:
-        kept = np.sort(np.random.default_rng(0).choice(kept, max_rows, replace=False))
-    at_us = np.minimum(np.rint((at_s[kept] - at_s[first]) * _MICROSECONDS), 2**32 - 1)
-    inputs, outputs = (b"", b"") if tokens is None else (column[kept].astype("<i4").tobytes() for column in tokens)
+        selected = np.sort(np.random.default_rng(0).choice(selected, max_rows, replace=False))
+    at_us = np.minimum(np.rint((at_s[selected] - at_s[first]) * _MICROSECONDS), 2**32 - 1)
+    inputs, outputs = (b"", b"") if tokens is None else (column[selected].astype("<i4").tobytes() for column in tokens)
     return TraceRows(window_s, at_us.astype("<u4").tobytes(), inputs, outputs, kept_share)
 
 
 def times_s(rows: TraceRows) -> Floats:
-    """Arrival times from the start of the window, ascending."""
+    """Return arrival times in s from the start of the window, ascending."""
     return np.frombuffer(rows.at_us, "<u4").astype(np.float64) / _MICROSECONDS
 
 
 def token_pairs(rows: TraceRows) -> Ints | None:
-    """Rows of input and output tokens, each at least 1; None where the trace has no token columns."""
+    """Return rows of input and output tokens, each at least 1; None if the trace has no token columns."""
     if not rows.input_tokens:
         return None
     columns = [np.frombuffer(column, "<i4").astype(np.int64) for column in (rows.input_tokens, rows.output_tokens)]
@@ -178,12 +184,12 @@ def token_pairs(rows: TraceRows) -> Ints | None:
 
 
 def rate_per_s(rows: TraceRows) -> float:
-    """Mean rate of the recorded window, requests without a row included."""
+    """Compute the mean rate of the recorded window, including requests without a row."""
     return len(rows.at_us) / 4 / rows.kept_share / rows.window_s
 
 
 def invalid_rows(rows: TraceRows) -> str | None:
-    """Why rows from a file that may have been edited cannot be replayed; None where they can."""
+    """Return why rows from a possibly edited file cannot be replayed; None if they can."""
     count, rest = divmod(len(rows.at_us), 4)
     if rest or not 2 <= count <= MAX_ROWS:
         return f"traffic.rows holds {len(rows.at_us)} bytes of times, and must hold 2 to {MAX_ROWS:,} times of 4 bytes"

@@ -1,8 +1,6 @@
-"""From checks to a verdict, and the checks of a run as a whole.
+"""Builds checks from values and limits, derives verdicts from checks, and defines the checks of a run as a whole.
 
-Makes checks from a value and its limits.
-
-Doubts that a practitioner would have about what was asked, and what of it the server remembered.
+These include checks of how varied the prompts are, and how many of them a server's prefix cache served.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from app.records.telemetry import Samples
 def grade_high(
     check: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = math.inf, hint: str
 ) -> Check:
-    """VALID up to `warn`, INVALID above `invalid`; WARN between, and where there is no value."""
+    """Build a check that is VALID up to `warn` and INVALID above `invalid`; WARN between, and without a value."""
     if value is None:
         return Check(check, None, warn, unit, "WARN", hint)
     verdict: Trust = "VALID" if value <= warn else "WARN" if value <= invalid else "INVALID"
@@ -35,7 +33,7 @@ def grade_high(
 def grade_low(
     check: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = -math.inf, hint: str
 ) -> Check:
-    """VALID from `warn` up, INVALID below `invalid`; WARN between, and where there is no value."""
+    """Build a check that is VALID from `warn` up and INVALID below `invalid`; WARN between, and without a value."""
     if value is None:
         return Check(check, None, warn, unit, "WARN", hint)
     verdict: Trust = "VALID" if value >= warn else "WARN" if value >= invalid else "INVALID"
@@ -45,39 +43,40 @@ def grade_low(
 
 
 _RANK: dict[Trust, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
-_ASKED_FOR: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
-_HOLD_S = 10.0
-_SUSPENDED_S = 2.0
-_STEADY = r"host|gpu\d+"
-"""Sources that are read many times a second; others are slow on purpose."""
+_PROFILE_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
+_MIN_HOLD_S = 10.0
+_MAX_SUSPENDED_S = 2.0
+_FAST_SOURCES = r"host|gpu\d+"
+"""Telemetry sources that are read many times per second; others are slow by design."""
 
 
 def verdict_of(checks: Sequence[Check]) -> Verdict:
-    """The worst of the checks, with every reason, the worst first; no checks leave nothing to doubt."""
-    doubts = sorted((check for check in checks if check.verdict != "VALID"), key=lambda one: -_RANK[one.verdict])
-    return Verdict(doubts[0].verdict if doubts else "VALID", tuple(_reason(check) for check in doubts))
+    """Return the worst of the checks, with all reasons, worst first; VALID without checks."""
+    problems = sorted((check for check in checks if check.verdict != "VALID"), key=lambda check: -_RANK[check.verdict])
+    return Verdict(problems[0].verdict if problems else "VALID", tuple(_reason(check) for check in problems))
 
 
 def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
-    """The worst of each check over the stages the answer rests on, and how long the holds were.
+    """Return the worst of each check over the stages that the result is based on, and a check of the hold duration.
 
-    Those are the stages the profile asked for and the holds. A rate that failed is an answer of the endpoint, so failed
-    probes and failed holds count only where nothing held; a stage cut off by its backlog then shows as what it is.
+    These stages are those that the profile requested and the holds. A rate that failed is a finding about the endpoint,
+    so failed probes and holds count only if no stage passed; a stage cut off by its backlog is then reported as such.
     """
-    resting = _resting(stages)
+    headline = _headline_stages(stages)
     worst: dict[str, Check] = {}
-    for stage in resting:
+    for stage in headline:
         for check in stage.checks:
-            known = worst.get(check.id)
-            if known is None or _RANK[check.verdict] > _RANK[known.verdict]:
+            previous = worst.get(check.id)
+            if previous is None or _RANK[check.verdict] > _RANK[previous.verdict]:
                 hint = None if check.hint is None else f"{_label(stage)}: {check.hint}"
                 worst[check.id] = replace(check, hint=hint)
-    holds = [stage for stage in resting if stage.kind == "hold"]
+    holds = [stage for stage in headline if stage.kind == "hold"]
     return (*worst.values(), _hold_check(holds)) if holds else tuple(worst.values())
 
 
 def provider_check(requested: str, used: str, nodes_elsewhere: Sequence[str], reason: str | None = None) -> Check:
-    """Did the model run where it was asked to? `nodes_elsewhere`: what did not, as "Conv on CPUExecutionProvider"."""
+    """Check that the model ran on the requested provider. `nodes_elsewhere` lists what did not, as "Conv on
+    CPUExecutionProvider"."""
     why = f" ({reason})" if reason else ""
     if used != requested:
         hint = f"{requested} was asked for and {used} was used{why}: choose {used}, or make {requested} work here."
@@ -90,18 +89,21 @@ def provider_check(requested: str, used: str, nodes_elsewhere: Sequence[str], re
 
 
 def strays_of(placements: Sequence[Placement]) -> tuple[str, ...]:
-    """Compute nodes on a provider that was not asked for, as `MatMul on CPUExecutionProvider`."""
-    return tuple(sorted({f"{one.operator} on {one.provider}" for one in placements if one.is_stray}))
+    """List compute nodes on a provider that was not requested, as `MatMul on CPUExecutionProvider`."""
+    return tuple(
+        sorted({f"{placement.operator} on {placement.provider}" for placement in placements if placement.is_stray})
+    )
 
 
 def clock_check(clock: Clock, suspended_s: float | None) -> Check:
-    """The two clocks must have run alike, and the machine must not have slept (None where no clock tells).
+    """Check that the two clocks ran at the same speed, and that the machine was not suspended (None if unknown).
 
-    A wall clock that was set moves no number: it is read for dates alone, so where sleep is ruled out it is a WARN.
+    Setting the wall clock changes no number, because it is only used for dates; it is a WARN if a suspension is ruled
+    out.
     """
-    if suspended_s is not None and suspended_s > _SUSPENDED_S:
+    if suspended_s is not None and suspended_s > _MAX_SUSPENDED_S:
         hint = "The machine was suspended during the run: measure again with sleep turned off."
-        return Check("clock", suspended_s, _SUSPENDED_S, "s suspended", "INVALID", hint)
+        return Check("clock", suspended_s, _MAX_SUSPENDED_S, "s suspended", "INVALID", hint)
     ratio = clock.wall_to_monotonic_ratio
     return grade_high(
         "clock",
@@ -115,9 +117,9 @@ def clock_check(clock: Clock, suspended_s: float | None) -> Check:
 
 
 def telemetry_check(telemetry: pd.DataFrame) -> Check:
-    """The 99th percentile of the gaps between readings of the same source."""
-    steady = telemetry[telemetry["source"].str.fullmatch(_STEADY)]
-    moments = steady[["source", "at_ns"]].drop_duplicates().sort_values("at_ns")
+    """Check the 99th percentile of the gaps between readings of the same source."""
+    fast_readings = telemetry[telemetry["source"].str.fullmatch(_FAST_SOURCES)]
+    moments = fast_readings[["source", "at_ns"]].drop_duplicates().sort_values("at_ns")
     gaps_ms = moments.groupby("source")["at_ns"].diff().dropna().to_numpy(dtype=np.float64) / 1e6
     return grade_high(
         "telemetry_gaps",
@@ -130,16 +132,17 @@ def telemetry_check(telemetry: pd.DataFrame) -> Check:
     )
 
 
-def _resting(stages: Sequence[Stage]) -> list[Stage]:
+def _headline_stages(stages: Sequence[Stage]) -> list[Stage]:
     measured = [stage for stage in stages if stage.kind != "warmup"]
-    told = [stage for stage in measured if stage.verdict.status != "INVALID"]
-    answering = [stage for stage in measured if stage.kind in _ASKED_FOR and not _is_too_far(stage)]
-    answering += [stage for stage in told if stage.kind == "hold" and stage.held]
-    return answering or [stage for stage in told if stage.held] or told or measured
+    valid = [stage for stage in measured if stage.verdict.status != "INVALID"]
+    headline = [stage for stage in measured if stage.kind in _PROFILE_KINDS and not _is_failed_sweep_stage(stage)]
+    headline += [stage for stage in valid if stage.kind == "hold" and stage.held]
+    return headline or [stage for stage in valid if stage.held] or valid or measured
 
 
-def _is_too_far(stage: Stage) -> bool:
-    """A sweep goes on until its rates fail: those are no fault of the measurement."""
+def _is_failed_sweep_stage(stage: Stage) -> bool:
+    """Return True for a failed stage of a sweep, which continues until its rates fail: this is no fault of the
+    measurement."""
     return IN_SWEEP in stage.tags and stage.held is False and stage.verdict.status != "INVALID"
 
 
@@ -149,7 +152,7 @@ def _hold_check(holds: Sequence[Stage]) -> Check:
         "hold_length",
         shortest_s,
         unit="s",
-        warn=_HOLD_S,
+        warn=_MIN_HOLD_S,
         # shares of 100 simulated searches each, by tests.performance.searches: M/M/1 of 1,000/s, p95 met up to 850/s
         hint="With 3 s holds 87 % of simulated searches ended within 5 % of the true rate, with 10 s 98 %, with 30 s "
         "99 %: lengthen load.search.hold.",
@@ -161,11 +164,11 @@ def _label(stage: Stage) -> str:
 
 
 def _reason(check: Check) -> str:
-    limit = None if check.limit is None else _shown(check.limit, check.unit)
-    return f"{check.name}: {_shown(check.value, check.unit)}" + ("" if limit is None else f" (limit {limit})")
+    limit = None if check.limit is None else _format_value(check.limit, check.unit)
+    return f"{check.name}: {_format_value(check.value, check.unit)}" + ("" if limit is None else f" (limit {limit})")
 
 
-def _shown(value: float | str | None, unit: str | None) -> str:
+def _format_value(value: float | str | None, unit: str | None) -> str:
     if value is None:
         return "n/a"
     if isinstance(value, str):
@@ -175,37 +178,45 @@ def _shown(value: float | str | None, unit: str | None) -> str:
     return digits(value) + ("" if unit is None else f" {unit}")
 
 
-_FROM_CACHE = 0.05
-_CACHES = (
+_MAX_CACHED_SHARE = 0.05
+_CACHE_COUNTERS = (
     ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"),
     ("vllm:gpu_prefix_cache_hits_total", "vllm:gpu_prefix_cache_queries_total"),
     ("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
     ("trtllm_prompt_cached_tokens_total", "trtllm_prompt_tokens_total"),
 )
-"""Prompt tokens that came from a server's prefix cache, and all of them. vLLM showed the second pair up to 0.9, for a
-while beside the first; SGLang splits the first by `cache_source`, of which each request counts in one."""
+"""Counters of prompt tokens served from a server's prefix cache, and of all prompt tokens.
+
+vLLM exposed the second pair up to 0.9, for a while beside the first; SGLang splits the first counter by `cache_source`,
+of which each request counts in one.
+"""
 
 
 def prefix_cache_check(
     before: Sequence[Samples | None], after: Sequence[Samples | None], *, is_wanted: bool
 ) -> Check | None:
-    """Of a target's servers, in the same order, before and after the load; None where none of them counted.
+    """Check the share of prompt tokens served from prefix caches.
 
-    What a chat template puts before every prompt is in a cache for real users too, so a little is no doubt.
-    `is_wanted`: the profile asks for prompts that share something.
+    `before` and `after` are samples of the target's servers, in the same order, before and after the load; None if no
+    server counts them. A chat template in front of every prompt is cached for real users too, so a small share is
+    valid. `is_wanted` is True if the profile requests prompts with a shared part.
     """
-    counted = [moved for pair in zip(before, after, strict=False) if (moved := _moved(*pair)) is not None]
-    hits, asked = (sum(counts) for counts in zip(*counted, strict=True)) if counted else (0.0, 0.0)
-    if asked <= 0:
+    counted = [
+        differences
+        for pair in zip(before, after, strict=False)
+        if (differences := _counter_differences(*pair)) is not None
+    ]
+    hits, prompt_tokens = (sum(totals) for totals in zip(*counted, strict=True)) if counted else (0.0, 0.0)
+    if prompt_tokens <= 0:
         return None
-    share = min(1.0, hits / asked)
+    share = min(1.0, hits / prompt_tokens)
     if is_wanted:
         return Check("prefix_cache", share, None, "share", "VALID")
     return grade_high(
         "prefix_cache",
         share,
         unit="share",
-        warn=_FROM_CACHE,
+        warn=_MAX_CACHED_SHARE,
         hint=f"{100 * share:.0f} % of the prompt tokens came from the server's prefix cache: users with other prompts "
         "are more work a request. Prepare more different prompts (prompts.unique, or a dataset of more rows), or, "
         "where users share beginnings, say so (prompts.prefix).",
@@ -213,7 +224,7 @@ def prefix_cache_check(
 
 
 def prompts_check(distinct: int, prepared: int) -> Check:
-    """Whether a language model was asked different things."""
+    """Check that a language model was sent different prompts."""
     hint = (
         f"All {prepared:,} prepared requests have the same prompt: a prefix cache does its work once. Prepare more "
         "(prompts.unique, or more rows in the dataset)."
@@ -224,18 +235,19 @@ def prompts_check(distinct: int, prepared: int) -> Check:
     return grade_low("prompts", float(distinct), unit="different", warn=2.0, hint=hint)
 
 
-def _moved(before: Samples | None, after: Samples | None) -> tuple[float, float] | None:
-    """Hits and prompt tokens between two looks; None where a server does not count them, or began again at 0."""
+def _counter_differences(before: Samples | None, after: Samples | None) -> tuple[float, float] | None:
+    """Compute hits and prompt tokens between two samples; None if a server does not count them, or was restarted."""
     if before is None or after is None:
         return None
-    for moved in _each_moved(before.totals, after.totals):
-        if all(math.isfinite(count) and count >= 0 for count in moved):
-            return moved
+    for differences in _candidate_differences(before.totals, after.totals):
+        if all(math.isfinite(count) and count >= 0 for count in differences):
+            return differences
     return None
 
 
-def _each_moved(before: dict[str, float], after: dict[str, float]) -> Iterator[tuple[float, float]]:
-    """A counter with labels is not shown before it first counts, so one that is not there yet is 0."""
-    for hits, asked in _CACHES:
-        if asked in after:
-            yield after.get(hits, 0.0) - before.get(hits, 0.0), after[asked] - before.get(asked, 0.0)
+def _candidate_differences(before: dict[str, float], after: dict[str, float]) -> Iterator[tuple[float, float]]:
+    """Yield the difference of each pair of counters that the server has. A counter with labels is not exposed before
+    its first event, so a missing one is 0."""
+    for hits, queries in _CACHE_COUNTERS:
+        if queries in after:
+            yield after.get(hits, 0.0) - before.get(hits, 0.0), after[queries] - before.get(queries, 0.0)

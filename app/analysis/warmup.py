@@ -1,4 +1,4 @@
-"""When a warm-up is over."""
+"""Detects the end of a warm-up."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ _SPREAD = 1.10
 
 
 def has_settled(medians: Sequence[float]) -> bool:
-    """Whether the last three windows' medians lie within 10 % of each other."""
+    """Return True if the medians of the last three windows lie within 10 % of each other."""
     latest = medians[-WINDOWS:]
     return len(latest) == WINDOWS and max(latest) <= _SPREAD * min(latest)

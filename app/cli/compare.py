@@ -1,4 +1,6 @@
-"""Compare runs, or measure two profiles in turns: what differs around them, then better, worse or the same."""
+"""Compare runs, or measure two profiles in interleaved pairs: environment differences, then better, worse or the
+same.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
     from app.records.comparison import Comparison
     from app.session.turns import Turns
 
-_MOST_PAIRS = 50
-_SECONDS = 20 * 60.0
+_MAX_PAIRS = 50
+_MAX_DURATION_S = 20 * 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it there, and print where")
     measuring = parser.add_argument_group("measuring two profiles in turns, each time in a new process")
     measuring.add_argument("--measure", action="store_true", help="BASE and CANDIDATE are profiles")
-    measuring.add_argument("--pairs", type=_pairs, default=None, metavar="N",
+    measuring.add_argument("--pairs", type=_parse_pairs, default=None, metavar="N",
                            help="of runs; as many again where a change is suspected (default 7)")  # fmt: skip
-    measuring.add_argument("--max-duration", type=_duration, default=_SECONDS, metavar="TIME", dest="max_s",
+    measuring.add_argument("--max-duration", type=_parse_duration, default=_MAX_DURATION_S, metavar="TIME",
+                           dest="max_s",
                            help="begin no pair that would not end by then (default 20m)")  # fmt: skip
     measuring.add_argument("--record", type=Path, metavar="DIR",
                            help="where it tells how it goes, for `runs attach` and `runs stop` of that directory "
@@ -45,21 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     if arguments.measure:
-        return _measured(arguments)
-    return _tell(_compared(_read(arguments), arguments), arguments)
+        return _measure(arguments)
+    return _report(_compare(_read_sides(arguments), arguments), arguments)
 
 
-def _measured(arguments: argparse.Namespace) -> int:
+def _measure(arguments: argparse.Namespace) -> int:
     from app.cli.measuring_pairs import measure_pairs
     from app.session.turns import PAIRS, PairPlan
 
     order = PairPlan(arguments.pairs or PAIRS, arguments.max_s, _tolerance(arguments), arguments.force)
     return measure_pairs(
-        arguments, order, lambda turns: _compared(turns, arguments), lambda found: _tell(found, arguments)
+        arguments, order, lambda turns: _compare(turns, arguments), lambda comparison: _report(comparison, arguments)
     )
 
 
-def _compared(turns: Turns, arguments: argparse.Namespace) -> Comparison:
+def _compare(turns: Turns, arguments: argparse.Namespace) -> Comparison:
     import msgspec
 
     from app.analysis.comparisons.comparison import compare_runs
@@ -75,12 +78,12 @@ def _tolerance(arguments: argparse.Namespace) -> float:
     return TOLERANCE if arguments.tolerance is None else float(arguments.tolerance)
 
 
-def _tell(comparison: Comparison, arguments: argparse.Namespace) -> int:
-    """Shows it, and gives the exit code. Raises UsageError where there is nothing to judge."""
+def _report(comparison: Comparison, arguments: argparse.Namespace) -> int:
+    """Print the comparison and return the exit code. Raises UsageError if there is nothing to evaluate."""
     from app.analysis.comparisons.environment_differences import differences_in_words
 
     _show(comparison, arguments)
-    forbidding = [one for one in comparison.differences if one.forbids]
+    forbidding = [difference for difference in comparison.differences if difference.forbids]
     if forbidding and not arguments.force:
         raise UsageError(
             f"these may not be compared: {differences_in_words(forbidding)}",
@@ -94,7 +97,7 @@ def _tell(comparison: Comparison, arguments: argparse.Namespace) -> int:
 
 
 def exit_code(comparison: Comparison, *, fail_undecided: bool) -> int:
-    """Says why on standard error."""
+    """Return the exit code of a comparison, and print the reasons to standard error."""
     from app.analysis.comparisons.comparison import in_words, regression_in_words, regressions, undecided
     from app.cli.tables import shown
 
@@ -109,7 +112,7 @@ def exit_code(comparison: Comparison, *, fail_undecided: bool) -> int:
     return ExitCode.INCONCLUSIVE if open_ones and fail_undecided else ExitCode.OK
 
 
-def _read(arguments: argparse.Namespace) -> Turns:
+def _read_sides(arguments: argparse.Namespace) -> Turns:
     from app.session.turns import Turns
     from app.storage.baselines import read_sides
 
@@ -148,13 +151,13 @@ def _command(arguments: argparse.Namespace, comparison: Comparison) -> str:
     return comparison_command(*sides, comparison.tolerance, is_forced=arguments.force, options=measured)
 
 
-def _pairs(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MOST_PAIRS):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pairs from 1 to {_MOST_PAIRS}")
+def _parse_pairs(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MAX_PAIRS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pairs from 1 to {_MAX_PAIRS}")
     return int(text)
 
 
-def _duration(text: str) -> float:
+def _parse_duration(text: str) -> float:
     from app.profiles.problems import BadValueError
     from app.profiles.units import parse_duration_s
 

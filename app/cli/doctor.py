@@ -1,4 +1,4 @@
-"""Tell what this machine can do, and what would spoil a measurement on it."""
+"""Report what this machine can do, and what would make a measurement on it unreliable."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
     now, facts = read_machine_now(), look_at_machine()
     if arguments.json:
-        told = {"environment": facts.environment, "checks": facts.checks, "refused": facts.refused, "now": now}
-        print(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
+        document = {"environment": facts.environment, "checks": facts.checks, "refused": facts.refused, "now": now}
+        print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
         return 0
-    for line in (*environment_lines(facts.environment), *_refused(facts), *_now(now)):
+    for line in (*environment_lines(facts.environment), *_refused_provider_lines(facts), *_gpu_lines(now)):
         print(line)
     print()
     rows = [(check.verdict, check.name, check.value, check.unit, check.hint) for check in facts.checks]
@@ -33,11 +33,11 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _refused(facts: MachineFacts) -> list[str]:
-    return [f"            not {one.provider}: {one.reason}" for one in facts.refused]
+def _refused_provider_lines(facts: MachineFacts) -> list[str]:
+    return [f"            not {provider.provider}: {provider.reason}" for provider in facts.refused]
 
 
-def _now(now: MachineNow) -> list[str]:
+def _gpu_lines(now: MachineNow) -> list[str]:
     from app.cli.tables import shown
 
     return [

@@ -1,4 +1,4 @@
-"""Open the window: measure, watch, read and plan with everything in sight."""
+"""Open the window to measure, watch, read and plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: finds the command, runs it, and turns whatever went wrong into two lines and an exit code."""
+"""The command line: find and run the command, and turn any failure into two lines and an exit code."""
 
 from __future__ import annotations
 
@@ -56,43 +56,46 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None = None) -> int:
-    """`open_window` is what `sizewise gui` calls: the two faces do not know each other."""
+    """Run a command and return its exit code.
+
+    `open_window` is called by `sizewise gui`, because the command line and the window do not import each other.
+    """
     with harmless_output():
-        return _executed(argv, open_window)
+        return _run_command(argv, open_window)
 
 
-def _executed(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None) -> int:
-    flags = {*argv} & {"--debug", "--error-json"}  # wherever they stand, since they belong to no command
+def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None) -> int:
+    flags = {*argv} & {"--debug", "--error-json"}  # accepted anywhere, since they belong to no command
     code = ExitCode.OK
     try:
-        arguments = parser().parse_args([one for one in argv if one not in flags])
+        arguments = parser().parse_args([argument for argument in argv if argument not in flags])
         arguments.open_window = open_window
         with leaving_reader():
             code = arguments.execute(arguments)
     except SizewiseError as error:
-        return _tell(str(error), error.hint, error.exit_code, flags)
+        return _print_error(str(error), error.hint, error.exit_code, flags)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except Exception as error:  # the edge: a bug is told in words too
+    except Exception as error:  # the outermost handler: even a bug ends with a message
         if has_no_descriptor(error):
-            return _tell("this process may open no more files", HINT_DESCRIPTORS, ExitCode.LIMIT, flags)
+            return _print_error("this process may open no more files", HINT_DESCRIPTORS, ExitCode.LIMIT, flags)
         hint = "This is a bug in Sizewise. Run again with --debug and report what it prints."
-        return _tell(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, flags)
+        return _print_error(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, flags)
     return int(code)
 
 
-def _tell(message: str, hint: str | None, code: ExitCode, flags: set[str]) -> int:
+def _print_error(message: str, hint: str | None, code: ExitCode, flags: set[str]) -> int:
     if "--debug" in flags:
         traceback.print_exc()
     print(f"error: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
     if "--error-json" in flags:
-        print(_failure(message, hint, code), file=sys.stderr)
+        print(_failure_json(message, hint, code), file=sys.stderr)
     return int(code)
 
 
-def _failure(message: str, hint: str | None, code: ExitCode) -> str:
+def _failure_json(message: str, hint: str | None, code: ExitCode) -> str:
     import msgspec
 
     from app.records.trial import Failure

@@ -1,6 +1,6 @@
-"""What `run` and `quickstart` share: one session with its listeners, its signals, its report and its exit code.
+"""Run a session for `run` and `quickstart`: listeners, signals, report and exit code.
 
-What GitHub Actions reads of a run: the job's summary, and annotations beside the profile's lines.
+In GitHub Actions it also writes the job summary, and annotations at the lines of the profile.
 """
 
 from __future__ import annotations
@@ -53,41 +53,44 @@ from reports.text import render_text
 
 
 def tell_github(report: Report, profile: str | None, environment: Mapping[str, str]) -> None:
-    """Does nothing elsewhere. `profile` is what the command was given, a file or a name."""
+    """Write the job summary and annotations in GitHub Actions, and do nothing elsewhere.
+
+    `profile` is the argument of the command: a file or a name.
+    """
     summary = environment.get("GITHUB_STEP_SUMMARY")
     if summary:
         _append(Path(summary), report)
     if environment.get("GITHUB_ACTIONS"):
         path = Path(profile) if profile and Path(profile).is_file() else None
         lines = {} if path is None else objective_lines(path)
-        shown = None if path is None else _in_repository(path, environment.get("GITHUB_WORKSPACE"))
+        shown = None if path is None else _repository_path(path, environment.get("GITHUB_WORKSPACE"))
         for command in workflow_commands(report, shown, lines):
             print(command, file=sys.stderr)
 
 
 def _append(path: Path, report: Report) -> None:
-    """What the step wrote there before stays; all of it together may not be larger than a summary can be."""
+    """Append to the job summary. What the step wrote before stays, and the total stays within the maximum size."""
     try:
-        taken = path.stat().st_size if path.exists() else 0
+        used_bytes = path.stat().st_size if path.exists() else 0
         with path.open("ab") as file:
-            file.write(render_markdown(report, MAX_BYTES - taken).encode())
-    except OSError as error:  # the run is measured and stored: its exit code tells of it, and not of this
+            file.write(render_markdown(report, MAX_BYTES - used_bytes).encode())
+    except OSError as error:  # the run is measured and stored, so its exit code does not change
         print(f"the job's summary could not be written: {error.strerror}", file=sys.stderr)
 
 
-def _in_repository(path: Path, workspace: str | None) -> str:
-    """As GitHub names it: from the root of the checkout."""
-    whole = path.resolve()
-    inside = workspace and whole.is_relative_to(Path(workspace).resolve())
-    return whole.relative_to(Path(workspace).resolve()).as_posix() if workspace and inside else path.as_posix()
+def _repository_path(path: Path, workspace: str | None) -> str:
+    """Return the path as GitHub names it: relative to the root of the checkout."""
+    absolute = path.resolve()
+    inside = workspace and absolute.is_relative_to(Path(workspace).resolve())
+    return absolute.relative_to(Path(workspace).resolve()).as_posix() if workspace and inside else path.as_posix()
 
 
 Running = Callable[[RunWriter, Callable[[Event], None], Interruption], RunOutcome]
-_NOT_WRITTEN = "What was measured until then is there: `sizewise.open_run` in Python reads it."
+_NOT_WRITTEN_HINT = "What was measured until then is there: `sizewise.open_run` in Python reads it."
 
 
 class Started(msgspec.Struct, frozen=True):
-    """A run that is about to be."""
+    """A run that is about to start."""
 
     run_id: str
     name: str
@@ -103,15 +106,17 @@ def measure(
     gating: Gating = DEFAULT,
     baseline: BaselineSpec | None = None,
 ) -> int:
-    """Run the profile, with `remote` workers too, hold it against the baseline, and return the exit code; what was
-    measured is stored however it ends."""
+    """Run the profile, evaluate it against the baseline, and return the exit code.
+
+    `remote` workers share the load. The results are stored however the run ends.
+    """
     consent(profile, getattr(arguments, "allow_secrets", []))
     started_at = datetime.now(UTC)
     run_id = _run_id(arguments.out, profile.name, started_at)
     directory = arguments.out or runs_home() / run_id
-    running = _running(profile, run_id, started_at, remote, gating, baseline, recalibrate=arguments.recalibrate)
+    running = _build_session(profile, run_id, started_at, remote, gating, baseline, recalibrate=arguments.recalibrate)
     started = Started(run_id, profile.name, spec_yaml(profile), directory, profile.slo)
-    return _measured(started, running, None, arguments, gating)
+    return _run_and_report(started, running, None, arguments, gating)
 
 
 def resume(
@@ -121,8 +126,10 @@ def resume(
     gating: Gating,
     baseline_for: Callable[[str], BaselineSpec | None],
 ) -> int:
-    """Continue a run that was cut short, in its own directory, and return the exit code of the whole. Raises UsageError
-    where it cannot be resumed."""
+    """Resume a run that was cut short, in its own directory, and return the exit code of the whole run.
+
+    Raises UsageError if it cannot be resumed.
+    """
     interrupted = interrupted_run(run_to_resume)
     profile = stored_profile(run_to_resume)
     run_id = interrupted.run_id
@@ -130,7 +137,7 @@ def resume(
     spec = msgspec.structs.replace(spec, baseline=baseline_for(profile.name))
     gather = gather_of(profile, remote)
     started = Started(run_id, profile.name, run_to_resume.spec_text or "", run_to_resume.directory, profile.slo)
-    return _measured(
+    return _run_and_report(
         started,
         lambda store, emit, stop: run(spec, build_parts(profile, store, gather), emit, stop, interrupted),
         lambda: reopened(run_to_resume, interrupted),
@@ -139,7 +146,7 @@ def resume(
     )
 
 
-def _measured(
+def _run_and_report(
     started: Started,
     running: Running,
     reopen: Callable[[], RunWriter] | None,
@@ -148,10 +155,10 @@ def _measured(
 ) -> int:
     directory = started.directory
     try:
-        outcome, report = _stored(started, running, reopen, mirror=arguments.events == "-")
-        write_checksums(directory, (*FILES.values(), *(one.name for one in report.downloads)))
+        outcome, report = _run_session(started, running, reopen, mirror=arguments.events == "-")
+        write_checksums(directory, (*FILES.values(), *(download.name for download in report.downloads)))
     except OSError as error:
-        hint = HINT_DESCRIPTORS if has_no_descriptor(error) else _NOT_WRITTEN
+        hint = HINT_DESCRIPTORS if has_no_descriptor(error) else _NOT_WRITTEN_HINT
         raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
     with leaving_reader():
         _print(outcome, render_text(report), str(directory), arguments, gating)
@@ -160,13 +167,13 @@ def _measured(
 
 
 def _run_id(out: Path | None, name: str, started_at: datetime) -> str:
-    """A directory in the runs' home is found by its name, so that is the run's id too."""
+    """Return the id of the run. A directory in the runs' home is found by its name, so this name is the id."""
     if out is not None and out.resolve().parent == runs_home().resolve() and is_run_id(out.name):
         return out.name
     return new_run_id(name, started_at)
 
 
-def _running(
+def _build_session(
     profile: Profile,
     run_id: str,
     started_at: datetime,
@@ -176,7 +183,7 @@ def _running(
     *,
     recalibrate: bool,
 ) -> Running:
-    """The session of the profile, with everything resolved; raises UsageError and UnavailableError. Starts nothing."""
+    """Build the session of a profile, without starting anything. Raises UsageError and UnavailableError."""
     if isinstance(profile, LocalProfile):
         if remote is not None:
             raise UsageError("workers of other machines send requests, and this profile runs a model here")
@@ -188,11 +195,14 @@ def _running(
     return lambda store, emit, stop: run(spec, build_parts(profile, store, gather), emit, stop)
 
 
-def _stored(
+def _run_session(
     started: Started, running: Running, reopen: Callable[[], RunWriter] | None, *, mirror: bool
 ) -> tuple[RunOutcome, Report]:
-    """The run, and its report; `reopen` gives the directory of a run that is resumed. Raises OSError where the
-    directory cannot be written, be it on closing it."""
+    """Run the session and build its report.
+
+    `reopen` opens the directory of a run that is resumed. Raises OSError if the directory cannot be written, even if
+    this shows only when it is closed.
+    """
     open_store = reopen or (lambda: RunWriter(started.directory))
     with stoppable() as interruption, open_store() as store, open_progress() as progress:
         emit = _listeners(store, progress, mirror=mirror)
@@ -204,7 +214,7 @@ def _stored(
         try:
             outcome = running(store, emit, interruption)
         except SizewiseError as error:
-            if reopen is None:  # a run that could not be resumed is as cut short as before
+            if reopen is None:  # a run that could not be resumed stays as it was
                 emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), (str(error),)))
             raise
         report = _report(outcome, store, started.spec_text)
@@ -230,8 +240,8 @@ def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.N
     print(f"Report: {directory}/{REPORT_HTML}", file=where)
     for sentence in warnings_of(outcome.result, gating):
         warn(sentence)
-    for place, cause in enumerate(outcome.result.exit.texts):
-        print(f"{'and also' if place else f'exit {outcome.result.exit.code}'}: {cause}", file=sys.stderr)
+    for index, cause in enumerate(outcome.result.exit.texts):
+        print(f"{'and also' if index else f'exit {outcome.result.exit.code}'}: {cause}", file=sys.stderr)
 
 
 def _listeners(store: RunWriter, progress: ProgressView, *, mirror: bool) -> Callable[[Event], None]:

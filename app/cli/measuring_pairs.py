@@ -1,4 +1,4 @@
-"""`compare --measure`: two profiles measured in turns, told and stopped as a run is."""
+"""Implement `compare --measure`: two profiles measured in interleaved pairs, followed and stopped like a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def measure_pairs(
     compared: Callable[[Turns], Comparison],
     tell: Callable[[Comparison], int],
 ) -> int:
-    """The exit code that `tell` gives of what was compared; the runs that were made are stored however it ends."""
+    """Measure pairs of runs and return the exit code from `tell`, which receives the comparison.
+
+    The runs are stored however the measurement ends.
+    """
     if len(arguments.candidate) != 1:
         raise UsageError("--measure takes two profiles", hint="Give the base's and the candidate's.")
     name = name_of_pairs(name_to_measure(arguments.base), name_to_measure(arguments.candidate[0]))
@@ -36,34 +39,34 @@ def measure_pairs(
         where = store.directory.resolve()
         store.append_event(RunStarted(time.perf_counter_ns(), where.name, name, str(where), os.getpid()))
         try:
-            turns = _turns(arguments, order, store)
+            turns = _measure_turns(arguments, order, store)
             comparison = compared(turns)
             store.write_comparison(comparison)
             code = tell(comparison)
         except SizewiseError as error:
-            store.append_event(_finished(int(error.exit_code), error.exit_code.name, str(error)))
+            store.append_event(_run_finished(int(error.exit_code), error.exit_code.name, str(error)))
             raise
-        store.append_event(_finished(code, ExitCode(code).name, " ".join(turns.notes)))
+        store.append_event(_run_finished(code, ExitCode(code).name, " ".join(turns.notes)))
     return code
 
 
-def _turns(arguments: argparse.Namespace, order: PairPlan, store: ComparisonWriter) -> Turns:
+def _measure_turns(arguments: argparse.Namespace, order: PairPlan, store: ComparisonWriter) -> Turns:
     with open_progress() as progress, stoppable() as interruption:
 
         def emit(event: Event) -> None:
             store.append_event(event)
             progress.show(event)
 
-        def tell(line: str) -> None:
+        def report_phase(line: str) -> None:
             emit(PhaseChanged(time.perf_counter_ns(), "pairs", line))
 
         def note(text: str) -> None:
             emit(Noted(time.perf_counter_ns(), text))
 
-        tell("two profiles in turns, each time in a new process")
+        report_phase("two profiles in turns, each time in a new process")
         runs = ProfileRuns(arguments.base, arguments.candidate[0], interruption, emit)
         with ControlWatch(store, interruption, add_note=note, change_rate=_refuse, extend=_refuse):
-            return measure_in_turns(order, runs.measure, time.monotonic, tell)
+            return measure_in_turns(order, runs.measure, time.monotonic, report_phase)
 
 
 def _refuse(_: float) -> str:
@@ -71,5 +74,5 @@ def _refuse(_: float) -> str:
     raise UsageError("this is a comparison, which has no stage of its own", hint=hint)
 
 
-def _finished(code: int, status: str, message: str) -> RunFinished:
+def _run_finished(code: int, status: str, message: str) -> RunFinished:
     return RunFinished(time.perf_counter_ns(), status, code, (message,) if message else ())

@@ -1,4 +1,4 @@
-"""A model's inspection as lines for a terminal."""
+"""Format the inspection of a model as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def inspection_lines(inspection: ModelInspection) -> Iterator[str]:
     yield from _file(facts)
     yield ""
     values = [("in", value) for value in facts.inputs] + [("out", value) for value in facts.outputs]
-    yield table(("", "name", "type", "shape"), [(way, one.name, one.dtype, _shape(one)) for way, one in values])
+    yield table(("", "name", "type", "shape"), [(way, value.name, value.dtype, _shape(value)) for way, value in values])
     yield ""
     yield from _operators(facts)
     yield ""
@@ -40,26 +40,26 @@ def _shape(value: ModelValue) -> str:
 
 
 def _operators(facts: ModelFacts) -> Iterator[str]:
-    rows = [(one.operator, one.nodes, _flops(one.flops)) for one in facts.operators[:_TOP_OPERATORS]]
+    rows = [(usage.operator, usage.nodes, _flops(usage.flops)) for usage in facts.operators[:_TOP_OPERATORS]]
     yield table(("operator", "nodes", "FLOPs"), rows)
-    left = facts.operators[_TOP_OPERATORS:]
-    if left:
-        yield f"and {sum(one.nodes for one in left)} nodes of {len(left)} other operators"
+    others = facts.operators[_TOP_OPERATORS:]
+    if others:
+        yield f"and {sum(usage.nodes for usage in others)} nodes of {len(others)} other operators"
 
 
 def _costs(facts: ModelFacts) -> Iterator[str]:
     if not facts.costs:
         yield f"FLOPs, bytes and memory  n/a: {facts.cost_reason}"
         return
-    least = "≥ " if facts.unknown_nodes else ""
-    open_bytes = "≥ " if facts.unknown_values else ""
+    flops_sign = "≥ " if facts.unknown_nodes else ""
+    bytes_sign = "≥ " if facts.unknown_values else ""
     rows = [
         (
             cost.batch,
-            least + _amount(cost.flops),
-            open_bytes + _amount(cost.moved_bytes, "B"),
+            flops_sign + _amount(cost.flops),
+            bytes_sign + _amount(cost.moved_bytes, "B"),
             "n/a" if cost.flops_per_byte is None else f"{cost.flops_per_byte:.3g}",
-            open_bytes + _amount(cost.memory_bytes, "B"),
+            bytes_sign + _amount(cost.memory_bytes, "B"),
         )
         for cost in facts.costs
     ]
@@ -126,7 +126,7 @@ def _growth(growth: Growth | None, unit: str = "") -> str:
 
 
 def _amount(number: int, unit: str = "") -> str:
-    """With three digits and a decimal prefix: 8.18 G, 103 MB."""
+    """Format a number with three digits and a decimal prefix: 8.18 G, 103 MB."""
     for size, prefix in _UNITS:
         if abs(number) >= size:
             return f"{number / size:.3g} {prefix}{unit}"

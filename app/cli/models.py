@@ -1,4 +1,4 @@
-"""Tell what a model file holds, what an inference costs by it, and which cards it fits."""
+"""Show the contents of a model file, the cost of an inference derived from it, and the cards that it fits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.inspecting import inspect_with_cards
 
     path = bundled_models().get(str(arguments.file), arguments.file)
-    inspection = inspect_with_cards(path, _given(arguments.axes, arguments.shapes))
+    inspection = inspect_with_cards(path, _parse_shapes(arguments.axes, arguments.shapes))
     if arguments.json:
         import msgspec
 
@@ -51,22 +51,22 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _given(axes: list[str], shapes: list[str]) -> GivenShapes:
+def _parse_shapes(axes: list[str], shapes: list[str]) -> GivenShapes:
     from app.records.model import GivenShapes
 
     given = GivenShapes({}, {})
     for option in axes:
-        name, text = _pair(option, "--axis seq=128")
-        given.axes[name] = _length(text, f"--axis {option}")
+        name, text = _parse_pair(option, "--axis seq=128")
+        given.axes[name] = _parse_length(text, f"--axis {option}")
     for option in shapes:
-        name, text = _pair(option, "--shape image=N,3,224,224")
+        name, text = _parse_pair(option, "--shape image=N,3,224,224")
         given.shapes[name] = tuple(
-            None if part.strip() == "N" else _length(part, f"--shape {option}") for part in text.split(",")
+            None if size.strip() == "N" else _parse_length(size, f"--shape {option}") for size in text.split(",")
         )
     return given
 
 
-def _pair(option: str, example: str) -> tuple[str, str]:
+def _parse_pair(option: str, example: str) -> tuple[str, str]:
     from app.errors import UsageError
 
     name, equals, value = option.rpartition("=")
@@ -75,7 +75,7 @@ def _pair(option: str, example: str) -> tuple[str, str]:
     return name, value
 
 
-def _length(text: str, option: str) -> int:
+def _parse_length(text: str, option: str) -> int:
     from app.errors import UsageError
 
     number = text.strip()

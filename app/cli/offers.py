@@ -1,4 +1,4 @@
-"""List what can be rented or is owned, and check or import a price list of one's own."""
+"""List the offers of cloud and own hardware, and check or import your own price list."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def _facts(offer: Offer, today: datetime.date) -> dict[str, object]:
 def _check(path: Path, today: datetime.date) -> int:
     reading = _read(path, today)
     if reading.problems:
-        _tell_problems(reading)
+        _print_problems(reading)
         return ExitCode.USAGE
-    print(f"{path}: right ({_counted(reading)})")
+    print(f"{path}: right ({_row_counts(reading)})")
     return ExitCode.OK
 
 
@@ -104,28 +104,30 @@ def _import(path: Path, today: datetime.date) -> int:
 
     reading = _read(path, today)
     if reading.problems:
-        _tell_problems(reading)
+        _print_problems(reading)
         raise UsageError(f"{path} is not imported, and what was before stays", hint="Mend it and import it again.")
-    target, before = imported_path(), _before()
+    target, previous = imported_path(), _previous_import()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, encoded(PriceList(reading.rows, str(path.resolve()), today)))
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}") from error
-    print(f"{path}: imported ({_counted(reading)}) to {target}")
-    if before is not None:
-        lost = len({row.key for row in before.rows} - {row.key for row in reading.rows})
-        dropped = f"{lost} of its {len(before.rows)} rows are not in the new list" if lost else "all its rows are in it"
+    print(f"{path}: imported ({_row_counts(reading)}) to {target}")
+    if previous is not None:
+        lost = len({row.key for row in previous.rows} - {row.key for row in reading.rows})
+        dropped = (
+            f"{lost} of its {len(previous.rows)} rows are not in the new list" if lost else "all its rows are in it"
+        )
         print(
-            f"It replaces the list imported from {before.imported_from} on {before.imported_on}: {dropped}. "
+            f"It replaces the list imported from {previous.imported_from} on {previous.imported_on}: {dropped}. "
             "Put the rows of both into one file to keep them.",
             file=sys.stderr,
         )
     return ExitCode.OK
 
 
-def _before() -> PriceList | None:
-    """The list that an import replaces; `None` where there is none, or none that can be read."""
+def _previous_import() -> PriceList | None:
+    """Return the list that an import replaces, or `None` if there is none that can be read."""
     from app.profiles.pricing.catalogue import imported_list
 
     try:
@@ -135,7 +137,7 @@ def _before() -> PriceList | None:
 
 
 def _read(path: Path, today: datetime.date) -> ParsedPriceList:
-    """Over the bundled catalogue, since an imported list takes the place of the one before it."""
+    """Read a price list as it applies to the bundled catalog, because an import replaces the previous import."""
     from app.profiles.pricing.catalogue import bundled_catalogue
     from app.profiles.pricing.currencies import currency_notes
     from app.profiles.pricing.price_list import read_price_list
@@ -146,7 +148,7 @@ def _read(path: Path, today: datetime.date) -> ParsedPriceList:
     return reading
 
 
-def _tell_problems(reading: ParsedPriceList) -> None:
+def _print_problems(reading: ParsedPriceList) -> None:
     from app.profiles.pricing.price_list import MOST_PROBLEMS
 
     for problem in reading.problems:
@@ -155,7 +157,7 @@ def _tell_problems(reading: ParsedPriceList) -> None:
         print(f"only the first {MOST_PROBLEMS} problems are told")
 
 
-def _counted(reading: ParsedPriceList) -> str:
+def _row_counts(reading: ParsedPriceList) -> str:
     from app.profiles.pricing.catalogue import bundled_catalogue
 
     known = {offer.key for offer in bundled_catalogue().offers}

@@ -1,4 +1,4 @@
-"""Options that several commands share: a baseline, what decides the exit code, and load workers on other machines."""
+"""Options that several commands share: baselines, gating of the exit code, and load workers on other machines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def baseline_of(arguments: argparse.Namespace, profile_name: str) -> BaselineSpec | None:
-    """None where none is asked for. Raises UsageError for one that cannot be had."""
+    """Return the requested baseline, or `None` if there is none. Raises UsageError if it cannot be read."""
     if arguments.baseline is None:
         if arguments.tolerance is not None or arguments.force:
             option = "--force" if arguments.force else "--tolerance"
@@ -41,7 +41,7 @@ def baseline_of(arguments: argparse.Namespace, profile_name: str) -> BaselineSpe
 
 
 def tolerance_share(text: str) -> float:
-    """5% or 0.05."""
+    """Parse a share such as 5% or 0.05. Raises argparse.ArgumentTypeError."""
     number = text.strip().removesuffix("%")
     try:
         share = float(number) / (100 if number != text.strip() else 1)
@@ -56,7 +56,7 @@ _KINDS: tuple[GateKind, ...] = ("slo", "regression")
 
 
 def add_gating_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gate", type=_kinds, default=_KINDS, metavar="KINDS",
+    parser.add_argument("--gate", type=_parse_kinds, default=_KINDS, metavar="KINDS",
                         help="what decides the exit code: slo (SLO and gates), regression (gates on changes), or both, "
                              "as in slo,regression (default); what does not is judged and shown")  # fmt: skip
     parser.add_argument("--on-inconclusive", choices=["pass", "warn", "fail"], default="warn",
@@ -70,27 +70,27 @@ def gating_of(arguments: argparse.Namespace) -> Gating:
     return Gating(arguments.on_inconclusive, arguments.gate)
 
 
-def _kinds(text: str) -> tuple[GateKind, ...]:
-    given = [part.strip() for part in text.split(",")]
-    wrong = next((part for part in given if part not in _KINDS), None)
-    if wrong is not None:
-        raise argparse.ArgumentTypeError(f"{wrong!r} is not one of {', '.join(_KINDS)}")
+def _parse_kinds(text: str) -> tuple[GateKind, ...]:
+    given = [kind.strip() for kind in text.split(",")]
+    unknown = next((kind for kind in given if kind not in _KINDS), None)
+    if unknown is not None:
+        raise argparse.ArgumentTypeError(f"{unknown!r} is not one of {', '.join(_KINDS)}")
     return tuple(kind for kind in _KINDS if kind in given)
 
 
-_MOST = 1_000  # as app.profiles.load has it, whose import would cost more than a command line may
+_MAX_WORKERS = 1_000  # the same as in app.profiles.load, which takes too long to import here
 
 
 def add_workers_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=_workers, metavar="N",
+    parser.add_argument("--workers", type=_parse_workers, metavar="N",
                         help="how many processes send (default auto: one for each core to spare)")  # fmt: skip
 
 
 def add_remote_arguments(parser: argparse.ArgumentParser) -> None:
-    others = parser.add_argument_group("workers on other machines, where `sizewise worker` starts them")
-    others.add_argument("--remote-workers", type=worker_count, metavar="N", help="wait for so many, and share the load")
-    others.add_argument("--bind", metavar="HOST:PORT", help="where they find this run")
-    add_token_argument(others)
+    group = parser.add_argument_group("workers on other machines, where `sizewise worker` starts them")
+    group.add_argument("--remote-workers", type=worker_count, metavar="N", help="wait for so many, and share the load")
+    group.add_argument("--bind", metavar="HOST:PORT", help="where they find this run")
+    add_token_argument(group)
 
 
 def add_token_argument(parser: argparse._ActionsContainer) -> None:
@@ -100,30 +100,30 @@ def add_token_argument(parser: argparse._ActionsContainer) -> None:
 
 
 def workers_override(arguments: argparse.Namespace) -> list[str]:
-    """`--workers` as the `--set` that it is short for."""
+    """Return the `--set` override that `--workers` is short for."""
     return [] if arguments.workers is None else [f"load.workers={arguments.workers}"]
 
 
 def remote_workers(arguments: argparse.Namespace) -> RemoteWorkers | None:
-    """None where none are asked for. Raises UsageError for options that do not belong together."""
-    asked, bind, token = arguments.remote_workers, arguments.bind, arguments.token
-    if asked is None and bind is None and token is None:
+    """Return the requested remote workers, or `None` if there are none. Raises UsageError for conflicting options."""
+    count, bind, token = arguments.remote_workers, arguments.bind, arguments.token
+    if count is None and bind is None and token is None:
         return None
     if bind is None:
         option = "--remote-workers" if token is None else "--token"
         raise UsageError(f"{option} needs --bind", hint="Say with --bind HOST:PORT where other machines find this run.")
-    if asked is None:
+    if count is None:
         raise UsageError("--bind needs --remote-workers", hint="Say with --remote-workers N how many are to join.")
 
     from app.wiring.workers import TOKEN, RemoteWorkers, read_address, read_token, resolved
 
     address = read_address("--bind", bind)
-    return RemoteWorkers(asked, resolved("--bind", address), read_token(token or TOKEN))
+    return RemoteWorkers(count, resolved("--bind", address), read_token(token or TOKEN))
 
 
 def worker_count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MOST):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MOST:,}")
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MAX_WORKERS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MAX_WORKERS:,}")
     return int(text)
 
 
@@ -131,5 +131,5 @@ def so_many_workers(number: int) -> str:
     return "1 worker" if number == 1 else f"{number} workers"
 
 
-def _workers(text: str) -> str:
+def _parse_workers(text: str) -> str:
     return text if text == "auto" else str(worker_count(text))

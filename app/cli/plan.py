@@ -1,4 +1,4 @@
-"""Plan fleets from stored runs or other tools' results: how many of what, what they cost, and how sure that is."""
+"""Plan fleets from stored runs or other tools' results: size, cost and confidence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.records.plan import Fleet, Plan
     from app.records.plan_question import PlanQuestion
 
-_SHOWN = 10
+_MAX_OFFERS = 10
 _HEADER = (
     "instances", "offer", "USD/month", "10-90%", "P(SLO met)", "used at peak %", "latency at peak ms", "basis",
     "settled by", "risk 0-4", "price of",
@@ -75,11 +75,13 @@ def execute(arguments: argparse.Namespace) -> int:
     question = question_of(request, wall_now().date())
     for note in currency_notes(list(request.overrides), question.today):
         print(note, file=sys.stderr)
-    others = {change: changed(question, change) for change in arguments.what_if}
+    variations = {change: changed(question, change) for change in arguments.what_if}
     settings = _export_settings(arguments.given)
     plan = plan_fleets(question, preview=arguments.preview)
     if arguments.out is not None and arguments.export is None:
-        _save(arguments.out, question, plan)  # first, since a reader of the output such as `head` may end the command
+        _save(
+            arguments.out, question, plan
+        )  # saved first, because the command may end while printing, for example into `head`
     if arguments.export is not None:
         _export(plan, arguments.export, settings, arguments.out)
     elif arguments.json:
@@ -88,13 +90,14 @@ def execute(arguments: argparse.Namespace) -> int:
         _show(plan)
         if plan.recommendation is None:
             _show_relaxations(question)
-        if others:
-            _show_what_if(plan, {change: plan_fleets(one, preview=arguments.preview) for change, one in others.items()})
+        if variations:
+            plans = {change: plan_fleets(varied, preview=arguments.preview) for change, varied in variations.items()}
+            _show_what_if(plan, plans)
     return ExitCode.OK if plan.recommendation is not None else ExitCode.GATE_FAILED
 
 
 def _percent(text: str) -> str:
-    """0.9 is 90 %, as a probability is written."""
+    """Convert a probability such as 0.9 to a percentage."""
     try:
         number = float(text)
     except ValueError:
@@ -108,7 +111,7 @@ def _show(plan: Plan) -> None:
     from reports.text import render_plan
 
     print(render_plan(plan_section(plan)))
-    rows = [_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_SHOWN]
+    rows = [_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_MAX_OFFERS]
     if rows:
         print()
         print(table(_HEADER, rows))
@@ -117,12 +120,14 @@ def _show(plan: Plan) -> None:
 def _show_relaxations(question: PlanQuestion) -> None:
     from app.planning.relaxation import relaxations_of
 
-    found = relaxations_of(question)
-    if found:
+    relaxations = relaxations_of(question)
+    if relaxations:
         print("\nWhat would let an offer fit, each by itself and by formula:")
-    for one in found:
-        options = [f'--set "{change}"' for change in one.changes] + [f'--slo "{text}"' for text in one.slo]
-        print(f"  {one.sentence} {' '.join(options)}")
+    for relaxation in relaxations:
+        options = [f'--set "{change}"' for change in relaxation.changes] + [
+            f'--slo "{text}"' for text in relaxation.slo
+        ]
+        print(f"  {relaxation.sentence} {' '.join(options)}")
 
 
 def _row(fleet: Fleet) -> tuple[Cell, ...]:
@@ -144,11 +149,16 @@ def _row(fleet: Fleet) -> tuple[Cell, ...]:
     )
 
 
-def _show_what_if(plan: Plan, others: dict[str, Plan]) -> None:
+def _show_what_if(plan: Plan, variations: dict[str, Plan]) -> None:
     from app.cli.tables import table
 
     print()
-    print(table(_WHAT_IF, [_what_if_row(change, one, plan) for change, one in {"as planned": plan, **others}.items()]))
+    print(
+        table(
+            _WHAT_IF,
+            [_what_if_row(change, planned, plan) for change, planned in {"as planned": plan, **variations}.items()],
+        )
+    )
 
 
 def _what_if_row(change: str, plan: Plan, planned: Plan) -> tuple[Cell, ...]:

@@ -1,4 +1,4 @@
-"""How much a profile asks for, as lines for a terminal."""
+"""Format how much work a profile requests as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from reports.formatting import count, counted, money, number, seconds
 
 
 def work_line(work: PlannedWork) -> str:
-    """One line: what is sent, how long it takes, what it costs."""
-    return "; ".join(_parts(work))
+    """Return one line with what is sent, how long it takes and what it costs."""
+    return "; ".join(_clauses(work))
 
 
-def _parts(work: PlannedWork) -> Iterator[str]:
+def _clauses(work: PlannedWork) -> Iterator[str]:
     yield _stages(work)
     yield f"about {seconds(work.duration_s)}, at most {seconds(work.at_most_s)}"
     if work.requests:
         more = " and more by clients" if work.closed_stages else ""
         yield f"{count(round(work.requests))} requests expected{more}"
     if work.search is not None:
-        least, most = work.search.requests
+        min_requests, max_requests = work.search.requests
         low, high = work.search.supposed_per_s
-        found = f"{number(low)}/s to {number(high)}/s"
-        yield f"the search sends {count(round(least))} to {count(round(most))} where it finds {found}"
+        rates = f"{number(low)}/s to {number(high)}/s"
+        yield f"the search sends {count(round(min_requests))} to {count(round(max_requests))} where it finds {rates}"
     if work.tokens_in is not None and work.requests:
         out = "n/a" if work.tokens_out is None else count(round(work.tokens_out))
         yield f"{count(round(work.tokens_in))} tokens in, {out} out"
@@ -40,6 +40,6 @@ def _stages(work: PlannedWork) -> str:
         return f"{counted(work.variants, 'variant')}, {counted(work.stages, 'stage')}"
     parts = [counted(work.stages, "stage")] if work.stages or work.search is None else []
     if work.search is not None:
-        least, most = work.search.probes
-        parts.append(f"a search of {least} to {most} probes")
+        min_probes, max_probes = work.search.probes
+        parts.append(f"a search of {min_probes} to {max_probes} probes")
     return " and ".join(parts)

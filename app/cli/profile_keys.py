@@ -1,4 +1,4 @@
-"""The keys a profile may have, and a pipeline's job for one: what the window's form and its export do."""
+"""List the keys of a profile, and write a CI job for one, as the window's form and export do."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def _keys(arguments: argparse.Namespace) -> int:
         return 0
     for path, field in fields:
         row = _row(path, field)
-        told = [row[name] for name in ("unit", "bounds") if row[name]]
-        told += [f"default {row['default']}"] if row["default"] not in (None, [], {}) else []
-        beside = f"  ({'; '.join(map(str, told))})" if told else ""
+        details = [row[name] for name in ("unit", "bounds") if row[name]]
+        details += [f"default {row['default']}"] if row["default"] not in (None, [], {}) else []
+        beside = f"  ({'; '.join(map(str, details))})" if details else ""
         print(f"{row['key']}{beside}\n    {field.help}")
     return 0
 

@@ -1,4 +1,4 @@
-"""List, show, check and try profiles; their keys, and jobs for them."""
+"""List, show, check and try profiles, list their keys, and write CI jobs for them."""
 
 from __future__ import annotations
 
@@ -67,16 +67,16 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         import msgspec
 
-        told = {"profile": str(path), "name": profile.name, "hash": profile_hash(profile), "work": work}
-        document = msgspec.json.encode(told if cells is None else {**told, "impossible": cells})
-        print(msgspec.json.format(document, indent=2).decode())
+        document = {"profile": str(path), "name": profile.name, "hash": profile_hash(profile), "work": work}
+        content = msgspec.json.encode(document if cells is None else {**document, "impossible": cells})
+        print(msgspec.json.format(content, indent=2).decode())
     else:
         from app.cli.planned_work import work_line
 
         print(f"{path}: right ({profile.name}, hash {profile_hash(profile)[:12]})")
         print(f"asks for {work_line(work)}")
-        for one in cells or ():
-            print(f"cannot run here: {one.cell}: {one.reason} ({one.settles})")
+        for cell in cells or ():
+            print(f"cannot run here: {cell.cell}: {cell.reason} ({cell.settles})")
     is_hopeless = bool(cells) and len(cells or ()) == work.variants
     return ExitCode.UNAVAILABLE if is_hopeless else ExitCode.OK
 
@@ -114,8 +114,8 @@ def _read(arguments: argparse.Namespace) -> tuple[Path, Profile]:
     from app.profiles.loading import load_profile, load_profile_text
 
     if arguments.profile == "-":
-        place = Path("standard input")
-        return place, load_profile_text(sys.stdin.buffer.read(), place, arguments.overrides)
+        name = Path("standard input")
+        return name, load_profile_text(sys.stdin.buffer.read(), name, arguments.overrides)
     path = find_profile(arguments.profile)
     return path, load_profile(path, arguments.overrides)
 
@@ -128,7 +128,7 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         import msgspec
 
-        rows = [dict(zip(("name", "description", "file"), one, strict=True)) for one in profiles]
+        rows = [dict(zip(("name", "description", "file"), profile, strict=True)) for profile in profiles]
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     else:
         from app.cli.tables import table

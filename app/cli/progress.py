@@ -1,4 +1,4 @@
-"""How a run goes, on standard error: a bar on a terminal, at most a line a second elsewhere."""
+"""Show the progress of a run on standard error: a bar on a terminal, at most a line per second elsewhere."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ProgressView(Protocol):
 @contextmanager
 def open_progress() -> Iterator[ProgressView]:
     console = Console(file=terminal_of(sys.stderr), highlight=False, markup=False, emoji=False)
-    if not sys.stderr.isatty():  # not what rich takes for one: FORCE_COLOR would draw a bar into a log
+    if not sys.stderr.isatty():  # rich's own test is not used, because FORCE_COLOR would draw a bar into a log
         yield _Lines()
         return
     columns = (
@@ -65,17 +65,19 @@ class _Lines:
         self._last_s = float("-inf")
 
     def show(self, event: Event) -> None:
-        line = _sentence(event)
+        line = _event_sentence(event)
         if line is None and isinstance(event, Snapshot) and time.monotonic() - self._last_s >= 1:
-            line = _snapshot(event)
+            line = _snapshot_text(event)
         if line is not None:
             self._last_s = time.monotonic()
             print(line, file=sys.stderr, flush=True)
 
 
 class _Terminal:
-    """The bar is of the running stage: a search does not know how many stages it will take. Of a comparison it is of
-    its runs."""
+    """A progress bar for the current stage, because a search does not know its number of stages in advance.
+
+    For a comparison, the bar counts its runs.
+    """
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
@@ -89,28 +91,28 @@ class _Terminal:
                 self._stage = event
                 self._bar.reset(self._task, total=stage_lasts_s(event), description=without_controls(event.name))
             case Snapshot() if (stage := self._stage) is not None:
-                text = f"{stage.name}{_pace(stage)}{_so_far(event)}"
+                text = f"{stage.name}{_load_text(stage)}{_progress_text(event)}"
                 self._bar.update(
                     self._task, completed=stage_done_s(stage, event.at_ns), description=without_controls(text)
                 )
             case StageExtended(duration_s=duration_s) if (stage := self._stage) is not None:
                 self._stage = replace(stage, duration_s=duration_s)
                 self._bar.update(self._task, total=stage_lasts_s(self._stage))
-                self._bar.console.print(without_controls(_of_load(event)))
+                self._bar.console.print(without_controls(_load_sentence(event)))
             case PhaseChanged():
                 self._bar.reset(self._task, total=None, description=without_controls(event.message))
             case TurnStarted(pairs=pairs):
-                self._bar.update(self._task, total=2 * pairs, completed=self._turns, description=_of_turn(event))
+                self._bar.update(self._task, total=2 * pairs, completed=self._turns, description=_turn_sentence(event))
             case TurnFinished(status=status):
                 self._turns += status != "INVALID"
                 self._bar.update(self._task, completed=self._turns)
             case _:
-                line = _sentence(event)
+                line = _event_sentence(event)
                 if line is not None:
                     self._bar.console.print(without_controls(line))
 
 
-def _pace(stage: StageStarted) -> str:
+def _load_text(stage: StageStarted) -> str:
     if stage.concurrency is not None:
         return f" ({stage.concurrency:,} client{'s' if stage.concurrency > 1 else ''})"
     return (
@@ -120,14 +122,14 @@ def _pace(stage: StageStarted) -> str:
     )
 
 
-def _snapshot(event: Snapshot) -> str:
-    """What is not known is left out."""
+def _snapshot_text(event: Snapshot) -> str:
+    """Format a snapshot without the values that are unknown."""
     waiting = "" if event.in_flight is None else f", in flight {event.in_flight:,}"
     recent = "" if event.latency_p95_ms is None else f", recent p95 {digits(event.latency_p95_ms, 3)} ms"
     return f"sent {event.sent:,}, failed {event.failed:,}{waiting}{recent}"
 
 
-def _so_far(event: Snapshot) -> str:
+def _progress_text(event: Snapshot) -> str:
     parts = [] if event.latency_p95_ms is None else [f"p95 {digits(event.latency_p95_ms, 3)} ms"]
     parts += [] if event.in_flight is None else [f"{event.in_flight:,} in flight"]
     return f": {', '.join(parts)}" if parts else ""
@@ -137,7 +139,7 @@ def _ms(value: float | None) -> str:
     return "n/a" if value is None else f"{value:,.0f} ms"
 
 
-def _sentence(event: Event) -> str | None:
+def _event_sentence(event: Event) -> str | None:
     match event:
         case PhaseChanged():
             return f"{event.phase}: {event.message}"
@@ -146,20 +148,20 @@ def _sentence(event: Event) -> str | None:
         case CheckCompleted(check=check) if check.verdict != "VALID":
             return f"{check.verdict} {check.name}: {check.hint or check.value}"
         case RateResolved() | RateChanged() | StageExtended() | Noted():
-            return _of_load(event)
+            return _load_sentence(event)
         case ErrorSeen(sample=sample):
             return f"error {sample.error}, the first: {sample.text}"
         case ColdStarted(ready_ms=ready_ms, first_answer_ms=first_answer_ms):
             return f"cold start: ready after {_ms(ready_ms)}, first answer after {_ms(first_answer_ms)}"
         case VariantStarted() | CallsFinished() | VariantFinished():
-            return _of_variant(event)
+            return _variant_sentence(event)
         case TurnStarted() | TurnFinished():
-            return _of_turn(event)
+            return _turn_sentence(event)
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | CheckCompleted():
-            return None  # told by the summary, or by the bar
+            return None  # shown in the summary or by the bar
 
 
-def _of_load(event: RateResolved | RateChanged | StageExtended | Noted) -> str:
+def _load_sentence(event: RateResolved | RateChanged | StageExtended | Noted) -> str:
     match event:
         case RateResolved(message=message, rate_per_s=rate_per_s):
             return f"{message} is {digits(rate_per_s)}/s"
@@ -171,39 +173,39 @@ def _of_load(event: RateResolved | RateChanged | StageExtended | Noted) -> str:
             return f"note: {text}"
 
 
-def _of_variant(event: VariantStarted | CallsFinished | VariantFinished) -> str | None:
+def _variant_sentence(event: VariantStarted | CallsFinished | VariantFinished) -> str | None:
     match event:
         case VariantStarted(number=number, total=total, variant=variant):
             return f"variant {number} of {total}: {variant.label}"
         case CallsFinished(stage=stage):
-            return _calls(stage)
+            return _calls_sentence(stage)
         case VariantFinished(facts=facts):
             return None if facts.failure is None else f"  ended early: {facts.failure}"
 
 
-def _of_turn(event: TurnStarted | TurnFinished) -> str | None:
+def _turn_sentence(event: TurnStarted | TurnFinished) -> str | None:
     if isinstance(event, TurnFinished):
-        return None  # the next one tells it, or the end
+        return None  # reported by the next event or the end
     return f"pair {event.pair} of {event.pairs}: {event.side}"
 
 
-def _calls(stage: Stage) -> str:
-    asked = "" if stage.scheduled_per_s is None else f" at {_per_s(stage.scheduled_per_s)}"
+def _calls_sentence(stage: Stage) -> str:
+    schedule = "" if stage.scheduled_per_s is None else f" at {_per_s(stage.scheduled_per_s)}"
     rate = _per_s(stage.metrics["throughput_per_s"]["value"].value)
-    doubts = ", ".join(check.name for check in stage.checks if check.verdict != "VALID")
-    trust = f" {stage.verdict.status} ({doubts})" if doubts else ""
-    return f"  {stage.tags['scenario']}{asked}: {_times(stage)}, {rate}{trust}"
+    warnings = ", ".join(check.name for check in stage.checks if check.verdict != "VALID")
+    validity = f" {stage.verdict.status} ({warnings})" if warnings else ""
+    return f"  {stage.tags['scenario']}{schedule}: {_latency_summary(stage)}, {rate}{validity}"
 
 
-def _times(stage: Stage) -> str:
-    """Of calls that are due at a time of their own, what they waited too."""
+def _latency_summary(stage: Stage) -> str:
+    """Format latencies: including waiting for calls that are due at a scheduled time, else the service time."""
     if "latency_ms" in stage.metrics:
-        p50, p95 = (_of_calls(stage.metrics["latency_ms"][aggregate].value) for aggregate in ("p50", "p95"))
+        p50, p95 = (_latency_text(stage.metrics["latency_ms"][aggregate].value) for aggregate in ("p50", "p95"))
         return f"latency p50 {p50}, p95 {p95}"
-    return f"p50 {_of_calls(stage.metrics['service_ms']['p50'].value)}"
+    return f"p50 {_latency_text(stage.metrics['service_ms']['p50'].value)}"
 
 
-def _of_calls(value: float | None) -> str:
+def _latency_text(value: float | None) -> str:
     return "n/a" if value is None else f"{digits(value, 4)} ms"
 
 
@@ -217,10 +219,10 @@ def _stage(event: StageFinished) -> str | None:
         return None
     p95 = stage.metrics.get("latency_ms", {}).get("p95")
     shown = "n/a" if p95 is None or p95.value is None else f"{digits(p95.value, 4)} ms"
-    doubtful = [check for check in stage.checks if check.verdict != "VALID"]
-    unjudged = "could not be judged" if any(check.id == "samples" for check in doubtful) else ""
-    held = {True: "held", False: "did not hold", None: unjudged}[stage.held]
-    doubts = ", ".join(check.name for check in doubtful)
-    trust = f"{stage.verdict.status} ({doubts})" if doubts else ""
-    parts = (f"  {stage.name}: p95 {shown}", held, trust)
-    return " ".join(part for part in parts if part)
+    failed_checks = [check for check in stage.checks if check.verdict != "VALID"]
+    unknown = "could not be judged" if any(check.id == "samples" for check in failed_checks) else ""
+    outcomes = {True: "held", False: "did not hold", None: unknown}[stage.held]
+    warnings = ", ".join(check.name for check in failed_checks)
+    validity = f"{stage.verdict.status} ({warnings})" if warnings else ""
+    texts = (f"  {stage.name}: p95 {shown}", outcomes, validity)
+    return " ".join(text for text in texts if text)

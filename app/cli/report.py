@@ -1,8 +1,7 @@
-"""Render the report of a stored run again from its facts, or that of a plan file.
+"""Render the report of a stored run again, or render the report of a plan file.
 
-`report --slo … --from … --to …` and `--recover`: a stored run judged again from its facts.
-
-`report --hide hosts,models,prompts`: for whoever may see the numbers only.
+With `--slo`, `--from`, `--to` and `--recover`, a stored run is evaluated again from its facts. With `--hide
+hosts,models,prompts`, names are redacted for readers who may see only the numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from reports.model import Definitions, PlanReport, Report
 
 
-_JUDGED = (ExitCode.INVALID, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
+_EVALUATED = (ExitCode.INVALID, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
 
 
 def _add_rescoring_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,18 +49,20 @@ def is_asked(arguments: argparse.Namespace) -> bool:
 
 
 def is_judged_again(arguments: argparse.Namespace) -> bool:
-    return any(one is not None for one in (arguments.slo, arguments.from_s, arguments.to_s))
+    return any(option is not None for option in (arguments.slo, arguments.from_s, arguments.to_s))
 
 
 def report_again(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, Result, int]:
-    """With the exit code of the command: that of the new judgement, where there is one."""
+    """Return the report and the result, with the exit code of the command: that of the new evaluation, if there is
+    one.
+    """
     from app.reporting.opened import open_facts
 
     opened = open_facts(run, recover=arguments.recover)
     if not is_judged_again(arguments):
         return opened.report(), opened.result, 0
-    result = opened.rescored(arguments.slo, _window(arguments, opened.result.clock.duration_s))
-    judged = [cause.code for cause in result.exit.causes if cause.code in _JUDGED]
+    result = opened.rescored(arguments.slo, _parse_window(arguments, opened.result.clock.duration_s))
+    judged = [cause.code for cause in result.exit.causes if cause.code in _EVALUATED]
     return opened.report(result), result, judged[0] if judged else 0
 
 
@@ -73,19 +74,21 @@ def refuse_for_others(arguments: argparse.Namespace, what: str) -> None:
 
 
 def rescored_name(name: str) -> str:
-    """Of the file beside the run's own, which stays: report.html, report-rescored.html."""
+    """Return the name of the file beside the run's own report, which stays unchanged: report.html,
+    report-rescored.html.
+    """
     path = Path(name)
     return f"{path.stem}-rescored{path.suffix}"
 
 
-def _window(arguments: argparse.Namespace, duration_s: float) -> tuple[float, float] | None:
+def _parse_window(arguments: argparse.Namespace, duration_s: float) -> tuple[float, float] | None:
     if arguments.from_s is None and arguments.to_s is None:
         return None
-    from_s = 0.0 if arguments.from_s is None else _seconds(arguments.from_s, "--from")
-    return from_s, duration_s if arguments.to_s is None else _seconds(arguments.to_s, "--to")
+    from_s = 0.0 if arguments.from_s is None else _parse_seconds(arguments.from_s, "--from")
+    return from_s, duration_s if arguments.to_s is None else _parse_seconds(arguments.to_s, "--to")
 
 
-def _seconds(text: str, flag: str) -> float:
+def _parse_seconds(text: str, flag: str) -> float:
     from app.profiles.problems import BadValueError
     from app.profiles.units import parse_duration_s
 
@@ -95,13 +98,13 @@ def _seconds(text: str, flag: str) -> float:
         raise UsageError(f"{flag}: {error}", hint=error.hint) from None
 
 
-_KINDS = ("hosts", "models", "prompts")  # as app.reporting.hiding has them, whose import would cost too much here
+_KINDS = ("hosts", "models", "prompts")  # the same as in app.reporting.hiding, which takes too long to import here
 
 
 def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hide",
-        type=_kinds,
+        type=_parse_kinds,
         metavar="WHAT",
         help="hosts, models, prompts, or several with commas between: other words stand for those names, and what was "
         "sent is left out, in the report and all that it carries; the run's own report stays",
@@ -112,19 +115,19 @@ def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def hidden_of(report: Report, result: Result, arguments: argparse.Namespace) -> Hidden | None:
-    """None where nothing is to be hidden. Tells on standard error what was."""
+    """Redact a report, and list the redactions on standard error. Return `None` if nothing is to be redacted."""
     if arguments.hide is None:
         return None
     from app.reporting.hiding import hide
 
-    found = hide(report, result, arguments.hide)
-    for one in found.stand_ins:
-        where = "once" if one.places == 1 else f"{one.places} times"
-        print(f"hidden: {one.written} is {one.shown}, {where}", file=sys.stderr)
+    redacted = hide(report, result, arguments.hide)
+    for redaction in redacted.stand_ins:
+        where = "once" if redaction.places == 1 else f"{redaction.places} times"
+        print(f"hidden: {redaction.written} is {redaction.shown}, {where}", file=sys.stderr)
     for kind in arguments.hide:
-        if kind not in found.report.hidden:
+        if kind not in redacted.report.hidden:
             print(f"nothing to hide: the report tells of no {kind}", file=sys.stderr)
-    return found
+    return redacted
 
 
 def refuse_hiding(arguments: argparse.Namespace, what: str) -> None:
@@ -133,17 +136,17 @@ def refuse_hiding(arguments: argparse.Namespace, what: str) -> None:
 
 
 def hidden_name(name: str) -> str:
-    """Of the file beside the run's own: report.html, report-hidden.html."""
+    """Return the name of the redacted file beside the run's own report: report.html, report-hidden.html."""
     path = Path(name)
     return f"{path.stem}-hidden{path.suffix}"
 
 
-def _kinds(text: str) -> tuple[Kind, ...]:
-    asked = [word.strip() for word in text.split(",")]
-    unknown = next((word for word in asked if word not in _KINDS), None)
+def _parse_kinds(text: str) -> tuple[Kind, ...]:
+    requested = [kind.strip() for kind in text.split(",")]
+    unknown = next((kind for kind in requested if kind not in _KINDS), None)
     if unknown is not None:
         raise argparse.ArgumentTypeError(f"{unknown!r} is none of {', '.join(_KINDS)}")
-    return tuple(kind for kind in _KINDS if kind in asked)  # type: ignore[misc]
+    return tuple(known for known in _KINDS if known in requested)  # type: ignore[misc]
 
 
 _LLM_D = "llm-d"
@@ -206,7 +209,7 @@ def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
     if hidden is not None:
         report, usual = hidden.report, usual.with_name(hidden_name(usual.name))
     if BY_ID[form].links_files and not arguments.alone:
-        report = _beside(report, run, arguments.out or usual, hidden)
+        report = _add_sidecars(report, run, arguments.out or usual, hidden)
     content = _content(report, form)
     if arguments.out is None and form != "text" and hidden is None:
         return _execute_in(run.directory, form, content, report)
@@ -214,7 +217,7 @@ def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
 
 
 def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
-    """The run's own report is never written over."""
+    """Evaluate a run again and write the report. The run's own report is never overwritten."""
     form: str = arguments.format or "html"
     if arguments.definitions or form == _LLM_D:
         refuse_for_others(arguments, "what other tools would print")
@@ -228,13 +231,13 @@ def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
 
 
 def _execute_in(directory: Path, form: str, content: bytes, report: Report) -> int:
-    """Written beside the facts, where the checksums tell of it."""
+    """Write the report into the run's directory, and update its checksum."""
     from app.storage.checksums import renew_checksum
     from app.storage.run_directory import write_document
 
-    name_of_it = BY_ID[form].file
-    print(write_document(directory / name_of_it, content))
-    for name in (name_of_it, *(one.name for one in report.downloads)):
+    report_name = BY_ID[form].file
+    print(write_document(directory / report_name, content))
+    for name in (report_name, *(download.name for download in report.downloads)):
         renew_checksum(directory, name)
     return 0
 
@@ -283,16 +286,16 @@ def _execute_llm_d(run: StoredRun, arguments: argparse.Namespace) -> int:
     hidden = None if arguments.hide is None else hidden_of(_report_of(run, False), result, arguments)
     if hidden is not None:
         result, spec_text = hidden.result, hidden.report.reproduce.spec_text
-    found = llm_d_reports(result, spec_text)
-    if not found:
+    reports = llm_d_reports(result, spec_text)
+    if not reports:
         raise UsageError(f"{run.directory} has no load point", hint="Give a run that put load on an endpoint.")
     folder = arguments.out or run.directory / (_LLM_D if hidden is None else hidden_name(_LLM_D))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror}", hint="Choose another --out.") from error
-    for place, report in enumerate(found):
-        print(write_document(folder / f"{place:03d}.json", msgspec.json.format(msgspec.json.encode(report), indent=2)))
+    for index, report in enumerate(reports):
+        print(write_document(folder / f"{index:03d}.json", msgspec.json.format(msgspec.json.encode(report), indent=2)))
     return 0
 
 
@@ -301,7 +304,7 @@ def _has_definitions(form: str | None) -> bool:
 
 
 def _content(report: Report | PlanReport, form: str) -> bytes:
-    """Raises ValueError where a plan has no such format."""
+    """Render a report. Raises ValueError if a plan has no such format."""
     from reports.rendering import document
 
     if form == _LLM_D:
@@ -333,7 +336,7 @@ def _report_of(run: StoredRun, with_definitions: bool) -> Report:
     return msgspec.structs.replace(report, definitions=_definitions(run)) if with_definitions else report
 
 
-def _beside(report: Report, run: StoredRun, page: Path, hidden: Hidden | None) -> Report:
+def _add_sidecars(report: Report, run: StoredRun, page: Path, hidden: Hidden | None) -> Report:
     from app.reporting.sidecars import with_sidecars
 
     try:
@@ -349,13 +352,13 @@ def _definitions_of(run: StoredRun) -> bytes:
 
 
 def _definitions(run: StoredRun) -> Definitions:
-    """Raises UsageError for a run that sent no request."""
+    """Return the metrics of other tools' definitions. Raises UsageError for a run that sent no request."""
     from app.reporting.definitions import definitions
 
-    found = definitions(run.requests(), run.measured)
-    if found is None:
+    by_tool = definitions(run.requests(), run.measured)
+    if by_tool is None:
         raise UsageError(
             f"{run.directory} holds no request to compare definitions by",
             hint="Give a run that put load on an endpoint: `sizewise runs list` shows what there is.",
         )
-    return found
+    return by_tool

@@ -1,4 +1,4 @@
-"""The report of another tool's result file."""
+"""Report on the result file of another tool."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether it is a file, or a folder without a run in it. Whether any tool's, is told on reading it."""
+    """Return whether the path is a file, or a folder without a run in it.
+
+    Whether a known tool wrote it shows only when it is read.
+    """
     from app.storage.run_directory import EVENTS
 
     return path.is_file() or (path.is_dir() and not (path / EVENTS).exists())
 
 
 def foreign_report(path: Path) -> tuple[Report, Result]:
-    """Its load points, as the tool tells them. Raises UsageError where the file is of no known tool."""
+    """Build the report of another tool's load points. Raises UsageError if the file is of no known tool."""
     import msgspec
 
     from app.analysis.foreign_result import foreign_result
@@ -36,4 +39,4 @@ def foreign_report(path: Path) -> tuple[Report, Result]:
         f"sizewise report {path.name}",
         msgspec.json.encode(result).decode(),
     )
-    return msgspec.structs.replace(report, environment=()), result  # of which the file tells nothing
+    return msgspec.structs.replace(report, environment=()), result  # which the file does not state

@@ -1,6 +1,6 @@
-"""Measure what a profile asks for, judge it, and store the run.
+"""Run the benchmark of a profile, evaluate the result, and store the run.
 
-`runs resume`: a run that was cut short, continued after its last complete stage.
+`runs resume` continues a run that was cut short, after its last complete stage.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def execute(arguments: argparse.Namespace) -> int:
     profile = _profile(arguments, [*arguments.overrides, *workers_override(arguments)])
     remote = remote_workers(arguments)
 
-    from app.cli.measuring import measure  # a second of imports, which a wrong profile need not wait for
+    from app.cli.measuring import measure  # imported late so that an invalid profile is reported fast; takes a second
 
     return measure(profile, arguments, remote, gating_of(arguments), baseline_of(arguments, profile.name))
 

@@ -112,12 +112,12 @@ def _delete(arguments: argparse.Namespace) -> int:
         raise UsageError("delete which runs?", hint="Name runs, or --purge alone to empty the trash of old ones.")
     now = datetime.now(UTC)
     if arguments.purge:
-        gone = purge(now)
-        print("\n".join(f"{name} is gone" for name in gone) or "nothing was deleted more than 30 days ago")
+        purged = purge(now)
+        print("\n".join(f"{name} is gone" for name in purged) or "nothing was deleted more than 30 days ago")
         return 0
-    found = {run.directory.resolve(): run for run in map(find_run, arguments.runs)}
-    delete_runs([*found.values()], now)
-    for directory in found:
+    runs = {run.directory.resolve(): run for run in map(find_run, arguments.runs)}
+    delete_runs([*runs.values()], now)
+    for directory in runs:
         print(f"{directory.name} is deleted; `sizewise runs restore {directory.name}` brings it back")
     return 0
 
@@ -129,7 +129,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_LOOK_S = 0.1
+_POLL_S = 0.1
 
 
 def _add_attach_verb(verbs: Verbs) -> None:
@@ -152,7 +152,7 @@ def _attach(arguments: argparse.Namespace) -> int:
 
 
 def _follow(run: StoredRun) -> int:
-    """The run's exit code. Raises StorageError where its engine is gone without a word."""
+    """Show the events of a run and return its exit code. Raises StorageError if its engine ended without a result."""
     import threading
 
     from app.cli.progress import open_progress
@@ -168,16 +168,16 @@ def _follow(run: StoredRun) -> int:
             elif not is_written:
                 hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
                 raise StorageError(f"the engine of {run.directory} is gone, and left no result", hint=hint)
-            else:  # what it wrote just before it went is read after it was seen to be gone
+            else:  # read once more after the engine has ended, for the events it wrote just before
                 is_written = follower.is_written()
-                pause.wait(_LOOK_S if is_written else 0)
+                pause.wait(_POLL_S if is_written else 0)
     print(f"{run.directory.name}: {finished.status}", file=sys.stderr)
     for cause in finished.causes:
         print(f"exit {finished.exit_code}: {shown(cause)}", file=sys.stderr)
     return finished.exit_code
 
 
-_WIDEST_NOTE = 60
+_MAX_NOTE_CHARACTERS = 60
 
 
 def _add_listing_verbs(verbs: Verbs) -> None:
@@ -203,13 +203,13 @@ def _list(arguments: argparse.Namespace) -> int:
 
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     elif not rows:
-        print(_nothing(arguments))
+        print(_empty_message(arguments))
     else:
         _print(rows, deleted=arguments.deleted)
     return 0
 
 
-def _nothing(arguments: argparse.Namespace) -> str:
+def _empty_message(arguments: argparse.Namespace) -> str:
     if arguments.deleted:
         return "the trash is empty"
     if arguments.words or arguments.trust:
@@ -218,7 +218,7 @@ def _nothing(arguments: argparse.Namespace) -> str:
 
 
 def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
-    """Columns that no run has anything for are left out."""
+    """Print the table of runs, without columns that are empty for all runs."""
     from app.cli.tables import table
 
     header = ["run", "outcome", "measurement", "carries", "exit"]
@@ -226,11 +226,11 @@ def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
         [row["run_id"], row["outcome"], row["verdict"] or row["state"], row["carries"], row["exit_code"]]
         for row in rows
     ]
-    said = [(", ".join(row["tags"]), "; ".join(note["text"] for note in row["notes"])) for row in rows]
+    labels = [(", ".join(row["tags"]), "; ".join(note["text"] for note in row["notes"])) for row in rows]
     columns = [
-        ("title", [_short(row["title"] or "") for row in rows]),
-        ("tags", [tags for tags, _ in said]),
-        ("notes", [_short(notes) for _, notes in said]),
+        ("title", [_shorten(row["title"] or "") for row in rows]),
+        ("tags", [tags for tags, _ in labels]),
+        ("notes", [_shorten(notes) for _, notes in labels]),
     ]
     if deleted:
         columns.append(("deleted", [row["deleted_at"] for row in rows]))
@@ -242,8 +242,8 @@ def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
     print(table(header, cells))
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _WIDEST_NOTE else f"{text[: _WIDEST_NOTE - 1]}…"
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_NOTE_CHARACTERS else f"{text[: _MAX_NOTE_CHARACTERS - 1]}…"
 
 
 def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -251,13 +251,13 @@ def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
     from app.reporting.run_rows import deleted_rows, matching, run_rows
 
-    asked = {"words": " ".join(arguments.words), "tags": arguments.tags, "trust": arguments.trust}
+    filters = {"words": " ".join(arguments.words), "tags": arguments.tags, "trust": arguments.trust}
     if not arguments.deleted:
-        return [to_builtins(row) for row in matching(run_rows().rows, **asked)]
+        return [to_builtins(row) for row in matching(run_rows().rows, **filters)]
     return [
-        to_builtins(one.run) | {"deleted_at": one.deleted_at.isoformat(timespec="seconds")}
-        for one in deleted_rows()
-        if matching([one.run], **asked)
+        to_builtins(deleted.run) | {"deleted_at": deleted.deleted_at.isoformat(timespec="seconds")}
+        for deleted in deleted_rows()
+        if matching([deleted.run], **filters)
     ]
 
 
@@ -268,7 +268,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
     run = find_run(arguments.run)
     if arguments.json and run.result_text is not None:
-        _ = run.measured  # so that nobody parses the result of a damaged run
+        _ = run.measured  # raises if the run is damaged, so that a damaged result is not printed
         print(run.result_text)
         return 0
     print(render_text(report_of(run)))
@@ -289,21 +289,21 @@ def _trend(arguments: argparse.Namespace) -> int:
 
     trend = trend_of(arguments.name)
     runs = trend.runs
-    found = [one for one in trend.series if arguments.metric in (None, metric_name(one))]
-    if not found:
+    series = [history for history in trend.series if arguments.metric in (None, metric_name(history))]
+    if not series:
         what, whose = arguments.metric or "any metric", arguments.name or "that profile"
         raise UsageError(f"{len(runs)} runs of {whose} tell nothing of {what}")
     if arguments.json:
         import msgspec
 
-        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        print(msgspec.json.format(msgspec.json.encode(series), indent=2).decode())
         return 0
     from app.cli.tables import shown, table
 
-    others = f"; {trend.left_out} left out: INVALID, or of another machine or workload" if trend.left_out else ""
-    first, last = shown(runs[0].run_id), shown(runs[-1].run_id)  # which may have come from elsewhere
-    print(f"{shown(trend.name)}: {len(runs)} runs, {first} to {last}{others}")
-    print(table(("metric", "stage", "runs", "first", "last", "unit", "changed"), [_row(one) for one in found]))
+    left_out = f"; {trend.left_out} left out: INVALID, or of another machine or workload" if trend.left_out else ""
+    first, last = shown(runs[0].run_id), shown(runs[-1].run_id)  # imported runs are untrusted
+    print(f"{shown(trend.name)}: {len(runs)} runs, {first} to {last}{left_out}")
+    print(table(("metric", "stage", "runs", "first", "last", "unit", "changed"), [_row(history) for history in series]))
     if len(runs) < FEWEST:
         print(f"A change of level is told from {FEWEST} runs on.")
     return 0
@@ -312,7 +312,7 @@ def _trend(arguments: argparse.Namespace) -> int:
 def _row(series: MetricHistory) -> tuple[Cell, ...]:
     from app.reporting.run_rows import change_words, metric_name
 
-    changed = "; ".join(change_words(series, place) for place in range(len(series.changes)))
+    changed = "; ".join(change_words(series, index) for index in range(len(series.changes)))
     first, last = series.values[0], series.values[-1]
     return metric_name(series), series.stage, len(series.values), first, last, series.unit, changed or "no"
 
@@ -334,7 +334,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     extend = verbs.add_parser("extend", help="make a running run's stage of one rate, or of clients, last longer")
     for verb in (stop, rate, extend):
         verb.add_argument("run", help="the directory, the id or its beginning, or 'last'")
-        verb.set_defaults(act=_ask)
+        verb.set_defaults(act=_send_command)
     promote = verbs.add_parser("promote", help="make a run the baseline of its profile: `run --baseline promoted`")
     promote.add_argument("run", help="a run that passed: its directory, its id or its beginning, or 'last'")
     promote.set_defaults(act=_promote)
@@ -357,16 +357,16 @@ def _promote(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(arguments: argparse.Namespace) -> int:
+def _send_command(arguments: argparse.Namespace) -> int:
     from app.storage.control import ask_engine
     from app.storage.run_directory import find_run
 
-    wish = _wish(arguments)
-    print(ask_engine(find_run(arguments.run).directory, wish))
+    command = _command(arguments)
+    print(ask_engine(find_run(arguments.run).directory, command))
     return 0
 
 
-def _wish(arguments: argparse.Namespace) -> Wish:
+def _command(arguments: argparse.Namespace) -> Wish:
     from app.records.control import StopRun
 
     if arguments.action == "stop":
@@ -375,12 +375,12 @@ def _wish(arguments: argparse.Namespace) -> Wish:
     from app.profiles.problems import BadValueError
 
     try:
-        return _extension(arguments.by) if arguments.action == "extend" else _change(arguments.rate)
+        return _extend_command(arguments.by) if arguments.action == "extend" else _rate_command(arguments.rate)
     except BadValueError as error:
         raise UsageError(str(error), hint=error.hint) from None
 
 
-def _change(rate: str) -> Wish:
+def _rate_command(rate: str) -> Wish:
     from app.profiles.units import parse_rate_per_s
     from app.records.control import HIGHEST_RATE_PER_S, SetRate
 
@@ -390,7 +390,7 @@ def _change(rate: str) -> Wish:
     return SetRate(rate_per_s)
 
 
-def _extension(by: str) -> Wish:
+def _extend_command(by: str) -> Wish:
     from app.profiles.units import parse_duration_s
     from app.records.control import MOST_EXTENDED_S, Extend
 

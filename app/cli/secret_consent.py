@@ -1,4 +1,4 @@
-"""Asks, once for each profile and host, whether secrets may be sent there."""
+"""Ask, once per profile and host, whether secrets may be sent there."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ def add_consent_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def consent(profile: Profile, hosts: list[str]) -> None:
-    """Remember what `hosts` allow, and ask for the others where somebody is there to answer. Raises UsageError where a
-    host stays without permission."""
+    """Store the permissions for `hosts`, and ask for the others if a user is at the terminal.
+
+    Raises UsageError if a host remains without permission.
+    """
     from app.storage.allowed_secrets import allow
     from app.wiring.secret_consent import allow_hosts, require_allowed, secrets_to_allow
 
     allow_hosts(profile, hosts)
     if sys.stdin.isatty() and sys.stderr.isatty():
-        for one in secrets_to_allow(profile):
-            sys.stderr.write(f"Profile {one.profile!r} sends {', '.join(one.references)} to {one.host}. Allow? [y/N] ")
+        for request in secrets_to_allow(profile):
+            sys.stderr.write(
+                f"Profile {request.profile!r} sends {', '.join(request.references)} to {request.host}. Allow? [y/N] "
+            )
             sys.stderr.flush()
             if sys.stdin.readline().strip().casefold() in ("y", "yes"):
-                allow(one)
+                allow(request)
     require_allowed(profile)

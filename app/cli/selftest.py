@@ -1,4 +1,4 @@
-"""Prove the instrument in a minute: stall, ceiling, clock, percentiles, injection, store."""
+"""Verify the load generator in a minute: stalls, capacity, clock, percentiles, injected delays and storage."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.selftest import prove_instrument
 
     with stoppable() as interruption:
-        found = prove_instrument(interruption, lambda what: print(f"looking at: {what}", file=sys.stderr))
-    if found is None:
+        selftest = prove_instrument(interruption, lambda what: print(f"looking at: {what}", file=sys.stderr))
+    if selftest is None:
         return interruption.code or ExitCode.INTERRUPTED
-    return tell(found, as_json=arguments.json)
+    return tell(selftest, as_json=arguments.json)
 
 
 def tell(found: SelfTest, *, as_json: bool) -> int:
-    """Prints it, and gives the exit code."""
+    """Print the self-test and return the exit code."""
     import msgspec
 
     from app.errors import ExitCode
@@ -45,24 +45,31 @@ def lines(found: SelfTest) -> Iterator[str]:
     from app.cli.tables import shown, table
 
     rows = [
-        ("PASS" if one.passed else "FAIL", one.check, one.what, shown(one.seen), _limit(one), one.unit or "")
-        for one in found.findings
+        (
+            "PASS" if finding.passed else "FAIL",
+            finding.check,
+            finding.what,
+            shown(finding.seen),
+            _limit(finding),
+            finding.unit or "",
+        )
+        for finding in found.findings
     ]
     yield table(("verdict", "check", "what", "seen", "limit", "unit"), rows)
     yield ""
     outcome = "passed" if found.passed else f"FAILED: {', '.join(found.mark().failed)}"
     yield f"self-test {found.id}, {found.at}, {outcome} ({found.duration_s:.0f} s); reports of this machine will say so"
-    if any(one.tries > 1 for one in found.findings):
+    if any(finding.tries > 1 for finding in found.findings):
         yield "note: a check that failed was tried once more, and its second findings stand here"
     if not found.passed:
         yield "hint: stop other work on this machine and prove it again; what still fails, no result should rest on"
 
 
-def _limit(one: Finding) -> str:
+def _limit(finding: Finding) -> str:
     from app.cli.tables import shown
 
-    if one.low is None:
-        return "0" if not one.high else f"≤ {shown(one.high)}"
-    if one.high is None:
-        return f"≥ {shown(one.low)}"
-    return shown(one.low) if one.low == one.high else f"{shown(one.low)} – {shown(one.high)}"
+    if finding.low is None:
+        return "0" if not finding.high else f"≤ {shown(finding.high)}"
+    if finding.high is None:
+        return f"≥ {shown(finding.low)}"
+    return shown(finding.low) if finding.low == finding.high else f"{shown(finding.low)} – {shown(finding.high)}"

@@ -23,9 +23,10 @@ _MESSAGES = (
 
 
 def handle_signals() -> None:
-    """Handle SIGHUP as SIGTERM, and exit silently on a Ctrl-C during an import; elsewhere it raises KeyboardInterrupt.
+    """Handle SIGHUP as SIGTERM, and exit silently on Ctrl-C during an import; elsewhere Ctrl-C raises
+    KeyboardInterrupt.
 
-    An interrupted import can surface as any exception, or as a traceback of Python's own.
+    An interrupted import can surface as any exception, or as one of Python's own tracebacks.
     """
     signal.signal(signal.SIGINT, _exit_or_raise)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
@@ -34,7 +35,9 @@ def handle_signals() -> None:
 
 @contextmanager
 def stoppable() -> Iterator[Interruption]:
-    """The first signal lets requests in flight finish, the second cancels them, the third exits at once."""
+    """Handle stop signals: the first lets requests in flight finish, the second cancels them, the third exits at
+    once.
+    """
     from app.session.interruption import Interruption
 
     interruption = Interruption()

@@ -1,4 +1,4 @@
-"""Play one day of a planned fleet, request by request: whether the SLO holds, and what an autoscaler saves."""
+"""Simulate one day of a planned fleet, request by request: whether it meets the SLO, and what an autoscaler saves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEADER = (
     "hour", "arrivals/s", "replicas ready", "replicas billed", "instances billed", "p50 ms", "p95 ms", "p99 ms",
     "good %", "USD",
 )  # fmt: skip
-_QUIET_S, _EVERY_S = 2.0, 1.0
+_SILENT_S, _INTERVAL_S = 2.0, 1.0
 _KEYS = """keys of --set, with their units in the value:
   autoscaler.min, .max              replicas: --set autoscaler.min=2
   autoscaler.target                 of one replica: 70% busy, 4 (requests in flight) or 12/s
@@ -50,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="what moves the number of replicas; none keeps the planned fleet")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="how it scales, starts, fails and waits; may be repeated")  # fmt: skip
-    parser.add_argument("--instances", type=_count, metavar="N", help="instead of as many as planned")
+    parser.add_argument("--instances", type=_parse_count, metavar="N", help="instead of as many as planned")
     parser.add_argument("--offer", metavar="KEY", help="another of the plan's offers, like aws/g6.xlarge@us-east-1")
-    parser.add_argument("--seed", type=_seed, default=1, metavar="N", help="the same seed plays the same day")
+    parser.add_argument("--seed", type=_parse_seed, default=1, metavar="N", help="the same seed plays the same day")
     parser.add_argument("--json", action="store_true", help="print the day as JSON")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the day's minutes, one a row")
 
@@ -76,8 +76,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.json:
         import msgspec
 
-        told = msgspec.structs.replace(day, minutes=())
-        print(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
+        summary = msgspec.structs.replace(day, minutes=())
+        print(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
     else:
         _show(day)
     if arguments.csv is not None:
@@ -86,21 +86,21 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """Nothing for a day that is soon played, then a line a second; on a terminal the line is written over."""
+    """Progress of the simulation: nothing for a fast one, then a line per second, which a terminal overwrites."""
 
     def __init__(self) -> None:
-        self._began_s: float | None = None
-        self._said_s = 0.0
+        self._start_s: float | None = None
+        self._last_line_s = 0.0
 
     def tell(self, played: float) -> None:
         now_s = time.monotonic()
-        if self._began_s is None:
-            self._began_s = now_s
-        lasts_s, is_terminal = now_s - self._began_s, sys.stderr.isatty()
-        if lasts_s < _QUIET_S or (played < 1 and now_s - self._said_s < _EVERY_S):
+        if self._start_s is None:
+            self._start_s = now_s
+        elapsed_s, is_terminal = now_s - self._start_s, sys.stderr.isatty()
+        if elapsed_s < _SILENT_S or (played < 1 and now_s - self._last_line_s < _INTERVAL_S):
             return
-        self._said_s = now_s
-        left_s = lasts_s * (1 - played) / max(played, 1e-9)
+        self._last_line_s = now_s
+        left_s = elapsed_s * (1 - played) / max(played, 1e-9)
         line = f"{100 * played:.0f}% of the day's requests played, about {left_s:.0f} s left"
         end = "" if is_terminal and played < 1 else "\n"
         print(f"\r{line:<60}" if is_terminal else line, end=end, file=terminal_of(sys.stderr))
@@ -124,9 +124,20 @@ def _show(day: SimulatedDay) -> None:
 
 
 def _row(hour: SimulatedHour) -> tuple[Cell, ...]:
-    good = None if hour.good_share is None else f"{math.floor(10_000 * hour.good_share) / 100:.2f}"  # 100 is all
-    times = (hour.p50_ms, hour.p95_ms, hour.p99_ms)
-    return (f"{hour.hour:02}:00", hour.arrivals_per_s, hour.ready, hour.billed, hour.instances, *times, good, hour.usd)
+    good_percent = (
+        None if hour.good_share is None else f"{math.floor(10_000 * hour.good_share) / 100:.2f}"
+    )  # rounded down, so that 100 means all
+    latencies = (hour.p50_ms, hour.p95_ms, hour.p99_ms)
+    return (
+        f"{hour.hour:02}:00",
+        hour.arrivals_per_s,
+        hour.ready,
+        hour.billed,
+        hour.instances,
+        *latencies,
+        good_percent,
+        hour.usd,
+    )
 
 
 def _write_minutes(path: Path, day: SimulatedDay) -> None:
@@ -145,13 +156,13 @@ def _write_minutes(path: Path, day: SimulatedDay) -> None:
     print(f"Written: {path}", file=sys.stderr)
 
 
-def _count(text: str) -> int:
+def _parse_count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
         raise argparse.ArgumentTypeError(f"{text} is not a number of instances from 1 to 10,000")
     return int(text)
 
 
-def _seed(text: str) -> int:
+def _parse_seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text} is not a seed from 0 to 4,294,967,295")
     return int(text)

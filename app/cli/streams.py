@@ -1,4 +1,4 @@
-"""Standard streams that may be missing, that steer no terminal, and whose reader may leave, as `head` does."""
+"""Standard streams: missing ones are replaced, control characters are escaped, and a closed pipe is ignored."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
-"""Control characters but for tabs and ends of lines: an escape sequence begins with one of them."""
+"""Control characters other than tabs and line ends. Every escape sequence starts with one of them."""
 
 
 def replace_missing_streams() -> None:
     """Open the null device on each standard stream that the caller closed, as in `2>&-`.
 
-    Call it before anything else opens a file: that file would get the number of the missing stream, and whatever
-    Python or a child process prints would end up in it.
+    Call this before anything else opens a file. Otherwise that file would get the number of the missing stream, and
+    receive whatever Python or a child process prints.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -37,12 +37,12 @@ def replace_missing_streams() -> None:
 
 
 def without_controls(text: str) -> str:
-    """With each control character in the form that JSON has for it: right in JSON, and harmless elsewhere."""
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    """Replace each control character by its JSON escape, which is valid in JSON and harmless elsewhere."""
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-class _Harmless:
-    """A text stream for what may quote a file of anybody's."""
+class _EscapingStream:
+    """A text stream that escapes control characters, for output that may quote untrusted files."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -60,10 +60,12 @@ class _Harmless:
 
 @contextmanager
 def harmless_output() -> Iterator[None]:
-    """Whatever is printed inside, of names, sentences and labels that a file holds, sends no control character to the
-    terminal. What is written to `sys.stdout.buffer` is not looked at."""
+    """Escape control characters in everything printed inside, which may quote names, sentences and labels of files.
+
+    Output to `sys.stdout.buffer` is not escaped.
+    """
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast(TextIO, _Harmless(stream)) for stream in before)
+    sys.stdout, sys.stderr = (cast(TextIO, _EscapingStream(stream)) for stream in before)
     try:
         yield
     finally:
@@ -71,8 +73,11 @@ def harmless_output() -> Iterator[None]:
 
 
 def terminal_of(stream: TextIO) -> TextIO:
-    """The stream itself, for what moves the cursor on purpose: text of files goes through `without_controls` first."""
-    return stream.stream if isinstance(stream, _Harmless) else stream
+    """Return the unescaped stream, for output that moves the cursor on purpose.
+
+    Texts of files must be passed through `without_controls` first.
+    """
+    return stream.stream if isinstance(stream, _EscapingStream) else stream
 
 
 class Reader:
@@ -81,7 +86,9 @@ class Reader:
 
 @contextmanager
 def leaving_reader() -> Iterator[Reader]:
-    """What is printed inside is lost when nobody reads any more, and so is all that is printed later."""
+    """Ignore a broken pipe: output inside and afterwards is discarded once the reader is gone, for example after
+    `head`.
+    """
     reader = Reader()
     try:
         yield reader

@@ -1,6 +1,6 @@
-"""Plain tables for a terminal.
+"""Format plain tables for a terminal.
 
-A command whose first word says what to do.
+The module also defines the type of subcommand parsers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Cell = str | float | int | None
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """Columns as wide as their widest cell; numbers to the right, None as n/a."""
+    """Format a table with columns as wide as their widest cell; numbers are right-aligned, `None` is n/a."""
     cells = [[shown(cell) for cell in row] for row in rows]
     numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(header))]
     widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(header)]
@@ -33,8 +33,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
 def shown(cell: Cell) -> str:
     if cell is None:
         return "n/a"
-    if isinstance(cell, str):  # which may be of a run that came from elsewhere, and must steer no terminal
-        return "".join(one if one.isprintable() else "\ufffd" for one in cell)
+    if isinstance(cell, str):  # may come from an untrusted run, so control characters are replaced
+        return "".join(letter if letter.isprintable() else "\ufffd" for letter in cell)
     if isinstance(cell, int):
         return f"{cell:,}"
     return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
@@ -43,7 +43,7 @@ def shown(cell: Cell) -> str:
 def environment_lines(environment: Environment) -> list[str]:
     gpus = ", ".join(
         f"{gpu.name} ({shown(gpu.memory_gib)} GiB)" for gpu in environment.gpus
-    )  # the uuid stays hashed in the facts
+    )  # the UUID is not shown; the facts hold its hash
     return [
         f"machine     {environment.host}, {environment.os}, Python {environment.python}",
         f"CPU         {shown(environment.cpu_model)}, {environment.logical_cores} logical cores, "
@@ -61,4 +61,4 @@ def _is_number(text: str) -> bool:
 
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""Each verb's parser says in `act` what it does with the arguments."""
+"""Subcommands of a command. Each subcommand's parser stores in `act` the function that handles its arguments."""

@@ -1,4 +1,4 @@
-"""What came of one request to a target, as lines for a terminal."""
+"""Format the outcome of a trial request to a target as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def trial_lines(trial: Trial) -> Iterator[str]:
     yield f"target      {shown(trial.url)} ({trial.protocol}{'' if trial.model is None else f', {shown(trial.model)}'})"
     yield f"answer      {'status ' + str(trial.status) + ': ' if trial.status is not None else ''}{shown(trial.what)}"
     if trial.first_byte_ms is not None or trial.total_ms is not None:
-        told = [f"first byte {_ms(trial.first_byte_ms)}"]
+        times = [f"first byte {_ms(trial.first_byte_ms)}"]
         if trial.wants_stream:
-            told.append(f"first token {_ms(trial.first_token_ms)}")
-        yield f"time        {', '.join([*told, f'whole answer {_ms(trial.total_ms)}'])}"
+            times.append(f"first token {_ms(trial.first_token_ms)}")
+        yield f"time        {', '.join([*times, f'whole answer {_ms(trial.total_ms)}'])}"
     if trial.tokens_out is not None or trial.bytes_received:
         yield f"size        {shown(trial.bytes_received)} bytes, {shown(trial.tokens_out)} output tokens"
     if trial.tls is not None:

@@ -1,4 +1,4 @@
-"""Lend this machine's load workers to a run on another one."""
+"""Provide this machine's load workers to a run on another machine."""
 
 from __future__ import annotations
 
@@ -29,20 +29,22 @@ def execute(arguments: argparse.Namespace) -> int:
     with stoppable() as interruption:
         per_s, chunks_per_s = ceilings_here(count)
         if per_s is None:
-            _tell(f"hint: how much can be sent here is not known: run `sizewise calibrate --workers {count}` before")
+            _print_line(
+                f"hint: how much can be sent here is not known: run `sizewise calibrate --workers {count}` before"
+            )
         join = msgspec.structs.replace(join, ceiling_per_s=per_s, chunk_ceiling_per_s=chunks_per_s)
         with JoinedWorkers(join, count, is_wanted=lambda: not interruption.is_requested) as joined:
-            joined.follow(on_joined=lambda number: _tell(_joined(number, count, arguments.master)))
+            joined.follow(on_joined=lambda number: _print_line(_joined_message(number, count, arguments.master)))
     if interruption.code is not None:
         return interruption.code
-    _tell("the run has ended")
+    _print_line("the run has ended")
     return ExitCode.OK
 
 
-def _joined(number: int, of: int, master: str) -> str:
-    rest = "" if number == of else f"; it waited for no more, so {of - number} of this machine left"
+def _joined_message(number: int, total: int, master: str) -> str:
+    rest = "" if number == total else f"; it waited for no more, so {total - number} of this machine left"
     return f"{so_many_workers(number)} joined the run at {master}{rest}"
 
 
-def _tell(sentence: str) -> None:
+def _print_line(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The window put together: what pages wish for goes to whoever fulfils it."""
+"""Assemble the main window: create its parts and connect the signals of the pages to the code that handles them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from app.gui.theme import Look
 from app.gui.window import Window
 from app.gui.wishes import Switchboard, Wishes
 
-_ROOM_FOR_DOCKS_PX = 1600
+_MIN_WIDTH_FOR_DOCKS_PX = 1600
 
 
 class Parts(QObject):
-    """What belongs to one window, and goes with it."""
+    """Objects that belong to one window and are deleted with it."""
 
     def __init__(self, window: Window) -> None:
         super().__init__(window)
@@ -43,7 +43,8 @@ class Parts(QObject):
         self._had_waiting = False
 
     def show_what_waits(self) -> None:
-        """The first job that waits brings its dock; whoever closes it then is left in peace."""
+        """Show the Jobs dock when the first job starts to wait. A user who closes the dock after that is not
+        interrupted again."""
         has_waiting = bool(self.queue.waiting or self.queue.offered)
         if has_waiting and not self._had_waiting:
             self.jobs.show()
@@ -51,14 +52,14 @@ class Parts(QObject):
 
 
 def assemble(application: QApplication) -> tuple[Window, Parts]:
-    """A window that stands where it stood, not shown yet, and its parts."""
+    """Build the window and its parts, and restore its saved position and layout. The window is not shown yet."""
     settings = open_settings()
     look = application.findChild(Look) or Look(application)
     apply_settings(settings, look)
     window = Window(Navigation(), look, settings)
     window.navigation.setParent(window)
     parts = Parts(window)
-    window.set_deeds(deeds_of(_doing(window, parts)))
+    window.set_deeds(deeds_of(_action_handlers(window, parts)))
     right, bottom = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
     window.add_docks(((right, parts.jobs), (right, parts.gpu), (bottom, parts.log)))
     window.setStatusBar(parts.status)
@@ -71,8 +72,9 @@ def assemble(application: QApplication) -> tuple[Window, Parts]:
 
 
 def _has_room(window: Window) -> bool:
-    """For docks beside the page. Without it they are one click on the status bar away."""
-    return window.screen().availableSize().width() >= _ROOM_FOR_DOCKS_PX
+    """Return whether the screen is wide enough for docks beside the page. If not, the docks stay hidden; the status bar
+    opens them."""
+    return window.screen().availableSize().width() >= _MIN_WIDTH_FOR_DOCKS_PX
 
 
 def _connect(window: Window, parts: Parts) -> None:
@@ -83,13 +85,13 @@ def _connect(window: Window, parts: Parts) -> None:
     window.closed.connect(parts.machine.close)
     window.closed.connect(parts.collecting.end)
 
-    def explain(what: str) -> None:
+    def explain(name: str) -> None:
         docks = {dock.objectName(): dock for dock in (parts.jobs, parts.gpu, parts.log)}
-        if what in docks:
-            docks[what].show()
-            docks[what].raise_()
+        if name in docks:
+            docks[name].show()
+            docks[name].raise_()
         else:
-            window.navigation.page_wanted.emit(what)
+            window.navigation.page_wanted.emit(name)
 
     parts.status.explain.connect(explain)
     home = window.pages.page("home")
@@ -100,7 +102,7 @@ def _connect(window: Window, parts: Parts) -> None:
     parts.launching.look_for_pairs()
 
 
-def _doing(window: Window, parts: Parts) -> Doing:
+def _action_handlers(window: Window, parts: Parts) -> Doing:
     board, launching = parts.board, parts.launching
     return Doing(
         open_files=parts.opening.ask,

@@ -1,4 +1,4 @@
-"""Work that would hold up painting: done in a thread of Qt's pool, told in the window's."""
+"""Run slow work in a thread of Qt's pool, and deliver the result in the GUI thread."""
 
 from __future__ import annotations
 
@@ -10,55 +10,57 @@ import shiboken6
 from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, Signal
 
 T = TypeVar("T")
-_Asked = tuple[QObject, Callable[[Any], object], Callable[[Exception], object]]
+_Callbacks = tuple[QObject, Callable[[Any], object], Callable[[Exception], object]]
 
 
-class _Desk(QObject):
-    """One, for as long as the program runs: what is deleted while a thread emits its signals takes the process along.
+class _ResultDispatcher(QObject):
+    """Delivers results from worker threads to callbacks in the GUI thread.
 
-    Threads know a number and nothing of the window, so that none of its objects can end in a thread.
+    There is one for the whole process: if a QObject is deleted while a thread emits its signals, the process crashes.
+    Worker threads only know a request number, never an object of the window, so no object of the window can be
+    destroyed in a worker thread.
     """
 
     told = Signal(int, object, bool)
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked: dict[int, _Asked] = {}
+        self._requests: dict[int, _Callbacks] = {}
         self._numbers = count()
         self.told.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
-    def note(self, asked: _Asked) -> int:
+    def note(self, callbacks: _Callbacks) -> int:
         number = next(self._numbers)
-        self._asked[number] = asked
+        self._requests[number] = callbacks
         return number
 
     def _deliver(self, number: int, outcome: Any, has_failed: bool) -> None:
-        owner, on_done, on_error = self._asked.pop(number)
+        owner, on_done, on_error = self._requests.pop(number)
         if shiboken6.isValid(owner):
             (on_error if has_failed else on_done)(outcome)
 
 
 class _Work(QRunnable):
-    def __init__(self, function: Callable[[], object], number: int, desk: _Desk) -> None:
+    def __init__(self, function: Callable[[], object], number: int, dispatcher: _ResultDispatcher) -> None:
         super().__init__()
         self._function: Callable[[], object] | None = function
-        self._number, self._desk = number, desk
+        self._number, self._dispatcher = number, dispatcher
 
     def run(self) -> None:
         function, self._function = self._function, None
         assert function is not None, "work is done once"
         try:
             outcome, has_failed = function(), False
-        except Exception as error:  # told to whoever asked, in the window's thread
+        except Exception as error:  # delivered to the caller in the GUI thread
             outcome, has_failed = error, True
-        del function  # what it holds on to of the window is let go while the desk still holds it
+        del function  # release the window objects it references while the dispatcher still references them
         try:
-            self._desk.told.emit(self._number, outcome, has_failed)
-        except RuntimeError:  # the program ends, and Qt's objects with it
+            self._dispatcher.told.emit(self._number, outcome, has_failed)
+        except RuntimeError:  # the program is exiting and Qt has deleted its objects
             return
 
 
-_desks: list[_Desk] = []
+_dispatchers: list[_ResultDispatcher] = []
 
 
 def submit(
@@ -67,37 +69,43 @@ def submit(
     on_done: Callable[[T], object],
     on_error: Callable[[Exception], object],
 ) -> None:
-    """Run `function` in a thread that may touch no widget; `on_done` or `on_error` is called in the window's thread,
-    and neither once `owner` is gone. Only the window's thread may call this."""
-    if not _desks:
-        _desks.append(_Desk())
-    desk = _desks[0]
-    QThreadPool.globalInstance().start(_Work(function, desk.note((owner, on_done, on_error)), desk))
+    """Run `function` in a worker thread, then call `on_done` or `on_error` in the GUI thread.
+
+    `function` must not touch widgets. Neither callback is called if `owner` has been deleted by then. Call this only
+    from the GUI thread.
+    """
+    if not _dispatchers:
+        _dispatchers.append(_ResultDispatcher())
+    dispatcher = _dispatchers[0]
+    QThreadPool.globalInstance().start(_Work(function, dispatcher.note((owner, on_done, on_error)), dispatcher))
 
 
 class Latest(Generic[T]):
-    """Of answers to a question that changes while it is worked on, only the newest is told; one is worked on at a
-    time, and what was asked in between is dropped."""
+    """Runs one function at a time in the background and reports only the newest result.
+
+    A request made while another is running replaces any request that is still waiting, and the result of the running
+    one is discarded.
+    """
 
     def __init__(self, owner: QObject, on_done: Callable[[T], object], on_error: Callable[[Exception], object]) -> None:
         self._owner, self._on_done, self._on_error = owner, on_done, on_error
         self._next: Callable[[], T] | None = None
-        self._asked = 0
+        self._requests = 0
         self.is_busy = False
 
     def ask(self, function: Callable[[], T]) -> None:
-        self._asked += 1
+        self._requests += 1
         self._next = function
         if not self.is_busy:
             self._begin()
 
     def forget(self) -> None:
-        """What is being worked on is told to nobody."""
-        self._asked += 1
+        """Discard the running and the waiting request; no callback is called for them."""
+        self._requests += 1
         self._next = None
 
     def _begin(self) -> None:
-        function, number = self._next, self._asked
+        function, number = self._next, self._requests
         self._next = None
         if function is None:
             return
@@ -105,13 +113,13 @@ class Latest(Generic[T]):
 
         def done(outcome: T) -> None:
             self.is_busy = False
-            if number == self._asked:
+            if number == self._requests:
                 self._on_done(outcome)
             self._begin()
 
         def failed(error: Exception) -> None:
             self.is_busy = False
-            if number == self._asked:
+            if number == self._requests:
                 self._on_error(error)
             self._begin()
 

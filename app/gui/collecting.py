@@ -1,7 +1,7 @@
-"""Cycles of Python's objects are collected in the window's thread alone.
+"""Run Python's cyclic garbage collector only in the GUI thread.
 
-Python collects in whichever thread happens to allocate; a widget or a timer that ends in another thread than its own
-leaves a dangling pointer in Qt's event loop, and the process is gone a moment later.
+Python normally collects in whichever thread happens to allocate. A widget or timer that is destroyed in a thread other
+than its own leaves a dangling pointer in Qt's event loop, and the process crashes a moment later.
 """
 
 from __future__ import annotations
@@ -10,45 +10,48 @@ import gc
 
 from PySide6.QtCore import QObject, QTimer
 
-_LOOK_MS = 1_000
-_OLDEST = 2
-_GROWTH = 4
-"""A quarter more, as Python has it: to look through all that a window with its libraries holds takes an eighth of a
-second."""
+_CHECK_MS = 1_000
+_OLDEST_GENERATION = 2
+_GROWTH_DIVISOR = 4
+"""A full collection waits until the heap has grown by a quarter, as in CPython: scanning all objects of a window with
+its libraries takes about 125 ms."""
 
 
 class Collecting(QObject):
-    """From now on until `end`. As often as Python would, looked at once a second."""
+    """Replaces automatic garbage collection until `end` is called. It checks the thresholds once a second and collects
+    about as often as CPython would."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._was_enabled = gc.isenabled()
-        self._kept, self._aged = 0, 0
-        """What the last full collection left, and what has grown old since then."""
+        self._surviving, self._promoted = 0, 0
+        """Objects left by the last full collection, and objects promoted to the oldest generation since then."""
         gc.disable()
-        self._timer = QTimer(self, interval=_LOOK_MS)
+        self._timer = QTimer(self, interval=_CHECK_MS)
         self._timer.timeout.connect(self.look)
         self._timer.start()
 
     def look(self) -> int | None:
-        """The oldest generation that was due and is collected; None where none was."""
+        """Collect the oldest generation that is due and return its number; return None if none is due."""
         due = [
-            age
-            for age, (count, most) in enumerate(zip(gc.get_count(), gc.get_threshold(), strict=True))
-            if count > most > 0
+            oldest_due
+            for oldest_due, (count, threshold) in enumerate(zip(gc.get_count(), gc.get_threshold(), strict=True))
+            if count > threshold > 0
         ]
         if not due:
             return None
-        age = due[-1]
-        if age == _OLDEST and self._aged < self._kept / _GROWTH:
-            age -= 1
-        young = sum(len(gc.get_objects(each)) for each in range(_OLDEST)) if age else 0
-        ended = gc.collect(age)
-        if age == _OLDEST:
-            self._kept, self._aged = len(gc.get_objects(_OLDEST)), 0
-        elif age:
-            self._aged += max(0, young - ended)
-        return age
+        oldest_due = due[-1]
+        if oldest_due == _OLDEST_GENERATION and self._promoted < self._surviving / _GROWTH_DIVISOR:
+            oldest_due -= 1
+        young_before = (
+            sum(len(gc.get_objects(generation)) for generation in range(_OLDEST_GENERATION)) if oldest_due else 0
+        )
+        collected = gc.collect(oldest_due)
+        if oldest_due == _OLDEST_GENERATION:
+            self._surviving, self._promoted = len(gc.get_objects(_OLDEST_GENERATION)), 0
+        elif oldest_due:
+            self._promoted += max(0, young_before - collected)
+        return oldest_due
 
     def end(self) -> None:
         self._timer.stop()

@@ -1,4 +1,4 @@
-"""Ctrl+K: type what you want, and do it."""
+"""Command palette (Ctrl+K): type part of a command and run it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QAbstractItemView, QDialog, QLineEdit, QListView, 
 
 from app.gui.widgets import vbox
 
-_MOST_SHOWN = 200
+_MAX_SHOWN = 200
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -20,15 +20,15 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def entries_of(actions: Sequence[QAction]) -> list[Entry]:
-    """Those that can be done now, with their keys."""
-    return [Entry(_line(action), action.trigger) for action in actions if action.isEnabled()]
+    """Return palette entries for all enabled actions, each with its shortcut."""
+    return [Entry(_entry_text(action), action.trigger) for action in actions if action.isEnabled()]
 
 
 def matching(entries: Sequence[Entry], typed: str) -> list[Entry]:
-    """Those that have all words that were typed, those that begin with them first."""
-    words = typed.casefold().split()
-    found = [entry for entry in entries if all(word in entry.text.casefold() for word in words)]
-    return sorted(found, key=lambda entry: not entry.text.casefold().startswith(typed.casefold().strip()))
+    """Return the entries that contain all typed words, those that begin with the typed text first."""
+    terms = typed.casefold().split()
+    matches = [entry for entry in entries if all(term in entry.text.casefold() for term in terms)]
+    return sorted(matches, key=lambda entry: not entry.text.casefold().startswith(typed.casefold().strip()))
 
 
 class CommandPalette(QDialog):
@@ -50,7 +50,7 @@ class CommandPalette(QDialog):
         vbox(self.field, self.view, within=self, margins=(8, 8, 8, 8))
         self.field.textChanged.connect(self._show)
         self.field.installEventFilter(self)
-        self.view.clicked.connect(self._do_chosen)
+        self.view.clicked.connect(self._run_selected)
         self._place(parent)
         self._show("")
 
@@ -62,22 +62,22 @@ class CommandPalette(QDialog):
                 self.view.setCurrentIndex(self._model.index(row))
                 return True
             if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-                self._do_chosen()
+                self._run_selected()
                 return True
         return super().eventFilter(watched, event)
 
     def _show(self, typed: str) -> None:
-        self._shown = matching(self._entries, typed)[:_MOST_SHOWN]
+        self._shown = matching(self._entries, typed)[:_MAX_SHOWN]
         self._model.setStringList([entry.text for entry in self._shown])
         self.view.setCurrentIndex(self._model.index(0))
 
-    def _do_chosen(self) -> None:
+    def _run_selected(self) -> None:
         row = self.view.currentIndex().row()
         if not 0 <= row < len(self._shown):
             return
-        do = self._shown[row].do
+        run = self._shown[row].do
         self.close()
-        do()
+        run()
 
     def _place(self, parent: QWidget) -> None:
         width = min(max(parent.width() // 2, 420), parent.width())
@@ -87,7 +87,7 @@ class CommandPalette(QDialog):
         self.field.setFocus()
 
 
-def _line(action: QAction) -> str:
+def _entry_text(action: QAction) -> str:
     keys = action.shortcut().toString()
     text = action.text().replace("&", "").removesuffix("…")
     return f"{text}    {keys}" if keys else text

@@ -1,4 +1,4 @@
-"""That a window ended badly is found by the next one: a lock that was not given back, and the fault handler's log."""
+"""Detect that the previous window crashed or was killed, from its lock file and the log of its fault handler."""
 
 from __future__ import annotations
 
@@ -13,33 +13,40 @@ from PySide6.QtCore import QLockFile
 from app.gui.navigation import Notice
 
 LOG, LAST_LOG, LOCK = "window-crash.log", "window-crash-last.log", "window.lock"
-_MOST_TOLD = 20_000
+_MAX_CHARACTERS = 20_000
 
 
 class Found(msgspec.Struct, frozen=True):
-    """`crash` is what the last window's fault handler wrote; `other_pid` is of a window that is open now."""
+    """State left by the previous window.
+
+    `crash` is what its fault handler wrote (empty text if it was killed), or None if it closed normally. `other_pid` is
+    the process ID of another window that is open now.
+    """
 
     crash: str | None
     other_pid: int | None
 
 
 class CrashLog:
-    """Of one window, from `begin` until `end`. `folder` is where the runs' home lies."""
+    """Lock file and crash log of one window, from `begin` until `end`. `folder` is the parent of the runs directory."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = QLockFile(str(folder / LOCK))
-        self._lock.setStaleLockTime(0)  # by time none is stale: a window may be open for weeks
+        self._lock.setStaleLockTime(0)  # never stale by age: a window may stay open for weeks
         self._file: TextIO | None = None
 
     def begin(self) -> Found:
-        """Where the folder cannot be written there is no log, and nothing to find."""
+        """Lock the folder, start the fault handler's log and return what the previous window left.
+
+        If the folder cannot be written, no log is started and nothing is reported.
+        """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not self._lock.tryLock(0):
-                known = self._lock.error() == QLockFile.LockError.LockFailedError
-                return Found(None, self._other_pid() if known else None)
-            crash = self._last_words()
+                is_locked = self._lock.error() == QLockFile.LockError.LockFailedError
+                return Found(None, self._other_pid() if is_locked else None)
+            crash = self._previous_log()
             self._file = (self._folder / LOG).open("w", encoding="utf-8")
         except OSError:
             return Found(None, None)
@@ -47,7 +54,7 @@ class CrashLog:
         return Found(crash, None)
 
     def end(self) -> None:
-        """It closed as it should."""
+        """Remove the log and the lock after a normal shutdown."""
         if self._file is not None:
             faulthandler.disable()
             self._file.close()
@@ -56,19 +63,21 @@ class CrashLog:
                 (self._folder / LOG).unlink()
         self._lock.unlock()
 
-    def _last_words(self) -> str | None:
-        """Kept beside the new log. A log that is there, though empty, is of a window that did not end as it should: it
-        was killed."""
+    def _previous_log(self) -> str | None:
+        """Return the log of the previous window, and keep it beside the new one.
+
+        A log that exists but is empty means that the previous window was killed.
+        """
         path = self._folder / LOG
         if not path.exists():
             return None
         path.replace(self._folder / LAST_LOG)
         text = (self._folder / LAST_LOG).read_text(encoding="utf-8", errors="replace")
-        return text[:_MOST_TOLD]
+        return text[:_MAX_CHARACTERS]
 
     def _other_pid(self) -> int | None:
-        told = self._lock.getLockInfo()
-        pid = next((part for part in told if isinstance(part, int) and not isinstance(part, bool)), None)
+        lock_info = self._lock.getLockInfo()
+        pid = next((value for value in lock_info if isinstance(value, int) and not isinstance(value, bool)), None)
         return pid or None
 
 

@@ -1,6 +1,6 @@
-"""Everything the menus, keys and the palette offer, in the menus' order.
+"""Actions of the window, in the order of its menus.
 
-What can be done from anywhere: menus, keys and the command palette show the same list.
+They are the actions that are available everywhere: the menus, shortcuts and command palette offer the same list.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ Menu = Literal["file", "edit", "run", "view", "help"]
 
 
 class Deed(msgspec.Struct, frozen=True):
-    """`text` has its mnemonic; `keys` are portable names, the first shown in the menu; a `group` is set apart."""
+    """Specification of one action.
+
+    `text` contains the mnemonic (&). `keys` are shortcuts as portable names; the menu shows the first. A separator
+    divides two neighboring actions with different `group` values.
+    """
 
     name: str
     menu: Menu
@@ -30,15 +34,15 @@ class Deed(msgspec.Struct, frozen=True):
 
 
 class Actions:
-    """The deeds as actions of the window, by name, and its menu bar."""
+    """The window's QActions by name, and its menu bar."""
 
     def __init__(self, window: QMainWindow, deeds: tuple[Deed, ...]) -> None:
         self.by_name: dict[str, QAction] = {}
         self._window = window
         self.menus = {key: self._menu(key, title) for key, title in _TITLES.items()}
-        for before, deed in zip((None, *deeds), deeds, strict=False):
+        for previous, deed in zip((None, *deeds), deeds, strict=False):
             menu = self.menus[deed.menu]
-            if before is not None and before.menu == deed.menu and before.group != deed.group:
+            if previous is not None and previous.menu == deed.menu and previous.group != deed.group:
                 menu.addSeparator()
             menu.addAction(self._action(deed))
 
@@ -70,7 +74,7 @@ _TITLES: dict[Menu, str] = {
 
 
 class Doing(msgspec.Struct, frozen=True):
-    """What stands behind the deeds: each asks the page that is shown, or the window."""
+    """Handlers of the actions. Each calls the page that is shown, or the window."""
 
     open_files: Callable[[], object]
     export: Callable[[], object]
@@ -96,50 +100,50 @@ def deeds_of(doing: Doing) -> tuple[Deed, ...]:
     return (*_file(doing), *_edit(doing), *_run(doing), *_view(doing), *_help(doing))
 
 
-def _file(doing: Doing) -> tuple[Deed, ...]:
+def _file(handlers: Doing) -> tuple[Deed, ...]:
     return (
-        Deed("new-profile", "file", "&New profile", ("Ctrl+N",), doing.new_profile),
-        Deed("open", "file", "&Open…", ("Ctrl+O",), doing.open_files),
-        Deed("export", "file", "&Export…", ("Ctrl+E",), doing.export, 1),
-        Deed("settings", "file", "&Settings…", ("Ctrl+,",), doing.settings, 2),
-        Deed("quit", "file", "&Quit", ("Ctrl+Q",), doing.close, 3),
+        Deed("new-profile", "file", "&New profile", ("Ctrl+N",), handlers.new_profile),
+        Deed("open", "file", "&Open…", ("Ctrl+O",), handlers.open_files),
+        Deed("export", "file", "&Export…", ("Ctrl+E",), handlers.export, 1),
+        Deed("settings", "file", "&Settings…", ("Ctrl+,",), handlers.settings, 2),
+        Deed("quit", "file", "&Quit", ("Ctrl+Q",), handlers.close, 3),
     )
 
 
-def _edit(doing: Doing) -> tuple[Deed, ...]:
+def _edit(handlers: Doing) -> tuple[Deed, ...]:
     return (
-        Deed("undo", "edit", "&Undo", ("Ctrl+Z",), doing.undo),
-        Deed("redo", "edit", "&Redo", ("Ctrl+Shift+Z", "Ctrl+Y"), doing.redo),
-        Deed("filter", "edit", "&Filter", ("Ctrl+F",), doing.filter, 1),
-        Deed("copy-command", "edit", "Copy as &command", ("Ctrl+Shift+C",), doing.copy_command, 2),
+        Deed("undo", "edit", "&Undo", ("Ctrl+Z",), handlers.undo),
+        Deed("redo", "edit", "&Redo", ("Ctrl+Shift+Z", "Ctrl+Y"), handlers.redo),
+        Deed("filter", "edit", "&Filter", ("Ctrl+F",), handlers.filter, 1),
+        Deed("copy-command", "edit", "Copy as &command", ("Ctrl+Shift+C",), handlers.copy_command, 2),
     )
 
 
-def _run(doing: Doing) -> tuple[Deed, ...]:
+def _run(handlers: Doing) -> tuple[Deed, ...]:
     return (
-        Deed("start", "run", "&Start", ("F5",), doing.start),
-        Deed("repeat", "run", "&Repeat the last", ("Shift+F5",), doing.repeat),
-        Deed("stop", "run", "S&top (Esc Esc)", (), doing.stop),
-        Deed("compare", "run", "&Compare what is shown", ("Ctrl+D",), doing.compare, 1),
+        Deed("start", "run", "&Start", ("F5",), handlers.start),
+        Deed("repeat", "run", "&Repeat the last", ("Shift+F5",), handlers.repeat),
+        Deed("stop", "run", "S&top (Esc Esc)", (), handlers.stop),
+        Deed("compare", "run", "&Compare what is shown", ("Ctrl+D",), handlers.compare, 1),
     )
 
 
-def _view(doing: Doing) -> tuple[Deed, ...]:
+def _view(handlers: Doing) -> tuple[Deed, ...]:
     pages = tuple(
-        Deed(f"page-{key}", "view", title, (f"Ctrl+{place}",), _showing(doing, key))
-        for place, (key, title) in enumerate(TITLES.items(), 1)
+        Deed(f"page-{key}", "view", title, (f"Ctrl+{number}",), _page_opener(handlers, key))
+        for number, (key, title) in enumerate(TITLES.items(), 1)
     )
     return (
         *pages,
-        Deed("palette", "view", "Command &palette", ("Ctrl+K",), doing.palette, 1),
-        Deed("next-pane", "view", "&Next pane", ("F6",), doing.next_pane, 1),
-        Deed("reset-layout", "view", "Reset &layout", (), doing.reset_layout, 2),
+        Deed("palette", "view", "Command &palette", ("Ctrl+K",), handlers.palette, 1),
+        Deed("next-pane", "view", "&Next pane", ("F6",), handlers.next_pane, 1),
+        Deed("reset-layout", "view", "Reset &layout", (), handlers.reset_layout, 2),
     )
 
 
-def _help(doing: Doing) -> tuple[Deed, ...]:
-    return (Deed("help", "help", "&Keys and help", ("F1",), doing.help),)
+def _help(handlers: Doing) -> tuple[Deed, ...]:
+    return (Deed("help", "help", "&Keys and help", ("F1",), handlers.help),)
 
 
-def _showing(doing: Doing, key: PageKey) -> Callable[[], object]:
-    return lambda: doing.show_page(key)
+def _page_opener(handlers: Doing, key: PageKey) -> Callable[[], object]:
+    return lambda: handlers.show_page(key)

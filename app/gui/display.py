@@ -1,7 +1,6 @@
-"""Whether a window can be shown here at all: Qt itself would end the process without a word to act on.
+"""Check that a window can be shown here before Qt starts: Qt itself would abort the process without a useful message.
 
-PySide6 6.12 corrupts the reference counts of None and True on Python before 3.12, and the process
-aborts later.
+PySide6 6.12 corrupts the reference counts of None and True on Python before 3.12, and the process aborts later.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from app.errors import UnavailableError
 
 
 def refuse_broken_qt(qt: tuple[int | str, ...], python: tuple[int, ...] = tuple(sys.version_info[:2])) -> None:
-    """`qt` is the version of PySide6. Raises UnavailableError for the pair that aborts."""
+    """Raise UnavailableError if this combination of PySide6 (`qt`) and Python is known to abort."""
     if tuple(python) < (3, 12) and tuple(qt[:2]) == (6, 12):
         raise UnavailableError(
             f"PySide6 {'.'.join(map(str, qt[:3]))} aborts on Python {python[0]}.{python[1]}",
@@ -27,7 +26,10 @@ _HEADLESS = "`sizewise run`, `plan`, `report` and `compare` do the same without 
 
 
 def reaches_x(display: str) -> bool:
-    """Whether the X server answers, and lets us in. Where its library is not there, Qt is left to say so."""
+    """Return whether the X server accepts a connection to `display`.
+
+    Return True if libxcb is missing; Qt then reports the problem itself.
+    """
     try:
         xcb = ctypes.CDLL("libxcb.so.1")
     except OSError:
@@ -42,7 +44,7 @@ def reaches_x(display: str) -> bool:
 def require_display(
     environment: Mapping[str, str], platform: str = sys.platform, reaches: Callable[[str], bool] = reaches_x
 ) -> None:
-    """Raises UnavailableError where no screen can be reached."""
+    """Raise UnavailableError if no display can be reached. Only Linux is checked."""
     if not platform.startswith("linux"):
         return
     chosen, display = environment.get("QT_QPA_PLATFORM", ""), environment.get("DISPLAY", "")
@@ -55,7 +57,7 @@ def require_display(
 
 
 def require_qt() -> None:
-    """Raises UnavailableError where Qt's own libraries cannot be loaded, or are those that abort."""
+    """Raise UnavailableError if Qt's libraries cannot be loaded, or if their version is known to abort."""
     try:
         import PySide6
         import PySide6.QtWidgets

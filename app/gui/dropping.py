@@ -1,4 +1,4 @@
-"""What a dropped or opened path is, and what will be done with it."""
+"""Classify a dropped or opened path, and say what opening it does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 Kind = Literal["model", "profile", "run", "bundle", "prices", "plan", "results", "unknown"]
-_LARGEST_LOOK = 65_536
+_MAX_BYTES_READ = 65_536
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -17,7 +17,7 @@ class Dropped(msgspec.Struct, frozen=True):
 
     @property
     def promise(self) -> str:
-        """What letting go here would do."""
+        """Text that says what dropping the file here does."""
         return {
             "model": "Benchmark this model",
             "profile": "Open this profile",
@@ -31,7 +31,7 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 def dropped(path: Path) -> Dropped:
-    """By name and by the first bytes; whoever opens it checks the rest."""
+    """Classify a path by its name and first bytes. The code that opens the file validates the rest."""
     return Dropped(path, _kind(path))
 
 
@@ -55,13 +55,13 @@ def _kind(path: Path) -> Kind:
         return "run"
     if suffix == ".json":
         return "results"
-    return "prices" if suffix == ".csv" and _is_price_list(_beginning(path)) else "unknown"
+    return "prices" if suffix == ".csv" and _is_price_list(_read_start(path)) else "unknown"
 
 
-def _beginning(path: Path) -> str:
+def _read_start(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(_LARGEST_LOOK).decode(errors="replace")
+            return file.read(_MAX_BYTES_READ).decode(errors="replace")
     except OSError:
         return ""
 
@@ -71,7 +71,7 @@ def _kind_of_yaml(path: Path) -> Kind:
 
     if is_plan_file(path):
         return "plan"
-    lines = _beginning(path).splitlines()
+    lines = _read_start(path).splitlines()
     keys = {line.partition(":")[0].strip().strip("\"'") for line in lines if line[:1] not in ("", " ", "#")}
     if any("@" in key for key in keys) or any(line.lstrip(" -").startswith("instance_type:") for line in lines):
         return "prices"

@@ -1,4 +1,4 @@
-"""A line of widgets that goes on in the next line where the window is narrow or the letters are large."""
+"""A layout that wraps its widgets into further lines when the window is narrow or the text is large."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from PySide6.QtWidgets import QLayout, QLayoutItem, QSizePolicy, QWidget
 
 
 class FlowLayout(QLayout):
-    """`gap` is between two of a line, `line_gap` between lines: the same unless it is told."""
+    """Lays out widgets from left to right and wraps them.
+
+    `gap` is the space between two widgets of a line, `line_gap` the space between lines (default: `gap`), both in
+    pixels.
+    """
 
     def __init__(self, parent: QWidget | None = None, gap: int = 8, line_gap: int | None = None) -> None:
         super().__init__(parent)
@@ -22,7 +26,7 @@ class FlowLayout(QLayout):
         return len(self._items)
 
     def itemAt(self, index: int) -> QLayoutItem | None:
-        # None behind the last is what Qt asks for
+        # Qt expects None past the last item
         return self._items[index] if 0 <= index < len(self._items) else None
 
     def takeAt(self, index: int) -> QLayoutItem | None:
@@ -51,7 +55,8 @@ class FlowLayout(QLayout):
         return size
 
     def _place(self, rect: QRect, *, is_moving: bool) -> int:
-        """Lines of what fits, each as high as its highest; gives the height of all."""
+        """Arrange the items in lines, each as high as its highest item, and return the total height. The items are only
+        moved if `is_moving`."""
         x, y, line_height = rect.x(), rect.y(), 0
         for item in self._items:
             if item.isEmpty():
@@ -67,7 +72,7 @@ class FlowLayout(QLayout):
 
 
 def flow_in(holder: QWidget, gap: int = 14, line_gap: int = 4) -> FlowLayout:
-    """Of a widget that takes the height its lines need, and no more."""
+    """Give `holder` a FlowLayout and a size policy that takes exactly the height that its lines need."""
     policy = holder.sizePolicy()
     policy.setHeightForWidth(True)
     policy.setVerticalPolicy(QSizePolicy.Policy.Minimum)
@@ -76,7 +81,7 @@ def flow_in(holder: QWidget, gap: int = 14, line_gap: int = 4) -> FlowLayout:
 
 
 def _size_of(item: QLayoutItem) -> QSize:
-    """Asked of the widget itself: an item remembers what it was before the style sheet came."""
+    """Return the size hint of the widget itself: the item caches a hint from before the style sheet was applied."""
     widget = item.widget()
     if widget is None:
         return item.sizeHint()

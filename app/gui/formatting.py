@@ -1,4 +1,4 @@
-"""How the window writes numbers: as the reports do, so that all faces agree. Pure functions."""
+"""Number and text formats of the window, the same as in the reports. Pure functions."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ _STATES: dict[str, State] = {
 
 
 def state_of(word: str) -> State:
-    """The colour that a verdict's word is in."""
+    """Return the state that determines the color of a verdict word."""
     return _STATES.get(word, "plain")
 
 
 def cell(value: object) -> str:
-    """Of a table: nothing is n/a, a number has three significant digits, a whole one its commas."""
-    if value is None or value != value:  # NaN is what pandas makes of nothing
+    """Format the value of a table cell: None and NaN as n/a, floats with three significant digits, integers with
+    thousands separators."""
+    if value is None or value != value:  # pandas stores missing values as NaN
         return NOT_AVAILABLE
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -52,13 +53,15 @@ def cell(value: object) -> str:
 
 
 def one_line(text: str, most: int = 200) -> str:
-    """Of another's hand, as a run's name may be: bounded, and without what breaks a line or steers a terminal."""
+    """Make untrusted text, such as the name of a run, safe to show: at most `most` characters, and each non-printable
+    character (line break, terminal escape) replaced by a space."""
     cut = text[:most]
-    return cut if cut.isprintable() else "".join(one if one.isprintable() else " " for one in cut)
+    return cut if cut.isprintable() else "".join(character if character.isprintable() else " " for character in cut)
 
 
 def sentence(text: str) -> str:
-    """With a capital and a full stop. A dotted first word, such as a key or a file name, stays as written."""
+    """Capitalize the text and end it with a full stop. A first word with a dot in it, such as a key or a file name,
+    keeps its case."""
     return ended(text if "." in text.split(" ")[0] else f"{text[:1].upper()}{text[1:]}")
 
 
@@ -67,14 +70,15 @@ def ended(text: str) -> str:
 
 
 def elapsed(duration_s: float) -> str:
-    """A clock's minutes and seconds, as in 2:05."""
+    """Format a duration as minutes and seconds (2:05), or with hours (1:02:05)."""
     minutes, rest = divmod(int(duration_s), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def clock_time(iso: str) -> str:
-    """A moment in this machine's zone, as in 2026-11-27 14:05."""
+    """Format an ISO 8601 time in the local time zone, such as 2026-11-27 14:05. Text that cannot be parsed is returned
+    unchanged."""
     try:
         return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:

@@ -1,4 +1,4 @@
-"""F1: the keys, and where more is written."""
+"""Help dialog (F1): keyboard shortcuts and where to find the documentation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class HelpDialog(QDialog):
             for action in actions
             if action.shortcuts()
         ]
-        frame = pd.DataFrame([*rows, *_ON_CHARTS], columns=["What", "Keys"])
+        frame = pd.DataFrame([*rows, *_CHART_SHORTCUTS], columns=["What", "Keys"])
         self.table = FrameTable(FrameModel(), "Keys")
         self.table.set_frame(frame)
         close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
@@ -49,7 +49,7 @@ class HelpDialog(QDialog):
         self.resize(560, 620)
 
 
-_ON_CHARTS: list[tuple[str, str]] = [
+_CHART_SHORTCUTS: list[tuple[str, str]] = [
     ("On a chart: move the crosshair", "←, →"),
     ("On a chart: zoom in, zoom out", "+, -"),
     ("On a chart: show all of it", "Home"),

@@ -1,4 +1,4 @@
-"""Small line icons of our own, drawn in the theme's ink: 24 × 24 paths."""
+"""Line icons on a 24 × 24 grid, drawn in a color of the theme."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _SIDE = 24
 
 
 def icon(name: str, colour: str, side: int = _SIDE) -> QIcon:
-    """Scaled to `side` logical pixels, and sharp at twice that."""
+    """Return the icon at `side` logical pixels, with a second pixmap for a device pixel ratio of 2."""
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" fill="none" stroke="{colour}" '
         f'stroke-width="1.8" stroke-linejoin="round" stroke-linecap="round"><path d="{_PATHS[name]}"/></svg>'
     )
-    renderer, made = QSvgRenderer(QByteArray(svg.encode())), QIcon()
+    renderer, result = QSvgRenderer(QByteArray(svg.encode())), QIcon()
     for ratio in (1, 2):
         picture = QPixmap(QSize(side, side) * ratio)
         picture.fill(Qt.GlobalColor.transparent)
@@ -36,5 +36,5 @@ def icon(name: str, colour: str, side: int = _SIDE) -> QIcon:
         renderer.render(painter)
         painter.end()
         picture.setDevicePixelRatio(ratio)
-        made.addPixmap(picture)
-    return made
+        result.addPixmap(picture)
+    return result

@@ -1,4 +1,4 @@
-"""Ctrl-C in the terminal closes the window; a run goes on, as it does when the window crashes."""
+"""Close the window on Ctrl-C (or SIGTERM) in the terminal. Runs continue, as they do when the window crashes."""
 
 from __future__ import annotations
 
@@ -10,33 +10,39 @@ from PySide6.QtCore import QObject, QSocketNotifier
 
 
 class Interrupts(QObject):
-    """Qt's loop lets no Python handler run until something wakes it: the signal's own byte does."""
+    """Calls `close` on SIGINT and SIGTERM.
+
+    Python's signal handlers do not run while Qt's event loop waits. The byte that the signal writes to a wakeup socket
+    wakes the loop.
+    """
 
     def __init__(self, parent: QObject, close: Callable[[], object]) -> None:
         super().__init__(parent)
         self._close = close
-        self._reading, self._writing = socket.socketpair()
-        for end in (self._reading, self._writing):
-            end.setblocking(False)
-        self._before_fd = signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
-        self._before = {kind: signal.signal(kind, _ignored) for kind in (signal.SIGINT, signal.SIGTERM)}
-        self._notifier = QSocketNotifier(self._reading.fileno(), QSocketNotifier.Type.Read, self)
-        self._notifier.activated.connect(self._woken)
+        self._read_socket, self._write_socket = socket.socketpair()
+        for socket_end in (self._read_socket, self._write_socket):
+            socket_end.setblocking(False)
+        self._previous_fd = signal.set_wakeup_fd(self._write_socket.fileno(), warn_on_full_buffer=False)
+        self._previous_handlers = {
+            signal_number: signal.signal(signal_number, _ignore) for signal_number in (signal.SIGINT, signal.SIGTERM)
+        }
+        self._notifier = QSocketNotifier(self._read_socket.fileno(), QSocketNotifier.Type.Read, self)
+        self._notifier.activated.connect(self._on_wakeup)
 
     def end(self) -> None:
-        """Signals do again what they did before."""
+        """Restore the previous signal handlers."""
         self._notifier.setEnabled(False)
-        signal.set_wakeup_fd(self._before_fd)
-        for kind, handler in self._before.items():
-            signal.signal(kind, handler)
-        for end in (self._reading, self._writing):
-            end.close()
+        signal.set_wakeup_fd(self._previous_fd)
+        for signal_number, handler in self._previous_handlers.items():
+            signal.signal(signal_number, handler)
+        for socket_end in (self._read_socket, self._write_socket):
+            socket_end.close()
 
-    def _woken(self) -> None:
-        received = self._reading.recv(64)
+    def _on_wakeup(self) -> None:
+        received = self._read_socket.recv(64)
         if any(byte in (signal.SIGINT, signal.SIGTERM) for byte in received):
             self._close()
 
 
-def _ignored(_number: int, _frame: object) -> None:
-    """The byte in the socket is what counts."""
+def _ignore(_number: int, _frame: object) -> None:
+    """Do nothing: the byte in the wakeup socket triggers the action."""

@@ -1,11 +1,8 @@
-"""Runs asked for, started in their turn, and told of in toolbar, status bar and docks while they go on.
+"""Start requested runs one after another, and show their progress in the toolbar, status bar and docks.
 
-What is to become of a run when its window closes: asked once a session.
-
-A desktop notice of a job that ended while nobody looked, and only then.
-
-Pairs whose turn has come, or that the last window left going: Compare shows them, toolbar and docks
-tell of them.
+The module also asks, once per session, what happens to the current run when the window closes, and shows a desktop
+notification when a job ends while the window is in the background. A/B pairs that were started here, or left running by
+the previous window, are shown on the Compare page.
 """
 
 from __future__ import annotations
@@ -42,7 +39,8 @@ Choice = Literal["stop", "leave", "cancel"]
 
 
 class ClosingDialog(QDialog):
-    """Modal, since what is measured would be lost by a wrong guess."""
+    """Asks what to do with the current run when the window closes. It is modal because a wrong guess would lose the
+    measurement."""
 
     def __init__(self, parent: QWidget, run_name: str, waiting: int) -> None:
         super().__init__(parent)
@@ -67,21 +65,24 @@ class ClosingDialog(QDialog):
 
 
 class Closing:
-    """`may_close(run_name, waiting, stop)` whenever the window is asked to close."""
+    """Decides whether the window may close while a run is in progress."""
 
     def __init__(self, window: QWidget) -> None:
         self._window = window
-        self._remembered: Choice | None = None
+        self._remembered_choice: Choice | None = None
 
     def may_close(self, run_name: str | None, waiting: int, stop: Callable[[], object]) -> bool:
-        """`run_name` is of the run that goes on, None where none does: then nothing is asked. `stop` is called where
-        that is chosen. What is chosen is remembered for the session, but for Cancel."""
+        """Return whether the window may close, after asking the user if needed.
+
+        `run_name` is the current run; if it is None, nothing is asked. `stop` is called if the user chooses to stop the
+        run. The choice is remembered for the session, except for Cancel.
+        """
         if run_name is None:
             return True
-        choice = self._remembered or self._ask(run_name, waiting)
+        choice = self._remembered_choice or self._ask(run_name, waiting)
         if choice == "cancel":
             return False
-        self._remembered = choice
+        self._remembered_choice = choice
         if choice == "stop":
             stop()
         return True
@@ -110,12 +111,16 @@ _SHOWN_MS = 10_000
 
 
 def is_worth_telling(*, is_active: bool, lasted_s: float) -> bool:
-    """Whoever looks at the window sees it, and nobody has gone away from what took half a minute."""
+    """Return whether a job that ended deserves a notification.
+
+    A user who looks at the window sees the end anyway, and a job of at most 30 s is too short for anybody to have gone
+    away.
+    """
     return not is_active and lasted_s > LEAST_S
 
 
 class Notifications(QObject):
-    """By the tray where there is one, else the window asks for attention in the task bar."""
+    """Desktop notifications through the system tray. Without a tray, the window requests attention in the task bar."""
 
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
@@ -123,27 +128,28 @@ class Notifications(QObject):
         self._tray: QSystemTrayIcon | None = None
 
     def tell_ended(self, name: str, outcome: str, lasted_s: float) -> bool:
-        """Whether it was told. `outcome` is a word, as in PASS or stopped."""
+        """Notify the user that a job ended, and return whether that was done. `outcome` is a word such as PASS or
+        stopped."""
         if not is_worth_telling(is_active=self._window.isActiveWindow(), lasted_s=lasted_s):
             return False
         title = f"{name}: {outcome}"
         if not (QSystemTrayIcon.isSystemTrayAvailable() and QSystemTrayIcon.supportsMessages()):
             QApplication.alert(self._window)
             return True
-        tray = self._shown_tray()
+        tray = self._show_tray()
         tray.showMessage(title, "Sizewise has finished this job.", QSystemTrayIcon.MessageIcon.Information)
         QTimer.singleShot(_SHOWN_MS, tray, tray.hide)
         return True
 
-    def _shown_tray(self) -> QSystemTrayIcon:
-        """There only as long as it has something to say."""
+    def _show_tray(self) -> QSystemTrayIcon:
+        """Show the tray icon and return it. The icon is only visible while there is something to report."""
         if self._tray is None:
             self._tray = QSystemTrayIcon(_icon(self._window), self)
-            self._tray.messageClicked.connect(self._come_forward)
+            self._tray.messageClicked.connect(self._raise_window)
         self._tray.show()
         return self._tray
 
-    def _come_forward(self) -> None:
+    def _raise_window(self) -> None:
         self._window.raise_()
         self._window.activateWindow()
 
@@ -164,11 +170,12 @@ class LaunchingPairs(QObject):
         window.navigation.pairs_watched.connect(self.watch)
 
     def look(self) -> None:
-        """For pairs that the last window left going: it is as if this one had begun them."""
-        submit(self, _pairs_to_show, self._attach, self._window.navigation.tell_error)
+        """Look for A/B pairs that the previous window left running, and show them as if this window had started
+        them."""
+        submit(self, _find_pairs_to_show, self._attach, self._window.navigation.tell_error)
 
     def launch(self, launch: Launch) -> None:
-        self._shown().launch(launch)  # its engine starts while the page is drawn
+        self._shown().launch(launch)  # the engine starts while the page is drawn
         self._window.show_page("compare")
 
     def watch(self, directory: Path) -> None:
@@ -176,7 +183,7 @@ class LaunchingPairs(QObject):
         self._shown().watch(directory)
 
     def watching(self, directory: Path) -> PairsPart:
-        """What Compare shows of those pairs, where it showed others."""
+        """Return the pairs view of the Compare page, switched to the pairs in `directory` if it shows others."""
         pairs = self._shown()
         if pairs.state.directory != directory:
             pairs.watch(directory)
@@ -189,19 +196,19 @@ class LaunchingPairs(QObject):
             pairs.changed.connect(self._show)
         return pairs
 
-    def _attach(self, found: tuple[Path, bool] | None) -> None:
-        if found is None:
+    def _attach(self, pairs: tuple[Path, bool] | None) -> None:
+        if pairs is None:
             return
-        directory, is_going = found
-        what = "Pairs have ended while no window was open. Compare shows what came of them."
-        if is_going:
-            what = "Pairs are still measured, which another window began, or a terminal. Compare shows how they go."
+        directory, is_running = pairs
+        message = "Pairs have ended while no window was open. Compare shows what came of them."
+        if is_running:
+            message = "Pairs are still measured, which another window began, or a terminal. Compare shows how they go."
             self._queue.watch(directory, directory.name, "pairs")
         self._shown().watch(directory)
-        self._window.navigation.tell("news", what)
+        self._window.navigation.tell("news", message)
 
     def _show(self, state: PairsState) -> None:
-        self._bar.show_state(_told_as_a_run(state))
+        self._bar.show_state(_pairs_as_run_state(state))
         turn = state.progress.turn
         if turn is not None and Path(turn.directory) != self._run:
             self._follow(Path(turn.directory))
@@ -209,15 +216,15 @@ class LaunchingPairs(QObject):
             self._queue.launch_failed(state.directory, state.said)
 
     def _follow(self, run: Path) -> None:
-        """Another one of their runs is measured: whoever watched the last one watches it."""
-        before, self._run = self._run, run
+        """Follow the next run of the pairs. If the Live page shows the previous run, switch it to this one."""
+        previous, self._run = self._run, run
         self._recovery.leave_out(run)
         live = self._window.pages.found("live")
-        if live is not None and before in live.runs():
+        if live is not None and previous in live.runs():
             self._window.pages.live.watch(run)
 
 
-def _told_as_a_run(state: PairsState) -> LiveState:
+def _pairs_as_run_state(state: PairsState) -> LiveState:
     progress = state.progress
     return LiveState(
         going=state.going if state.going != "ended" else "finished",
@@ -231,14 +238,14 @@ def _told_as_a_run(state: PairsState) -> LiveState:
     )
 
 
-def _pairs_to_show() -> tuple[Path, bool] | None:
+def _find_pairs_to_show() -> tuple[Path, bool] | None:
     from app.gui.compare.entries import pairs_to_show
 
     return pairs_to_show()
 
 
 class Launching(QObject):
-    """Between whoever wants a run and the Live page, which starts its engine and watches it."""
+    """Passes launch requests to the job queue and to the Live page, which starts the engine and watches the run."""
 
     def __init__(self, window: Window, queue: JobQueue, machine: MachineWatch, recovery: Recovery) -> None:
         super().__init__(window)
@@ -247,7 +254,7 @@ class Launching(QObject):
         self._closing, self._notifications = Closing(window), Notifications(window)
         self._last: Launch | None = None
         self._is_listening = False
-        self._seen = LiveState()
+        self._live_state = LiveState()
         self.bar = RunBar(window.toolbar, window.look)
         self.bar.start.clicked.connect(self.start)
         self.bar.stop.clicked.connect(self.stop)
@@ -257,21 +264,22 @@ class Launching(QObject):
         navigation.launch_wanted.connect(queue.add)
         navigation.run_watched.connect(self._watch)
         queue.launch_next.connect(self._launch)
-        queue.job_ended.connect(self._tell_end)
-        queue.changed.connect(self._leave_the_machine_alone)
+        queue.job_ended.connect(self._on_job_ended)
+        queue.changed.connect(self._update_machine_source)
         window.may_close = self._may_close
 
     def look_for_pairs(self) -> None:
         self._pairs.look()
 
     def start(self) -> None:
-        """What the page holds; where it has nothing to start, what Run does."""
+        """Start what the current page shows. If it has nothing to start, switch to the Run page and start from
+        there."""
         if not self._window.pages.shown.start():
             self._window.show_page("run")
             self._window.pages.shown.start()
 
     def repeat(self) -> None:
-        """The last run of this session again, else what Run holds."""
+        """Repeat the last run of this session. If there is none, do the same as `start`."""
         if self._last is None:
             self.start()
             return
@@ -281,7 +289,8 @@ class Launching(QObject):
         self._queue.add(msgspec.structs.replace(self._last, directory=directory))
 
     def stop(self) -> None:
-        """Asks once, in a strip of Live, or of Compare for pairs; the second time it stops."""
+        """Stop the current job. The first call asks in a message on Live (on Compare for pairs), the second stops
+        it."""
         running = self._queue.running
         if running is None:
             return
@@ -290,11 +299,11 @@ class Launching(QObject):
             self._pairs.watching(running.launch.directory).stop()
         else:
             self._window.show_page("live")
-            self._live_of(running).stop()
+            self._live_page_for(running).stop()
 
-    def _live_of(self, job: Job) -> LivePage:
-        """Watching that job's run, where it watched another."""
-        self._listen()
+    def _live_page_for(self, job: Job) -> LivePage:
+        """Return the Live page, switched to the run of this job if it shows another."""
+        self._connect_live()
         live = self._window.pages.live
         if live.state.directory != job.launch.directory:
             live.watch(job.launch.directory)
@@ -308,43 +317,44 @@ class Launching(QObject):
         if launch.kind == "pairs":
             self._pairs.launch(launch)
             return
-        self._listen()
+        self._connect_live()
         self._recovery.leave_out(launch.directory)
-        self._window.pages.live.run.engine.launch(launch)  # its engine starts while the page is drawn
+        self._window.pages.live.run.engine.launch(launch)  # the engine starts while the page is drawn
         self._window.show_page("live")
 
     def _watch(self, directory: Path) -> None:
-        self._listen()
+        self._connect_live()
         self._window.show_page("live")
         self._window.pages.live.watch(directory)
         self._queue.watch(directory, directory.name)
 
-    def _listen(self) -> None:
-        """To the Live page, once it is there."""
+    def _connect_live(self) -> None:
+        """Connect to the Live page, which is created on first use."""
         if not self._is_listening:
             self._is_listening = True
             self._window.pages.live.state_changed.connect(self._show)
 
     def _show(self, state: LiveState) -> None:
-        self._seen = state
+        self._live_state = state
         running = self._queue.running
-        if running is None or running.launch.kind == "run":  # else it is one of the pairs, which the bar shows
+        # otherwise the bar shows the pairs that this run belongs to
+        if running is None or running.launch.kind == "run":
             self.bar.show_state(state)
         if state.going == "failed" and state.directory is not None:
             self._queue.launch_failed(state.directory, state.message)
 
-    def _leave_the_machine_alone(self) -> None:
-        """While a run measures, what is shown of the machine is what that run reads."""
+    def _update_machine_source(self) -> None:
+        """Show the machine data that the current run reads, so that the window does not disturb the measurement."""
         running = self._queue.running
         self._machine.follow_run(None if running is None else running.measured)
 
-    def _tell_end(self, job: Job) -> None:
+    def _on_job_ended(self, job: Job) -> None:
         if notifications_are_on(self._window.settings):
             self._notifications.tell_ended(job.launch.name, job.status, job.lasted_s)
 
     def _may_close(self) -> bool:
-        running, seen = self._queue.running, self._seen
-        if running is None or (seen.directory == running.launch.directory and not seen.is_running):
+        running, live_state = self._queue.running, self._live_state
+        if running is None or (live_state.directory == running.launch.directory and not live_state.is_running):
             return self._closing.may_close(None, 0, lambda: None)
         return self._closing.may_close(running.launch.name, len(self._queue.waiting), lambda: self._stop_now(running))
 
@@ -352,4 +362,4 @@ class Launching(QObject):
         if job.launch.kind == "pairs":
             self._pairs.watching(job.launch.directory).stop_now()
         else:
-            self._live_of(job).stop_now()
+            self._live_page_for(job).stop_now()

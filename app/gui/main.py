@@ -1,4 +1,4 @@
-"""`sizewise gui`: one process that paints, and measures nothing."""
+"""`sizewise gui`: the desktop app. Its process only displays; other processes measure."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from app.gui.window import Window
 
 
-_PATIENCE_MS = 700
+_EXIT_TIMEOUT_MS = 700
 
 
 def open_window(paths: tuple[Path, ...]) -> int:
-    """Show the window, with what is named opened in it, until it is closed. Raises UnavailableError where there is no
-    display, or no Qt that works."""
+    """Show the window with `paths` opened in it, until the user closes it, and return the exit code.
+
+    Raises UnavailableError if there is no display or no working Qt.
+    """
     require_qt()
     require_display(os.environ)
     from PySide6.QtCore import QTimer
@@ -33,12 +35,12 @@ def open_window(paths: tuple[Path, ...]) -> int:
 
     application, window, parts = prepare()
     interrupts, crash_log = Interrupts(window, application.quit), CrashLog(_data_folder())
-    found = notice_of_found(crash_log.begin())
-    _tell_bugs(window)
+    notice = notice_of_found(crash_log.begin())
+    _report_uncaught_errors(window)
     window.show()
     Warming(window)
-    if found is not None:
-        window.navigation.told.emit(found)
+    if notice is not None:
+        window.navigation.told.emit(notice)
     QTimer.singleShot(0, lambda: parts.opening.open_paths(paths))
     try:
         code = application.exec()
@@ -46,11 +48,11 @@ def open_window(paths: tuple[Path, ...]) -> int:
         window.state.keep()
         interrupts.end()
         crash_log.end()
-    return _ended(code)
+    return _finish(code)
 
 
 def prepare() -> tuple[QApplication, Window, Parts]:
-    """The application and its window, ready to be shown."""
+    """Create the application, its window and its parts, ready to be shown."""
     from PySide6.QtWidgets import QApplication
 
     from app.gui.assembly import assemble
@@ -61,12 +63,15 @@ def prepare() -> tuple[QApplication, Window, Parts]:
     return application, *assemble(application)
 
 
-def _ended(code: int) -> int:
-    """What is still worked on goes down with the process: Qt would wait for it, and it for Python's lock, which an
-    interpreter that ends gives to no thread."""
+def _finish(code: int) -> int:
+    """Return `code`, or exit at once if background work is still running after a short wait.
+
+    Qt would wait for its threads at exit, and they would wait for the GIL, which an interpreter that is shutting down
+    gives to no thread.
+    """
     from PySide6.QtCore import QThreadPool
 
-    if not QThreadPool.globalInstance().waitForDone(_PATIENCE_MS):
+    if not QThreadPool.globalInstance().waitForDone(_EXIT_TIMEOUT_MS):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -79,11 +84,11 @@ def _data_folder() -> Path:
     return runs_home().parent
 
 
-def _tell_bugs(window: Window) -> None:
-    """What a slot did not catch is told in the window, with its traceback to copy, and the window goes on."""
+def _report_uncaught_errors(window: Window) -> None:
+    """Show exceptions that no slot caught in the window, with a traceback to copy, and keep the window running."""
 
-    def tell(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
-        sys.__excepthook__(kind, error, at)
+    def tell(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        sys.__excepthook__(kind, error, traceback)
         if isinstance(error, Exception):
             window.navigation.tell_error(error)
 

@@ -1,4 +1,4 @@
-"""What pages ask of the window and tell it, so that no page knows another."""
+"""Signals between the pages and the window, so that no page depends on another."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from app.gui.formatting import sentence
 
 PageKey = Literal["home", "run", "live", "results", "compare", "plan", "library"]
 LaunchKind = Literal["run", "pairs", "resume"]
-"""`pairs`: two profiles measured in turns, by `compare --measure`. `resume`: a run that was cut short is continued."""
+"""Kind of launch: `run` is one run, `pairs` two profiles measured alternately by `compare --measure`, and `resume`
+continues an interrupted run."""
 Severity = Literal["news", "warning", "error"]
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """One sentence of what happened, one of why, one of what to do next; `details` are to be copied."""
+    """A message: what happened, why, and what to do next, in one sentence each. `details` is text to copy, such as a
+    traceback."""
 
     severity: Severity
     what: str
@@ -27,8 +29,11 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """An engine to start: `arguments` of `sizewise` but for --out, which is `directory`; of pairs it is
-    --record, and a run that is resumed needs none."""
+    """An engine process to start.
+
+    `arguments` are those of `sizewise` without `--out` (`--record` for pairs), which is set to `directory`; a resumed
+    run needs neither.
+    """
 
     arguments: tuple[str, ...]
     directory: Path
@@ -37,44 +42,48 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Navigation(QObject):
-    """Each signal is a wish; the window, or the page that it concerns, fulfils it."""
+    """Requests of the pages as signals. The window or the page concerned handles each of them."""
 
     page_wanted = Signal(str)
-    """A PageKey."""
+    """Requests that the page with this `PageKey` is shown."""
     kind_wanted = Signal(str)
-    """"local" or "endpoint": Run begins a profile of that kind. Told after `page_wanted`, so that Run is there."""
+    """Requests a new profile of the kind "local" or "endpoint" on the Run page. Emitted after `page_wanted`, so that
+    the Run page exists."""
     launch_wanted = Signal(object)
-    """A Launch: start its engine, and watch it."""
+    """Requests that the engine of this `Launch` is started and watched."""
     run_watched = Signal(object)
-    """The Path of a run that goes on: Live shows it."""
+    """Requests that the Live page shows the running run in this directory (`Path`)."""
     run_opened = Signal(object)
-    """The Path of a run that has ended, whole or cut short: Results shows it."""
+    """Requests that the Results page shows the finished or interrupted run in this directory (`Path`)."""
     pairs_watched = Signal(object)
-    """The Path of pairs that are measured, or were: Compare shows how they go, and their runs."""
+    """Requests that the Compare page shows the progress and the runs of the A/B pairs in this directory (`Path`),
+    running or finished."""
     moment_wanted = Signal(float)
-    """Seconds from the start of the run that Results shows."""
+    """Requests that the Results page shows this time, in seconds from the start of its run."""
     comparison_wanted = Signal(object)
-    """A tuple of Paths of runs, the baseline first."""
+    """Requests a comparison of these run directories (tuple of `Path`), the baseline first."""
     plan_wanted = Signal(object)
-    """A tuple of sources of a plan, as `sizewise plan` takes them: Paths."""
+    """Requests a plan from these sources (tuple of `Path`), the same as the arguments of `sizewise plan`."""
     profile_opened = Signal(object)
-    """The Path of a profile: Run edits it."""
+    """Requests that the Run page edits this profile (`Path`)."""
     model_opened = Signal(object)
-    """The Path of an .onnx file: Run makes a local run of it."""
+    """Requests a new local profile for this .onnx file (`Path`) on the Run page."""
     prices_opened = Signal(object)
-    """The Path of a price list: Plan takes it over its catalogue."""
+    """Requests that the Plan page loads this price list (`Path`) over its catalog."""
     library_changed = Signal()
-    """Runs came, went, or were labelled."""
+    """Emitted when runs were added, deleted or labeled."""
     trust_shown = Signal(str, str, str)
-    """Of the run that a page shows now: VALID, WARN or INVALID, why, and the PageKey where it is explained."""
+    """Validity of the run that a page shows: verdict (VALID, WARN or INVALID), reason, and `PageKey` of the page that
+    explains it."""
     told = Signal(object)
-    """A Notice."""
+    """Emits a `Notice` to show in the window."""
 
     def tell(self, severity: Severity, what: str, why: str | None = None, next_step: str | None = None) -> None:
         self.told.emit(Notice(severity, what, why, next_step))
 
     def tell_error(self, error: Exception) -> None:
-        """In two lines, as the command line does; what is a bug of ours has its traceback to copy."""
+        """Show an error as two lines, as the command line does. An unexpected exception is shown as a bug, with its
+        traceback to copy."""
         self.told.emit(notice_of(error))
 
 

@@ -1,4 +1,4 @@
-"""Files that are dropped, chosen or named on the command line, each shown by the page that it is for."""
+"""Open dropped, chosen or command-line files on the page that handles them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.gui.command_palette import Entry
 from app.gui.dropping import Dropped, dropped
 from app.gui.window import Window
 
-_LAST_RUNS = 100
+_MAX_RUN_ENTRIES = 100
 
 
 class Opening(QObject):
@@ -22,7 +22,8 @@ class Opening(QObject):
         window.files_dropped.connect(self.open)
 
     def ask(self) -> None:
-        """With the system's own dialog; a folder is dropped, or named on the command line."""
+        """Let the user choose files in the system's dialog, and open them. Folders can only be dropped, or named on the
+        command line."""
         names, _ = QFileDialog.getOpenFileNames(
             self._window,
             "Open",
@@ -36,11 +37,11 @@ class Opening(QObject):
             self.open(dropped(path.absolute()))
 
     def entries(self) -> list[Entry]:
-        """For the command palette: the last runs, and the bundled profiles."""
+        """Return the palette entries that open the last runs and the bundled profiles."""
         from app.profiles.bundled import bundled_profiles
         from app.storage.run_directory import stored_runs
 
-        runs = [run.directory for run in reversed(stored_runs()[-_LAST_RUNS:])]
+        runs = [run.directory for run in reversed(stored_runs()[-_MAX_RUN_ENTRIES:])]
         return [
             *(self._entry("Open run {name}", path.name, path) for path in runs),
             *(self._entry("Open profile {name}", name, path) for name, path in bundled_profiles().items()),
@@ -74,7 +75,8 @@ class Opening(QObject):
                 )
 
     def _show_run(self, directory: Path) -> None:
-        """Told by its first and last lines: all of a long run's events would hold up painting."""
+        """Open the run on Live or Results. Its state is read from its first and last events only: reading all events of
+        a long run would block the GUI thread."""
         from app.storage.endings import ending_of
 
         is_running = ending_of(directory) == "running"

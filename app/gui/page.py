@@ -1,4 +1,4 @@
-"""What the window expects of each of its seven pages."""
+"""Interface that the window expects of each of its seven pages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TITLES: dict[PageKey, str] = {
     "plan": "Plan",
     "library": "Library",
 }
-"""In the order of the rail."""
+"""Page titles, in the order of the navigation rail."""
 
 
 class Page(QWidget):
-    """What a page has none of stays as it is here."""
+    """Base class of the pages. A page overrides the methods for features that it has."""
 
     key: PageKey
 
@@ -34,30 +34,30 @@ class Page(QWidget):
         self.setAccessibleName(TITLES[self.key])
 
     def enter(self) -> None:
-        """The page is shown now: refresh what may have changed, and focus the first thing to do."""
+        """Called when the page becomes visible. Refresh what may have changed, and focus the first control."""
 
     def leave(self) -> None:
-        """Another page is shown now: nothing needs painting."""
+        """Called when another page becomes visible. Nothing needs to be painted after that."""
 
     def start(self) -> bool:
-        """F5. Whether there was something to start here."""
+        """Start what the page shows (F5). Return whether there was something to start."""
         return False
 
     def command_line(self) -> str | None:
-        """The line that does the same in a terminal, or None where there is nothing to do yet."""
+        """Return the equivalent command line, or None if there is none yet."""
         return None
 
     def export(self) -> bool:
-        """Ctrl+E. Whether there was something to export here."""
+        """Open the export of this page (Ctrl+E). Return whether there was something to export."""
         return False
 
     def filter_field(self) -> QLineEdit | None:
-        """What Ctrl+F focuses."""
+        """Return the field that Ctrl+F focuses, or None."""
         return None
 
     def undo_stack(self) -> QUndoStack | None:
         return None
 
     def runs(self) -> tuple[Path, ...]:
-        """Shown or ticked here: what Ctrl+D takes to a comparison."""
+        """Return the directories of the runs shown or ticked here, which Ctrl+D compares."""
         return ()

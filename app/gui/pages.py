@@ -1,4 +1,5 @@
-"""The seven pages, each made when it is first wanted: the window shows before most of them are imported."""
+"""The stack of the seven pages. Each page is created when it is first needed, so that the window shows before most of
+them are imported."""
 
 from __future__ import annotations
 
@@ -35,16 +36,16 @@ class Pages(QStackedWidget):
     def __init__(self, navigation: Navigation, look: Look) -> None:
         super().__init__()
         self._navigation, self._look = navigation, look
-        self._made: dict[PageKey, Page] = {}
+        self._created: dict[PageKey, Page] = {}
         self._shown: PageKey | None = None
 
     @property
     def shown(self) -> Page:
         assert self._shown is not None, "a page is shown from the window's first moment"
-        return self._made[self._shown]
+        return self._created[self._shown]
 
     def made(self) -> tuple[Page, ...]:
-        return tuple(self._made.values())
+        return tuple(self._created.values())
 
     def show_page(self, key: PageKey) -> Page:
         if self._shown is not None and self._shown != key:
@@ -56,15 +57,15 @@ class Pages(QStackedWidget):
         return page
 
     def found(self, key: PageKey) -> Page | None:
-        """None where nobody wanted it yet."""
-        return self._made.get(key)
+        """Return the page, or None if it has not been created yet."""
+        return self._created.get(key)
 
     def page(self, key: PageKey) -> Page:
-        if key not in self._made:
+        if key not in self._created:
             module, name = _CLASSES[key]
-            self._made[key] = getattr(import_module(module), name)(self._navigation, self._look)
-            self.addWidget(self._made[key])
-        return self._made[key]
+            self._created[key] = getattr(import_module(module), name)(self._navigation, self._look)
+            self.addWidget(self._created[key])
+        return self._created[key]
 
     @property
     def run(self) -> RunPage:

@@ -1,4 +1,4 @@
-"""Runs that the last window left behind: going on, or cut short with their engine gone."""
+"""Find runs that the previous window left behind: still running, or interrupted because their engine ended."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ if TYPE_CHECKING:
     from app.storage.endings import Unfinished
 
 _KEY = "recovery/dismissed"
-_MOST_REMEMBERED = 200
-_LOOK_MS = 100
+_MAX_REMEMBERED = 200
+_POLL_MS = 100
 
 
 class Recovery(QObject):
-    """`look` once at the start; Home shows what `found` tells, and calls what its buttons say."""
+    """Runs left behind by the previous window, and the actions on them.
+
+    Call `look` once at startup. The Home page shows what `found` emits, and its buttons call the methods.
+    """
 
     found = Signal(object)
-    """A tuple of Unfinished: those going on first, then the newest. Told again when one of them is dealt with."""
+    """Emits a tuple of `Unfinished`: running ones first, then the newest. Emitted again when one of them is handled."""
 
     def __init__(self, navigation: Navigation, settings: QSettings, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -34,21 +37,21 @@ class Recovery(QObject):
         self._unfinished: tuple[Unfinished, ...] = ()
         self._own: set[Path] = set()
         self.is_measuring: Callable[[], bool] = lambda: False
-        """Whether this window measures: runs that go on at once would disturb each other."""
+        """Returns whether this window is measuring. Two runs at the same time would disturb each other."""
         self._reaper: Reaper | None = None
         self._resumed: EngineProcess | None = None
-        self._until_it_runs = QTimer(self, interval=_LOOK_MS)
-        self._until_it_runs.timeout.connect(self._look_at_resumed)
+        self._resume_timer = QTimer(self, interval=_POLL_MS)
+        self._resume_timer.timeout.connect(self._poll_resumed)
 
     @property
     def unfinished(self) -> tuple[Unfinished, ...]:
         return self._unfinished
 
     def look(self) -> None:
-        submit(self, _unfinished_now, self._take, self._navigation.tell_error)
+        submit(self, _find_unfinished, self._set_unfinished, self._navigation.tell_error)
 
     def leave_out(self, directory: Path) -> None:
-        """A run that this window started is no find."""
+        """Exclude a run that this window started itself."""
         self._own.add(directory)
         self._forget(directory)
 
@@ -57,10 +60,10 @@ class Recovery(QObject):
         self._navigation.run_watched.emit(directory)
 
     def resume(self, directory: Path) -> None:
-        """Continue it after its last complete stage, and show it in Live."""
+        """Continue the run after its last complete stage, and show it on the Live page."""
         if self.is_measuring():
-            what = "Another run is being measured."
-            self._navigation.tell("warning", what, None, "Resume this one when that has ended.")
+            message = "Another run is being measured."
+            self._navigation.tell("warning", message, None, "Resume this one when that has ended.")
             return
         try:
             engine = start_engine(Launch(("runs", "resume", str(directory)), directory, directory.name, "resume"))
@@ -69,9 +72,9 @@ class Recovery(QObject):
             return
         self.leave_out(directory)
         self._resumed = engine
-        self._until_it_runs.start()
+        self._resume_timer.start()
 
-    def _look_at_resumed(self) -> None:
+    def _poll_resumed(self) -> None:
         engine = self._resumed
         if engine is None:
             return
@@ -81,7 +84,7 @@ class Recovery(QObject):
         code, ending = engine.poll(), ending_of(engine.directory)
         if ending == "cut short" and code is None:
             return
-        self._until_it_runs.stop()
+        self._resume_timer.stop()
         self._resumed = None
         if ending == "running":
             self._reaper = self._reaper or Reaper(self)
@@ -95,56 +98,56 @@ class Recovery(QObject):
             self.look()
 
     def see(self, directory: Path) -> None:
-        """What it measured is worked out of its facts."""
+        """Show the results of the run, computed from the data that was stored."""
         self.dismiss(directory)
         self._navigation.run_opened.emit(directory)
 
     def dismiss(self, directory: Path) -> None:
-        """It is not asked about again; it stays where it is."""
-        kept = [*_texts(self._settings.value(_KEY)), directory.name]
-        self._settings.setValue(_KEY, kept[-_MOST_REMEMBERED:])
+        """Stop offering the run. Its files stay where they are."""
+        names = [*_texts(self._settings.value(_KEY)), directory.name]
+        self._settings.setValue(_KEY, names[-_MAX_REMEMBERED:])
         self._forget(directory)
 
     def discard(self, directory: Path) -> None:
-        """To the trash, from which `undo_discard` brings it back."""
+        """Move the run to the trash, from which `undo_discard` restores it."""
         self._forget(directory)
-        submit(self, lambda: _discarded(directory), self._tell_discarded, self._navigation.tell_error)
+        submit(self, lambda: _move_to_trash(directory), self._on_discarded, self._navigation.tell_error)
 
     def undo_discard(self, name: str) -> None:
-        submit(self, lambda: _restored(name), self._tell_restored, self._navigation.tell_error)
+        submit(self, lambda: _restore(name), self._on_restored, self._navigation.tell_error)
 
     discarded = Signal(str)
-    """The name of a run that is in the trash now."""
+    """Emits the name of a run that was moved to the trash."""
 
-    def _take(self, unfinished: Sequence[Unfinished]) -> None:
+    def _set_unfinished(self, unfinished: Sequence[Unfinished]) -> None:
         dismissed = set(_texts(self._settings.value(_KEY)))
-        wanted = [one for one in unfinished if one.directory.name not in dismissed and one.directory not in self._own]
-        self._unfinished = tuple(sorted(wanted, key=lambda one: one.ending != "running"))
+        shown = [run for run in unfinished if run.directory.name not in dismissed and run.directory not in self._own]
+        self._unfinished = tuple(sorted(shown, key=lambda run: run.ending != "running"))
         self.found.emit(self._unfinished)
 
     def _forget(self, directory: Path) -> None:
-        left = tuple(one for one in self._unfinished if one.directory != directory)
-        if left != self._unfinished:
-            self._unfinished = left
-            self.found.emit(left)
+        remaining = tuple(run for run in self._unfinished if run.directory != directory)
+        if remaining != self._unfinished:
+            self._unfinished = remaining
+            self.found.emit(remaining)
 
-    def _tell_discarded(self, name: str) -> None:
+    def _on_discarded(self, name: str) -> None:
         self.discarded.emit(name)
         self._navigation.library_changed.emit()
 
-    def _tell_restored(self, directory: Path) -> None:
+    def _on_restored(self, directory: Path) -> None:
         self._navigation.tell("news", f"{directory.name} is back.")
         self._navigation.library_changed.emit()
         self.look()
 
 
-def _unfinished_now() -> tuple[Unfinished, ...]:
+def _find_unfinished() -> tuple[Unfinished, ...]:
     from app.storage.endings import unfinished_runs
 
     return unfinished_runs(datetime.now(UTC))
 
 
-def _discarded(directory: Path) -> str:
+def _move_to_trash(directory: Path) -> str:
     from app.storage.run_directory import StoredRun
     from app.storage.trash import delete_runs
 
@@ -152,14 +155,15 @@ def _discarded(directory: Path) -> str:
     return directory.name
 
 
-def _restored(name: str) -> Path:
+def _restore(name: str) -> Path:
     from app.storage.trash import restore_run
 
     return restore_run(name)
 
 
 def _texts(value: object) -> list[str]:
-    """QSettings gives one text where a list had one, and nothing where it had none."""
+    """Return a stored list of texts. QSettings returns a plain string for a list with one entry, and None for an empty
+    list."""
     if isinstance(value, str):
         return [value]
-    return [str(one) for one in value] if isinstance(value, list) else []
+    return [str(item) for item in value] if isinstance(value, list) else []

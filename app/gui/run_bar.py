@@ -1,4 +1,4 @@
-"""The toolbar's part of a run: start it, stop it, how far it is."""
+"""Toolbar section of the current run: start, stop and progress."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class RunBar(QObject):
         self.progress, self.trust = label("", "muted"), Badge()
         space = QWidget()
         space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        told = QWidget()  # a toolbar shows its own widgets again by itself, an empty badge too
-        hbox(self.progress, self.trust, within=told)
-        for widget in (self.start, self.stop, space, told):
+        status = QWidget()  # a toolbar shows its direct children again by itself, even an empty badge
+        hbox(self.progress, self.trust, within=status)
+        for widget in (self.start, self.stop, space, status):
             toolbar.addWidget(widget)
-        look.changed.connect(self._recolour)
-        self._recolour(look.theme)
+        look.changed.connect(self._recolor)
+        self._recolor(look.theme)
 
     def show_state(self, state: LiveState) -> None:
         self.stop.setEnabled(state.is_running)
         self.progress.setText(progress_line(state) if state.is_running else "")
         self.trust.say(state.trust or "" if state.is_running else "", "\n".join(state.reasons))
 
-    def _recolour(self, theme: Theme) -> None:
+    def _recolor(self, theme: Theme) -> None:
         side = self._toolbar.fontMetrics().height()
         self._toolbar.setIconSize(QSize(side, side))
         self.start.setIcon(icon("start", theme.good, side))
@@ -42,7 +42,7 @@ class RunBar(QObject):
 
 
 def progress_line(state: LiveState) -> str:
-    """As in "chat: stages, 12/40, 1:05, 2:10 left"."""
+    """Return the progress as one line, such as "chat: stages, 12/40, 1:05, 2:10 left"."""
     parts = [state.phase] if state.phase else []
     if state.total is not None:
         parts.append(f"{state.done}/{state.total}")
@@ -55,8 +55,8 @@ def progress_line(state: LiveState) -> str:
 
 
 def _button(text: str, tip: str) -> QToolButton:
-    made = tool_button(text, tip=tip)
-    made.setAccessibleDescription(tip)
-    made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-    made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    return made
+    result = tool_button(text, tip=tip)
+    result.setAccessibleDescription(tip)
+    result.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    result.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    return result

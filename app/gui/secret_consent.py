@@ -1,4 +1,4 @@
-"""The question before a profile's secrets are sent to a host for the first time, as the command line asks it."""
+"""Ask for consent before the secrets of a profile are sent to a host for the first time, as the command line does."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from app.storage.allowed_secrets import AllowedSecrets, allow
 
 
 def may_send(parent: QWidget, wanted: Iterable[AllowedSecrets]) -> bool:
-    """Ask for each, remember every yes, and return whether all are allowed."""
-    return all(_is_allowed(parent, one) for one in wanted)
+    """Ask for each entry of `wanted`, remember every yes, and return whether all are allowed."""
+    return all(_is_allowed(parent, secrets) for secrets in wanted)
 
 
-def _is_allowed(parent: QWidget, wanted: AllowedSecrets) -> bool:
-    secrets = ", ".join(wanted.references)
-    question = f"Profile {wanted.profile} sends {secrets} to {wanted.host}. Allow it for this profile from now on?"
+def _is_allowed(parent: QWidget, grant: AllowedSecrets) -> bool:
+    secrets = ", ".join(grant.references)
+    question = f"Profile {grant.profile} sends {secrets} to {grant.host}. Allow it for this profile from now on?"
     answer = QMessageBox.question(parent, "Send secrets", question)
     if answer == QMessageBox.StandardButton.Yes:
-        allow(wanted)
+        allow(grant)
     return answer == QMessageBox.StandardButton.Yes

@@ -1,4 +1,4 @@
-"""What the window remembers: an .ini in SIZEWISE_HOME, else in the user's configuration folder."""
+"""Stored settings of the window: an .ini file in SIZEWISE_HOME, or else in the user's configuration folder."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def open_settings() -> QSettings:
 
 
 def apply_settings(settings: QSettings, look: Look) -> None:
-    """What is unreadable counts as unset."""
+    """Apply the stored theme and text size. Values that cannot be read count as unset."""
     choice = settings.value(THEME, "system")
-    look.choose(next((one for one in THEMES if one == choice), "system"))
+    look.choose(next((theme for theme in THEMES if theme == choice), "system"))
     look.scale_text(_number(settings.value(TEXT_SCALE, 1.0)))
 
 

@@ -1,4 +1,4 @@
-"""Settings, each with what it does; what is typed above leaves only those that speak of it."""
+"""Settings dialog: each setting with an explanation, and a search field that hides the ones that do not match."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCALES = (1.0, 1.25, 1.5, 2.0)
 
 
 class SettingsDialog(QDialog):
-    """Every change holds at once, and is kept."""
+    """Settings of the window. Every change applies immediately and is stored."""
 
     def __init__(self, parent: QWidget, settings: QSettings, look: Look) -> None:
         super().__init__(parent)
@@ -68,8 +68,8 @@ class SettingsDialog(QDialog):
         row = QFrame()
         row.setProperty("role", "card")
         line = QHBoxLayout(row)
-        words = vbox(label(name, "heading"), label(explanation, "muted", wrap=True))
-        line.addLayout(words, 1)
+        text = vbox(label(name, "heading"), label(explanation, "muted", wrap=True))
+        line.addLayout(text, 1)
         if editor is not None:
             editor.setAccessibleName(name)
             editor.setAccessibleDescription(explanation)
@@ -78,41 +78,41 @@ class SettingsDialog(QDialog):
         self._column.addWidget(row)
 
     def _filter(self, typed: str) -> None:
-        words = typed.casefold().split()
+        terms = typed.casefold().split()
         for text, row in self._rows:
-            row.setVisible(all(word in text for word in words))
+            row.setVisible(all(term in text for term in terms))
 
     def _theme(self) -> QComboBox:
         choices = THEMES
-        made = QComboBox()
+        box = QComboBox()
         for choice, title in choices.items():
-            made.addItem(title, choice)
-        made.setCurrentIndex(list(choices).index(self._look.choice))
-        made.activated.connect(lambda row: self._choose_theme(list(choices)[row]))
-        return made
+            box.addItem(title, choice)
+        box.setCurrentIndex(list(choices).index(self._look.choice))
+        box.activated.connect(lambda row: self._choose_theme(list(choices)[row]))
+        return box
 
     def _choose_theme(self, choice: Choice) -> None:
         self._look.choose(choice)
         self._settings.setValue(THEME, choice)
 
     def _text_size(self) -> QComboBox:
-        made = QComboBox()
+        box = QComboBox()
         for scale in _SCALES:
-            made.addItem(f"{scale:.0%}", scale)
+            box.addItem(f"{scale:.0%}", scale)
         nearest = min(_SCALES, key=lambda scale: abs(scale - self._look.text_scale))
-        made.setCurrentIndex(_SCALES.index(nearest))
-        made.activated.connect(lambda row: self._scale(_SCALES[row]))
-        return made
+        box.setCurrentIndex(_SCALES.index(nearest))
+        box.activated.connect(lambda row: self._scale(_SCALES[row]))
+        return box
 
     def _scale(self, scale: float) -> None:
         self._look.scale_text(scale)
         self._settings.setValue(TEXT_SCALE, scale)
 
     def _notifications(self) -> QCheckBox:
-        made = QCheckBox("Show them")
-        made.setChecked(notifications_are_on(self._settings))
-        made.toggled.connect(lambda on: self._settings.setValue(NOTIFICATIONS, on))
-        return made
+        box = QCheckBox("Show them")
+        box.setChecked(notifications_are_on(self._settings))
+        box.toggled.connect(lambda on: self._settings.setValue(NOTIFICATIONS, on))
+        return box
 
     def _open_folder(self) -> None:
         runs_home().mkdir(parents=True, exist_ok=True)

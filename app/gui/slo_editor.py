@@ -1,4 +1,5 @@
-"""The SLO as lines to write in: what is wrong with one is said at it, and what is right is used at once."""
+"""SLO editor: one line per objective. Errors are shown beside the line, and valid objectives take effect
+immediately."""
 
 from __future__ import annotations
 
@@ -14,16 +15,16 @@ from app.records.metrics import METRICS, format_metric
 from reports import formatting
 from reports.model import ObjectiveRow
 
-_WIDEST = 200
+_MAX_CHARACTERS = 200
 _EXAMPLE = "latency_ms.p95 < 50"
 
 
 class ObjectiveLine(QLineEdit):
-    """One objective; what is wrong with it is told by `problem`."""
+    """Input line for one objective. `problem` describes what is wrong with its text."""
 
     def __init__(self, text: str, completions: QStringListModel) -> None:
         super().__init__(text)
-        self.setMaxLength(_WIDEST)
+        self.setMaxLength(_MAX_CHARACTERS)
         self.setPlaceholderText(_EXAMPLE)
         self.setAccessibleName("Objective")
         completer = QCompleter(completions, self)
@@ -56,17 +57,21 @@ class ObjectiveLine(QLineEdit):
 
 
 class SloEditor(QWidget):
-    """`edited` has the objectives as texts, or None for those that were measured; `finished` follows a line that is
-    written to its end. Where it `is_narrow`, what is said of a line stands below it."""
+    """List of editable objectives.
+
+    If `is_narrow`, the message of each objective is shown below its line instead of beside it.
+    """
 
     edited = Signal(object)
+    """Emits the objectives as a tuple of texts, or None after a reset to the SLO of the run."""
     finished = Signal()
+    """Emitted when the user has finished editing a line."""
 
     def __init__(self, heading: str = "", *, is_narrow: bool = False) -> None:
         super().__init__()
         self._is_narrow = is_narrow
         self.lines: list[ObjectiveLine] = []
-        self._own: tuple[str, ...] = ()
+        self._run_slo: tuple[str, ...] = ()
         self._is_filling = False
         self._completions = QStringListModel(_completions(), self)
         self._rows = QWidget()
@@ -80,37 +85,40 @@ class SloEditor(QWidget):
         vbox(*title, self._rows, self.others, hbox(self.add, self.reset, 1), within=self, spacing=4)
 
     def show_slo(self, slo: tuple[str, ...], own: tuple[str, ...], judged: Sequence[ObjectiveRow] = ()) -> None:
-        """Lines are made anew only where they do not say what is shown: nobody loses the place they write at. `own` is
-        the SLO that was measured; `judged` are those of it and the gates that there is a verdict on."""
-        self._own = own
-        if self.texts() != slo and not self._is_writing():
+        """Show the objectives `slo` and their evaluation.
+
+        Lines are only rebuilt if their texts differ, so the cursor keeps its place. `own` is the SLO of the run;
+        `judged` are the evaluated objectives and gates.
+        """
+        self._run_slo = own
+        if self.texts() != slo and not self._is_editing():
             self._fill(slo)
         rows = {row.text: row for row in judged if row.kind == "SLO"}
         for line in self.lines:
             line.show_row(rows.get(" ".join(line.text().split())))
-        rest = [row for row in judged if row.kind == "gate" or row.text not in self.texts()]
-        self.others.setText("\n".join(_other(row) for row in rest))
-        self.others.setVisible(bool(rest))
+        unlisted = [row for row in judged if row.kind == "gate" or row.text not in self.texts()]
+        self.others.setText("\n".join(_unlisted_text(row) for row in unlisted))
+        self.others.setVisible(bool(unlisted))
         self._show_reset()
 
     def forget(self) -> None:
-        """Another run: what is written is not meant for it."""
+        """Clear the lines before another run is shown."""
         self._fill(())
 
     def add_line(self, text: str = "") -> ObjectiveLine:
         line = ObjectiveLine(text, self._completions)
         self.lines.append(line)
-        place = self._grid.rowCount()
-        self._grid.addWidget(line, place, 0)
+        row = self._grid.rowCount()
+        self._grid.addWidget(line, row, 0)
         for column, widget in enumerate((line.remove, line.badge), 1):
-            self._grid.addWidget(widget, place, column, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+            self._grid.addWidget(widget, row, column, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         if self._is_narrow:
-            self._grid.addWidget(line.told, place + 1, 0, 1, 3)
+            self._grid.addWidget(line.told, row + 1, 0, 1, 3)
         else:
             line.setMinimumWidth(line.fontMetrics().horizontalAdvance("output_tokens_per_s.p95 <= 10,000"))
-            self._grid.addWidget(line.told, place, 3)
+            self._grid.addWidget(line.told, row, 3)
         line.told.hide()
-        line.textChanged.connect(self._written)
+        line.textChanged.connect(self._on_text_changed)
         line.editingFinished.connect(self.finished)
         line.remove.clicked.connect(self._remove)
         line.show_row(None) if text else line.badge.say("")
@@ -122,60 +130,61 @@ class SloEditor(QWidget):
     def _fill(self, texts: Sequence[str]) -> None:
         self._is_filling = True
         for line in self.lines:
-            self._take_away(line)
+            self._delete_line(line)
         self.lines = []
         for text in texts:
             self.add_line(text)
         self._is_filling = False
 
     def _remove(self) -> None:
-        line = next((one for one in self.lines if one.remove is self.sender()), None)
+        line = next((line for line in self.lines if line.remove is self.sender()), None)
         if line is not None:
             self.lines.remove(line)
-            self._take_away(line)
-            self._written()
+            self._delete_line(line)
+            self._on_text_changed()
 
-    def _take_away(self, line: ObjectiveLine) -> None:
+    def _delete_line(self, line: ObjectiveLine) -> None:
         for widget in (line, line.remove, line.badge, line.told):
             self._grid.removeWidget(widget)
             widget.hide()
             widget.deleteLater()
 
-    def _written(self) -> None:
-        """Once all lines can be read; an empty one asks for nothing yet."""
+    def _on_text_changed(self) -> None:
+        """Emit `edited` if every line is valid or empty."""
         if self._is_filling:
             return
-        wrong = [line for line in self.lines if line.text().strip() and line.problem is not None]
+        invalid = [line for line in self.lines if line.text().strip() and line.problem is not None]
         for line in self.lines:
-            if line in wrong:
+            if line in invalid:
                 line.show_row(None)
         self._show_reset()
-        if not wrong:
+        if not invalid:
             self.edited.emit(self.texts())
 
     def texts(self) -> tuple[str, ...]:
         return tuple(" ".join(line.text().split()) for line in self.lines if line.text().strip())
 
-    def _is_writing(self) -> bool:
-        """A line is half written, so what is shown is older than it."""
+    def _is_editing(self) -> bool:
+        """Return whether a line with focus is incomplete, which means that the user's text is newer than what would be
+        shown."""
         return any(line.hasFocus() and line.problem is not None for line in self.lines)
 
     def _reset(self) -> None:
-        self._fill(self._own)
+        self._fill(self._run_slo)
         self.edited.emit(None)
         self._show_reset()
 
     def _show_reset(self) -> None:
-        self.reset.setEnabled(self.texts() != self._own)
+        self.reset.setEnabled(self.texts() != self._run_slo)
 
 
 def observed(row: ObjectiveRow) -> str:
-    where = f" in {row.stage}" if row.stage else ""
-    why = f"; {row.why}" if row.why else ""
-    return f"{formatting.quantity(row.observed)}{where}{why}"
+    stage_text = f" in {row.stage}" if row.stage else ""
+    reason = f"; {row.why}" if row.why else ""
+    return f"{formatting.quantity(row.observed)}{stage_text}{reason}"
 
 
-def _other(row: ObjectiveRow) -> str:
+def _unlisted_text(row: ObjectiveRow) -> str:
     implied = " (implied: the SLO sets no limit on errors)" if row.implied else ""
     kind = "gate " if row.kind == "gate" else ""
     return f"{kind}{row.text}{implied}: {row.judgement}, {observed(row)}"

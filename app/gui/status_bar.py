@@ -1,4 +1,4 @@
-"""The line at the window's foot: engine, machine, clock, disk, trust; a click goes to where each is explained."""
+"""Status bar: engine, machine, clock, disk and validity. A click opens the dock or page that explains a segment."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from app.gui.navigation import Navigation
 from app.gui.widgets import restyle, tip
 
 LOW_DISK_BYTES = 2 * 2**30
-_DISK_MS = 30_000
+_DISK_INTERVAL_MS = 30_000
 _MARKS: dict[State, str] = {"warn": "▲ ", "bad": "✕ "}
 
 
 class StatusBar(QStatusBar):
-    """`explain` names a dock by its object name, or a page by its key."""
+    """Status bar of the window."""
 
     explain = Signal(str)
-    """"jobs-dock", "gpu-dock", "home", "library", "live" or "results"."""
+    """Emits the object name of a dock ("jobs-dock" or "gpu-dock") or the key of a page ("home", "library", "live" or
+    "results") to show."""
 
     def __init__(
         self, navigation: Navigation, queue: JobQueue, machine: MachineWatch, parent: QWidget | None = None
@@ -37,14 +38,14 @@ class StatusBar(QStatusBar):
         self.setSizeGripEnabled(False)
         self._navigation, self._queue = navigation, queue
         self._has_warned = False
-        self._trust_at = "live"
+        self._trust_page = "live"
         self.engine = self._segment("Engine", self._explain_engine)
         self.machine = self._segment("Machine", self._explain_machine)
         self.clock = self._segment("Clock", self._explain_clock)
         self.disk = self._segment("Disk", self._explain_disk)
         self.trust = self._segment("Trust", self._explain_trust)
-        self._disk_asked: Latest[int] = Latest(self, self.show_disk, self._miss_disk)
-        self._disk_timer = QTimer(self, interval=_DISK_MS)
+        self._disk_reader: Latest[int] = Latest(self, self.show_disk, self._on_disk_error)
+        self._disk_timer = QTimer(self, interval=_DISK_INTERVAL_MS)
         self._disk_timer.timeout.connect(self.read_disk)
         self._disk_timer.start()
         machine.watch_for(self.machine)
@@ -54,23 +55,25 @@ class StatusBar(QStatusBar):
         self._show_engine()
         self._show_machine(machine.state)
         self.show_trust(None)
-        self._say(self.disk, f"Disk {NOT_AVAILABLE}", "")
+        self._set_segment(self.disk, f"Disk {NOT_AVAILABLE}", "")
         self.read_disk()
 
     def show_trust(self, verdict: str | None, why: str = "", page: str = "live") -> None:
-        """Of the run that is watched or shown: VALID, WARN or INVALID; None while there is none. `page` is where it is
-        explained."""
-        self._trust_at = page
-        word = verdict or NOT_AVAILABLE
-        self._say(self.trust, f"Trust: {word}", why or "Of no run yet", state_of(word))
+        """Show the validity of the current run: VALID, WARN or INVALID, or None if there is no run.
+
+        `page` is the key of the page that explains it.
+        """
+        self._trust_page = page
+        text = verdict or NOT_AVAILABLE
+        self._set_segment(self.trust, f"Trust: {text}", why or "Of no run yet", state_of(text))
 
     def read_disk(self) -> None:
-        self._disk_asked.ask(_free_bytes)
+        self._disk_reader.ask(_free_bytes)
 
     def show_disk(self, free_bytes: int) -> None:
         is_low = free_bytes < LOW_DISK_BYTES
         text = f"Disk {size(free_bytes)} free"
-        self._say(self.disk, text, "Where runs are kept", "warn" if is_low else "plain")
+        self._set_segment(self.disk, text, "Where runs are kept", "warn" if is_low else "plain")
         if is_low and not self._has_warned:
             self._navigation.tell(
                 "warning",
@@ -85,36 +88,36 @@ class StatusBar(QStatusBar):
         text = "Engine: idle" if job is None else f"Engine: {short(job.launch.name)}"
         if waiting:
             text = f"{text}, {waiting} waiting"
-        told = "Nothing runs" if job is None else f"{phase_line(job)}, {time_line(job)}"
-        self._say(self.engine, text, told)
+        details = "Nothing runs" if job is None else f"{phase_line(job)}, {time_line(job)}"
+        self._set_segment(self.engine, text, details)
 
     def _show_machine(self, state: MachineState) -> None:
         now = state.now
         if now is not None and now.gpus:
             first = now.gpus[0]
-            degrees, busy = measured(first.temperature_c, "°C"), measured(first.utilisation_percent, "%")
-            text = f"{gpu_title(first)} {degrees}, {busy}"
-            more = len(now.gpus) - 1
-            text = f"{text} (+{more})" if more else text
-            is_held = any(gpu.throttled_by for gpu in now.gpus)
-            self._say(self.machine, text, short(first.name), "warn" if is_held else "plain")
+            temperature, utilization = measured(first.temperature_c, "°C"), measured(first.utilisation_percent, "%")
+            text = f"{gpu_title(first)} {temperature}, {utilization}"
+            further = len(now.gpus) - 1
+            text = f"{text} (+{further})" if further else text
+            is_throttled = any(gpu.throttled_by for gpu in now.gpus)
+            self._set_segment(self.machine, text, short(first.name), "warn" if is_throttled else "plain")
         else:
             percent = measured(None if now is None else now.cpu_percent, "%")
-            self._say(self.machine, f"CPU {percent}", "No GPU is told of")
+            self._set_segment(self.machine, f"CPU {percent}", "No GPU is told of")
         self._show_clock(state)
 
     def _show_clock(self, state: MachineState) -> None:
         checks = () if state.facts is None else state.facts.checks
-        check = next((one for one in checks if one.id == "clock_resolution"), None)
+        check = next((machine_check for machine_check in checks if machine_check.id == "clock_resolution"), None)
         if check is None:
-            self._say(self.clock, f"Clock {NOT_AVAILABLE}", "This machine is not looked at yet")
+            self._set_segment(self.clock, f"Clock {NOT_AVAILABLE}", "This machine is not looked at yet")
             return
         is_fine = check.verdict == "VALID"
-        told = f"Resolution {check.value} ns"
-        self._say(
+        resolution = f"Resolution {check.value} ns"
+        self._set_segment(
             self.clock,
             "Clock ok" if is_fine else "Clock coarse",
-            check.hint or told,
+            check.hint or resolution,
             "plain" if is_fine else "warn",
         )
 
@@ -127,15 +130,15 @@ class StatusBar(QStatusBar):
         self.addWidget(segment)
         return segment
 
-    def _say(self, segment: QToolButton, text: str, told: str, state: State = "plain") -> None:
+    def _set_segment(self, segment: QToolButton, text: str, description: str, state: State = "plain") -> None:
         segment.setText(_MARKS.get(state, "") + text)
-        segment.setToolTip(tip(told))
+        segment.setToolTip(tip(description))
         segment.setAccessibleName(text)
-        segment.setAccessibleDescription(told)
+        segment.setAccessibleDescription(description)
         restyle(segment, state)
 
-    def _miss_disk(self, _: Exception) -> None:
-        self._say(self.disk, f"Disk {NOT_AVAILABLE}", "The runs' home cannot be read", "warn")
+    def _on_disk_error(self, _: Exception) -> None:
+        self._set_segment(self.disk, f"Disk {NOT_AVAILABLE}", "The runs' home cannot be read", "warn")
 
     def _explain_engine(self) -> None:
         self.explain.emit("jobs-dock")
@@ -150,14 +153,14 @@ class StatusBar(QStatusBar):
         self.explain.emit("library")
 
     def _explain_trust(self) -> None:
-        self.explain.emit(self._trust_at)
+        self.explain.emit(self._trust_page)
 
 
 def _free_bytes() -> int:
-    """Of the disk that the runs' home is on, or will be."""
+    """Return the free space, in bytes, of the disk that holds the runs directory or will hold it."""
     from app.storage.run_directory import runs_home
 
-    place: Path = runs_home()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return shutil.disk_usage(place).free
+    folder: Path = runs_home()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

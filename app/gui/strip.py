@@ -1,4 +1,4 @@
-"""News stands above what it concerns, in a strip; nothing pops up for it."""
+"""Message strip: notices are shown above the page that they concern instead of in pop-up windows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ _STATES: dict[str, State] = {"news": "plain", "warning": "warn", "error": "bad"}
 
 
 class Strip(QFrame):
-    """What, why and next step in plain text; details fold out and can be copied. Hidden while it has nothing to say.
-
-    `acted` tells that its button was pressed, `dismissed` that it was closed by hand.
-    """
+    """Shows a notice as plain text, with details that can be expanded and copied. Hidden while there is no message."""
 
     acted = Signal()
+    """Emitted when the action button is pressed."""
     dismissed = Signal()
+    """Emitted when the user closes the message."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,15 +44,15 @@ class Strip(QFrame):
             line.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
         vbox(line, self._details, within=self, margins=(12, 8, 8, 8))
         self._more.toggled.connect(self._details.setVisible)
-        self._copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._copied()))
+        self._copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._text_to_copy()))
         self._close.clicked.connect(self.hide)
         self._close.clicked.connect(self.dismissed)
         self.hide()
 
     def say(self, notice: Notice, action: str | None = None) -> None:
-        """With a button that says `action`, where there is something to do at once."""
-        said = [notice.what, notice.why, notice.next_step]
-        self._text.setText("\n".join(line for line in said if line))
+        """Show a notice. If `action` is given, a button with that text is shown too."""
+        lines = [notice.what, notice.why, notice.next_step]
+        self._text.setText("\n".join(line for line in lines if line))
         self.setAccessibleDescription(self._text.text())
         restyle(self, _STATES[notice.severity])
         self._details.setPlainText(notice.details or "")
@@ -66,8 +65,8 @@ class Strip(QFrame):
         self.show()
 
     def text(self) -> str:
-        """What it says; empty while it is hidden."""
+        """Return the shown text, or an empty string while the strip is hidden."""
         return "" if self.isHidden() else self._text.text()
 
-    def _copied(self) -> str:
+    def _text_to_copy(self) -> str:
         return f"{self._text.text()}\n\n{self._details.toPlainText()}"

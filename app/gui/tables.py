@@ -1,7 +1,7 @@
-"""A table of a frame: sorted by its headers, filtered by what is typed, copied as CSV.
+"""Table of a pandas frame: sorted by its headers, filtered by typed text, copied as CSV.
 
-A pandas frame as a Qt model: read only, swapped whole, sorted and filtered by numpy, so that a
-million rows do.
+The Qt model is read-only and is replaced as a whole. Sorting and filtering use numpy, so a million rows are fast
+enough.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from app.gui.formatting import cell
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
 RAW = Qt.ItemDataRole.UserRole
-"""The value itself, not its text."""
-_MOST_KEPT = 20_000
+"""Item role of the value itself instead of its text."""
+_MAX_CACHED_TEXTS = 20_000
 _ALIGNMENT = int(Qt.ItemDataRole.TextAlignmentRole)
-_OF_VALUES = frozenset(map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, RAW)))
+_VALUE_ROLES = frozenset(map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, RAW)))
 
 
 class FrameModel(QAbstractTableModel):
-    """Columns are the frame's; `headers` are what a reader sees of them, `formats` how a column's values are written.
+    """Qt model of a frame.
 
-    Missing values sort last, whichever way.
+    `headers` maps column names to header texts, `formats` maps them to functions that format a value. Missing values
+    sort last in both directions.
     """
 
     def __init__(
@@ -39,50 +40,50 @@ class FrameModel(QAbstractTableModel):
         formats: Mapping[str, Callable[[object], str]] | None = None,
         keys: Mapping[str, Callable[[object], object]] | None = None,
     ) -> None:
-        """`keys` are what columns of other values than numbers and texts are sorted by."""
+        """Create the model. `keys` maps columns to sort keys, for values other than numbers and texts."""
         super().__init__()
         self._headers, self._formats, self._keys = dict(headers or {}), dict(formats or {}), dict(keys or {})
-        self._take(pd.DataFrame() if frame is None else frame)
+        self._set_data(pd.DataFrame() if frame is None else frame)
         self._mask: npt.NDArray[np.bool_] | None = None
         self._sorted_by: tuple[int, Qt.SortOrder] | None = None
         self._order = np.arange(len(self._frame))
 
     @property
     def frame(self) -> pd.DataFrame:
-        """As it was given, in its own order."""
+        """The frame in its original row order."""
         return self._frame
 
     def shown(self) -> pd.DataFrame:
-        """As it is shown: filtered and sorted."""
+        """Return the frame as shown: filtered and sorted."""
         return self._frame.iloc[self._order]
 
     def set_frame(self, frame: pd.DataFrame) -> None:
-        """Sorted as the one before, where it has that column too; no longer filtered."""
+        """Replace the frame and clear the filter. The sort column is kept if the new frame has that many columns."""
         self.beginResetModel()
-        self._take(frame)
+        self._set_data(frame)
         self._mask = None
         if self._sorted_by is not None and self._sorted_by[0] >= frame.shape[1]:
             self._sorted_by = None
-        self._order = self._ordered()
+        self._order = self._compute_order()
         self.endResetModel()
 
     def set_headers(self, headers: Mapping[str, str]) -> None:
-        """Seen with the next frame."""
+        """Set the header texts. They are shown once the next frame is set."""
         self._headers = dict(headers)
 
     def set_filter(self, mask: npt.NDArray[np.bool_] | None) -> None:
-        """Only rows where `mask`, one a row of the frame, is true."""
+        """Show only the rows where `mask` is true. It has one value per row of the frame; None shows all rows."""
         self.beginResetModel()
         self._mask = mask
-        self._order = self._ordered()
+        self._order = self._compute_order()
         self.endResetModel()
 
     def frame_row(self, row: int) -> int:
-        """Where the shown row stands in the frame."""
+        """Return the position in the frame of a shown row."""
         return int(self._order[row])
 
     def value(self, row: int, column: int) -> object:
-        """Of a shown row, as it stands in the frame."""
+        """Return the unformatted value of a shown row."""
         return self._value(self.frame_row(row), column)
 
     def rowCount(self, parent: Index = _NOWHERE) -> int:
@@ -97,10 +98,10 @@ class FrameModel(QAbstractTableModel):
         column = index.column()
         if role == _ALIGNMENT:
             return self._alignments[column]
-        if role not in _OF_VALUES:
+        if role not in _VALUE_ROLES:
             return None
-        place = int(self._order[index.row()])
-        return self._value(place, column) if role == RAW else self._text(place, column)
+        row = int(self._order[index.row()])
+        return self._value(row, column) if role == RAW else self._text(row, column)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if orientation != Qt.Orientation.Horizontal or not 0 <= section < self._frame.shape[1]:
@@ -113,22 +114,24 @@ class FrameModel(QAbstractTableModel):
         return self._headers.get(name, name)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        wanted = (column, order) if 0 <= column < self._frame.shape[1] else None
-        if wanted == self._sorted_by:
-            return  # a view asks twice: by its header's signal, and itself
+        requested = (column, order) if 0 <= column < self._frame.shape[1] else None
+        if requested == self._sorted_by:
+            return  # a view sorts twice: by the signal of its header, and by itself
         self.layoutAboutToBeChanged.emit()
-        before = self.persistentIndexList()
-        rows = [self.frame_row(index.row()) for index in before]
-        self._sorted_by = wanted
-        self._order = self._ordered()
-        if before:
-            places = np.empty(len(self._frame), dtype=np.int64)
-            places[self._order] = np.arange(len(self._order))
-            after = [self.index(int(places[row]), index.column()) for row, index in zip(rows, before, strict=True)]
-            self.changePersistentIndexList(before, after)
+        old_indexes = self.persistentIndexList()
+        rows = [self.frame_row(index.row()) for index in old_indexes]
+        self._sorted_by = requested
+        self._order = self._compute_order()
+        if old_indexes:
+            positions = np.empty(len(self._frame), dtype=np.int64)
+            positions[self._order] = np.arange(len(self._order))
+            new_indexes = [
+                self.index(int(positions[row]), index.column()) for row, index in zip(rows, old_indexes, strict=True)
+            ]
+            self.changePersistentIndexList(old_indexes, new_indexes)
         self.layoutChanged.emit()
 
-    def _ordered(self) -> npt.NDArray[np.int64]:
+    def _compute_order(self) -> npt.NDArray[np.int64]:
         rows = np.arange(len(self._frame)) if self._mask is None else np.flatnonzero(self._mask)
         if self._sorted_by is None:
             return rows
@@ -138,7 +141,7 @@ class FrameModel(QAbstractTableModel):
         if key is not None:
             values = values.map(key)
         elif values.dtype == object:
-            values = values.map(lambda one: None if one is None else str(one))
+            values = values.map(lambda value: None if value is None else str(value))
         ascending = order == Qt.SortOrder.AscendingOrder
         if values.dtype == np.float64:
             numbers = values.to_numpy()
@@ -146,25 +149,26 @@ class FrameModel(QAbstractTableModel):
         ranks = values.reset_index(drop=True).sort_values(ascending=ascending, kind="stable", na_position="last")
         return np.asarray(rows[ranks.index.to_numpy()])
 
-    def _value(self, place: int, column: int) -> object:
-        return _plain(self._columns[column][place])
+    def _value(self, row: int, column: int) -> object:
+        return _without_numpy(self._columns[column][row])
 
-    def _text(self, place: int, column: int) -> str:
-        """Kept, since scrolling asks for most of them again."""
-        text = self._texts.get((place, column))
+    def _text(self, row: int, column: int) -> str:
+        """Return the text of a cell from the cache. Scrolling requests most of them again."""
+        text = self._texts.get((row, column))
         if text is None:
-            if len(self._texts) >= _MOST_KEPT:
+            if len(self._texts) >= _MAX_CACHED_TEXTS:
                 self._texts.clear()
-            text = self._texts[place, column] = self._shown_as[column](self._value(place, column))
+            text = self._texts[row, column] = self._formatters[column](self._value(row, column))
         return text
 
-    def _take(self, frame: pd.DataFrame) -> None:
-        """What a cell is made of is looked up once: a view asks for some thousand of them a frame."""
+    def _set_data(self, frame: pd.DataFrame) -> None:
+        """Store the frame, and look up everything that its cells need once: a view reads thousands of cells per
+        repaint."""
         self._frame = frame
         self._texts: dict[tuple[int, int], str] = {}
-        self._columns = [frame.iloc[:, place].array for place in range(frame.shape[1])]
+        self._columns = [frame.iloc[:, number].array for number in range(frame.shape[1])]
         self._alignments = [_alignment(column) for column in self._columns]
-        self._shown_as = [self._formats.get(str(name), cell) for name in frame.columns]
+        self._formatters = [self._formats.get(str(name), cell) for name in frame.columns]
 
 
 def _alignment(column: pd.api.extensions.ExtensionArray) -> Qt.AlignmentFlag:
@@ -173,8 +177,8 @@ def _alignment(column: pd.api.extensions.ExtensionArray) -> Qt.AlignmentFlag:
     return side | Qt.AlignmentFlag.AlignVCenter
 
 
-def _plain(value: object) -> object:
-    """Without numpy's own scalars, which Qt does not know."""
+def _without_numpy(value: object) -> object:
+    """Convert numpy scalars to Python values, because Qt does not know numpy's types."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -182,10 +186,10 @@ _SAMPLED_ROWS = 200
 
 
 class FrameTable(QTableView):
-    """Rows are chosen whole. Ctrl+C copies what is chosen, else everything shown."""
+    """Table view that selects whole rows. Ctrl+C copies the selected rows, or all shown rows if none is selected."""
 
     def __init__(self, model: FrameModel, name: str, *, widest: int | None = None) -> None:
-        """`widest` is how many letters a column gets at most before it is drawn wider."""
+        """Create the view. `widest` limits the initial width of a column, in characters; the user can widen it."""
         super().__init__()
         self._widest = widest
         self.frame_model = model
@@ -214,7 +218,7 @@ class FrameTable(QTableView):
         self.fit_columns()
 
     def fit_columns(self) -> None:
-        """As wide as what they hold, within reason; the last one takes what is left."""
+        """Fit the columns to their contents, up to the limit. The last column takes the remaining width."""
         header = self.horizontalHeader()
         header.setStretchLastSection(False)
         self.resizeColumnsToContents()
@@ -234,15 +238,15 @@ class FrameTable(QTableView):
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 8)
 
     def set_filter(self, text: str) -> None:
-        """Rows in which any shown text holds every word of `text`."""
-        words = text.casefold().split()
-        if not words:
+        """Show only the rows whose text contains every word of `text`."""
+        terms = text.casefold().split()
+        if not terms:
             self.frame_model.set_filter(None)
             return
-        lines = _lines(self.frame_model.frame)
+        lines = _row_texts(self.frame_model.frame)
         mask = np.ones(len(lines), dtype=bool)
-        for word in words:
-            mask &= lines.str.contains(word, regex=False).to_numpy(dtype=bool)
+        for term in terms:
+            mask &= lines.str.contains(term, regex=False).to_numpy(dtype=bool)
         self.frame_model.set_filter(mask)
 
     def copy(self) -> None:
@@ -251,8 +255,8 @@ class FrameTable(QTableView):
         QGuiApplication.clipboard().setText((shown.iloc[rows] if rows else shown).to_csv(index=False))
 
 
-def _lines(frame: pd.DataFrame) -> pd.Series[str]:
-    """All of a row's values in one text; column by column, which ten thousand rows take some milliseconds for."""
+def _row_texts(frame: pd.DataFrame) -> pd.Series[str]:
+    """Join the values of each row into one text. Working by column keeps this at some milliseconds for 10,000 rows."""
     lines = pd.Series("", index=frame.index, dtype=str)
     for name in frame.columns:
         lines = lines + " " + frame[name].astype(str).fillna("")
@@ -260,5 +264,5 @@ def _lines(frame: pd.DataFrame) -> pd.Series[str]:
 
 
 def describe(table: FrameTable, what: str) -> None:
-    """For a reader of screens: what the table holds, and how many rows."""
+    """Set the description for screen readers: the content of the table and its number of rows."""
     table.setAccessibleDescription(f"{what}, {table.frame_model.rowCount()} rows")

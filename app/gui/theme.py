@@ -1,4 +1,4 @@
-"""Our own light and dark looks: one record of colours for palette, style sheet and charts alike."""
+"""Light, dark and high-contrast themes: one record of colors for the palette, style sheet and charts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ Choice = Literal["system", "light", "dark", "contrast"]
 
 
 class Theme(msgspec.Struct, frozen=True):
-    """Colours as #rrggbb. `good`, `warn` and `bad` never stand without a word or a mark; `series` are told apart by
-    dashes and markers too. Every colour that text has keeps 4.5:1 against `paper` and `raised`."""
+    """Colors as #rrggbb.
+
+    `good`, `warn` and `bad` are always shown with a word or a mark, and `series` also differ in dashes and markers. All
+    text colors have a contrast of at least 4.5:1 against `paper` and `raised`.
+    """
 
     name: str
     paper: str
@@ -45,14 +48,16 @@ CONTRAST = Theme(
     "contrast", "#000000", "#0d0d0d", "#ffffff", "#e0e0e0", "#8a8a8a", "#ffd400", "#000000", "#3dff9e", "#ffd400",
     "#ff9d96", ("#7fc4ff", "#ffb35c", "#5cf0c0", "#d9b3ff", "#ffffff", "#ff9cc2"),
 )  # fmt: skip
-_LEAST_PT = 9.0
-_EDGED = ("QAbstractSpinBox", "QComboBox", "QLineEdit", "QAbstractButton", "QAbstractSlider")
+_MIN_PT = 9.0
+_FRAMED_CLASSES = ("QAbstractSpinBox", "QComboBox", "QLineEdit", "QAbstractButton", "QAbstractSlider")
 _BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
 
 
 class Look(QObject):
-    """The theme in force, and the size of text. Whoever paints by itself repaints on `changed`; the palette and style
-    sheet follow alone."""
+    """Current theme and text size.
+
+    Widgets that paint themselves repaint on `changed`; the palette and style sheet are updated by this class.
+    """
 
     changed = Signal(object)
 
@@ -63,41 +68,44 @@ class Look(QObject):
         self.theme = LIGHT
         self.choice: Choice = choice
         self.text_scale = 1.0
-        self._usual_pt = max(application.font().pointSizeF(), _LEAST_PT)
+        self._default_pt = max(application.font().pointSizeF(), _MIN_PT)
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._follow_system)
         self.choose(choice)
 
     def choose(self, choice: Choice) -> None:
         self.choice = choice
-        self._put_on(_system_theme() if choice == "system" else _BY_NAME[choice])
+        self._apply(_system_theme() if choice == "system" else _BY_NAME[choice])
 
     def scale_text(self, scale: float) -> None:
-        """1 is the system's own size; 2 is the most that the window is made for."""
+        """Set the text scale, clipped to 1..2. A scale of 1 is the system's text size."""
         self.text_scale = min(max(scale, 1.0), 2.0)
-        self._put_on(self.theme)
+        self._apply(self.theme)
 
     def _follow_system(self) -> None:
         if self.choice == "system":
-            self._put_on(_system_theme())
+            self._apply(_system_theme())
 
-    def _put_on(self, theme: Theme) -> None:
+    def _apply(self, theme: Theme) -> None:
         self.theme = theme
-        size_pt = self._usual_pt * self.text_scale
+        size_pt = self._default_pt * self.text_scale
         font = self._application.font()
         font.setPointSizeF(size_pt)
-        with _nothing_collected():
+        with _without_collection():
             self._application.setFont(font)
             self._application.setPalette(_palette(theme))
-            for kind in _EDGED:
-                self._application.setPalette(_edged_palette(theme), kind)  # type: ignore[arg-type]  # the stub: bytes
+            for class_name in _FRAMED_CLASSES:
+                self._application.setPalette(_framed_palette(theme), class_name)  # type: ignore[arg-type]  # the stub: bytes
             self._application.setStyleSheet(_style_sheet(theme, size_pt))
         self.changed.emit(theme)
 
 
 @contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Qt tells all widgets one after another, and their overrides let Python collect: one that is collected then, in
-    whatever thread, is reached all the same, and the process is gone."""
+def _without_collection() -> Iterator[None]:
+    """Disable garbage collection while Qt notifies all widgets of a change.
+
+    The notification runs Python overrides, which can trigger a collection. Qt would still call a widget that was
+    collected, in whatever thread, and the process would crash.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -108,13 +116,13 @@ def _nothing_collected() -> Iterator[None]:
 
 
 def _system_theme() -> Theme:
-    """Light where the system does not tell."""
+    """Return the theme of the system, or the light one if the system reports none."""
     return DARK if QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark else LIGHT
 
 
 def _palette(theme: Theme) -> QPalette:
     role, palette = QPalette.ColorRole, QPalette()
-    colours = {
+    colors = {
         role.Window: theme.paper, role.Base: theme.paper, role.AlternateBase: theme.raised, role.Button: theme.raised,
         role.WindowText: theme.ink, role.Text: theme.ink, role.ButtonText: theme.ink, role.BrightText: theme.bad,
         role.PlaceholderText: theme.muted, role.Highlight: theme.accent, role.HighlightedText: theme.on_accent,
@@ -122,15 +130,19 @@ def _palette(theme: Theme) -> QPalette:
         role.LinkVisited: theme.accent, role.Mid: theme.grid, role.Midlight: theme.grid, role.Dark: theme.grid,
         role.Light: theme.raised, role.Shadow: theme.grid,
     }  # fmt: skip
-    for where, colour in colours.items():
-        palette.setColor(where, QColor(colour))
-    for where in (role.WindowText, role.Text, role.ButtonText):
-        palette.setColor(QPalette.ColorGroup.Disabled, where, QColor(theme.muted))
+    for color_role, color in colors.items():
+        palette.setColor(color_role, QColor(color))
+    for color_role in (role.WindowText, role.Text, role.ButtonText):
+        palette.setColor(QPalette.ColorGroup.Disabled, color_role, QColor(theme.muted))
     return palette
 
 
-def _edged_palette(theme: Theme) -> QPalette:
-    """Fusion outlines a field in a darker shade of the window, which nobody sees on dark paper."""
+def _framed_palette(theme: Theme) -> QPalette:
+    """Return the palette for widgets with a frame.
+
+    Fusion draws the frame in a darker shade of the window color, which cannot be seen on dark backgrounds; these get a
+    lighter window color instead.
+    """
     palette = _palette(theme)
     if QColor(theme.paper).lightness() < 128:
         palette.setColor(QPalette.ColorRole.Window, QColor(theme.muted))
@@ -138,7 +150,7 @@ def _edged_palette(theme: Theme) -> QPalette:
 
 
 def _style_sheet(theme: Theme, size_pt: float) -> str:
-    """Widgets say what they are by the dynamic property `role`; a `state` colours some of them."""
+    """Return the style sheet. Widgets are styled by their dynamic property `role`, and some also by `state`."""
     return f"""
     [role="card"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px; }}
     [role="action"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px;

@@ -1,4 +1,4 @@
-"""What the first run, its profile and the first result need, imported while nobody waits for it."""
+"""Preload the modules that the first run, its profile and the first result need, while the user is not waiting."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _MODULES = (
     "app.gui.results.content",
     "app.gui.run.page",
 )
-_AFTER_MS, _PAUSE_MS = 700, 150
+_DELAY_MS, _INTERVAL_MS = 700, 150
 
 
 class Warming(QObject):
-    """One module at a time, in the window's thread, since Qt's objects are made in some of them."""
+    """Imports one module at a time, in the GUI thread because some of them create Qt objects."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._left = list(_MODULES)
-        self._timer = QTimer(self, singleShot=True, interval=_AFTER_MS)
+        self._pending = list(_MODULES)
+        self._timer = QTimer(self, singleShot=True, interval=_DELAY_MS)
         self._timer.timeout.connect(self._import_next)
         self._timer.start()
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._left)
+        return bool(self._pending)
 
     def _import_next(self) -> None:
-        importlib.import_module(self._left.pop(0))
-        if self._left:
-            self._timer.start(_PAUSE_MS)
+        importlib.import_module(self._pending.pop(0))
+        if self._pending:
+            self._timer.start(_INTERVAL_MS)

@@ -1,9 +1,4 @@
-"""Small things that every page is made of: labels, badges, cards, buttons. They compute nothing.
-
-Fields that a passing mouse wheel does not change.
-
-What a list says while it holds nothing: what belongs in it, and what to do for that.
-"""
+"""Small widgets that all pages use: labels, badges, cards, buttons, inputs and empty states."""
 
 from __future__ import annotations
 
@@ -34,11 +29,12 @@ from PySide6.QtWidgets import (
 from app.gui.formatting import State, state_of
 
 Box = TypeVar("Box", bound=QBoxLayout)
-_MOST_IN_TIP = 2_000
+_MAX_TIP_LENGTH = 2_000
 
 
 def restyle(widget: QWidget, state: State) -> None:
-    """Give it the colour of a state. The style sheet is asked again for another one only: it costs more than a look."""
+    """Set the state that colors a widget. The style sheet is only applied again if the state changed, because that is
+    slow."""
     if widget.property("state") == state:
         return
     widget.setProperty("state", state)
@@ -47,29 +43,34 @@ def restyle(widget: QWidget, state: State) -> None:
 
 
 def tip(text: str) -> str:
-    """What a tool tip or a menu shows as it stands: Qt takes what looks like HTML for HTML, whoever wrote it, and
-    would read the files and show the pictures that it names."""
-    cut = text if len(text) <= _MOST_IN_TIP else f"{text[:_MOST_IN_TIP]}…"
+    """Return text for a tool tip or menu that is shown literally.
+
+    Qt renders text that looks like HTML as HTML, whoever wrote it, and would load the files and images that it names.
+    """
+    cut = text if len(text) <= _MAX_TIP_LENGTH else f"{text[:_MAX_TIP_LENGTH]}…"
     if not QtGui.Qt.mightBeRichText(cut):
         return cut
     return f'<p style="white-space: pre-wrap">{html.escape(cut)}</p>'
 
 
 def label(text: str = "", role: str | None = None, *, wrap: bool = False, buddy: QWidget | None = None) -> QLabel:
-    """Plain text, whatever it holds; `role` is of the theme's style sheet: title, heading, big, muted, badge, word. Its
-    mnemonic leads to its `buddy`."""
-    made = QLabel(text)
-    made.setTextFormat(Qt.TextFormat.PlainText)
-    made.setWordWrap(wrap)
+    """Create a plain-text label.
+
+    `role` is a role of the style sheet: title, heading, big, muted, badge or word. The mnemonic of the label focuses
+    its `buddy`.
+    """
+    widget = QLabel(text)
+    widget.setTextFormat(Qt.TextFormat.PlainText)
+    widget.setWordWrap(wrap)
     if buddy is not None:
-        made.setBuddy(buddy)
+        widget.setBuddy(buddy)
     if role is not None:
-        made.setProperty("role", role)
-    return made
+        widget.setProperty("role", role)
+    return widget
 
 
 class Badge(QLabel):
-    """A verdict's word in its colour; why it is so is told on hover, and to a reader of screens."""
+    """Verdict word in its color. The reason is shown on hover, and given to screen readers."""
 
     def __init__(self, word: str = "", why: str = "") -> None:
         super().__init__()
@@ -82,16 +83,17 @@ class Badge(QLabel):
         self.setToolTip(tip(why))
         self.setAccessibleName(word)
         self.setAccessibleDescription(why)
-        self._show_if_said()
+        self._update_visibility()
         restyle(self, state_of(word))
 
     def event(self, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ParentChange:
-            self._show_if_said()
+            self._update_visibility()
         return super().event(event)
 
-    def _show_if_said(self) -> None:
-        """Without a parent it would be a window of its own, which takes the keyboard away for a moment."""
+    def _update_visibility(self) -> None:
+        """Show the badge if it has text and a parent. Without a parent it would be a window of its own that takes the
+        focus for a moment."""
         if self.parentWidget() is not None:
             self.setVisible(bool(self.text()))
 
@@ -110,19 +112,22 @@ Margins = tuple[int, int, int, int]
 def vbox(
     *parts: Part, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
 ) -> QVBoxLayout:
-    """Parts under each other, that `within` holds. A number is room of that stretch, and a part may have a stretch and
-    an alignment with it. Without margins there are those of the style."""
-    return _filled(QVBoxLayout(), parts, within, margins, spacing)
+    """Stack parts vertically in a layout for `within`.
+
+    An integer is a stretch of that factor. A tuple gives a widget or layout its stretch factor and, optionally, its
+    alignment. `margins=None` keeps the margins of the style.
+    """
+    return _fill(QVBoxLayout(), parts, within, margins, spacing)
 
 
 def hbox(
     *parts: Part, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
 ) -> QHBoxLayout:
-    """Parts side by side, as `vbox` has them under each other."""
-    return _filled(QHBoxLayout(), parts, within, margins, spacing)
+    """Place parts side by side. The arguments are those of `vbox`."""
+    return _fill(QHBoxLayout(), parts, within, margins, spacing)
 
 
-def _filled(
+def _fill(
     layout: Box, parts: tuple[Part, ...], within: QWidget | None, margins: Margins | None, spacing: int | None
 ) -> Box:
     if within is not None:
@@ -135,14 +140,15 @@ def _filled(
         if isinstance(part, int):
             layout.addStretch(part)
             continue
-        one, *how = part if isinstance(part, tuple) else (part,)
-        add: Callable[..., None] = layout.addLayout if isinstance(one, QLayout) else layout.addWidget
-        add(one, *how)
+        item, *arguments = part if isinstance(part, tuple) else (part,)
+        add: Callable[..., None] = layout.addLayout if isinstance(item, QLayout) else layout.addWidget
+        add(item, *arguments)
     return layout
 
 
 def clear(layout: QLayout) -> None:
-    """What is deleted later would be seen until then, so it is hidden."""
+    """Remove all widgets of a layout. They are hidden first: a widget stays visible until `deleteLater` takes
+    effect."""
     while (item := layout.takeAt(0)) is not None:
         widget = item.widget()
         if widget is not None:
@@ -151,75 +157,86 @@ def clear(layout: QLayout) -> None:
 
 
 def button(text: str, on_click: Callable[[], object], *, primary: bool = False) -> QPushButton:
-    """`text` has its mnemonic."""
-    made = QPushButton(text)
-    made.setAccessibleName(text.replace("&", ""))
+    """Create a push button. `text` contains its mnemonic (&)."""
+    widget = QPushButton(text)
+    widget.setAccessibleName(text.replace("&", ""))
     if primary:
-        made.setProperty("role", "primary")
-    made.clicked.connect(lambda: on_click())
-    return made
+        widget.setProperty("role", "primary")
+    widget.clicked.connect(lambda: on_click())
+    return widget
 
 
 def tool_button(
     text: str, name: str = "", *, tip: str = "", flat: bool = False, checkable: bool = False, menu: QMenu | None = None
 ) -> QToolButton:
-    """`text` has its mnemonic; without a `name` it is read out. A `menu` opens at once."""
-    made = QToolButton(autoRaise=flat, popupMode=QToolButton.ToolButtonPopupMode.InstantPopup)
-    made.setText(text)
-    made.setAccessibleName(name or text.replace("&", ""))
+    """Create a tool button.
+
+    `text` contains its mnemonic (&), and is also the accessible name if `name` is empty. A `menu` opens on click.
+    """
+    widget = QToolButton(autoRaise=flat, popupMode=QToolButton.ToolButtonPopupMode.InstantPopup)
+    widget.setText(text)
+    widget.setAccessibleName(name or text.replace("&", ""))
     if tip:
-        made.setToolTip(tip)
-    made.setCheckable(checkable)
+        widget.setToolTip(tip)
+    widget.setCheckable(checkable)
     if menu is not None:
-        made.setMenu(menu)
-    return made
+        widget.setMenu(menu)
+    return widget
 
 
 def stacked(*pages: QWidget) -> QStackedWidget:
-    made = QStackedWidget()
+    widget = QStackedWidget()
     for page in pages:
-        made.addWidget(page)
-    return made
+        widget.addWidget(page)
+    return widget
 
 
 def scroll_area(inside: QWidget | None = None, *, focusable: bool = True) -> QScrollArea:
-    """What is too large for its place scrolls there, without a frame."""
-    made = QScrollArea(widgetResizable=True)
-    made.setFrameShape(QFrame.Shape.NoFrame)
+    """Create a frameless scroll area for content that may be larger than its space."""
+    widget = QScrollArea(widgetResizable=True)
+    widget.setFrameShape(QFrame.Shape.NoFrame)
     if not focusable:
-        made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     if inside is not None:
-        made.setWidget(inside)
-    return made
+        widget.setWidget(inside)
+    return widget
 
 
 def fill_choices(box: QComboBox, choices: Iterable[tuple[str, object]], chosen: object = None) -> None:
-    """Anew, each with its words and its value, without a signal; what was chosen stays, or else it is the first."""
+    """Replace the items of a combo box, given as (text, value), without emitting signals.
+
+    The item with the value `chosen`, or the one selected before, stays selected; otherwise the first item is.
+    """
     chosen = box.currentData() if chosen is None else chosen
     with QSignalBlocker(box):
         box.clear()
-        for words, value in choices:
-            box.addItem(words, value)
+        for text, value in choices:
+            box.addItem(text, value)
         box.setCurrentIndex(max(box.findData(chosen), 0))
 
 
 def search_field(placeholder: str, name: str = "") -> QLineEdit:
-    """Read out by its `name`, or else its placeholder."""
-    made = QLineEdit(clearButtonEnabled=True)
-    made.setPlaceholderText(placeholder)
-    made.setAccessibleName(name or placeholder)
-    return made
+    """Create a search field. Screen readers read `name`, or the placeholder if it is empty."""
+    widget = QLineEdit(clearButtonEnabled=True)
+    widget.setPlaceholderText(placeholder)
+    widget.setAccessibleName(name or placeholder)
+    return widget
 
 
 def takes_wheel(field: QWidget, event: QWheelEvent) -> bool:
-    """Only with the keyboard; else what the field stands in scrolls. Its focus policy must be StrongFocus, since the
-    wheel itself would give it the keyboard."""
+    """Return whether a field handles the mouse wheel: only while it has the keyboard focus.
+
+    Otherwise the event is ignored and the surrounding area scrolls. The focus policy of the field must be StrongFocus,
+    because WheelFocus would focus it on scrolling.
+    """
     if not field.hasFocus():
         event.ignore()
     return field.hasFocus()
 
 
 class Choice(QComboBox):
+    """Combo box that ignores the mouse wheel unless it has the focus."""
+
     def __init__(self, least_characters: int = 10) -> None:
         super().__init__()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -232,9 +249,11 @@ class Choice(QComboBox):
 
 
 class Empty(QWidget):
+    """Placeholder for an empty list: what belongs there and how to add it."""
+
     def __init__(self, text: str, *buttons: QPushButton) -> None:
         super().__init__()
-        words = label(text, "muted", wrap=True)
-        words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        message = label(text, "muted", wrap=True)
+        message.setAlignment(Qt.AlignmentFlag.AlignCenter)
         row = hbox(1, *buttons, 1)
-        vbox(1, words, row, 2, within=self, margins=None, spacing=12)
+        vbox(1, message, row, 2, within=self, margins=None, spacing=12)

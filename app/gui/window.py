@@ -1,9 +1,7 @@
-"""The window: rail, page, docks, toolbar, status bar; what happens in them is the pages'.
+"""Main window: navigation rail, pages, docks, toolbar and status bar. The pages implement what happens in them.
 
-Where the window stood, and its docks: kept when it closes and every half minute, and given back on
-screen.
-
-The seven pages, one click or Ctrl+1…7 away.
+The position, size and docks of the window are stored when it closes and every 30 s, and are restored so that the window
+is visible on a screen. The seven pages are one click or Ctrl+1 to Ctrl+7 away.
 """
 
 from __future__ import annotations
@@ -36,54 +34,57 @@ from app.gui.theme import Look, Theme
 from app.gui.widgets import hbox, label, vbox
 
 LAYOUT = 1
-"""Raised when docks or toolbars change, so that a state of another layout is left alone."""
-_EVERY_MS = 30_000
-_USUAL = QSize(1280, 820)
-_LEAST_SEEN = 60
+"""Version of the layout. Increase it when docks or toolbars change, so that the stored state of an older layout is
+ignored."""
+_SAVE_INTERVAL_MS = 30_000
+_DEFAULT_SIZE = QSize(1280, 820)
+_MIN_VISIBLE_PX = 60
 
 
 class WindowState(QObject):
     def __init__(self, window: QMainWindow, settings: QSettings) -> None:
         super().__init__(window)
         self._window, self._settings = window, settings
-        self._first = QByteArray()
-        self._timer = QTimer(self, interval=_EVERY_MS)
+        self._default_state = QByteArray()
+        self._timer = QTimer(self, interval=_SAVE_INTERVAL_MS)
         self._timer.timeout.connect(self.keep)
 
     def restore(self) -> None:
-        """As it was; as new where nothing was kept, it was of another layout, or it would be out of sight."""
-        self._window.resize(_USUAL.boundedTo(QGuiApplication.primaryScreen().availableSize()))
-        self._first = self._window.saveState(LAYOUT)
+        """Restore the stored position, size and docks. The defaults are used if nothing is stored, the layout is
+        another version, or the window would be off screen."""
+        self._window.resize(_DEFAULT_SIZE.boundedTo(QGuiApplication.primaryScreen().availableSize()))
+        self._default_state = self._window.saveState(LAYOUT)
         geometry, state = self._settings.value("window/geometry"), self._settings.value("window/state")
         if isinstance(geometry, QByteArray):
             self._window.restoreGeometry(geometry)
         if isinstance(state, QByteArray) and not self._window.restoreState(state, LAYOUT):
             self._settings.remove("window/state")
-        if not _is_seen(self._window):
-            self._window.resize(_USUAL.boundedTo(QGuiApplication.primaryScreen().availableSize()))
+        if not _is_on_screen(self._window):
+            self._window.resize(_DEFAULT_SIZE.boundedTo(QGuiApplication.primaryScreen().availableSize()))
             self._window.move(QGuiApplication.primaryScreen().availableGeometry().topLeft())
         self._timer.start()
 
     def reset(self) -> None:
-        self._window.restoreState(self._first, LAYOUT)
-        self._window.resize(_USUAL.boundedTo(QGuiApplication.primaryScreen().availableSize()))
+        self._window.restoreState(self._default_state, LAYOUT)
+        self._window.resize(_DEFAULT_SIZE.boundedTo(QGuiApplication.primaryScreen().availableSize()))
         self.keep()
 
     def keep(self) -> None:
         self._settings.setValue("window/geometry", self._window.saveGeometry())
         self._settings.setValue("window/state", self._window.saveState(LAYOUT))
-        self._settings.sync()  # Qt would with its next turn, which a window that closes does not have
+        self._settings.sync()  # Qt writes in its next event loop iteration, which a closing window does not have
 
 
-def _is_seen(window: QMainWindow) -> bool:
-    """Whether enough of its upper edge is on a screen to take hold of it."""
+def _is_on_screen(window: QMainWindow) -> bool:
+    """Return whether enough of the window is on a screen for the user to grab it."""
     frame = window.frameGeometry()
     screens = [screen.availableGeometry().intersected(frame) for screen in QGuiApplication.screens()]
-    return any(seen.width() >= _LEAST_SEEN and seen.height() >= _LEAST_SEEN for seen in screens)
+    return any(visible.width() >= _MIN_VISIBLE_PX and visible.height() >= _MIN_VISIBLE_PX for visible in screens)
 
 
 class Rail(QFrame):
-    """`titles` are in the order of the pages. Up and down move between them."""
+    """Navigation rail with a button for each page. `titles` are in page order; the up and down keys move between the
+    buttons."""
 
     chosen = Signal(str)
 
@@ -94,12 +95,12 @@ class Rail(QFrame):
         self._group = QButtonGroup(self)
         self._buttons: dict[str, QToolButton] = {}
         layout = vbox(within=self, margins=(0, 8, 0, 8), spacing=2)
-        for place, (key, title) in enumerate(titles.items(), 1):
-            self._buttons[key] = self._button(key, title, place)
+        for number, (key, title) in enumerate(titles.items(), 1):
+            self._buttons[key] = self._button(key, title, number)
             layout.addWidget(self._buttons[key])
         layout.addStretch(1)
-        look.changed.connect(self._recolour)
-        self._recolour(look.theme)
+        look.changed.connect(self._recolor)
+        self._recolor(look.theme)
 
     def show_chosen(self, key: PageKey) -> None:
         self._buttons[key].setChecked(True)
@@ -110,41 +111,41 @@ class Rail(QFrame):
             super().keyPressEvent(event)
             return
         keys = list(self._buttons)
-        checked = next(place for place, key in enumerate(keys) if self._buttons[key].isChecked())
-        target = self._buttons[keys[(checked + step) % len(keys)]]
+        current = next(index for index, key in enumerate(keys) if self._buttons[key].isChecked())
+        target = self._buttons[keys[(current + step) % len(keys)]]
         target.click()
         target.setFocus()
 
-    def _button(self, key: PageKey, title: str, place: int) -> QToolButton:
-        made = QToolButton()
-        made.setObjectName(f"rail-{key}")
-        made.setText(title)
-        made.setCheckable(True)
-        made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        made.setToolTip(f"{title} (Ctrl+{place})")
-        made.setAccessibleName(title)
-        made.clicked.connect(lambda: self.chosen.emit(key))
-        self._group.addButton(made)
-        return made
+    def _button(self, key: PageKey, title: str, number: int) -> QToolButton:
+        result = QToolButton()
+        result.setObjectName(f"rail-{key}")
+        result.setText(title)
+        result.setCheckable(True)
+        result.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        result.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        result.setToolTip(f"{title} (Ctrl+{number})")
+        result.setAccessibleName(title)
+        result.clicked.connect(lambda: self.chosen.emit(key))
+        self._group.addButton(result)
+        return result
 
-    def _recolour(self, theme: Theme) -> None:
-        """Icons are as high as the text, which may have grown with the theme."""
+    def _recolor(self, theme: Theme) -> None:
+        """Redraw the icons in the theme's color, as high as the text, which may have changed with the theme."""
         side = self.fontMetrics().height()
-        for key, made in self._buttons.items():
-            made.setIconSize(QSize(side, side))
-            made.setIcon(icon(key, theme.ink, side))
+        for key, page_button in self._buttons.items():
+            page_button.setIconSize(QSize(side, side))
+            page_button.setIcon(icon(key, theme.ink, side))
 
 
-_MOST_DROPPED = 20
+_MAX_DROPPED_FILES = 20
 
 
 class Window(QMainWindow):
-    """`may_close` is asked before it closes, where somebody set it."""
+    """The main window. If `may_close` is set, it is called before the window closes and can prevent that."""
 
     closed = Signal()
     files_dropped = Signal(object)
-    """A Dropped, one for each file."""
+    """Emits a `Dropped` for each dropped file."""
 
     def __init__(self, navigation: Navigation, look: Look, settings: QSettings) -> None:
         super().__init__()
@@ -160,7 +161,7 @@ class Window(QMainWindow):
         self._drop_hint = label("", "heading")
         self._drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._drop_hint.hide()
-        self.setCentralWidget(self._centre())
+        self.setCentralWidget(self._central_widget())
         self.toolbar = QToolBar("Run")
         self.toolbar.setObjectName("toolbar")
         self.toolbar.setMovable(False)
@@ -176,7 +177,7 @@ class Window(QMainWindow):
         self.actions_ = Actions(self, tuple(deeds))
 
     def add_docks(self, docks: Sequence[tuple[Qt.DockWidgetArea, QDockWidget]]) -> None:
-        """Each has an object name; the View menu shows and hides it."""
+        """Add docks, which must have object names. The View menu shows and hides them."""
         for area, dock in docks:
             self.addDockWidget(area, dock)
             if self.actions_ is not None:
@@ -193,7 +194,7 @@ class Window(QMainWindow):
         self.setWindowTitle(f"{TITLES[key]} – Sizewise")
 
     def tell(self, notice: Notice) -> None:
-        """Above the page. What is dismissed is still in the log."""
+        """Show a notice above the page. The log keeps it after it is dismissed."""
         self.strip.say(notice)
 
     def open_palette(self) -> None:
@@ -219,10 +220,10 @@ class Window(QMainWindow):
         self.closed.emit()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        found = _dropped(event)
-        if found:
+        files = _dropped(event)
+        if files:
             event.acceptProposedAction()
-            self._drop_hint.setText("\n".join(dict.fromkeys(one.promise for one in found)))
+            self._drop_hint.setText("\n".join(dict.fromkeys(file.promise for file in files)))
             self._drop_hint.show()
 
     def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
@@ -232,21 +233,22 @@ class Window(QMainWindow):
     def dropEvent(self, event: QDropEvent) -> None:
         self._drop_hint.hide()
         event.acceptProposedAction()
-        for one in _dropped(event):
-            self.files_dropped.emit(one)
+        for file in _dropped(event):
+            self.files_dropped.emit(file)
 
-    def _centre(self) -> QWidget:
+    def _central_widget(self) -> QWidget:
         page = QWidget()
         vbox(self.strip, self._drop_hint, (self.pages, 1), within=page, margins=(16, 12, 16, 8))
-        centre = QWidget()
-        hbox(self.rail, (page, 1), within=centre, spacing=0)
-        return centre
+        central = QWidget()
+        hbox(self.rail, (page, 1), within=central, spacing=0)
+        return central
 
     def drop_hint(self) -> str:
-        """What letting go would do; empty while nothing is held over the window."""
+        """Return the text that says what dropping would do, or an empty string while nothing is dragged over the
+        window."""
         return "" if self._drop_hint.isHidden() else self._drop_hint.text()
 
 
 def _dropped(event: QDropEvent) -> list[Dropped]:
     paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-    return [dropped(path) for path in paths[:_MOST_DROPPED]]
+    return [dropped(path) for path in paths[:_MAX_DROPPED_FILES]]

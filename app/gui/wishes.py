@@ -1,7 +1,5 @@
-"""What pages wish for, each passed to the page that fulfils it.
-
-What menus and keys ask of the page that is shown, whichever it is.
-"""
+"""Route requests between pages: requests of a page go to the page that handles them, and actions from menus and
+shortcuts go to the page that is shown."""
 
 from __future__ import annotations
 
@@ -15,6 +13,8 @@ from app.gui.window import Window
 
 
 class Switchboard(QObject):
+    """Actions of the menus and shortcuts that the current page handles."""
+
     def __init__(self, window: Window) -> None:
         super().__init__(window)
         self._window, self._pages, self._navigation = window, window.pages, window.navigation
@@ -58,7 +58,7 @@ class Switchboard(QObject):
         HelpDialog(self._window, actions.all() if actions is not None else []).show()
 
     def next_pane(self) -> None:
-        """From the rail to the page, to each open dock, and round."""
+        """Move the focus from the rail to the page, then to each open dock, and back to the rail."""
         window = self._window
         panes: list[QWidget] = [window.rail, self._pages.shown, *window.open_docks()]
         focused = QApplication.focusWidget()
@@ -68,7 +68,7 @@ class Switchboard(QObject):
 
 
 def _focus_first(pane: QWidget) -> None:
-    """The first thing in it that keys reach."""
+    """Focus the first widget of the pane that can be reached by keyboard."""
     candidates = [pane, *pane.findChildren(QWidget)]
     reachable = (
         widget
@@ -81,6 +81,8 @@ def _focus_first(pane: QWidget) -> None:
 
 
 class Wishes(QObject):
+    """Routes the requests of the pages: shows the page that handles a request, and passes the request to it."""
+
     def __init__(self, window: Window) -> None:
         super().__init__(window)
         self._window, self._pages = window, window.pages

@@ -1,4 +1,4 @@
-"""Which nodes of a model only work out shapes: their outputs are a few whole numbers."""
+"""Detects the nodes of a model that only compute shapes: their outputs are a few integers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from pathlib import Path
 import onnx
 from onnx import shape_inference
 
-_WHOLE = frozenset({onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.BOOL})
-_FEW = 8
-"""As many as a shape has axes."""
+_INTEGER_TYPES = frozenset({onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.BOOL})
+_MAX_SHAPE_FACTORS = 8
+"""Maximum number of elements of a shape factor: as many as a shape has axes."""
 
 
 class BookkeepingNodes:
-    """Of the standard shape inference of one file; what it cannot tell is no bookkeeping."""
+    """Nodes that only compute shapes, by the standard shape inference of one file.
+
+    Nodes whose output shape cannot be inferred do not count as bookkeeping.
+    """
 
     def __init__(self, model: Path) -> None:
-        read = onnx.load(str(model), load_external_data=False)
-        graph = shape_inference.infer_shapes(read).graph
+        parsed = onnx.load(str(model), load_external_data=False)
+        graph = shape_inference.infer_shapes(parsed).graph
         small = {value.name for value in (*graph.value_info, *graph.output) if _is_small(value)}
         self._by_name: dict[str, bool] = {}
         self._by_operator: defaultdict[str, bool] = defaultdict(lambda: True)
@@ -29,14 +32,19 @@ class BookkeepingNodes:
             self._by_operator[node.op_type] &= is_small
 
     def has(self, name: str, operator: str) -> bool:
-        """A node whose name the file does not have counts as one as long as all of its operator do."""
+        """Return whether a node only computes shapes.
+
+        A node whose name is not in the file counts as one if all nodes of its operator do.
+        """
         return self._by_name.get(name, self._by_operator[operator])
 
 
 def _is_small(value: onnx.ValueInfoProto) -> bool:
-    """Whole numbers along one axis at most; of other types, so few that they can only be factors of a shape."""
+    """Return whether a value holds integers along at most one axis, or so few other values that they can only be
+    factors of a shape.
+    """
     tensor = value.type.tensor_type
     if not tensor.HasField("shape") or len(tensor.shape.dim) > 1:
         return False
     lengths = [axis.dim_value for axis in tensor.shape.dim]
-    return tensor.elem_type in _WHOLE or all(0 < length <= _FEW for length in lengths)
+    return tensor.elem_type in _INTEGER_TYPES or all(0 < length <= _MAX_SHAPE_FACTORS for length in lengths)

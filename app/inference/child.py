@@ -1,4 +1,4 @@
-"""The child's side of a child process: it says what went wrong, and leaves with its parent."""
+"""The child's side of a child process: it reports errors, and exits with its parent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.errors import ExitCode, SizewiseError
 
 
 def reported(main: Callable[[], None]) -> int:
-    """The exit code of `main`; what it raises of ours goes to standard error as `error:` and `hint:` lines."""
+    """Run `main` and return its exit code; write our own errors to standard error as `error:` and `hint:` lines."""
     try:
         main()
     except SizewiseError as error:
@@ -23,11 +23,11 @@ def reported(main: Callable[[], None]) -> int:
 
 
 def leave_with_parent() -> None:
-    """End this process when its standard input ends, whatever it is doing."""
-    threading.Thread(target=_wait_and_leave, daemon=True, name="parent watch").start()
+    """Exit this process when its standard input ends, whatever it is doing."""
+    threading.Thread(target=_exit_at_end_of_input, daemon=True, name="parent watch").start()
 
 
-def _wait_and_leave() -> None:
+def _exit_at_end_of_input() -> None:
     while os.read(0, 4096):
         pass
     os._exit(int(ExitCode.TERMINATED))

@@ -1,4 +1,4 @@
-"""What is said between the engine and the child that runs one variant: length-prefixed MessagePack, both ways."""
+"""Messages between the engine and the child that runs one variant: length-prefixed MessagePack in both directions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from app.inference.tensor_spec import TensorSpec
 from app.records.local import Fidelity, Placement, Scenario
 
 _HEAD = struct.Struct("<I")
-_MOST_BYTES = 2**30
+_MAX_MESSAGE_BYTES = 2**30
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
-    """How ONNX Runtime is set up. `axes` gives lengths to symbolic axes; `devices` are ordinals of GPUs as the child
-    sees them, one session each.
+    """Configuration of ONNX Runtime.
 
-    `kept_model` is where the optimised model is written, or read where it is there already; `engine_folder` is where
-    TensorRT keeps its engines.
+    `axes` maps symbolic axes to lengths; `devices` are ordinals of GPUs as the child sees them, with one session each.
+    `kept_model` is where the optimized model is read from, or written to if it does not exist; `engine_folder` is where
+    TensorRT caches its engines.
     """
 
     threads: int = 1
@@ -34,7 +34,7 @@ class SessionSettings(msgspec.Struct, frozen=True):
 
 
 class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant to be opened. `reference` is an .npz of `outputs` that the fp32 reference gave for the first rows."""
+    """A variant to open. `reference` is an .npz file with the `outputs` of the fp32 reference for the first rows."""
 
     model: str
     provider: str
@@ -43,17 +43,20 @@ class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
     rows: str | None = None
     label: str | None = None
     output: str | None = None
-    """The output that labels are compared with; None where it is clear which."""
+    """Output that labels are compared with; `None` if there is only one candidate."""
     unscored_rows: int = 0
-    """So many labelled rows, spread over the set, calibrated a variant: none is scored by them."""
+    """Number of labeled rows, spread over the set, that calibrated a variant; they are excluded from every score."""
     reference: str | None = None
     memory_limit_bytes: int | None = None
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
-    """Run one scenario: warm up until three windows agree, `warmup_most_s` at most; then at least `least_s`, until the
-    interval's half-width is at most `half_width` and there are `least_calls`, `most_s` at most. The server scenario
-    takes `most_s` whole, at `rate_per_s`."""
+    """Command to run one scenario.
+
+    The warm-up lasts until three windows agree, at most `warmup_most_s`. The measurement then lasts at least `least_s`,
+    until the interval's half-width is at most `half_width` and there are `least_calls` calls, at most `most_s`. The
+    server scenario always lasts `most_s`, at `rate_per_s`.
+    """
 
     scenario: Scenario
     batch: int
@@ -68,20 +71,23 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
 
 
 class GiveOutputs(msgspec.Struct, frozen=True, kw_only=True, tag="outputs"):
-    """The first output of the first `rows` rows, for others to be held against."""
+    """Command to return the first output for the first `rows` rows, as a reference for other variants."""
 
     rows: int
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True, tag="score"):
-    """Every labelled row's score."""
+    """Command to return the score of every labeled row."""
 
 
 Command = Measure | GiveOutputs | Score
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
-    """`begun_ns` is when the program's first line ran; `first_inference_ms` is of the variant's own batch."""
+    """Report of an opened variant.
+
+    `begun_ns` is the time of the program's first line; `first_inference_ms` is measured at the variant's batch size.
+    """
 
     begun_ns: int
     library_load_ms: float
@@ -97,7 +103,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
 
 
 class Began(msgspec.Struct, frozen=True, kw_only=True, tag="began"):
-    """The warm-up is over: calls begun from `start_ns` on count."""
+    """Report that the warm-up is over: calls that begin at or after `start_ns` count."""
 
     start_ns: int
     warmup_windows: int
@@ -105,36 +111,40 @@ class Began(msgspec.Struct, frozen=True, kw_only=True, tag="began"):
 
 
 class Calls(msgspec.Struct, frozen=True, tag="calls"):
-    """Rows in the packed form of `app.records.calls`."""
+    """Report of calls: rows in the packed form of `app.records.calls`."""
 
     packed: bytes
 
 
 class VariantMeasured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
+    """Report that a scenario has ended."""
+
     end_ns: int
     half_width: float | None
     peak_memory_bytes: int | None
     fidelity: Fidelity | None
-    """None without a reference, or where no output could be held against it."""
+    """Agreement with the reference outputs; `None` without a reference or comparable outputs."""
 
 
 class Outputs(msgspec.Struct, frozen=True, kw_only=True, tag="given"):
+    """Report with the requested outputs."""
+
     dtype: str
     shape: tuple[int, ...]
     content: bytes
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
-    """`scores` are 64-bit floats, one a labelled row."""
+    """Report with the scores of all labeled rows, as 64-bit floats."""
 
     metric: str
     scores: bytes
     chance: float | None = None
-    """The share that the most frequent class alone would score; None of amounts, or where there is but one class."""
+    """Accuracy of always predicting the most frequent class; `None` for amounts, or if there is only one class."""
 
 
 class VariantFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
-    """Why it goes on no further, with the exit code that a user would see."""
+    """Report of the error that ended the variant, with the exit code that a user would see."""
 
     message: str
     hint: str | None
@@ -155,23 +165,25 @@ def write_message(stream: IO[bytes], message: Command | Report) -> None:
 
 
 def read_command(stream: IO[bytes]) -> Command | None:
-    """The next one; None when the other side has gone."""
-    body = _body(stream)
+    """Return the next command; `None` if the other side has closed the stream."""
+    body = _read_body(stream)
     return None if body is None else _commands.decode(body)
 
 
 def read_report(stream: IO[bytes]) -> Report | None:
-    """The next one; None when the child has gone, be it amid a message. Raises msgspec.DecodeError for nonsense."""
-    body = _body(stream)
+    """Return the next report; `None` if the child has exited, even within a message. Raises msgspec.DecodeError if
+    invalid.
+    """
+    body = _read_body(stream)
     return None if body is None else _reports.decode(body)
 
 
-def _body(stream: IO[bytes]) -> bytes | None:
+def _read_body(stream: IO[bytes]) -> bytes | None:
     head = stream.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None
     (size,) = _HEAD.unpack(head)
-    if size > _MOST_BYTES:
+    if size > _MAX_MESSAGE_BYTES:
         raise msgspec.DecodeError(f"a message of {size} bytes")
     body = stream.read(size)
     return body if len(body) == size else None

@@ -1,4 +1,4 @@
-"""The memory of a measuring child: its limit, its peak, and what is said where it was too little."""
+"""Memory of a measuring child process: its limit, its peak, and the detection of out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ import sys
 from pathlib import Path
 
 MORE_MEMORY = "Raise limits.memory, or free some, or use a smaller batch."
-_WANT = re.compile(
+_OUT_OF_MEMORY = re.compile(
     r"bad_alloc|\bMemoryError\b|out of memory|cannot allocate|failed to allocate|memory allocation|more memory than"
     r"|failed to map segment|pthread_create failed",
     re.IGNORECASE,
 )
-"""As C++, Python, the system, ONNX Runtime, OpenBLAS and the loader of libraries say it; threads want a stack each."""
+"""Out-of-memory messages of C++, Python, the OS, ONNX Runtime, OpenBLAS and the dynamic loader; threads fail to
+allocate a stack.
+"""
 
 
 def limit_memory(limit_bytes: int | None) -> None:
-    """Private memory of this process from now on, on Linux. Past it an allocation fails, which the runtime says.
+    """Limit the private memory of this process from now on, on Linux only.
 
-    Where the machine as a whole runs out, this process is the first to be ended, not its engine.
+    Beyond the limit an allocation fails, which the runtime reports. If the machine runs out of memory, this process is
+    killed first, not its engine.
     """
     if sys.platform != "linux":
         return
     import resource
 
-    with contextlib.suppress(OSError):  # not every container lets a process say so
+    with contextlib.suppress(OSError):  # Not every container permits this.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if limit_bytes is not None:
@@ -33,19 +36,19 @@ def limit_memory(limit_bytes: int | None) -> None:
 
 
 def tells_of_want(text: str) -> bool:
-    """Whether it is what programs say that had too little memory."""
-    return _WANT.search(text) is not None
+    """Return whether a text is an out-of-memory message."""
+    return _OUT_OF_MEMORY.search(text) is not None
 
 
 def peak_memory_bytes() -> int | None:
-    """Resident, of this program since it began; None where the system does not tell.
+    """Return the peak resident memory of this program; `None` if it is not reported by this OS.
 
-    Linux's getrusage would tell its parent's peak, which outlives fork and exec.
+    On Linux, getrusage would return the peak of the parent, which survives fork and exec.
     """
     if sys.platform == "linux":
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        told = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
-        return None if told is None else int(told) * 1024
+        peak_kib = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
+        return None if peak_kib is None else int(peak_kib) * 1024
     if sys.platform == "win32":
         return None
     import resource

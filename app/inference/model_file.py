@@ -1,4 +1,6 @@
-"""What is looked at before any library opens a model: a plain file, of a possible size, that leads to no other's."""
+"""Checks before any library opens a model: it must be a regular file of a valid size that refers to no foreign
+files.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,13 @@ from pathlib import Path
 from app.errors import UsageError
 
 MAX_MODEL_BYTES = 2**31
-"""Protobuf's own limit: a larger file cannot be an ONNX model. Weights may lie beside it in files of their own."""
+"""Protobuf's size limit: a larger file cannot be an ONNX model. Weights may be in separate files."""
 
 _LOCATION_KEY = b"location"
 
 
 def check_model_file(model: Path) -> None:
-    """Raises UsageError for what is no plain file of a possible size."""
+    """Raise UsageError if the model is not a regular file of a valid size."""
     if not model.exists():
         raise UsageError(f"there is no model {model}", hint="Give the path of an .onnx file.")
     if not model.is_file():
@@ -27,12 +29,13 @@ def check_model_file(model: Path) -> None:
 
 
 def check_weights_beside(model: Path) -> None:
-    """Raises UsageError where the model's weights are said to lie in files that are not its own.
+    """Raise UsageError if the model refers to weights in files that are not its own.
 
-    A model of one file is read once and never parsed, for the search costs little beside opening it.
+    A model without external files is read once and never parsed, since the search costs little compared with opening
+    it.
     """
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(_LOCATION_KEY) < 0:  # the key without which no tensor has a file
+        if content.find(_LOCATION_KEY) < 0:  # Every external file of a tensor needs this key.
             return
     from app.inference.inspection.reading import read_model
     from app.inference.inspection.tensors import weight_files

@@ -1,4 +1,4 @@
-"""What native code writes to standard output and standard error, as text."""
+"""Captures as text what native code writes to standard output and standard error."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ _LIMIT_BYTES = 64 * 1024
 
 
 class CapturedOutput:
-    """`text` is filled when the capture ends; at most its first 64 KiB."""
+    """Captured text: at most the first 64 KiB, available once the capture has ended."""
 
     text = ""
 
 
 @contextmanager
 def captured_output() -> Iterator[CapturedOutput]:
-    """Both streams of the whole process go to a file meanwhile, by file descriptor: native loggers bypass Python's."""
+    """Redirect both streams of the whole process to a file, by file descriptor, since native loggers bypass
+    Python's.
+    """
     captured = CapturedOutput()
     with tempfile.TemporaryFile() as file:
-        kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+        originals = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
         _flush()
         try:
-            for descriptor in kept:
+            for descriptor in originals:
                 os.dup2(file.fileno(), descriptor)
             yield captured
         finally:
             _flush()
-            for descriptor, original in kept.items():
+            for descriptor, original in originals.items():
                 os.dup2(original, descriptor)
                 os.close(original)
             file.seek(0)
@@ -40,11 +42,11 @@ def captured_output() -> Iterator[CapturedOutput]:
 
 @contextmanager
 def stdout_for_reports() -> Iterator[BinaryIO]:
-    """What was standard output, for us alone: whatever native code prints there goes to standard error meanwhile."""
+    """Reserve standard output for reports: anything that native code prints there goes to standard error."""
     _flush()
-    kept = os.dup(1)
+    original = os.dup(1)
     os.dup2(2, 1)
-    with os.fdopen(kept, "wb") as reports:
+    with os.fdopen(original, "wb") as reports:
         yield reports
 
 

@@ -1,4 +1,4 @@
-"""The parent's side of a child process: its answer, or in our words what went wrong."""
+"""The parent's side of a child process: returns its output, or raises its error in our own words."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from app.errors import ExitCode, InstrumentError, SizewiseError, UnavailableErro
 from app.inference.memory import MORE_MEMORY, tells_of_want
 from loadgen.child import start_module
 
-_SENTENCE_LIMIT = 500
+_MAX_MESSAGE_LENGTH = 500
 _SIGKILL = getattr(signal, "SIGKILL", 9)
-_SAYS_NOTHING = re.compile(
+_UNINFORMATIVE = re.compile(
     r"\s*($|<no Python frame>|Current thread|Thread 0x|Extension modules:|Python runtime state:|File \""
     r"|Fatal Python error: (Aborted|Segmentation fault)$)"
 )
-"""What Python writes of itself when it is aborted: where it was, not why."""
+"""Lines that Python prints when it is aborted: they say where it was, not why."""
 
 
 class ChildKilledError(InstrumentError):
-    """The child was ended from outside or by a fault in native code: a signal, a limit, its time."""
+    """Raised if the child was ended from outside or by a fault in native code: a signal, a limit, or its timeout."""
 
 
 def answer_of(what: str, module: str, *arguments: str, timeout_s: float) -> bytes:
-    """All that a child writes to standard output, once it has ended well; raises the error it told otherwise.
+    """Run a child process and return what it writes to standard output; raise the error that it reported.
 
-    `what` names the child in sentences, as in "the measurement of digits.onnx".
+    `what` names the child in messages, as in "the measurement of digits.onnx".
     """
     overdue = threading.Event()
     with tempfile.TemporaryFile() as errors:
@@ -36,14 +36,14 @@ def answer_of(what: str, module: str, *arguments: str, timeout_s: float) -> byte
         assert process.stdin is not None
         assert process.stdout is not None
 
-        def cut() -> None:
+        def kill_overdue() -> None:
             overdue.set()
             process.kill()
 
-        timer = threading.Timer(timeout_s, cut)
+        timer = threading.Timer(timeout_s, kill_overdue)
         timer.start()
         try:
-            answer = process.stdout.read()
+            output = process.stdout.read()
             code = process.wait()
         finally:
             timer.cancel()
@@ -61,26 +61,26 @@ def answer_of(what: str, module: str, *arguments: str, timeout_s: float) -> byte
         )
     if code != 0:
         raise error_told(what, code, text, more_memory="Free some memory, or use a smaller model.")
-    return answer
+    return output
 
 
 def error_told(what: str, code: int, text: str, *, more_memory: str = MORE_MEMORY) -> SizewiseError:
-    """The error of a child that ended with this code and wrote this to standard error.
+    """Return the error of a child that ended with this exit code and this standard error output.
 
-    `more_memory` is the hint where it seems to have had too little.
+    `more_memory` is the hint if it seems to have run out of memory.
     """
-    told = _line(text, "error: ")
+    message = _line(text, "error: ")
     hint = _line(text, "hint: ")
-    if told is not None and code == ExitCode.USAGE:
-        return UsageError(told, hint=hint)
-    if told is not None and code == ExitCode.UNAVAILABLE:
-        return UnavailableError(told, hint=hint)
-    if told is not None:
-        return InstrumentError(told, hint=hint)
-    ended = InstrumentError if code >= 0 else ChildKilledError
-    is_want = -code == _SIGKILL or tells_of_want(text)
-    hint = more_memory if is_want else _last_line(text)
-    return ended(f"{what} {_ending(code)}{', perhaps for want of memory' if is_want else ''}", hint=hint)
+    if message is not None and code == ExitCode.USAGE:
+        return UsageError(message, hint=hint)
+    if message is not None and code == ExitCode.UNAVAILABLE:
+        return UnavailableError(message, hint=hint)
+    if message is not None:
+        return InstrumentError(message, hint=hint)
+    error_type = InstrumentError if code >= 0 else ChildKilledError
+    is_out_of_memory = -code == _SIGKILL or tells_of_want(text)
+    hint = more_memory if is_out_of_memory else _last_line(text)
+    return error_type(f"{what} {_ending(code)}{', perhaps for want of memory' if is_out_of_memory else ''}", hint=hint)
 
 
 def _ending(code: int) -> str:
@@ -94,11 +94,11 @@ def _ending(code: int) -> str:
 
 
 def _line(text: str, prefix: str) -> str | None:
-    found = [line for line in text.splitlines() if line.startswith(prefix)]
-    return found[-1].removeprefix(prefix)[:_SENTENCE_LIMIT] if found else None
+    matches = [line for line in text.splitlines() if line.startswith(prefix)]
+    return matches[-1].removeprefix(prefix)[:_MAX_MESSAGE_LENGTH] if matches else None
 
 
 def _last_line(text: str) -> str | None:
-    """That says something."""
-    lines = [line for line in text.splitlines() if not _SAYS_NOTHING.match(line)]
-    return lines[-1].strip()[:_SENTENCE_LIMIT] if lines else None
+    """Return the last line that carries information, or `None`."""
+    lines = [line for line in text.splitlines() if not _UNINFORMATIVE.match(line)]
+    return lines[-1].strip()[:_MAX_MESSAGE_LENGTH] if lines else None

@@ -1,6 +1,6 @@
-"""What this machine's CPU does at the most, by ONNX Runtime itself: the roof a model's speed is held against.
+"""Peak rates of this machine's CPU, measured with ONNX Runtime: the roofline for a model's speed.
 
-As a program, in a process of its own, it prints the peaks.
+Run as a program in a process of its own, it prints the peaks.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from loadgen.decoding import decode_json
 if TYPE_CHECKING:
     from app.inference.peak_graphs import PeakGraph
 
-_EACH_NS = 250_000_000
-_FEWEST_CALLS = 3
+_DURATION_NS = 250_000_000
+_MIN_CALLS = 3
 
 
 def measure_peaks(threads: int, weight_bytes: int, timeout_s: float = 60.0) -> dict[str, Peaks]:
-    """By arithmetic: fp32, fp16, int8. Each is the best of a quarter second, which neighbours on these cores lower.
+    """Measure the peak rates of this CPU for fp32, fp16 and int8.
 
-    The bytes a second are of reading as many weights as the model has, which caches may hold: `weight_bytes`, but
-    4 MiB at least and 128 MiB at most. In a child, so that they do not stay here. Raises UsageError for more threads
-    than cores, InstrumentError where the child fails.
+    Each rate is the best within a quarter second, which neighbors on the same cores lower. The bandwidth is that of
+    reading as many weights as the model has, which caches may hold: `weight_bytes`, limited to 4 to 128 MiB. Runs in a
+    child process, so that the buffers are not kept here. Raises UsageError for more threads than cores, InstrumentError
+    if the child fails.
     """
     from app.inference.parent import answer_of
 
-    what = "the measurement of this CPU's peaks"
+    description = "the measurement of this CPU's peaks"
     arguments = ["--threads", str(threads), "--weight-bytes", str(weight_bytes)]
-    answer = answer_of(what, "app.inference.peaks", *arguments, timeout_s=timeout_s)
-    return decode_json(answer, dict[str, Peaks])
+    output = answer_of(description, "app.inference.peaks", *arguments, timeout_s=timeout_s)
+    return decode_json(output, dict[str, Peaks])
 
 
 def _main() -> None:
@@ -45,8 +46,8 @@ def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m app.inference.peaks", allow_abbrev=False)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--weight-bytes", type=int, required=True)
-    given = parser.parse_args()
-    sys.stdout.buffer.write(msgspec.json.encode(_peaks(given.threads, given.weight_bytes)))
+    arguments = parser.parse_args()
+    sys.stdout.buffer.write(msgspec.json.encode(_peaks(arguments.threads, arguments.weight_bytes)))
 
 
 def _peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
@@ -63,7 +64,7 @@ def _peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
     sources = {
         "fp32": f"{runtime}: {floats.what}; {read.what}",
         "int8": f"{runtime}: {integers.what}; {read.what}",
-        # fp16 is converted to fp32 and back, so that it has no peak of its own
+        # fp16 is converted to fp32 and back, so it has no peak of its own.
         "fp16": f"{runtime}: {read.what}; on a CPU it computes fp16 in fp32",
     }
     return {
@@ -79,14 +80,14 @@ def _peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
 
 
 def _best_per_s(graph: PeakGraph, threads: int) -> float:
-    """The first call, which grows buffers, does not count."""
+    """Return the best rate of a graph, per second. The first call allocates buffers and does not count."""
     from app.inference.session import open_session
 
     session = open_session(graph.model, "cpu", threads)
     session.run(graph.feeds)
     best_ns, calls = sys.maxsize, 0
-    deadline = perf_counter_ns() + _EACH_NS
-    while calls < _FEWEST_CALLS or perf_counter_ns() < deadline:
+    deadline = perf_counter_ns() + _DURATION_NS
+    while calls < _MIN_CALLS or perf_counter_ns() < deadline:
         start = perf_counter_ns()
         session.run(graph.feeds)
         best_ns = min(best_ns, perf_counter_ns() - start)

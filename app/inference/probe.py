@@ -1,6 +1,6 @@
-"""Which providers really open a session here. As a program, in a process of its own, it prints a ProviderProbe.
+"""Determines which providers can open a session here. Run as a program, it prints a ProviderProbe.
 
-The model that comes with the program, and its labelled rows.
+Also locates the sample model and its labeled rows.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from loadgen.decoding import decode_json
 _MODELS = Path(profiles.__file__).parent / "models"
 DIGITS_MODEL = _MODELS / "digits.onnx"
 DIGITS_ROWS = _MODELS / "digits.npz"
-"""450 held-out rows: `image` float32 [450,1,8,8], as the model takes it, and `label` int64 [450]."""
+"""450 held-out rows: `image` is float32 [450,1,8,8], as the model takes it, and `label` is int64 [450]."""
 
 
 class RefusedProvider(msgspec.Struct, frozen=True):
+    """A provider that is part of the build but opens no session here."""
+
     provider: str
     reason: str
 
 
 class ProviderProbe(msgspec.Struct, frozen=True):
-    """`listed` is what the build knows; `working` opened a session and ran it."""
+    """Providers on this machine: `listed` are part of the build, `working` opened a session and ran it."""
 
     runtime_version: str
     listed: tuple[str, ...]
@@ -36,11 +38,13 @@ class ProviderProbe(msgspec.Struct, frozen=True):
 
 
 def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
-    """Asked in a child, for a broken provider may crash its process. Raises InstrumentError when that happens."""
+    """Probe the providers in a child process, since a broken provider may crash it. Raises InstrumentError if it
+    does.
+    """
     from app.inference.parent import answer_of
 
-    answer = answer_of("the look at ONNX Runtime's providers", "app.inference.probe", timeout_s=timeout_s)
-    return decode_json(answer, ProviderProbe)
+    output = answer_of("the look at ONNX Runtime's providers", "app.inference.probe", timeout_s=timeout_s)
+    return decode_json(output, ProviderProbe)
 
 
 def _main() -> None:
@@ -51,7 +55,7 @@ def _main() -> None:
 def _probe() -> ProviderProbe:
     from app.inference.session import listed_providers, runtime_version
 
-    reasons = {provider: _reason_refused(provider) for provider in listed_providers()}
+    reasons = {provider: _refusal_reason(provider) for provider in listed_providers()}
     return ProviderProbe(
         runtime_version=runtime_version(),
         listed=tuple(reasons),
@@ -60,7 +64,7 @@ def _probe() -> ProviderProbe:
     )
 
 
-def _reason_refused(provider: str) -> str | None:
+def _refusal_reason(provider: str) -> str | None:
     import numpy as np
 
     from app.inference.session import open_session

@@ -1,7 +1,4 @@
-"""The execution providers of ONNX Runtime, by the names users write.
-
-How many threads a model may have here.
-"""
+"""Execution providers of ONNX Runtime, by the names that users write, and the number of usable cores."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from app.errors import UsageError
 
 
 def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -40,7 +38,7 @@ _NAMES = {runtime_name: name for name, runtime_name in PROVIDERS.items()}
 
 
 def runtime_name(provider: str) -> str:
-    """ONNX Runtime's name of a provider; raises UsageError with the nearest right name."""
+    """Return ONNX Runtime's name of a provider. Raises UsageError that suggests the closest valid name."""
     if provider in PROVIDERS:
         return PROVIDERS[provider]
     nearest = difflib.get_close_matches(provider.lower(), PROVIDERS, n=1)
@@ -49,12 +47,12 @@ def runtime_name(provider: str) -> str:
 
 
 def name_of(runtime_name: str) -> str:
-    """The name users write; one that has none keeps ONNX Runtime's."""
+    """Return the user's name of a provider; a provider without one keeps ONNX Runtime's name."""
     return _NAMES.get(runtime_name, runtime_name)
 
 
 def nvidia_driver_loads() -> bool:
-    """Whether the driver's management library loads: it comes with the driver and with nothing else."""
+    """Return whether the management library of the NVIDIA driver loads, which only the driver installs."""
     try:
         ctypes.CDLL(NVIDIA_DRIVER)
     except OSError:

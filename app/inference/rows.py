@@ -1,7 +1,7 @@
-"""What a model is fed in a measurement: stored rows, or seeded numbers of the right shape.
+"""Inputs of a measurement: stored rows, or seeded random numbers of the right shape.
 
-An input is fed row by row when its first axis is free, or in a model without free ones as long as the batch. Any other
-is given whole with every call: a single number, a state, a model's only example.
+An input is fed row by row if its first axis is free, or, in a model without free first axes, as long as the batch. Any
+other input is passed whole with every call: a scalar, a state, or a fixed example.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ Array = npt.NDArray[Any]
 Feeds = Mapping[str, Array]
 
 _SEED = 7
-_FREE_AXIS = 8
-"""Length of a free axis that is not the batch: of a sequence, say."""
+_DEFAULT_AXIS_LENGTH = 8
+"""Assumed length of a free axis other than the batch, such as a sequence."""
 _DISTINCT_ROWS = 256
-"""A model is fed these in turn, so that no cache holds the answer: at least two, and no more than 64 MiB of them."""
+"""Number of distinct rows fed in turn, so that no cache holds the result: at least two, and at most 64 MiB."""
 _DISTINCT_BYTES = 64 * 2**20
-_MOST_BYTES = 4 * 2**30
+_MAX_BYTES = 4 * 2**30
 _STRING_BYTES = 64
 
 
 class InputRows(Protocol):
-    """`notes` are what a user should know of them, in sentences."""
+    """Rows to feed to a model. `notes` are sentences that a user should know about them."""
 
     def __len__(self) -> int: ...
 
     def batch(self, start: int, size: int) -> Feeds:
-        """`size` rows from `start` on, going round at the end. These are views: nobody may write to them."""
+        """Return `size` rows from `start` on, wrapping around at the end. The arrays are views and must not be
+        modified.
+        """
 
     @property
     def labels(self) -> Array | None: ...
@@ -44,14 +46,14 @@ class InputRows(Protocol):
     def notes(self) -> tuple[str, ...]: ...
 
 
-class _RoundRows:
-    """The first rows are kept again behind the last, so that a batch of up to `largest_batch` rows is a slice."""
+class _CircularRows:
+    """Rows with the first ones repeated at the end, so that a batch of up to `largest_batch` rows is a slice."""
 
-    def __init__(self, feeds: Feeds, whole: Feeds, count: int, largest_batch: int) -> None:
-        places = np.arange(count + largest_batch) % count
-        self._feeds = {name: rows.take(places, axis=0) for name, rows in feeds.items()}
-        self._whole = dict(whole)
-        self._count, self._kept = count, len(places)
+    def __init__(self, feeds: Feeds, whole_inputs: Feeds, count: int, largest_batch: int) -> None:
+        indices = np.arange(count + largest_batch) % count
+        self._feeds = {name: rows.take(indices, axis=0) for name, rows in feeds.items()}
+        self._whole = dict(whole_inputs)
+        self._count, self._stored_rows = count, len(indices)
 
     def __len__(self) -> int:
         return self._count
@@ -59,16 +61,19 @@ class _RoundRows:
     def batch(self, start: int, size: int) -> Feeds:
         first = start % self._count
         stop = first + size
-        if stop > self._kept:
-            places = np.arange(first, stop) % self._count
-            return self._whole | {name: rows.take(places, axis=0) for name, rows in self._feeds.items()}
+        if stop > self._stored_rows:
+            indices = np.arange(first, stop) % self._count
+            return self._whole | {name: rows.take(indices, axis=0) for name, rows in self._feeds.items()}
         feeds = {name: rows[first:stop] for name, rows in self._feeds.items()}
         return self._whole | feeds if self._whole else feeds
 
 
-class StoredRows(_RoundRows):
-    """`feeds` by the names of the model's inputs, the first axis being the row; `labels` has one for each row, or
-    is None; `whole` is given with every call. Batches larger than `largest_batch` are copied."""
+class StoredRows(_CircularRows):
+    """Rows from a file.
+
+    `feeds` maps the names of the model's inputs to arrays whose first axis is the row. `labels` has one value per row,
+    or is `None`. `whole` is passed with every call. Batches larger than `largest_batch` are copied.
+    """
 
     def __init__(
         self,
@@ -83,12 +88,12 @@ class StoredRows(_RoundRows):
         self.labels, self.notes = labels, notes
 
 
-class SyntheticRows(_RoundRows):
-    """The same rows for the same inputs and `axes`, whatever the batch.
+class SyntheticRows(_CircularRows):
+    """Generated rows: the same for the same inputs and `axes`, whatever the batch size.
 
-    Floats lie in [0, 1). Integers are 0 or 1, so that they index anything; those given whole are 1, so that a length is
-    none of nothing, as are masks, so that every place counts. Strings are digits, so that they can be read as numbers.
-    `axes` are lengths of free axes by their names.
+    Floats lie in [0, 1). Integers are 0 or 1, so that they are valid indices. Integers passed whole are 1, so that no
+    length is zero, and so are masks, so that every position counts. Strings are digits, so that they can be parsed as
+    numbers. `axes` maps names of free axes to lengths.
     """
 
     labels = None
@@ -98,32 +103,32 @@ class SyntheticRows(_RoundRows):
     ) -> None:
         lengths = axes or {}
         batched = batched_inputs(inputs, largest_batch)
-        shapes = {spec.name: _shape(spec, lengths)[spec.name in batched :] for spec in inputs}
+        shapes = {spec.name: _resolve_shape(spec, lengths)[spec.name in batched :] for spec in inputs}
         count = _row_count(inputs, shapes, batched, largest_batch)
         self.notes = (*_length_notes(inputs, lengths), *_batch_notes(inputs, batched))
-        feeds, whole = {}, {}
-        for number, spec in enumerate(inputs):
-            generator = np.random.default_rng([_SEED, number])
+        feeds, whole_inputs = {}, {}
+        for index, spec in enumerate(inputs):
+            generator = np.random.default_rng([_SEED, index])
             if spec.name in batched:
                 feeds[spec.name] = _synthetic(spec, (count, *shapes[spec.name]), generator)
             else:
-                whole[spec.name] = _synthetic(spec, shapes[spec.name], generator, is_whole=True)
-        super().__init__(feeds, whole, count, largest_batch if feeds else 1)
+                whole_inputs[spec.name] = _synthetic(spec, shapes[spec.name], generator, is_whole=True)
+        super().__init__(feeds, whole_inputs, count, largest_batch if feeds else 1)
 
 
 def synthetic_feeds(inputs: tuple[TensorSpec, ...], batch: int) -> Feeds:
-    """The first batch of SyntheticRows."""
+    """Return the first batch of SyntheticRows."""
     return SyntheticRows(inputs, batch).batch(0, batch)
 
 
 def batched_inputs(inputs: tuple[TensorSpec, ...], batch: int) -> frozenset[str]:
-    """Names of the inputs whose first axis is the batch's."""
+    """Return the names of the inputs whose first axis is the batch."""
     free = frozenset(spec.name for spec in inputs if spec.shape[:1] == (-1,))
     return free or frozenset(spec.name for spec in inputs if spec.shape[:1] == (batch,))
 
 
 def check_batch(inputs: tuple[TensorSpec, ...], batch: int) -> None:
-    """Raises UsageError for a batch that the model's first axes do not take. Any takes one row: its whole example."""
+    """Raise UsageError for a batch size that the model does not take. Size 1 is always valid: one whole example."""
     if batch == 1 or batched_inputs(inputs, batch):
         return
     fixed = next((spec for spec in inputs if spec.shape), None)
@@ -135,11 +140,11 @@ def check_batch(inputs: tuple[TensorSpec, ...], batch: int) -> None:
     )
 
 
-def _shape(spec: TensorSpec, lengths: Mapping[str, int]) -> tuple[int, ...]:
-    """With a length for every free axis."""
+def _resolve_shape(spec: TensorSpec, lengths: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the shape with a length for every free axis."""
     names = (*spec.axes, *[None] * len(spec.shape))
     return tuple(
-        axis if axis != -1 else lengths.get(name or "", _FREE_AXIS)
+        axis if axis != -1 else lengths.get(name or "", _DEFAULT_AXIS_LENGTH)
         for axis, name in zip(spec.shape, names, strict=False)
     )
 
@@ -147,11 +152,11 @@ def _shape(spec: TensorSpec, lengths: Mapping[str, int]) -> tuple[int, ...]:
 def _row_count(
     inputs: tuple[TensorSpec, ...], shapes: Mapping[str, tuple[int, ...]], batched: frozenset[str], largest_batch: int
 ) -> int:
-    """How many distinct rows there are; raises UsageError where even the fewest take too much memory."""
+    """Return the number of distinct rows. Raises UsageError if even the minimum takes too much memory."""
     sizes = {spec.name: math.prod(shapes[spec.name]) * _item_bytes(spec) for spec in inputs}
     row = sum(size for name, size in sizes.items() if name in batched)
     count = min(_DISTINCT_ROWS, max(2, _DISTINCT_BYTES // max(1, row))) if batched else 1
-    if (needed := sum(sizes.values()) - row + (count + largest_batch) * row) > _MOST_BYTES:
+    if (needed := sum(sizes.values()) - row + (count + largest_batch) * row) > _MAX_BYTES:
         raise UsageError(
             f"the model's inputs take {needed / 2**30:,.1f} GiB for a batch of {largest_batch}, and 4 GiB are the most",
             hint="Use a smaller batch, or shorter axes.",
@@ -177,14 +182,14 @@ def _synthetic(
 
 
 def _length_notes(inputs: tuple[TensorSpec, ...], lengths: Mapping[str, int]) -> list[str]:
-    """One for each free axis that was given no length, and is not the batch."""
-    unknown: dict[str, None] = {}
+    """Return a note for each free axis without a given length, except the batch."""
+    assumed: dict[str, None] = {}
     for spec in inputs:
-        for place, axis in enumerate(spec.shape):
-            name = spec.axes[place] if place < len(spec.axes) else None
-            if place and axis == -1 and name not in lengths:
-                unknown[printable(name) if name else f"axis {place} of {printable(spec.name)}"] = None
-    return [f"{name} may have any length, and is taken as {_FREE_AXIS} long" for name in unknown]
+        for index, axis in enumerate(spec.shape):
+            name = spec.axes[index] if index < len(spec.axes) else None
+            if index and axis == -1 and name not in lengths:
+                assumed[printable(name) if name else f"axis {index} of {printable(spec.name)}"] = None
+    return [f"{name} may have any length, and is taken as {_DEFAULT_AXIS_LENGTH} long" for name in assumed]
 
 
 def _batch_notes(inputs: tuple[TensorSpec, ...], batched: frozenset[str]) -> list[str]:

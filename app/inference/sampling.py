@@ -1,4 +1,4 @@
-"""Outputs taken out of the measured run, to be held against the reference's."""
+"""Samples outputs during the measured run, to compare them with the reference."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 MOST_ROWS = 64
-_MOST_BYTES = 64 * 2**20
+_MAX_BYTES = 64 * 2**20
 _GROWTH = 1.1
 
 
 class KeptOutputs:
-    """The first output of calls ever further apart, so that they are spread over a run of any length. Keeping one is
-    keeping a reference; threads may do so at once, and then one or two more are kept."""
+    """Sampled first outputs of calls at growing distances, so that they are spread over a run of any length.
+
+    Only references to the arrays are kept. Threads may sample concurrently, in which case one or two more are kept."""
 
     def __init__(self, *, is_wanted: bool) -> None:
         self.next = 0 if is_wanted else sys.maxsize
@@ -26,22 +27,25 @@ class KeptOutputs:
         self._rows = self._bytes = 0
 
     def keep(self, index: int, start: int, outputs: Sequence[Array]) -> int:
-        """Of call `index`, whose first row is `start`. Returns the index of the next call to be kept."""
+        """Keep the outputs of call `index`, whose first row is `start`. Returns the index of the next call to
+        sample."""
         output = outputs[0]
         self._kept.append((start, output))
         self._rows += len(output) if output.ndim else 1
         self._bytes += output.nbytes
-        is_enough = self._rows >= MOST_ROWS or self._bytes >= _MOST_BYTES
+        is_enough = self._rows >= MOST_ROWS or self._bytes >= _MAX_BYTES
         self.next = sys.maxsize if is_enough else max(index + 1, int(index * _GROWTH) + 1)
         return self.next
 
     def beside(self, reference: Array, batch: int) -> tuple[Array, Array] | None:
-        """Rows kept and the reference's of the same inputs; None where no row has one, or outputs are no rows."""
+        """Return the kept rows and the reference's rows for the same inputs.
+
+        `None` if no kept row has a reference, or if the outputs are not rows."""
         pairs = [
             (output, reference[start : start + batch])
             for start, output in self._kept
             if output.ndim and len(output) == batch and start + batch <= len(reference)
         ]
-        if not pairs or any(ours.shape != theirs.shape for ours, theirs in pairs):
+        if not pairs or any(sampled.shape != expected.shape for sampled, expected in pairs):
             return None
-        return np.concatenate([ours for ours, _ in pairs]), np.concatenate([theirs for _, theirs in pairs])
+        return np.concatenate([sampled for sampled, _ in pairs]), np.concatenate([expected for _, expected in pairs])

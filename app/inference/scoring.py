@@ -1,4 +1,4 @@
-"""The score of each labelled row, from the model's answer."""
+"""Computes the score of each labeled row from the model's output."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ Array = npt.NDArray[Any]
 
 
 def metric_of(labels: Array) -> Metric:
-    """Whole numbers are classes, others are amounts."""
+    """Return the metric for these labels: integers are classes, other numbers are amounts."""
     return "top-1" if labels.dtype.kind in "iu" else "mean absolute error"
 
 
 def answer_index(outputs: Sequence[Named], labels: Array, wanted: str | None) -> int:
-    """The output that labels are compared with. Raises UsageError where that is unclear, or is no output at all."""
+    """Return the index of the output that labels are compared with.
+
+    Raises UsageError if that is ambiguous, or if there is no such output.
+    """
     if metric_of(labels) != "top-1":
         names = [name for name, _ in outputs]
         if wanted is not None and wanted not in names:
@@ -32,54 +35,54 @@ def answer_index(outputs: Sequence[Named], labels: Array, wanted: str | None) ->
         return class_output(outputs, len(labels), wanted)
     except UnclearOutputError as error:
         if error.is_none and len(outputs) == 1:
-            return 0  # why it has no answer is told by `scores_of`
+            return 0  # `scores_of` reports why it has no usable output.
         raise UsageError(f"accuracy cannot be measured: {error}", hint=error.hint) from error
 
 
 def scores_of(output: Array, labels: Array, metric: Metric) -> Floats:
-    """One a label; answers beyond the labels are of a batch's filling, and are left out.
+    """Return one score per label. Output rows beyond the labels are padding of the batch and are left out.
 
-    Of `top-1`, 1 where the largest score is the label's, or where whole numbers, one a row, are the label: else 0, as
-    where a score is NaN. Of an error, its size, NaN where the answer is. Raises UsageError for an output that has not
-    one answer a row.
+    For `top-1`, the score is 1 if the label has the highest score, or if the output holds one integer per row that
+    equals the label; else 0, also if a score is NaN. For an error, it is the absolute error, NaN if the output is NaN.
+    Raises UsageError for an output without one result per row.
     """
-    answers = _of_rows(output, len(labels))
+    row_outputs = _row_outputs(output, len(labels))
     if metric == "mean absolute error":
-        if answers.ndim != 1:
-            raise _no_answer(output, "one number a row", "Labels of classes are whole numbers, without a point.")
+        if row_outputs.ndim != 1:
+            raise _output_error(output, "one number a row", "Labels of classes are whole numbers, without a point.")
         with np.errstate(invalid="ignore", over="ignore"):
-            return np.asarray(np.abs(answers.astype(np.float64) - labels))
-    if answers.ndim == 1:
-        if answers.dtype.kind not in "iu":
-            raise _no_answer(output, "scores of classes, nor the class itself", "Export scores, one a class.")
-        return np.asarray(answers == labels, dtype=np.float64)
-    if answers.ndim > 2:
-        raise _no_answer(
+            return np.asarray(np.abs(row_outputs.astype(np.float64) - labels))
+    if row_outputs.ndim == 1:
+        if row_outputs.dtype.kind not in "iu":
+            raise _output_error(output, "scores of classes, nor the class itself", "Export scores, one a class.")
+        return np.asarray(row_outputs == labels, dtype=np.float64)
+    if row_outputs.ndim > 2:
+        raise _output_error(
             output, "one answer a row", "Places in a row, such as pixels, cannot be scored: say labels: null."
         )
-    _check_classes(labels, answers.shape[1])
-    is_right = (answers.argmax(axis=1) == labels) & ~np.isnan(answers).any(axis=1)
+    _check_classes(labels, row_outputs.shape[1])
+    is_right = (row_outputs.argmax(axis=1) == labels) & ~np.isnan(row_outputs).any(axis=1)
     return np.asarray(is_right, dtype=np.float64)
 
 
 def check_answers(output: Array, labels: Array, batch: int) -> None:
-    """Raises UsageError where `scores_of` would for this output of the first batch, or its classes for a later label.
+    """Raise UsageError if `scores_of` would fail for this output of the first batch, or for the class of a later label.
 
-    `labels` are all there are.
+    `labels` are those of all rows.
     """
     metric, first = metric_of(labels), labels[:batch]
     scores_of(output, first, metric)
-    answers = _of_rows(output, len(first))
-    if metric == "top-1" and answers.ndim > 1:
-        _check_classes(labels, answers.shape[1])
+    row_outputs = _row_outputs(output, len(first))
+    if metric == "top-1" and row_outputs.ndim > 1:
+        _check_classes(labels, row_outputs.shape[1])
 
 
-def _of_rows(output: Array, rows: int) -> Array:
-    """Without axes of length 1 behind the first."""
+def _row_outputs(output: Array, rows: int) -> Array:
+    """Return the outputs of the rows without axes of length 1 after the first."""
     if output.dtype.kind not in "fiub":
-        raise _no_answer(output, "numbers", "Name labels by whole numbers, and export the model with scores.")
+        raise _output_error(output, "numbers", "Name labels by whole numbers, and export the model with scores.")
     if not output.ndim or len(output) < rows:
-        raise _no_answer(output, "an answer for each row", "Its first axis must be the batch's.")
+        raise _output_error(output, "an answer for each row", "Its first axis must be the batch's.")
     return output[:rows].reshape(rows, *(axis for axis in output.shape[1:] if axis != 1))
 
 
@@ -92,6 +95,6 @@ def _check_classes(labels: Array, classes: int) -> None:
         )
 
 
-def _no_answer(output: Array, what: str, hint: str) -> UsageError:
+def _output_error(output: Array, expected: str, hint: str) -> UsageError:
     shape = " x ".join(map(str, output.shape)) or "a single number"
-    return UsageError(f"the model's first output, {output.dtype} of {shape}, has not {what} to score", hint=hint)
+    return UsageError(f"the model's first output, {output.dtype} of {shape}, has not {expected} to score", hint=hint)

@@ -1,7 +1,7 @@
-"""One model opened by ONNX Runtime: what goes in, what comes out, and where its nodes really run.
+"""One model opened by ONNX Runtime: its inputs, its outputs, and where its nodes actually run.
 
-A model is not trusted: it must be a plain file under a size limit, with its weights in plain files of its own folder,
-and custom operator libraries are never loaded.
+Models are untrusted: a model must be a regular file under a size limit, with its weights in regular files of its own
+folder, and custom operator libraries are never loaded.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ _NO_MEMORY = re.compile(r"bad_alloc|[Ff]ailed to allocate|out of memory|CUDA_ERR
 _ASKED_BYTES = re.compile(r"requested buffer of size (\d+)")
 _NODE = re.compile(r"while running (\w+) node\. Name:'([^']*)' Status Message: (.*)")
 _SOURCE = re.compile(r"^/\S+\.\w+:\d+ .*?\) (?=\S)")
-"""Where in its own source ONNX Runtime was, and in which function."""
+"""Location in ONNX Runtime's source, and the function."""
 _LOG_NOISE = re.compile(r"\x1b\[[\d;]*m|^\S+ \S+ \[[EWF]:[^\]]*\]\s*", re.MULTILINE)
 
 
 class ModelSession:
-    """Made by `open_session`. `run` may be called by one thread at a time."""
+    """An opened model, created by `open_session`. `run` may be called by one thread at a time."""
 
     def __init__(self, session: Any, provider: str, opening_text: str, model: Path) -> None:
         self._session = session
@@ -68,34 +68,34 @@ class ModelSession:
         self.provider_used = name_of(session.get_providers()[0])
         self.placements = placements_of(session, provider, model)
         self.provider_reason = None if self.provider_used == provider else reason_written(opening_text)
-        """Why the provider used is not the one asked for, in ONNX Runtime's words; None where it is."""
+        """Why the provider in use is not the requested one, in ONNX Runtime's words; `None` if it is."""
 
     @property
     def is_batchable(self) -> bool:
-        """Whether rows can be joined along the first axis: it is free in every input and output."""
+        """Whether rows can be joined along the first axis, which is free in every input and output."""
         return all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
 
     @property
     def runtime_session(self) -> Any:
-        """ONNX Runtime's own, for callers that time its parts."""
+        """ONNX Runtime's own session, for callers that time its steps."""
         return self._session
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
-        """Outputs in the order of `outputs`. Raises UsageError for inputs that the model refuses."""
+        """Run the model and return its outputs in the order of `outputs`. Raises UsageError for invalid inputs."""
         try:
-            answers: Sequence[npt.NDArray[Any]] = self._session.run(self._output_names, feeds)
+            outputs: Sequence[npt.NDArray[Any]] = self._session.run(self._output_names, feeds)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise run_error(error) from error
-        return answers
+        return outputs
 
 
 def open_session(
     model: Path, provider: str, threads: int, settings: SessionSettings | None = None, device: int = 0
 ) -> ModelSession:
-    """Raises UsageError for a file that is no model, UnavailableError where the provider cannot exist here.
+    """Open a model. Raises UsageError if the file is not a model, UnavailableError if the provider cannot work here.
 
-    A provider that could exist and falls back to another raises nothing: `provider_used` tells. `threads` hold whatever
-    the settings say; `device` is the ordinal of a GPU as this process sees them.
+    A provider that could work but falls back to another raises nothing: see `provider_used`. `threads` overrides the
+    settings; `device` is the ordinal of a GPU as this process sees them.
     """
     _check_threads(threads)
     settings = SessionSettings() if settings is None else settings
@@ -106,14 +106,14 @@ def open_session(
     with captured_output() as captured:
         if provider in NVIDIA:
             ort.preload_dlls()
-        session = _created(model, provider, threads, settings, device)
-    # a provider that fails during a run must be an error, not a silent change of provider
+        session = _create_session(model, provider, threads, settings, device)
+    # A provider that fails during a run must raise an error instead of silently changing the provider.
     session.disable_fallback()
     return ModelSession(session, provider, captured.text, model)
 
 
 def run_error(error: Exception) -> SizewiseError:
-    """What went wrong in a call, in our words."""
+    """Return our own error for an exception in a call."""
     if isinstance(error, SizewiseError):
         return error
     if isinstance(error, runtime_errors.InvalidArgument | ValueError | TypeError):
@@ -128,8 +128,8 @@ def runtime_version() -> str:
 
 
 def listed_providers() -> tuple[str, ...]:
-    """Those the build knows, by the names users write: it says nothing about the machine."""
-    return tuple(name for each in ort.get_available_providers() if (name := name_of(each)) != each)
+    """Return the providers of this build of ONNX Runtime by the users' names; they may not work on this machine."""
+    return tuple(name for provider in ort.get_available_providers() if (name := name_of(provider)) != provider)
 
 
 def _check_threads(threads: int) -> None:
@@ -140,21 +140,21 @@ def _check_threads(threads: int) -> None:
         raise UsageError(too_many_threads(threads, cores), hint=f"Use {cores} or fewer.")
 
 
-def _created(model: Path, provider: str, threads: int, settings: SessionSettings, device: int) -> Any:
+def _create_session(model: Path, provider: str, threads: int, settings: SessionSettings, device: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.enable_cpu_mem_arena = settings.arena
-    # spinning threads take the core that the load generator or the endpoint needs
+    # Spinning threads would occupy the core that the load generator or the endpoint needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for axis, length in settings.axes.items():
         options.add_free_dimension_override_by_name(axis, length)
-    opened, draft = _kept_or_original(model, settings, options)
+    file, draft = _cached_or_original(model, settings, options)
     try:
         session = ort.InferenceSession(
-            str(opened), options, providers=[(runtime_name(provider), _options(provider, settings, device))]
+            str(file), options, providers=[(runtime_name(provider), _provider_options(provider, settings, device))]
         )
     except Exception as error:  # ONNX Runtime's errors share no base class
         if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
@@ -164,26 +164,28 @@ def _created(model: Path, provider: str, threads: int, settings: SessionSettings
             hint="Check the file with onnx.checker, and that its opset is not newer than this runtime.",
         ) from error
     if draft is not None and settings.kept_model is not None and draft.exists():
-        draft.replace(settings.kept_model)  # at once, so that nobody opens half of it
+        draft.replace(settings.kept_model)  # Replaced atomically, so that no process opens a partial file.
     return session
 
 
-def _kept_or_original(model: Path, settings: SessionSettings, options: Any) -> tuple[Path, Path | None]:
-    """The optimised model where one is kept, which is not optimised again; else the model, with where a draft of its
-    optimised form will be written."""
+def _cached_or_original(model: Path, settings: SessionSettings, options: Any) -> tuple[Path, Path | None]:
+    """Return the file to open, and where to write its optimized form.
+
+    A cached optimized model is opened without optimizing it again; otherwise the model itself is opened.
+    """
     if settings.kept_model is None:
         return model, None
-    kept = Path(settings.kept_model)
-    if kept.exists():
+    cached = Path(settings.kept_model)
+    if cached.exists():
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return kept, None
-    draft = kept.with_name(f"{kept.stem}.{os.getpid()}.onnx")
+        return cached, None
+    draft = cached.with_name(f"{cached.stem}.{os.getpid()}.onnx")
     options.optimized_model_filepath = str(draft)
     return model, draft
 
 
-def _options(provider: str, settings: SessionSettings, device: int) -> dict[str, str]:
-    """Of the provider. Names as ONNX Runtime documents them for CUDA and TensorRT."""
+def _provider_options(provider: str, settings: SessionSettings, device: int) -> dict[str, str]:
+    """Return the provider's options, named as ONNX Runtime documents them for CUDA and TensorRT."""
     if provider not in NVIDIA:
         return {}
     options = {"device_id": str(device)}
@@ -221,7 +223,7 @@ def _inputs(session: Any) -> tuple[TensorSpec, ...]:
 
 
 def _outputs(session: Any) -> tuple[TensorSpec, ...]:
-    """Plain tensors only: sequences and maps, as some classifiers add them, are left out."""
+    """Return the outputs that are plain tensors; sequences and maps, as some classifiers have, are left out."""
     specs = tuple(_spec(value) for value in session.get_outputs() if value.type in _DTYPES)
     if not specs:
         raise UsageError("the model has no output that is a plain tensor")
@@ -235,22 +237,22 @@ def _spec(value: Any) -> TensorSpec:
 
 
 def reason_written(opening_text: str) -> str:
-    """Why a provider fell back, from what ONNX Runtime logged meanwhile."""
+    """Return why a provider fell back, from ONNX Runtime's log output while opening the model."""
     if "libcuda.so.1" in opening_text or "nvcuda.dll" in opening_text:
         return "no NVIDIA driver: libcuda.so.1 does not load"
     missing = _MISSING_LIBRARY.search(opening_text)
     if missing:
         return f"libraries of the provider are missing: {missing[1] or missing[2]}"
-    said = _LOG_NOISE.sub("", opening_text).strip()
-    return said.splitlines()[0] if said else "ONNX Runtime does not say"
+    message = _LOG_NOISE.sub("", opening_text).strip()
+    return message.splitlines()[0] if message else "ONNX Runtime does not say"
 
 
 def _first_line(error: Exception) -> str:
-    """Without what ONNX Runtime puts before the sentence: its code, and where in its source it was."""
+    """Return the first line of an error without ONNX Runtime's prefix: its code and source location."""
     text = str(error).strip() or type(error).__name__
     line = text.splitlines()[0].rsplit(" : ", 1)[-1]
-    asked = _ASKED_BYTES.search(line)
-    if asked is not None:
-        return f"{int(asked[1]) / 1e9:.3g} GB were asked for at once"
+    requested = _ASKED_BYTES.search(line)
+    if requested is not None:
+        return f"{int(requested[1]) / 1e9:.3g} GB were asked for at once"
     node = _NODE.search(line)
     return line if node is None else f"{node[1]} {node[2]!r}: {_SOURCE.sub('', node[3])}"

@@ -1,7 +1,4 @@
-"""The name, type and shape of a tensor.
-
-Text out of a model, made safe for a terminal.
-"""
+"""Name, type and shape of a tensor, and the sanitizing of text from a model for a terminal."""
 
 from __future__ import annotations
 
@@ -9,9 +6,10 @@ import msgspec
 
 
 class TensorSpec(msgspec.Struct, frozen=True):
-    """`dtype` is NumPy's name, `object` for strings; an axis of any length is -1 in `shape`.
+    """Name, type and shape of a tensor.
 
-    `axes` are the names of such axes, None for one that has none or is fixed; empty where nobody asked for them.
+    `dtype` is NumPy's name, `object` for strings; a free axis is -1 in `shape`. `axes` are the names of free axes, with
+    `None` for an axis that is fixed or has no name; empty if they were not read.
     """
 
     name: str
@@ -20,10 +18,10 @@ class TensorSpec(msgspec.Struct, frozen=True):
     axes: tuple[str | None, ...] = ()
 
 
-_LIMIT = 120
+_MAX_LENGTH = 120
 
 
 def printable(text: str) -> str:
-    """Without control characters, which could drive the terminal, and at most 120 characters long."""
-    shown = "".join(letter if letter.isprintable() else "�" for letter in text[: _LIMIT + 1])
-    return shown if len(shown) <= _LIMIT else f"{shown[: _LIMIT - 1]}…"
+    """Replace control characters, which could drive the terminal, and truncate to 120 characters."""
+    cleaned = "".join(char if char.isprintable() else "�" for char in text[: _MAX_LENGTH + 1])
+    return cleaned if len(cleaned) <= _MAX_LENGTH else f"{cleaned[: _MAX_LENGTH - 1]}…"

@@ -1,4 +1,4 @@
-"""One variant, opened in the measuring child: its sessions, what it is fed, and its answers to commands."""
+"""One variant opened in the measuring child: its sessions, its input rows, and the execution of commands."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from app.inference.session import ModelSession, open_session, run_error, runtime
 from app.records.local import Fidelity
 
 FED_ROWS = 256
-"""Rows that the calls of a stage go through in turn, or one batch where that is more."""
-_MOST_BYTES = 64 * 2**20
-"""Of outputs that are given as a reference."""
+"""Number of rows that the calls of a stage cycle through, or one batch if that is more."""
+_MAX_BYTES = 64 * 2**20
+"""Maximum size of the outputs returned as a reference, in bytes."""
 
 
 class OpenVariant:
-    """Belongs to one thread. Raises what opening and running a model raise, in our words."""
+    """An opened variant, used by one thread. Errors of opening and running a model are raised as our own."""
 
     def __init__(self, job: VariantJob, begun_ns: int, library_load_ms: float) -> None:
         self._job, self._begun_ns, self._library_load_ms = job, begun_ns, library_load_ms
@@ -52,7 +52,7 @@ class OpenVariant:
         self._session_build_ms = (perf_counter_ns() - start_ns) / 1e6
         first = self._sessions[0]
         self._answer_index = 0
-        """Of the output that labels are compared with."""
+        """Index of the output that labels are compared with."""
         check_batch(first.inputs, job.batch)
         self._stored = None if job.rows is None else _stored(job, first)
         rows = self._rows(job.batch)
@@ -60,7 +60,7 @@ class OpenVariant:
         feeds = rows.batch(0, job.batch)
         start_ns = perf_counter_ns()
         self._graph_caller: Caller | None = None
-        if job.settings.cuda_graph:  # the first run is captured with its places, and replayed ever after
+        if job.settings.cuda_graph:  # The first run is captured with its buffers and replayed afterwards.
             self._graph_caller = self._caller(first, job.settings.devices[0], rows, job.batch)
             outputs: Sequence[Array] = ()
         else:
@@ -70,7 +70,9 @@ class OpenVariant:
 
     def opened(self) -> Opened:
         first = self._sessions[0]
-        fallen = next((one for one in self._sessions if one.provider_used != one.provider_requested), first)
+        fallback = next(
+            (session for session in self._sessions if session.provider_used != session.provider_requested), first
+        )
         return Opened(
             begun_ns=self._begun_ns,
             library_load_ms=self._library_load_ms,
@@ -79,38 +81,42 @@ class OpenVariant:
             inputs=first.inputs,
             outputs=first.outputs,
             runtime_version=runtime_version(),
-            provider_used=fallen.provider_used,
-            provider_reason=fallen.provider_reason,
-            placements=tuple(dict.fromkeys(part for one in self._sessions for part in one.placements)),
+            provider_used=fallback.provider_used,
+            provider_reason=fallback.provider_reason,
+            placements=tuple(
+                dict.fromkeys(placement for session in self._sessions for placement in session.placements)
+            ),
             notes=self._notes,
         )
 
     def measure(self, plan: Measure, tell: Callable[[Report], None]) -> VariantMeasured:
-        """Rows are told window by window."""
+        """Run one scenario. Rows are reported window by window."""
         check_batch(self._sessions[0].inputs, plan.batch)
         rows = self._rows(plan.batch)
-        kept = KeptOutputs(is_wanted=self._job.reference is not None)
+        sampler = KeptOutputs(is_wanted=self._job.reference is not None)
         starts = range(0, max(1, min(FED_ROWS, len(rows)) - plan.batch + 1), plan.batch)
         try:
             callers = [self._graph_caller] if self._graph_caller is not None else self._callers(rows, plan)
-            ended = run_scenario(plan, callers, starts, _Teller(tell), kept)
+            ended = run_scenario(plan, callers, starts, _ReportSender(tell), sampler)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise run_error(error) from error
         return VariantMeasured(
             end_ns=ended.end_ns,
             half_width=ended.half_width,
             peak_memory_bytes=peak_memory_bytes(),
-            fidelity=self._fidelity(kept, plan.batch),
+            fidelity=self._fidelity(sampler, plan.batch),
         )
 
     def outputs(self, wanted: GiveOutputs) -> Outputs:
-        """Of as many rows as there are, of those wanted, and not more than a pipe should carry."""
+        """Return the first output for the requested rows, limited to the rows there are and to what a pipe should
+        carry.
+        """
         batch = self._job.batch
         rows = self._rows(batch)
         parts: list[Array] = []
         for start in range(0, max(1, min(wanted.rows, len(rows)) - batch + 1), batch):
             parts.append(self._plain.run(rows.batch(start, batch))[0])
-            if sum(part.nbytes for part in parts) >= _MOST_BYTES:
+            if sum(part.nbytes for part in parts) >= _MAX_BYTES:
                 break
         if len({part.shape[1:] for part in parts}) > 1:
             raise UsageError("the model's first output changes its shape with the rows, so none can be held against it")
@@ -120,7 +126,7 @@ class OpenVariant:
         return Outputs(dtype=output.dtype.name, shape=output.shape, content=np.ascontiguousarray(output).tobytes())
 
     def score(self) -> Scored:
-        """Of every labelled row, by the output that answers them. Raises UsageError for outputs that answer no rows."""
+        """Score every labeled row. Raises UsageError for outputs without one result per row."""
         from app.analysis.local.accuracy import chance_of
         from app.inference.scoring import metric_of, scores_of
 
@@ -133,26 +139,26 @@ class OpenVariant:
             labels = stored.labels[start : start + size]
             output = self._plain.run(stored.batch(start, size))[self._answer_index]
             scores.append(scores_of(output, labels, metric))
-        every = np.concatenate(scores).astype(np.float64)
+        all_scores = np.concatenate(scores).astype(np.float64)
         if self._job.unscored_rows:
-            every = np.delete(every, calibration_rows(len(every), self._job.unscored_rows))
-        return Scored(metric=metric, scores=every.tobytes(), chance=chance_of(stored.labels))
+            all_scores = np.delete(all_scores, calibration_rows(len(all_scores), self._job.unscored_rows))
+        return Scored(metric=metric, scores=all_scores.tobytes(), chance=chance_of(stored.labels))
 
     @functools.cached_property
     def _plain(self) -> ModelSession:
-        """To be run by plain calls, which a session with a captured graph would not heed."""
+        """Session for plain calls; a session with a captured graph would ignore their inputs."""
         if not self._job.settings.cuda_graph:
             return self._sessions[0]
         settings, job = msgspec.structs.replace(self._job.settings, cuda_graph=False), self._job
         return open_session(Path(job.model), job.provider, settings.threads, settings, settings.devices[0])
 
     def _check_labels(self, outputs: Sequence[Array]) -> None:
-        """Before anything is timed that labels of another model would make worthless."""
+        """Check the labels before anything is timed: labels of another model would make the measurement worthless."""
         if self._stored is None or self._stored.labels is None:
             return
         from app.inference.scoring import answer_index, check_answers
 
-        if self._graph_caller is not None:  # its capture gave no outputs
+        if self._graph_caller is not None:  # The capture returned no outputs.
             self._graph_caller.call(0)
             outputs = self._graph_caller.outputs
         labels = self._stored.labels
@@ -176,27 +182,30 @@ class OpenVariant:
         post_process = self._post_process()
         if not self._job.settings.io_binding:
             return PlainCaller(session, rows, batch, post_process)
-        place = "cuda" if session.provider_used in NVIDIA else "cpu"  # where it fell back to, its tensors are too
-        return BoundCaller(session, rows, batch, post_process, (place, device if place == "cuda" else 0))
+        # After a fallback, the tensors are on the fallback device too.
+        device_type = "cuda" if session.provider_used in NVIDIA else "cpu"
+        return BoundCaller(session, rows, batch, post_process, (device_type, device if device_type == "cuda" else 0))
 
     def _post_process(self) -> PostProcess:
-        """Of classes, which one is the answer; of all else there is nothing that every user would do."""
+        """Return the post-processing step: the most likely class for classifiers; nothing for others, since no step is
+        common.
+        """
         labels = None if self._stored is None else self._stored.labels
         if labels is None or labels.dtype.kind == "f":
-            return _nothing
-        return self._answers
+            return _no_post_process
+        return self._predict_classes
 
-    def _answers(self, outputs: Sequence[Array]) -> object:
-        answers = outputs[self._answer_index]
-        return answers.argmax(axis=-1) if answers.ndim > 1 else answers
+    def _predict_classes(self, outputs: Sequence[Array]) -> object:
+        scores = outputs[self._answer_index]
+        return scores.argmax(axis=-1) if scores.ndim > 1 else scores
 
-    def _fidelity(self, kept: KeptOutputs, batch: int) -> Fidelity | None:
+    def _fidelity(self, sampler: KeptOutputs, batch: int) -> Fidelity | None:
         if self._job.reference is None:
             return None
         from app.analysis.local.fidelity import fidelity_of
 
         with np.load(self._job.reference, allow_pickle=False) as stored:
-            pair = kept.beside(stored["outputs"], batch)
+            pair = sampler.beside(stored["outputs"], batch)
         return None if pair is None or pair[0].dtype.kind not in "fiub" else fidelity_of(*pair)
 
 
@@ -205,16 +214,16 @@ def _stored(job: VariantJob, session: ModelSession) -> StoredRows:
     return load_labelled(Path(job.rows), session.inputs, job.label, largest_batch=job.batch)
 
 
-class _Teller:
-    def __init__(self, tell: Callable[[Report], None]) -> None:
-        self._tell = tell
+class _ReportSender:
+    def __init__(self, send: Callable[[Report], None]) -> None:
+        self._send = send
 
     def began(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
-        self._tell(Began(start_ns=start_ns, warmup_windows=warmup_windows, has_settled=has_settled))
+        self._send(Began(start_ns=start_ns, warmup_windows=warmup_windows, has_settled=has_settled))
 
     def calls(self, packed: bytes) -> None:
-        self._tell(Calls(packed))
+        self._send(Calls(packed))
 
 
-def _nothing(outputs: Sequence[Array]) -> None:
+def _no_post_process(outputs: Sequence[Array]) -> None:
     pass

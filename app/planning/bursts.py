@@ -1,18 +1,14 @@
-"""How much less a fleet may be given where requests come in bursts that outlast its queues.
+"""Bursty arrivals, and how far bursts that outlast a fleet's queues lower its rate.
 
-Counts over a window vary more than Poisson's by a gamma factor on the rate of each window. Windows
-are long beside the fleet's own times, so in each of them the fleet is as at a steady rate: the
-share that is late over all windows is the mean of the late share at each window's rate, weighted by
-the requests that come in it. Beyond what the fleet can do all are late; what an overloaded window
-leaves over for the next is not counted.
+With a stated index of dispersion, counts per window vary more than Poisson counts by a gamma factor on the rate of each
+window. Windows are long compared with the fleet's own times, so the fleet is at a steady rate in each of them: the
+share of late requests over all windows is the mean of the late share at each window's rate, weighted by the requests in
+the window. Above the fleet's capacity all requests are late; the backlog of an overloaded window is not carried into
+the next one.
 
-How bursty traffic is by a stated index of dispersion, as a random factor on its rate.
-
-Arrivals of the planned peak with the traffic's own bursts: the trace's requests, or a stated
-dispersion drawn.
-
-Traffic above the trace's own level is that of independent copies of it at other times of its
-window; traffic below is a random part of it. Bursts keep their length in both.
+Arrivals at the planned peak are the trace's requests, or are drawn from a stated dispersion. Traffic above the trace's
+own level is a superposition of independent copies of the trace, shifted in its window; traffic below it is a random
+part of the trace. Both keep the length of bursts.
 """
 
 from __future__ import annotations
@@ -32,21 +28,21 @@ from app.records.traffic import Dispersion, TraceRows, Traffic
 
 
 class Modulation(msgspec.Struct, frozen=True):
-    """A gamma factor of mean 1 and this shape on the rate, drawn anew every `window_s`."""
+    """Gamma-distributed factor on the arrival rate, of mean 1 and the given shape, drawn anew every `window_s`."""
 
     shape: float
     window_s: float
 
 
 def modulation_of(traffic: Traffic) -> Modulation | None:
-    """That which gives the traffic's index at its peak; None for Poisson's, or what is more even.
+    """Return the modulation that gives the traffic's index of dispersion at its peak.
 
-    A share answered by a cache thins requests and changes nothing of the factor.
+    `None` for Poisson arrivals (index 1) or more regular ones. A cache thins requests and does not change the factor.
     """
-    said = traffic.dispersion
-    if said.index <= 1.0:
+    dispersion = traffic.dispersion
+    if dispersion.index <= 1.0:
         return None
-    return Modulation(traffic.peak_per_s * said.window_s / (said.index - 1.0), said.window_s)
+    return Modulation(traffic.peak_per_s * dispersion.window_s / (dispersion.index - 1.0), dispersion.window_s)
 
 
 _STRATA = 400
@@ -54,42 +50,51 @@ _STEPS = 30
 
 
 def burst_factor(loads: Sequence[float], late_shares: Sequence[float], allowed: float, shape: float) -> float:
-    """By what the steady rate is to be multiplied, so that at most `allowed` of the requests are late.
+    """Return the factor on the steady rate at which at most `allowed` of the requests are late.
 
-    `late_shares` were played at `loads`, rising shares of the steady rate; beyond the last all are late. `shape` is the
-    gamma factor's, whose mean is 1.
+    `late_shares` are the simulated late shares at `loads`, increasing multiples of the steady rate; above the last one
+    all requests are late. `shape` is the shape of the gamma factor, whose mean is 1. Returns at most 1.
     """
-    from scipy import stats  # half a second to import, which the start of a run would wait for
+    from scipy import stats  # imported here because it takes half a second, which would delay the start of a run
 
     factors = stats.gamma.ppf((np.arange(_STRATA) + 0.5) / _STRATA, shape, scale=1 / shape)
     factors /= factors.mean()
     low, high = 0.0, 1.0
-    if _late(factors, loads, late_shares, 1.0) <= allowed:
+    if _late_share_under_modulation(factors, loads, late_shares, 1.0) <= allowed:
         return 1.0
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        low, high = (middle, high) if _late(factors, loads, late_shares, middle) <= allowed else (low, middle)
+        low, high = (
+            (middle, high)
+            if _late_share_under_modulation(factors, loads, late_shares, middle) <= allowed
+            else (low, middle)
+        )
     return low
 
 
-def _late(factors: Floats, loads: Sequence[float], late_shares: Sequence[float], rate: float) -> float:
-    at = factors * rate
-    late = np.where(at > loads[-1], 1.0, np.interp(at, loads, late_shares))
+def _late_share_under_modulation(
+    factors: Floats, loads: Sequence[float], late_shares: Sequence[float], rate: float
+) -> float:
+    rates = factors * rate
+    late = np.where(rates > loads[-1], 1.0, np.interp(rates, loads, late_shares))
     return float((late * factors).mean())
 
 
 MAX_REQUESTS = 120_000
-"""Of one seed: where the window holds more, bursts are planned by the fluid limit, which large fleets are near."""
-_ALL_SEEDS, _MOST_SEEDS = 30_000, 5
-_MIN_WINDOWS, _MOST_WINDOWS = 100, 400
-_NONE = np.empty(0, dtype=np.int64)
+"""Maximum number of simulated requests per seed.
+
+Above it bursts are planned in the fluid limit, which large fleets are close to.
+"""
+_ALL_SEEDS, _MAX_SEEDS = 30_000, 5
+_MIN_WINDOWS, _MAX_WINDOWS = 100, 400
+_NO_ROWS = np.empty(0, dtype=np.int64)
 _BISECTIONS = 22
 _RESOLUTION = 5
-"""A thinned stream shows no burst shorter than so many of its gaps."""
+"""Shortest burst that a thinned stream can show, in mean gaps between its requests."""
 
 
 class Bursts(msgspec.Struct, frozen=True):
-    """Arrival pattern of a fleet's peak, of `peak_per_s` in the mean."""
+    """Arrival pattern of a fleet's peak, with a mean rate of `peak_per_s`."""
 
     rows: TraceRows | None
     dispersion: Dispersion
@@ -97,7 +102,7 @@ class Bursts(msgspec.Struct, frozen=True):
 
     @property
     def copies(self) -> float:
-        """How many copies of the trace the peak is; 1 without a trace."""
+        """Peak rate over the trace's rate: how many copies of the trace make up the peak; 1 without a trace."""
         return 1.0 if self.rows is None else self.peak_per_s / rate_per_s(self.rows)
 
 
@@ -107,36 +112,46 @@ def are_bursty(rows: TraceRows | None, dispersion: Dispersion) -> bool:
 
 @lru_cache(64)
 def drawn_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
-    """Of this share of the traffic, one for each seed; None where they are too many to be simulated."""
-    return _of_dispersion(bursts, share) if bursts.rows is None else _of_trace(bursts, bursts.rows, share)
+    """Draw the arrivals of this share of the traffic, one `Arrivals` per seed.
+
+    `None` where there are too many requests to simulate.
+    """
+    return (
+        _arrivals_of_dispersion(bursts, share)
+        if bursts.rows is None
+        else _arrivals_of_trace(bursts, bursts.rows, share)
+    )
 
 
-def _of_trace(bursts: Bursts, rows: TraceRows, share: float) -> tuple[Arrivals, ...] | None:
+def _arrivals_of_trace(bursts: Bursts, rows: TraceRows, share: float) -> tuple[Arrivals, ...] | None:
     recorded_s = times_s(rows)
     copies = bursts.copies * share / rows.kept_share
     requests = copies * recorded_s.size
     if requests > MAX_REQUESTS:
         return None
-    seeds = int(np.clip(_ALL_SEEDS / max(requests, 1.0), 1, _MOST_SEEDS))
+    seeds = int(np.clip(_ALL_SEEDS / max(requests, 1.0), 1, _MAX_SEEDS))
     drawn = (superposed(recorded_s, copies, rows.window_s, np.random.SeedSequence((5, seed))) for seed in range(seeds))
     tokens = token_pairs(rows)
     if tokens is None:
-        return tuple(Arrivals(at_s, _NONE, rows.window_s) for at_s, _ in drawn)
+        return tuple(Arrivals(at_s, _NO_ROWS, rows.window_s) for at_s, _ in drawn)
     normals = normals_by_size(tokens[:, 1])
-    return tuple(Arrivals(at_s, places, rows.window_s, normals[places]) for at_s, places in drawn)
+    return tuple(Arrivals(at_s, row_numbers, rows.window_s, normals[row_numbers]) for at_s, row_numbers in drawn)
 
 
-def _of_dispersion(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
-    """Gamma factors are spread evenly over their quantiles, in random order, so that rare bursts are in each draw."""
+def _arrivals_of_dispersion(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
+    """Draw arrivals in windows with gamma-distributed rates.
+
+    The factors are evenly spaced quantiles in random order, so that every draw has its rare bursts.
+    """
     window_s, per_s = bursts.dispersion.window_s, bursts.peak_per_s * share
-    windows = int(min(_MOST_WINDOWS, _ALL_SEEDS * 2 / max(per_s * window_s, 1e-9)))
+    windows = int(min(_MAX_WINDOWS, _ALL_SEEDS * 2 / max(per_s * window_s, 1e-9)))
     if windows < _MIN_WINDOWS:
         return None
     return tuple(_drawn_windows(bursts, share, windows, seed) for seed in range(2))
 
 
 def _drawn_windows(bursts: Bursts, share: float, windows: int, seed: int) -> Arrivals:
-    from scipy import stats  # half a second to import, which the start of a run would wait for
+    from scipy import stats  # imported here because it takes half a second, which would delay the start of a run
 
     window_s = bursts.dispersion.window_s
     shape = bursts.peak_per_s * window_s / (bursts.dispersion.index - 1)
@@ -144,14 +159,16 @@ def _drawn_windows(bursts: Bursts, share: float, windows: int, seed: int) -> Arr
     factors = stats.gamma.ppf((np.arange(windows) + 0.5) / windows, shape, scale=1 / shape)
     rates_per_s = rng.permutation(factors / factors.mean()) * bursts.peak_per_s * share
     chunks = list(poisson_arrivals(rates_per_s, window_s, np.random.SeedSequence((6, seed))))
-    return Arrivals(np.concatenate(chunks), _NONE, windows * window_s)
+    return Arrivals(np.concatenate(chunks), _NO_ROWS, windows * window_s)
 
 
 @lru_cache(256)
 def fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed: float) -> float:
-    """The rate at which a fleet must work off the peak's requests so that no larger share than `allowed` waits longer
-    than `slack_s`, as if requests were a fluid: at least the peak itself."""
-    thinned = _thinned(bursts)
+    """Return the lowest rate at which a fleet must process the peak's requests, treated as a fluid.
+
+    At that rate at most the share `allowed` of the requests waits longer than `slack_s`. It is never below the peak.
+    """
+    thinned = _thinned_arrivals(bursts)
     share = thinned.at_s.size / thinned.window_s / bursts.peak_per_s
     gaps_s = np.diff(thinned.at_s)
     if gaps_s.size == 0 or share == 0:
@@ -168,8 +185,8 @@ def fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed: float) -> float:
     return max(bursts.peak_per_s, high / share)
 
 
-def _thinned(bursts: Bursts) -> Arrivals:
-    """As large a part of the traffic as is played of one seed."""
+def _thinned_arrivals(bursts: Bursts) -> Arrivals:
+    """Return as large a part of the traffic as one seed simulates."""
     window_s = _MIN_WINDOWS * bursts.dispersion.window_s if bursts.rows is None else bursts.rows.window_s
     share = min(1.0, 0.99 * _ALL_SEEDS / (bursts.peak_per_s * window_s))
     drawn = drawn_arrivals(bursts, share)
@@ -178,7 +195,7 @@ def _thinned(bursts: Bursts) -> Arrivals:
 
 
 def _late_share(gaps_s: Floats, per_s: float, slack_s: float) -> float:
-    """Lindley's recursion: of arrivals, those that find more than `slack_s` of work ahead of them."""
+    """Return the share of arrivals that find more than `slack_s` of work ahead of them, by Lindley's recursion."""
     ahead_s = np.cumsum(1 / per_s - gaps_s)
     waits_s = ahead_s - np.minimum(np.minimum.accumulate(ahead_s), 0.0)
     return float(np.count_nonzero(waits_s > slack_s)) / (gaps_s.size + 1)

@@ -1,4 +1,4 @@
-"""Each offer as a candidate: what one instance carries and how many the traffic needs, or why it is refused."""
+"""Offers as candidates: capacity of one instance and number of instances, or the reason why an offer is excluded."""
 
 from __future__ import annotations
 
@@ -33,12 +33,15 @@ from app.records.offers import Offer, PlanLimits, PriceKind
 from app.records.plan import Chances, RefusalId, RejectedBy
 from app.records.result import Estimate, Fleet
 
-_STEPS = 4
+_LARGER_FLEETS = 4
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An offer that could carry the traffic; `refused` and `refused_by` tell which of the plan's limits it breaks.
-    `spot_spares` are those of the spares that only interruptions of spot instances ask for."""
+    """Offer that could serve the traffic.
+
+    `refused` and `refused_by` state which of the plan's limits it violates. `spot_spares` are the spares that are
+    needed only because spot instances are interrupted.
+    """
 
     offer: Offer
     usd_per_hour: float
@@ -60,7 +63,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class RefusedOffer(msgspec.Struct, frozen=True):
-    """An offer of which nothing can be said."""
+    """Offer that cannot be sized, with the reason."""
 
     offer: Offer
     sentence: str
@@ -71,36 +74,38 @@ class RefusedOffer(msgspec.Struct, frozen=True):
 def consider(
     offer: Offer, capacity: Capacity | Refusal, demand: Demand, limits: PlanLimits, today: datetime.date
 ) -> Candidate | RefusedOffer:
-    forbidden = _forbidden(offer, limits, today)
+    forbidden = _violated_limit(offer, limits, today)
     price = price_of(offer, limits.price)
     if isinstance(capacity, Refusal):
-        return _refused(offer, forbidden, "capacity", capacity.sentence, capacity.id)
+        return _refused_offer(offer, forbidden, "capacity", capacity.sentence, capacity.id)
     if price is None:
-        return _refused(offer, forbidden, "price", f"no {limits.price} price is known")
+        return _refused_offer(offer, forbidden, "price", f"no {limits.price} price is known")
     if capacity.per_s <= 0:
-        return _refused(offer, forbidden, "slo", "misses the SLO at any load")
+        return _refused_offer(offer, forbidden, "slo", "misses the SLO at any load")
     usd_per_hour, kind = price
     needed = instances_needed(demand, capacity, demand.z)
     spares = demand.spares_of(needed)
-    for_spot = spot_spares(needed, spares, capacity, demand) if kind == "spot" else 0
-    candidate = Candidate(offer, usd_per_hour, kind, capacity, needed, spares + for_spot, None, spot_spares=for_spot)
+    spot_count = spot_spares(needed, spares, capacity, demand) if kind == "spot" else 0
+    candidate = Candidate(
+        offer, usd_per_hour, kind, capacity, needed, spares + spot_count, None, spot_spares=spot_count
+    )
     if forbidden is not None:
         return msgspec.structs.replace(candidate, refused=forbidden[1], refused_by=forbidden[0])
     if is_low_trust(offer) and kind != "owned" and not limits.low_trust_prices:
-        low = "its price is a marketplace's or a hand-kept list's (trust low): plan.low_trust_prices=true admits it"
-        return msgspec.structs.replace(candidate, refused=low, refused_by="price trust")
+        reason = "its price is a marketplace's or a hand-kept list's (trust low): plan.low_trust_prices=true admits it"
+        return msgspec.structs.replace(candidate, refused=reason, refused_by="price trust")
     owned = offer.owned.units if offer.owned is not None else None
     if owned is not None and candidate.instances > owned:
-        short = f"needs {candidate.instances} and you own {owned}"
-        return msgspec.structs.replace(candidate, refused=short, refused_by="owned")
+        reason = f"needs {candidate.instances} and you own {owned}"
+        return msgspec.structs.replace(candidate, refused=reason, refused_by="owned")
     budget, cost = limits.budget_usd_per_month, candidate.usd_per_month
     if budget is not None and cost > budget:
-        over = f"{candidate.instances} instances cost {usd(cost)} a month, over plan.budget of {usd(budget)}"
-        return msgspec.structs.replace(candidate, refused=over, refused_by="budget")
+        reason = f"{candidate.instances} instances cost {usd(cost)} a month, over plan.budget of {usd(budget)}"
+        return msgspec.structs.replace(candidate, refused=reason, refused_by="budget")
     return candidate
 
 
-def _refused(
+def _refused_offer(
     offer: Offer,
     forbidden: tuple[RejectedBy, str] | None,
     by: RejectedBy,
@@ -115,16 +120,22 @@ def _refused(
 
 
 def ranking_cost(candidate: Candidate, today: datetime.date) -> float:
-    """USD a month as the ranking takes it: as listed within 90 days, else one sigma of the price's drift higher."""
+    """Return the monthly cost in USD by which the offer is ranked.
+
+    The list price where it is at most 90 days old and trusted; otherwise raised by one sigma of the price's drift.
+    """
     offer = candidate.offer
-    is_doubtful = price_age_days(offer, today) > MAX_PRICE_AGE_DAYS or is_low_trust(offer)
-    if candidate.price_kind == "owned" or not is_doubtful:
+    is_uncertain = price_age_days(offer, today) > MAX_PRICE_AGE_DAYS or is_low_trust(offer)
+    if candidate.price_kind == "owned" or not is_uncertain:
         return candidate.usd_per_month
     return candidate.usd_per_month * math.exp(price_sigma(offer, today))
 
 
 def price_of(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
-    """USD an hour of one instance; owned hardware has its own price, whatever kind is asked for. 0 is no price."""
+    """Return the price of one instance in USD per hour and its kind; `None` where there is none.
+
+    Owned hardware has its own price, whatever kind is requested. A price of 0 counts as missing.
+    """
     if offer.owned is not None:
         cost = owned_cost(offer.owned, max(offer.accelerator_count, 1.0)).usd_per_hour
         return (cost, "owned") if cost > 0 else None
@@ -137,48 +148,51 @@ def price_of(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
     return (price, kind) if price else None
 
 
-def _forbidden(offer: Offer, limits: PlanLimits, today: datetime.date) -> tuple[RejectedBy, str] | None:
+def _violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date) -> tuple[RejectedBy, str] | None:
     if limits.providers and offer.provider not in limits.providers:
         return "provider", f"{offer.provider} is not in plan.providers"
     if limits.regions and offer.region not in limits.regions:
         return "region", f"{offer.region} is not in plan.regions"
-    most = limits.max_accelerators
-    if most is not None and offer.accelerator_count > most:
-        over = f"{offer.accelerator_count:g} accelerators an instance are over plan.max_accelerators of {most:g}"
-        return "accelerators", over
-    age_days, most_days = price_age_days(offer, today), limits.max_price_age_days
-    if most_days is not None and age_days > most_days:
-        old = f"its price of {offer.as_of} is {age_days} days old, over plan.max_price_age of {most_days}d"
-        return "price age", old
+    max_count = limits.max_accelerators
+    if max_count is not None and offer.accelerator_count > max_count:
+        reason = f"{offer.accelerator_count:g} accelerators an instance are over plan.max_accelerators of {max_count:g}"
+        return "accelerators", reason
+    age_days, max_days = price_age_days(offer, today), limits.max_price_age_days
+    if max_days is not None and age_days > max_days:
+        reason = f"its price of {offer.as_of} is {age_days} days old, over plan.max_price_age of {max_days}d"
+        return "price age", reason
     return None
 
 
 def fleets_of(
     candidate: Candidate, demand: Demand, curve: LatencyCurve, budget_usd: float | None, today: datetime.date
 ) -> Iterator[Fleet]:
-    """The smallest fleet that is enough, then a few larger ones, up to half as many instances again."""
+    """Yield the smallest sufficient fleet, then a few larger ones with up to 50 % more instances."""
     extra = math.ceil(candidate.needed / 2)
-    for more in sorted({round(extra * step / _STEPS) for step in range(_STEPS + 1)}):
+    for more in sorted({round(extra * step / _LARGER_FLEETS) for step in range(_LARGER_FLEETS + 1)}):
         instances = candidate.instances + more
         if budget_usd is None or monthly_cost(instances, candidate.usd_per_hour) <= budget_usd:
             yield fleet_of(candidate, instances, demand, curve, today)
 
 
 def fleet_of(candidate: Candidate, instances: int, demand: Demand, curve: LatencyCurve, today: datetime.date) -> Fleet:
-    """Utilisation and latency are those of the day's peak with all instances serving, the spares too."""
+    """Describe a fleet of this candidate.
+
+    Utilization and latency are those at the day's peak with all instances serving, spares included.
+    """
     offer, capacity = candidate.offer, candidate.capacity
     utilisation = demand.peak_per_s / (instances * capacity.per_s)
     low_per_s, high_per_s = capacity.estimate.ci95 or (capacity.per_s, capacity.per_s)
-    busy = (demand.peak_per_s / (instances * high_per_s), demand.peak_per_s / (instances * low_per_s))
-    doubt, for_spot = price_sigma(offer, today), candidate.spot_spares
-    monthly = monthly_estimate(instances, candidate.usd_per_hour, capacity, demand, doubt, for_spot)
+    utilisation_ci95 = (demand.peak_per_s / (instances * high_per_s), demand.peak_per_s / (instances * low_per_s))
+    price_log_sigma, spot_count = price_sigma(offer, today), candidate.spot_spares
+    monthly = monthly_estimate(instances, candidate.usd_per_hour, capacity, demand, price_log_sigma, spot_count)
     risks = [*capacity.risks, *price_risks(offer, today)]
     needs, spares = needed_spread(capacity, demand), demand.spares_of(candidate.needed)
     if candidate.price_kind == "spot":
-        chances = spot_chances(instances, spares, capacity, demand)
-        risks.append(Risk(2, _spot_risk(candidate, chances, demand)))
+        probabilities = spot_chances(instances, spares, capacity, demand)
+        risks.append(Risk(2, _spot_risk(candidate, probabilities, demand)))
     else:
-        chances = chances_of(instances - spares, capacity, demand)
+        probabilities = chances_of(instances - spares, capacity, demand)
     if instances == candidate.needed:
         risks.append(Risk(1, "no spare: one instance lost is one too few at the peak"))
     return Fleet(
@@ -194,7 +208,7 @@ def fleet_of(candidate: Candidate, instances: int, demand: Demand, curve: Latenc
         spare_instances=instances - candidate.needed,
         replicas_per_instance=capacity.replicas,
         capacity_per_instance_per_s=capacity.estimate,
-        utilisation_at_peak=Estimate(utilisation, busy, basis=capacity.basis),
+        utilisation_at_peak=Estimate(utilisation, utilisation_ci95, basis=capacity.basis),
         latency_at_peak=latency_at_peak(curve, utilisation, capacity),
         usd_per_hour_each=candidate.usd_per_hour,
         usd_per_month=monthly,
@@ -207,20 +221,20 @@ def fleet_of(candidate: Candidate, instances: int, demand: Demand, curve: Latenc
         settled=capacity.settled,
         price_kind=candidate.price_kind,
         instances_needed=needs,
-        usd_per_month_needed=cost_spread(needs, candidate.usd_per_hour, doubt, demand, for_spot),
-        chances=chances,
+        usd_per_month_needed=cost_spread(needs, candidate.usd_per_hour, price_log_sigma, demand, spot_count),
+        chances=probabilities,
         planned_rate_per_replica_per_s=peak_carried_per_s(1, capacity, demand) / capacity.replicas,
     )
 
 
-def _spot_risk(candidate: Candidate, chances: Chances, demand: Demand) -> str:
-    words = "a spot price: it moves by the hour, and the instance may be taken away; P(SLO met) assumes that each is "
-    words += f"interrupted {SPOT_MISSING_SHARE:.0%} of the time"
+def _spot_risk(candidate: Candidate, probabilities: Chances, demand: Demand) -> str:
+    text = "a spot price: it moves by the hour, and the instance may be taken away; P(SLO met) assumes that each is "
+    text += f"interrupted {SPOT_MISSING_SHARE:.0%} of the time"
     if candidate.spot_spares:
-        words += f", and {candidate.spot_spares} of the spares are there for that"
-    if not reaches_assurance(chances.planned, demand):
-        words += f", and at {chances.planned:.1%} it is below the confidence that was asked for"
-    return words
+        text += f", and {candidate.spot_spares} of the spares are there for that"
+    if not reaches_assurance(probabilities.planned, demand):
+        text += f", and at {probabilities.planned:.1%} it is below the confidence that was asked for"
+    return text
 
 
 def refused_fleet(

@@ -1,4 +1,4 @@
-"""What one instance of an offer carries, from what one machine was measured to carry."""
+"""Capacity of one instance of an offer, extrapolated from the capacity of the measured machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.records.plan import Settled
 from app.records.result import Basis, Estimate, Hardware
 
 Z95 = 1.959964
-# priors, as log-normal sigmas; one run on the offer itself replaces them
+# prior sigmas of the log-normal; one run on the offer itself replaces them
 _SIGMA_UNKNOWN_INTERVAL = 0.05
 _SIGMA_SAME_ACCELERATOR = 0.10
 _SIGMA_SAME_ARCHITECTURE = 0.20
@@ -24,7 +24,7 @@ _SIGMA_OTHER_ARCHITECTURE = 0.30
 
 
 class Capacity(msgspec.Struct, frozen=True):
-    """Requests a second inside the SLO: the median and sigma of a log-normal, of `replicas` together."""
+    """Request rate within the SLO: median and sigma of a log-normal, for all `replicas` together."""
 
     per_s: float
     sigma: float
@@ -32,20 +32,24 @@ class Capacity(msgspec.Struct, frozen=True):
     basis: Basis
     risks: tuple[Risk, ...] = ()
     speed: float = 1.0
-    """Of one replica, beside the measured one's: the median of a log-normal of `speed_sigma`."""
+    """Speed of one replica relative to the measured one: the median of a log-normal with sigma `speed_sigma`."""
     speed_sigma: float = 0.0
     settled: Settled = "measured"
     unseen_per_s: float | None = None
-    """What the service model would carry beyond the most that was seen, where `per_s` stops there."""
+    """Rate according to the service model beyond the highest observed rate, where `per_s` stops at that rate; else
+    `None`."""
     ceiling_per_s: float = math.inf
-    """The most that the service model can do at all, busy without a pause."""
+    """Highest throughput that the service model allows, always busy."""
 
     def quantile_per_s(self, z: float) -> float:
         return self.per_s * math.exp(self.sigma * z)
 
     def most_per_s(self, z: float) -> float:
-        """The upper end of an interval: as far as the service model goes, where no one saw it, and to what it can do at
-        all."""
+        """Return the upper end of an interval at the normal quantile `z`.
+
+        It extends as far as the service model does beyond the observed rates, limited by the model's highest
+        throughput.
+        """
         most_per_s = (self.unseen_per_s or self.per_s) * math.exp(self.sigma * z)
         return min(most_per_s, max(self.ceiling_per_s, self.per_s))
 
@@ -61,24 +65,27 @@ def carry_over(
     accelerators: Mapping[str, Accelerator],
     other_cards: OtherCards | None = None,
 ) -> Capacity | Refusal:
-    """The curve is that of `measured_on` as a whole, all its replicas together.
+    """Extrapolate the measured capacity to one instance of the offer.
 
-    Without `other_cards` an accelerator that was not measured is refused.
+    The curve is that of the whole machine `measured_on`, all its replicas together. Without `other_cards` an
+    accelerator that was not measured is refused.
     """
     if measured_on.offer is not None and split_key(measured_on.offer)[0] == offer.instance:
         return Capacity(curve.max_rate_per_s, _measured_sigma(curve), measured_on.replicas, "measured")
     if measured_on.accelerator != offer.accelerator:
-        here, there = (accelerators.get(key or "") for key in (measured_on.accelerator, offer.accelerator))
-        if other_cards is None or here is None or there is None:
-            return Refusal("not_measured", _what_to_measure(measured_on.accelerator, offer, accelerators))
-        return _by_other_card(curve, measured_on, offer, (here, there), other_cards)
+        measured_card, other_card = (
+            accelerators.get(key or "") for key in (measured_on.accelerator, offer.accelerator)
+        )
+        if other_cards is None or measured_card is None or other_card is None:
+            return Refusal("not_measured", _measurement_hint(measured_on.accelerator, offer, accelerators))
+        return _extrapolate_to_card(curve, measured_on, offer, (measured_card, other_card), other_cards)
     if offer.accelerator is None:
-        return _by_vcpu(curve, measured_on, offer)
-    return _by_count(curve, measured_on, offer)
+        return _extrapolate_by_vcpu(curve, measured_on, offer)
+    return _extrapolate_by_count(curve, measured_on, offer)
 
 
-def _by_count(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
-    """The same accelerator in another number: as many whole replicas as it has room for."""
+def _extrapolate_by_count(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
+    """Extrapolate to another number of the same accelerator: as many whole replicas as fit."""
     share = measured_on.accelerator_count / measured_on.replicas
     replicas = math.floor(offer.accelerator_count / share + 1e-9)
     if replicas < 1:
@@ -88,61 +95,69 @@ def _by_count(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capa
         )
     risks = [Risk(1, "the same accelerator in another instance: carried over by count")]
     if offer.vcpus is not None and measured_on.vcpus is not None:
-        there, here = offer.vcpus / replicas, measured_on.vcpus / measured_on.replicas
-        if there < here:
-            risks.append(Risk(2, f"{there:g} vCPUs a replica, and it was measured with {here:g}"))
-    return _extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ACCELERATOR, risks)
+        offered_vcpus, measured_vcpus = offer.vcpus / replicas, measured_on.vcpus / measured_on.replicas
+        if offered_vcpus < measured_vcpus:
+            risks.append(Risk(2, f"{offered_vcpus:g} vCPUs a replica, and it was measured with {measured_vcpus:g}"))
+    return _build_extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ACCELERATOR, risks)
 
 
-def _by_other_card(
-    curve: CapacityCurve, measured_on: Hardware, offer: Offer, cards: tuple[Accelerator, Accelerator], how: OtherCards
+def _extrapolate_to_card(
+    curve: CapacityCurve,
+    measured_on: Hardware,
+    offer: Offer,
+    cards: tuple[Accelerator, Accelerator],
+    settings: OtherCards,
 ) -> Capacity | Refusal:
-    """As many cards a replica as were measured, each slower or faster by a ratio."""
-    short = _short_of_memory(*cards, how)
-    if short is not None:
-        return short
-    ratio = carry_to(*cards, how.work, how.dtype)
+    """Extrapolate to another accelerator.
+
+    A replica uses as many cards as were measured; its speed changes by a ratio.
+    """
+    memory_refusal = _memory_refusal(*cards, settings)
+    if memory_refusal is not None:
+        return memory_refusal
+    ratio = carry_to(*cards, settings.work, settings.dtype)
     if isinstance(ratio, Refusal):
         return ratio
-    alike = _by_count(curve, measured_on, offer)
-    if isinstance(alike, Refusal):
-        return alike
+    by_count = _extrapolate_by_count(curve, measured_on, offer)
+    if isinstance(by_count, Refusal):
+        return by_count
     sigma = math.hypot(ratio.sigma, _SIGMA_SAME_ACCELERATOR)
     return msgspec.structs.replace(
-        alike,
-        per_s=alike.per_s * ratio.factor,
+        by_count,
+        per_s=by_count.per_s * ratio.factor,
         sigma=math.hypot(sigma, _measured_sigma(curve)),
-        risks=(*ratio.risks, *alike.risks[1:]),
+        risks=(*ratio.risks, *by_count.risks[1:]),
         speed=ratio.factor,
         speed_sigma=sigma,
     )
 
 
-def _short_of_memory(measured: Accelerator, other: Accelerator, how: OtherCards) -> Refusal | None:
-    room = usable_bytes(other)
-    if isinstance(room, Refusal):
-        return room
-    if how.memory_gib is not None:
-        if how.memory_gib * GIB <= room:
+def _memory_refusal(measured: Accelerator, target: Accelerator, settings: OtherCards) -> Refusal | None:
+    usable = usable_bytes(target)
+    if isinstance(usable, Refusal):
+        return usable
+    if settings.memory_gib is not None:
+        if settings.memory_gib * GIB <= usable:
             return None
         return Refusal(
-            "memory", f"a replica takes {how.memory_gib:g} GiB, and {card_name(other)} has {room / GIB:.3g} usable"
+            "memory",
+            f"a replica takes {settings.memory_gib:g} GiB, and {card_name(target)} has {usable / GIB:.3g} usable",
         )
-    if other.memory_gib is None or measured.memory_gib is None or other.memory_gib >= measured.memory_gib:
+    if target.memory_gib is None or measured.memory_gib is None or target.memory_gib >= measured.memory_gib:
         return None
-    here, there = f"{measured.memory_gib:g} GiB", f"{other.memory_gib:g} GiB"
+    here, other = f"{measured.memory_gib:g} GiB", f"{target.memory_gib:g} GiB"
     return Refusal(
         "replica_memory_unknown",
-        f"has {there}, and it was measured with {here}: say in plan.other_cards.memory what a replica takes of a card",
+        f"has {other}, and it was measured with {here}: say in plan.other_cards.memory what a replica takes of a card",
     )
 
 
-def _by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
+def _extrapolate_by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
     if offer.vcpus is None:
         return Refusal(
             "vcpus_unknown", "its price list gives no vCPUs, so a measurement on a CPU cannot be carried to it"
         )
-    cores = _cores_a_replica(curve, measured_on)
+    cores = _cores_per_replica(curve, measured_on)
     if cores is None:
         return Refusal(
             "measured_vcpus_unknown", "the vCPUs it was measured on are not known: name them in target.hardware.vcpus"
@@ -152,20 +167,23 @@ def _by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capac
         return Refusal("vcpus", f"has {offer.vcpus:g} vCPUs, and one replica keeps {cores:.3g} busy")
     if measured_on.architecture is not None and measured_on.architecture == offer.cpu_architecture:
         risk = Risk(2, f"carried over by vCPU from another {offer.cpu_architecture} CPU")
-        return _extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ARCHITECTURE, [risk])
-    here, there = measured_on.architecture or "an unknown CPU", offer.cpu_architecture or "an unknown one"
-    risk = Risk(3, f"carried over by vCPU from {here} to {there}")
-    return _extrapolated(curve, measured_on, replicas, _SIGMA_OTHER_ARCHITECTURE, [risk])
+        return _build_extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ARCHITECTURE, [risk])
+    measured_text, offer_text = measured_on.architecture or "an unknown CPU", offer.cpu_architecture or "an unknown one"
+    risk = Risk(3, f"carried over by vCPU from {measured_text} to {offer_text}")
+    return _build_extrapolated(curve, measured_on, replicas, _SIGMA_OTHER_ARCHITECTURE, [risk])
 
 
-def _cores_a_replica(curve: CapacityCurve, measured_on: Hardware) -> float | None:
-    """Never less than one: a replica that is idle half of the time still needs its core free when a request comes."""
+def _cores_per_replica(curve: CapacityCurve, measured_on: Hardware) -> float | None:
+    """Return the cores that one replica keeps busy; `None` if unknown.
+
+    Never less than one: a replica that is idle half of the time still needs its core free when a request arrives.
+    """
     if curve.cores_used is not None:
         return max(1.0, curve.cores_used / measured_on.replicas)
     return None if measured_on.vcpus is None else measured_on.vcpus / measured_on.replicas
 
 
-def _extrapolated(
+def _build_extrapolated(
     curve: CapacityCurve, measured_on: Hardware, replicas: int, sigma: float, risks: list[Risk]
 ) -> Capacity:
     per_replica = curve.max_rate_per_s / measured_on.replicas
@@ -180,16 +198,16 @@ def _measured_sigma(curve: CapacityCurve) -> float:
     return math.log(high / low) / (2 * Z95)
 
 
-def _what_to_measure(measured: str | None, offer: Offer, accelerators: Mapping[str, Accelerator]) -> str:
-    here = f"measured on {_name(measured, accelerators)}"
+def _measurement_hint(measured: str | None, offer: Offer, accelerators: Mapping[str, Accelerator]) -> str:
+    measured_text = f"measured on {_display_name(measured, accelerators)}"
     if offer.accelerator is None:
-        return f"{here}; to size a CPU offer, run this profile against the model on a CPU"
-    there = _name(offer.accelerator, accelerators)
-    return f"{here}; to size {there}, run this profile against the model on one {there}"
+        return f"{measured_text}; to size a CPU offer, run this profile against the model on a CPU"
+    target_name = _display_name(offer.accelerator, accelerators)
+    return f"{measured_text}; to size {target_name}, run this profile against the model on one {target_name}"
 
 
-def _name(key: str | None, accelerators: Mapping[str, Accelerator]) -> str:
+def _display_name(key: str | None, accelerators: Mapping[str, Accelerator]) -> str:
     if key is None:
         return "a CPU"
-    part = accelerators.get(key)
-    return key if part is None else card_name(part)
+    accelerator = accelerators.get(key)
+    return key if accelerator is None else card_name(accelerator)

@@ -1,9 +1,7 @@
-"""What changes of the model, of its server or of its traffic would save, each by itself.
+"""Savings of changes of the model, its server or its traffic, each considered by itself.
 
-What an optimisation would save: the same sizing, before and after a change of the capacity or of
-the traffic.
-
-What a warm pool costs or saves, were instances to follow the need.
+Each saving compares the same sizing before and after a change of the capacity or of the traffic. Includes the cost or
+saving of a warm pool if instances followed the demand.
 """
 
 from __future__ import annotations
@@ -26,12 +24,16 @@ from app.records.plan import Saving
 from app.records.plan_question import PlanQuestion
 from app.records.service import BatchService
 
-_SURENESS: tuple[Basis, ...] = ("measured", "interpolated", "extrapolated", "assumed")
+_BY_CERTAINTY: tuple[Basis, ...] = ("measured", "interpolated", "extrapolated", "assumed")
 
 
 class WhatIfChange(msgspec.Struct, frozen=True):
-    """`capacity_factor` is on what one replica carries, `traffic_factor` on the requests that reach the fleet;
-    `headroom_factor` is on the replicas kept for what comes while another starts. `because` tells what it rests on."""
+    """Hypothetical change.
+
+    `capacity_factor` multiplies the capacity of one replica, `traffic_factor` the requests that reach the fleet, and
+    `headroom_factor` the replicas kept for traffic that arrives while another replica starts. `because` states what the
+    factors are based on.
+    """
 
     name: str
     basis: Basis
@@ -40,18 +42,21 @@ class WhatIfChange(msgspec.Struct, frozen=True):
     traffic_factor: float = 1.0
     headroom_factor: float = 1.0
     extra_usd_per_month: float = 0.0
-    """What the change itself costs: a cache, a warm pool."""
+    """Cost of the change itself, such as a cache or a warm pool."""
 
 
 class Size(msgspec.Struct, frozen=True):
-    """A fleet as the sizing gives it; None where nothing fits."""
+    """Fleet size and cost according to the sizing; both `None` where no offer fits."""
 
     replicas: int | None
     usd_per_month: float | None
 
 
 class WhatIfSaving(msgspec.Struct, frozen=True):
-    """USD a month, negative where the change costs more than it saves; None where either side has no fleet."""
+    """Saving of one change in USD per month; negative where the change costs more than it saves.
+
+    `None` where there is no fleet before or after the change.
+    """
 
     change: WhatIfChange
     before: Size
@@ -61,44 +66,56 @@ class WhatIfSaving(msgspec.Struct, frozen=True):
 
 
 Sizing = Callable[[WhatIfChange], Size]
-"""Sizes the fleet as it would be with the change; the extra cost is added here, not there."""
+"""Function that sizes the fleet with the change applied. It leaves out the change's extra cost, which is added here."""
 NO_CHANGE = WhatIfChange("as it is", "measured", "nothing is changed")
 
 
 def savings(changes: Iterable[WhatIfChange], size: Sizing) -> tuple[WhatIfSaving, ...]:
-    """Each change by itself, the one that saves most first; unknown ones last."""
-    before = size(NO_CHANGE)
-    found = [_saving(change, before, size(change)) for change in changes]
-    return tuple(sorted(found, key=lambda one: (one.usd_per_month is None, -(one.usd_per_month or 0), one.change.name)))
+    """Return the saving of each change by itself, largest first; unknown savings come last."""
+    baseline = size(NO_CHANGE)
+    results = [_saving(change, baseline, size(change)) for change in changes]
+    return tuple(
+        sorted(
+            results, key=lambda saving: (saving.usd_per_month is None, -(saving.usd_per_month or 0), saving.change.name)
+        )
+    )
 
 
 def together(changes: Iterable[WhatIfChange]) -> WhatIfChange:
-    """All of them at once: factors multiply, as if each left the others' effect alone; as sure as the least sure."""
+    """Combine changes into one.
+
+    Factors are multiplied, which assumes that no change affects another. The basis is the least certain one.
+    """
     listed = tuple(changes)
-    whole = NO_CHANGE
+    combined = NO_CHANGE
     for change in listed:
-        whole = msgspec.structs.replace(
-            whole,
-            basis=max(whole.basis, change.basis, key=_SURENESS.index),
-            capacity_factor=whole.capacity_factor * change.capacity_factor,
-            traffic_factor=whole.traffic_factor * change.traffic_factor,
-            headroom_factor=whole.headroom_factor * change.headroom_factor,
-            extra_usd_per_month=whole.extra_usd_per_month + change.extra_usd_per_month,
+        combined = msgspec.structs.replace(
+            combined,
+            basis=max(combined.basis, change.basis, key=_BY_CERTAINTY.index),
+            capacity_factor=combined.capacity_factor * change.capacity_factor,
+            traffic_factor=combined.traffic_factor * change.traffic_factor,
+            headroom_factor=combined.headroom_factor * change.headroom_factor,
+            extra_usd_per_month=combined.extra_usd_per_month + change.extra_usd_per_month,
         )
     names = " + ".join(change.name for change in listed)
-    if len(listed) > 1 and whole.basis == "measured":
-        whole = msgspec.structs.replace(whole, basis="extrapolated")  # each was measured, but not beside the others
-    return msgspec.structs.replace(whole, name=names or whole.name, because="; ".join(one.because for one in listed))
+    if len(listed) > 1 and combined.basis == "measured":
+        combined = msgspec.structs.replace(
+            combined, basis="extrapolated"
+        )  # each was measured by itself, not together with
+        # the others
+    return msgspec.structs.replace(
+        combined, name=names or combined.name, because="; ".join(change.because for change in listed)
+    )
 
 
 def faster_variant(name: str, per_s: float, than_per_s: float, basis: Basis = "measured") -> WhatIfChange:
-    """A precision, a batching window or a smaller model that carries `per_s` where the present carries `than_per_s`."""
+    """Describe a precision, batching window or smaller model that sustains `per_s` instead of `than_per_s`."""
     factor = per_s / than_per_s
     return WhatIfChange(name, basis, f"{factor:.2f} × the present rate inside the SLO, {basis}", capacity_factor=factor)
 
 
 def caching(hit_share: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
-    """Answers of a cache do not reach the fleet."""
+    """Describe a cache; requests that it serves do not reach the fleet."""
     because = f"{hit_share:.0%} of the requests answered by a cache, {basis}"
     return WhatIfChange("caching", basis, because, traffic_factor=1 - hit_share, extra_usd_per_month=usd_per_month)
 
@@ -106,35 +123,45 @@ def caching(hit_share: float, basis: Basis = "assumed", usd_per_month: float = 0
 def warm_pool(
     warm_start_s: float, cold_start_s: float, basis: Basis = "assumed", usd_per_month: float = 0.0
 ) -> WhatIfChange:
-    """The replicas kept for a rise of the traffic are as many as the rise fills while the next one starts."""
+    """Describe a warm pool.
+
+    Replicas kept for rising traffic are as many as the rise fills while the next one starts, so they are in proportion
+    to the start time.
+    """
     factor = warm_start_s / cold_start_s
     because = f"a replica starts in {warm_start_s:g} s, not {cold_start_s:g} s, {basis}"
     return WhatIfChange("warm pool", basis, because, headroom_factor=factor, extra_usd_per_month=usd_per_month)
 
 
-def _saving(change: WhatIfChange, before: Size, after: Size) -> WhatIfSaving:
-    if after.usd_per_month is not None:
-        after = msgspec.structs.replace(after, usd_per_month=after.usd_per_month + change.extra_usd_per_month)
-    if before.usd_per_month is None or after.usd_per_month is None:
-        return WhatIfSaving(change, before, after, None, None)
-    saved = before.usd_per_month - after.usd_per_month
-    return WhatIfSaving(change, before, after, saved, saved / before.usd_per_month if before.usd_per_month else None)
+def _saving(change: WhatIfChange, baseline: Size, changed: Size) -> WhatIfSaving:
+    if changed.usd_per_month is not None:
+        changed = msgspec.structs.replace(changed, usd_per_month=changed.usd_per_month + change.extra_usd_per_month)
+    if baseline.usd_per_month is None or changed.usd_per_month is None:
+        return WhatIfSaving(change, baseline, changed, None, None)
+    saved = baseline.usd_per_month - changed.usd_per_month
+    return WhatIfSaving(
+        change, baseline, changed, saved, saved / baseline.usd_per_month if baseline.usd_per_month else None
+    )
 
 
 COLD_MINUTES, WARM_MINUTES = 5, 1
-"""Assumed, from wanting an instance to its first request: with a node to provision and a model to load, and without."""
+"""Assumed times from requesting an instance to its first request: with a node to provision and a model to load, and
+without."""
 
 
 def warm_pool_saving(best: Candidate, demand: Demand, question: PlanQuestion) -> Iterator[Saving]:
-    """Beside following the need from cold starts, which takes instances early enough for what comes meanwhile."""
-    each_usd = best.offer.on_demand_usd_per_hour
-    if each_usd is None or best.price_kind == "owned":
+    """Yield the saving of a warm pool compared with autoscaling from cold starts.
+
+    Without the pool, instances are requested early enough for the traffic that arrives while they start.
+    """
+    instance_usd = best.offer.on_demand_usd_per_hour
+    if instance_usd is None or best.price_kind == "owned":
         return
     rates = year_rates_per_s(question.traffic, question.today)
     needed = np.maximum(np.ceil(rates / peak_carried_per_s(1, best.capacity, demand) - 1e-9), 1.0)
-    cold, warm = (_ahead(needed, minutes) for minutes in (COLD_MINUTES, WARM_MINUTES))
+    cold, warm = (_max_ahead(needed, minutes) for minutes in (COLD_MINUTES, WARM_MINUTES))
     pool = max(1.0, float((cold - needed).max()))
-    usd = HOURS_A_MONTH * each_usd
+    usd = HOURS_A_MONTH * instance_usd
     from_cold, with_pool = float(cold.mean()) * usd, (float(warm.mean()) + pool) * usd
     instances = "1 instance" if pool == 1 else f"{pool:.0f} instances"
     name = (
@@ -144,9 +171,9 @@ def warm_pool_saving(best: Candidate, demand: Demand, question: PlanQuestion) ->
     yield Saving(name, "assumed", with_pool, from_cold - with_pool)
 
 
-def _ahead(needed: Floats, minutes: int) -> Floats:
-    """The most of each minute and of so many after it."""
-    from scipy import ndimage  # imported late: the start of a run would wait for it
+def _max_ahead(needed: Floats, minutes: int) -> Floats:
+    """Return, for each minute, the maximum of it and the next `minutes`."""
+    from scipy import ndimage  # imported here because it would delay the start of a run
 
     return np.asarray(ndimage.maximum_filter1d(needed, minutes + 1, origin=-((minutes + 1) // 2), mode="nearest"))
 
@@ -159,48 +186,53 @@ _ASSUMED = (
     msgspec.structs.replace(caching(0.3), name="a cache that answers 30 % of the requests"),
 )
 _WINDOWS = (0.0, 0.5, 2.0, 4.0)
-"""Times the present window; without one, times what a batch takes."""
-_WORTH_TELLING = 1.01
-_MOST_VARIANTS = 8
+"""Batching windows to try, in multiples of the present window or, without one, of the time of a full batch."""
+_MIN_GAIN = 1.01
+_MAX_VARIANTS = 8
 
 
 def savings_of(
     options: Sequence[Option], best: Option, demand: Demand, question: PlanQuestion, goals: Goals, *, preview: bool
 ) -> tuple[Saving, ...]:
-    """What was measured is planned from its own run, but not for a preview; all else is assumed."""
+    """Return the savings shown with a plan.
+
+    Measured alternatives are planned from their own runs, except in a preview; the others are assumed.
+    """
     feasible = [option for option in options if option.is_feasible]
-    changes = [*_ASSUMED, *_window(best, question, goals)]
+    changes = [*_ASSUMED, *_batching_window_change(best, question, goals)]
 
     def size(change: WhatIfChange) -> Size:
-        there = msgspec.structs.replace(demand, peak_per_s=demand.peak_per_s * change.traffic_factor)
-        found = min((_sized(candidate_of(option), there, change) for option in feasible), default=None)
-        return Size(None, None) if found is None else Size(found[1], found[0])
+        changed_demand = msgspec.structs.replace(demand, peak_per_s=demand.peak_per_s * change.traffic_factor)
+        cheapest = min(
+            (_cost_and_size(candidate_of(option), changed_demand, change) for option in feasible), default=None
+        )
+        return Size(None, None) if cheapest is None else Size(cheapest[1], cheapest[0])
 
     assumed = tuple(
-        Saving(one.change.name, one.change.basis, one.after.usd_per_month, one.usd_per_month)
-        for one in savings(changes, size)
+        Saving(saving.change.name, saving.change.basis, saving.after.usd_per_month, saving.usd_per_month)
+        for saving in savings(changes, size)
     )
     if preview:
         return assumed
     pool = warm_pool_saving(candidate_of(best), demand, question)
-    return (*_measured(best, demand, question, goals), *assumed, *pool)
+    return (*_savings_of_targets(best, demand, question, goals), *assumed, *pool)
 
 
-def _measured(best: Option, demand: Demand, question: PlanQuestion, goals: Goals) -> Iterator[Saving]:
-    """The cheapest fleet of each other target beside the recommended one."""
-    now = candidate_of(best).usd_per_month
-    for target in question.measured[:_MOST_VARIANTS]:
+def _savings_of_targets(best: Option, demand: Demand, question: PlanQuestion, goals: Goals) -> Iterator[Saving]:
+    """Yield the cheapest fleet of each other measured target compared with the recommended one."""
+    current_usd = candidate_of(best).usd_per_month
+    for target in question.measured[:_MAX_VARIANTS]:
         if target.name == best.target.name:
             continue
-        alone = msgspec.structs.replace(question, measured=(target,))
-        found = options_of(alone, demand, goals, preview=True)
-        cheapest = min((candidate_of(one).usd_per_month for one in found if one.is_feasible), default=None)
+        question_of_target = msgspec.structs.replace(question, measured=(target,))
+        options = options_of(question_of_target, demand, goals, preview=True)
+        cheapest = min((candidate_of(option).usd_per_month for option in options if option.is_feasible), default=None)
         basis: Basis = "assumed" if target.is_assumed else "measured"
-        yield Saving(f"{target.name} alone", basis, cheapest, None if cheapest is None else now - cheapest)
+        yield Saving(f"{target.name} alone", basis, cheapest, None if cheapest is None else current_usd - cheapest)
 
 
-def _window(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[WhatIfChange]:
-    """The batching window under which one replica carries most, by formula, where it is another one."""
+def _batching_window_change(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[WhatIfChange]:
+    """Yield the batching window at which one replica sustains most according to the formulas, if it is another one."""
     from app.planning.formulae import rate_inside
 
     fit, router = best.target.fit, question.limits.router
@@ -208,15 +240,15 @@ def _window(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[What
     if not isinstance(service, BatchService):
         return
     whole_s = service.window_s or service.fixed_s + service.per_item_s * service.max_batch
-    tried = [msgspec.structs.replace(service, window_s=times * whole_s) for times in _WINDOWS]
-    rates = [rate_inside(one, goals, 1, router) for one in (service, *tried)]
-    place = max(range(len(tried)), key=lambda at: rates[at + 1])
-    if rates[0] > 0 and rates[place + 1] > _WORTH_TELLING * rates[0]:
-        name = f"a batching window of {amount(1000 * tried[place].window_s)} ms"
-        yield faster_variant(name, rates[place + 1], rates[0], "assumed")
+    models = [msgspec.structs.replace(service, window_s=times * whole_s) for times in _WINDOWS]
+    rates = [rate_inside(model, goals, 1, router) for model in (service, *models)]
+    best_index = max(range(len(models)), key=lambda index: rates[index + 1])
+    if rates[0] > 0 and rates[best_index + 1] > _MIN_GAIN * rates[0]:
+        name = f"a batching window of {amount(1000 * models[best_index].window_s)} ms"
+        yield faster_variant(name, rates[best_index + 1], rates[0], "assumed")
 
 
-def _sized(candidate: Candidate, demand: Demand, change: WhatIfChange) -> tuple[float, int]:
+def _cost_and_size(candidate: Candidate, demand: Demand, change: WhatIfChange) -> tuple[float, int]:
     per_s = candidate.capacity.per_s * change.capacity_factor
     needed = instances_at(demand, per_s, candidate.capacity.sigma, demand.z)
     instances = needed + demand.spares_of(needed) + candidate.spot_spares

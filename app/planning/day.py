@@ -1,4 +1,4 @@
-"""One day of a fleet, played: its requests one by one, its autoscaler, its replicas' lives and its bill."""
+"""Simulation of one day of a fleet: its requests one by one, its autoscaler, its replicas' lifecycle and its cost."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from app.records.scaling import Autoscaler, Fixed, Keda, Knative, Operations
 from app.records.service import RequestService
 from app.records.traffic import TraceRows
 
-_MINUTES_AN_HOUR = 60
-_GATE = RequestService(slots=1, mean_s=1.0, cv=0.0)
+_MINUTES_PER_HOUR = 60
+_ACTIVATOR_SERVICE = RequestService(slots=1, mean_s=1.0, cv=0.0)
 
 
 class _Cell(msgspec.Struct, frozen=True):
-    """What is played: the fleet's share of everything."""
+    """Simulated part of the fleet: a cell with its share of traffic, autoscaler limits and operations."""
 
     times: int
     rates_per_s: Floats
@@ -57,31 +57,40 @@ def play_day(
     rows: TraceRows | None = None,
     tell: Callable[[float], None] | None = None,
 ) -> DayOutcome:
-    """As many bins as there are rates, from `start_s` after midnight on. `shape` is that of a gamma by which the rates
-    vary of themselves, anew every `modulated_s`; None for Poisson arrivals. With `rows` a trace's requests arrive in
-    place of those; where they have tokens, the design's lengths are theirs, row by row. `tell` hears after each minute
-    which share of the arrivals is played.
+    """Simulate one day of a fleet.
 
-    The replica at place i has the design's service i, counted round. Control acts between slots: what becomes ready,
-    fails or is taken away does so at the next slot's beginning, while its bill is exact. `usd_per_hour` is of one
-    replica or warm node. Arrivals, services and every replica's cold starts and failures are the same whatever the
-    autoscaler, for one seed.
+    There are as many bins as rates, starting `start_s` after midnight. `shape` is the shape of a gamma factor by which
+    the rates vary, drawn anew every `modulated_s`; `None` gives Poisson arrivals. With `rows` a trace's requests arrive
+    instead; if they have tokens, the design's lengths are theirs, row by row. `tell` is called after each minute with
+    the share of the arrivals simulated so far.
+
+    The replica at place i has the design's service i, modulo their number. Control acts between slots: a replica that
+    becomes ready, fails or is removed does so at the beginning of the next slot, while its cost is exact.
+    `usd_per_hour` is the price of one replica or warm node. For one seed, arrivals, services and every replica's cold
+    starts and failures are the same for every autoscaler.
+
+    Raises UsageError for a design without services, for rates that are missing or negative, and for a slot that does
+    not divide a minute.
     """
     _check(design, rates_per_s, slot_s)
     per_replica_per_s = most_per_s(design.services[0], design.lengths)
-    cell = _cell(rates_per_s, bin_s, autoscaler, operations, per_replica_per_s)
+    cell = _cell_of_fleet(rates_per_s, bin_s, autoscaler, operations, per_replica_per_s)
     replicas = replicas_at_start(cell.autoscaler, per_replica_per_s, cell.rates_per_s, bin_s, start_s)
-    places = _places(cell, per_replica_per_s)
-    holds = isinstance(autoscaler, Knative) or (isinstance(autoscaler, Keda) and autoscaler.holds)
-    plane = new_fleet(_laid_out(design, places, holds), np.random.SeedSequence((seed, 1)))
-    lives = Lives(cell.operations.cold_start, operations.failures, seed, replicas=min(replicas, places), now_s=start_s)
-    operated = OperatedFleet(plane, lives, cell.operations, places, places if holds else None, start_s)
+    place_count = _places(cell, per_replica_per_s)
+    has_activator = isinstance(autoscaler, Knative) or (isinstance(autoscaler, Keda) and autoscaler.holds)
+    plane = new_fleet(_design_of_places(design, place_count, has_activator), np.random.SeedSequence((seed, 1)))
+    lives = Lives(
+        cell.operations.cold_start, operations.failures, seed, replicas=min(replicas, place_count), now_s=start_s
+    )
+    operated = OperatedFleet(
+        plane, lives, cell.operations, place_count, place_count if has_activator else None, start_s
+    )
     decide = autoscaler_at_work(cell.autoscaler, replicas, slot_s, cell.rates_per_s, bin_s, start_s)
-    meter = SlotMeter(plane, design.services[0].outside_s, design.timeout_s, start_s)
+    slot_meter = SlotMeter(plane, design.services[0].outside_s, design.timeout_s, start_s)
     minute_meter, hour_meter = (MinuteMeter(plane, usd_per_hour, start_s, cell.times) for _ in range(2))
     minutes: list[DayMinute] = []
     hours: list[DayMinute] = []
-    now_s, wanted, until_s = start_s, replicas, start_s + cell.rates_per_s.size * bin_s
+    now_s, requested, until_s = start_s, replicas, start_s + cell.rates_per_s.size * bin_s
     for minute in (
         minutes_of_arrivals(cell.rates_per_s, bin_s, start_s, seed, shape, modulated_s)
         if rows is None
@@ -92,26 +101,26 @@ def play_day(
         end_s = minute.end_s
         normals = fleet_normals(minute.normals, design.services[0])
         minute = msgspec.structs.replace(minute, normals=normals)
-        wanted = _play_minute(plane, operated, meter, decide, (now_s, slot_s), minute, wanted)
-        minutes.append(minute_meter.read(operated, end_s, wanted))
+        requested = _simulate_minute(plane, operated, slot_meter, decide, (now_s, slot_s), minute, requested)
+        minutes.append(minute_meter.read(operated, end_s, requested))
         now_s = end_s
-        if len(minutes) % _MINUTES_AN_HOUR == 0 or now_s >= until_s:
-            hours.append(hour_meter.read(operated, end_s, wanted))
+        if len(minutes) % _MINUTES_PER_HOUR == 0 or now_s >= until_s:
+            hours.append(hour_meter.read(operated, end_s, requested))
         if tell is not None:
-            tell(_share_until(cell.rates_per_s, (now_s - start_s) / bin_s))
-    return _outcome(plane, operated, now_s, (minutes, hours), cell.times, usd_per_hour, places)
+            tell(_share_of_arrivals(cell.rates_per_s, (now_s - start_s) / bin_s))
+    return _outcome(plane, operated, now_s, (minutes, hours), cell.times, usd_per_hour, place_count)
 
 
-def _play_minute(
+def _simulate_minute(
     plane: Fleet,
     operated: OperatedFleet,
     meter: SlotMeter,
     decide: Decide,
     span_s: tuple[float, float],
     minute: Minute,
-    wanted: int,
+    requested: int,
 ) -> int:
-    """From the beginning to the minute's end in slots; gives the replicas wanted at last."""
+    """Simulate one minute in slots and return the number of replicas requested at its end."""
     (begin_s, slot_s), end_s = span_s, minute.end_s
     ends_s = np.append(np.arange(begin_s + slot_s, end_s - 1e-9, slot_s), end_s)
     stops = np.searchsorted(minute.at_s, ends_s, side="left")
@@ -120,18 +129,18 @@ def _play_minute(
         serve(plane, minute.at_s[first:stop], minute.normals[first:stop], minute.rows[first:stop])
         settle(plane, slot_end_s)
         first = stop
-        wanted = decide(meter.read(operated, slot_end_s, wanted))
-        if operated.step(slot_end_s, wanted):
+        requested = decide(meter.read(operated, slot_end_s, requested))
+        if operated.step(slot_end_s, requested):
             meter.restart()
-    return wanted
+    return requested
 
 
-def _share_until(rates_per_s: Floats, bins: float) -> float:
-    """Of all arrivals, those expected in so many bins; of the time where none are."""
+def _share_of_arrivals(rates_per_s: Floats, bins: float) -> float:
+    """Return the expected share of all arrivals in the first `bins` bins; of the time where there are no arrivals."""
     whole = int(bins)
-    came = float(rates_per_s[:whole].sum() + rates_per_s[whole : whole + 1].sum() * (bins - whole))
+    arrived = float(rates_per_s[:whole].sum() + rates_per_s[whole : whole + 1].sum() * (bins - whole))
     expected = float(rates_per_s.sum())
-    return came / expected if expected else bins / rates_per_s.size
+    return arrived / expected if expected else bins / rates_per_s.size
 
 
 def _check(design: FleetDesign, rates_per_s: Floats, slot_s: float) -> None:
@@ -143,31 +152,38 @@ def _check(design: FleetDesign, rates_per_s: Floats, slot_s: float) -> None:
         raise UsageError(f"a slot of {slot_s} s does not divide a minute", hint="Take 1 or 2 s.")
 
 
-def _cell(
+def _cell_of_fleet(
     rates_per_s: Floats, bin_s: float, autoscaler: Autoscaler, operations: Operations, per_replica_per_s: float
 ) -> _Cell:
     at_peak = math.ceil(float(rates_per_s.max()) / per_replica_per_s)
-    times = cell_of(float(rates_per_s.sum()) * bin_s, autoscaler, at_peak)
-    if times == 1:
+    cell_count = cell_of(float(rates_per_s.sum()) * bin_s, autoscaler, at_peak)
+    if cell_count == 1:
         return _Cell(1, rates_per_s, autoscaler, operations)
-    return _Cell(times, rates_per_s / times, divided(autoscaler, times), divided_operations(operations, times))
+    return _Cell(
+        cell_count,
+        rates_per_s / cell_count,
+        divided(autoscaler, cell_count),
+        divided_operations(operations, cell_count),
+    )
 
 
 def _places(cell: _Cell, per_replica_per_s: float) -> int:
-    """For the most replicas there can be at once, and as many again that drain."""
+    """Return the number of places: for the highest number of replicas at once, and as many again that drain."""
     at_peak = math.ceil(float(cell.rates_per_s.max()) / per_replica_per_s)
-    most = max(1, most_replicas(cell.autoscaler) or 4 * at_peak + 4)
+    max_count = max(1, most_replicas(cell.autoscaler) or 4 * at_peak + 4)
     if isinstance(cell.autoscaler, Fixed) and not cell.operations.updates:
-        return most
-    return 2 * most + max((limits_of(update, most)[0] for update in cell.operations.updates), default=0)
+        return max_count
+    return 2 * max_count + max((limits_of(update, max_count)[0] for update in cell.operations.updates), default=0)
 
 
-def _laid_out(design: FleetDesign, places: int, holds: bool) -> FleetDesign:
-    """One service a place, and one more place where requests are held."""
-    services = tuple(design.services[place % len(design.services)] for place in range(places))
-    weights = tuple(design.weights[place % len(design.weights)] for place in range(places)) if design.weights else ()
-    if holds:
-        services, weights = (*services, _GATE), (*weights, 1.0) if weights else ()
+def _design_of_places(design: FleetDesign, place_count: int, has_activator: bool) -> FleetDesign:
+    """Return the design with one service per place, and one more that holds requests if `has_activator`."""
+    services = tuple(design.services[place % len(design.services)] for place in range(place_count))
+    weights = (
+        tuple(design.weights[place % len(design.weights)] for place in range(place_count)) if design.weights else ()
+    )
+    if has_activator:
+        services, weights = (*services, _ACTIVATOR_SERVICE), (*weights, 1.0) if weights else ()
     return msgspec.structs.replace(design, services=services, weights=weights)
 
 
@@ -178,7 +194,7 @@ def _outcome(
     spans: tuple[list[DayMinute], list[DayMinute]],
     times: int,
     usd_per_hour: float,
-    places: int,
+    place_count: int,
 ) -> DayOutcome:
     minutes, hours = spans
     counts, histogram = counts_of(plane), latency_counts(plane)
@@ -187,8 +203,8 @@ def _outcome(
     notes = []
     if times > 1:
         notes.append(f"Played as a cell: one of {times} alike, each with 1/{times} of the traffic and of the replicas.")
-    if any(minute.wanted > places * times for minute in minutes):
-        notes.append(f"More than {amount(places * times)} replicas were wanted at times; the rest had no place.")
+    if any(minute.wanted > place_count * times for minute in minutes):
+        notes.append(f"More than {amount(place_count * times)} replicas were wanted at times; the rest had no place.")
     return DayOutcome(
         minutes=tuple(minutes),
         hours=tuple(hours),

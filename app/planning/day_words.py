@@ -1,4 +1,4 @@
-"""A played day in sentences: what it came to first, then what a reader must know of it."""
+"""Text for a simulated day: its result first, then the notes that a reader needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _METRICS: dict[Metric, str] = {"busy": "busy", "in_flight": "requests in flight"
 
 
 def conservation(totals: DayTotals) -> str:
-    """That every arrival had one end."""
+    """Return the equation of arrivals and their outcomes, which shows that every request is counted once."""
     return (
         f"{totals.arrivals} arrived = {totals.good} good + {totals.late} late + {totals.dropped} dropped + "
         f"{totals.timed_out} timed out + {totals.failed} failed + {totals.in_flight} in flight"
@@ -26,21 +26,21 @@ def conservation(totals: DayTotals) -> str:
 
 
 def sentences_of(day: SimulatedDay, planned: PlannedFleet) -> tuple[str, ...]:
-    return (_verdict(day), *_attained(day, planned), _lost(day), _cost(day, planned), *_compared(day, planned))
+    return (_verdict(day), *_attainment(day, planned), _lost(day), _cost(day, planned), *_comparison(day, planned))
 
 
 def notes_of(
     day: SimulatedDay, planned: PlannedFleet, played: Sequence[str], timeout_s: float, queue_limit: int, rates: Floats
 ) -> tuple[str, ...]:
     return (
-        f"{_autoscaler_words(day.autoscaler)}.",
-        *_of_load(planned, rates),
-        *_of_trace(planned, rates),
-        *_of_instances(day),
-        *_of_starts(day),
-        *_of_events(day.operations),
-        *(_of_cell(note, day) for note in played),
-        f"{_patience(timeout_s)}, and one that finds {queue_limit:,} waiting at its replica is dropped.",
+        f"{_autoscaler_text(day.autoscaler)}.",
+        *_load_notes(planned, rates),
+        *_trace_notes(planned, rates),
+        *_instance_notes(day),
+        *_cold_start_notes(day),
+        *_event_notes(day.operations),
+        *(_cell_note(note, day) for note in played),
+        f"{_timeout_text(timeout_s)}, and one that finds {queue_limit:,} waiting at its replica is dropped.",
         f"The service model misses the measured percentiles by {100 * planned.median_error:.0f} % in the median, and "
         f"the offer's capacity is {planned.fleet.basis}. Its likeliest speed is played: that it may be lower is what "
         "the plan's assurance keeps room for.",
@@ -53,21 +53,25 @@ def notes_of(
 def _verdict(day: SimulatedDay) -> str:
     if day.attainment is None:
         return "Nothing was answered: no request came, or all are in flight still."
-    told = [one for one in (_holds_share(day), _holds_errors(day)) if one is not None]
-    if not told:
+    results = [result for result in (_meets_share(day), _meets_error_rate(day)) if result is not None]
+    if not results:
         return "The SLO asks for nothing that a played day can tell."
-    return f"The SLO {'holds' if all(told) else 'is missed'} over the day."
+    return f"The SLO {'holds' if all(results) else 'is missed'} over the day."
 
 
-def _holds_share(day: SimulatedDay) -> bool | None:
+def _meets_share(day: SimulatedDay) -> bool | None:
     if day.asked_share is None or day.attainment is None:
         return None
     return day.attainment >= day.asked_share
 
 
-def _holds_errors(day: SimulatedDay) -> bool | None:
-    """Drops, time-outs and failures alone are errors here."""
-    limits = [one.limit for one in map(parse_objective, day.slo) if one.metric == "error_rate" and one.level == "fail"]
+def _meets_error_rate(day: SimulatedDay) -> bool | None:
+    """Return whether the SLO's error rate is met; only drops, time-outs and failures count as errors here."""
+    limits = [
+        objective.limit
+        for objective in map(parse_objective, day.slo)
+        if objective.metric == "error_rate" and objective.level == "fail"
+    ]
     lost = _lost_share(day.totals)
     return None if not limits or lost is None else lost <= min(limits)
 
@@ -77,17 +81,17 @@ def _lost_share(totals: DayTotals) -> float | None:
     return (totals.dropped + totals.timed_out + totals.failed) / ended if ended else None
 
 
-def _attained(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
+def _attainment(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
     if day.attainment is None or day.asked_share is None:
         return
     limits = " and ".join(goal.text for goal in planned.shape.goals.times)
-    rated = [hour.good_share for hour in day.hours if hour.good_share is not None]
-    held = sum(1 for good in rated if good >= day.asked_share)
+    shares = [hour.good_share for hour in day.hours if hour.good_share is not None]
+    met = sum(1 for good in shares if good >= day.asked_share)
     inside = (
         f"were answered inside the limit{'' if len(planned.shape.goals.times) == 1 else 's'} of {limits or 'the SLO'}"
     )
-    asked = f"{share(day.asked_share)} is asked for, and reached in {held} of {len(rated)} hours"
-    yield f"{share(day.attainment).capitalize()} of {day.totals.arrivals:,} requests {inside}: {asked}."
+    target_text = f"{share(day.asked_share)} is asked for, and reached in {met} of {len(shares)} hours"
+    yield f"{share(day.attainment).capitalize()} of {day.totals.arrivals:,} requests {inside}: {target_text}."
 
 
 def _lost(day: SimulatedDay) -> str:
@@ -97,9 +101,9 @@ def _lost(day: SimulatedDay) -> str:
 
 def _cost(day: SimulatedDay, planned: PlannedFleet) -> str:
     span = day.billed_instances
-    what = "instance" if span.least == span.most == 1 else "instances"
-    holds = "" if day.replicas_per_instance == 1 else f" of {day.replicas_per_instance} replicas"
-    instances = f"{_span(span)} {what}{holds} at {usd(planned.usd_per_hour_each)} an hour each"
+    noun = "instance" if span.least == span.most == 1 else "instances"
+    replicas_text = "" if day.replicas_per_instance == 1 else f" of {day.replicas_per_instance} replicas"
+    instances = f"{_span(span)} {noun}{replicas_text} at {usd(planned.usd_per_hour_each)} an hour each"
     ready = f"{_span(day.ready)} {'replica was' if day.ready.most == 1 else 'replicas were'} ready"
     return f"The day costs {usd(day.usd)}: {instances}; {ready}."
 
@@ -110,24 +114,24 @@ def _span(span: Span) -> str:
     return f"{amount(span.least)}–{amount(span.most)} (mean {amount(span.mean)})"
 
 
-def _compared(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
+def _comparison(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
     if isinstance(day.autoscaler, Fixed) or not day.usd_static:
         return
     saved = day.usd_static - day.usd
     static = f"the {day.instances} planned instances kept all day, which cost {usd(day.usd_static)}"
-    part = share(abs(saved) / day.usd_static)
+    saved_share = share(abs(saved) / day.usd_static)
     if abs(saved) < 0.005 * day.usd_static:
         yield f"That is about as much as {static}."
     elif saved > 0:
-        yield f"That is {usd(saved)} ({part}) less than {static}."
+        yield f"That is {usd(saved)} ({saved_share}) less than {static}."
     else:
-        yield f"That is {usd(-saved)} ({part}) more than {static}."
+        yield f"That is {usd(-saved)} ({saved_share}) more than {static}."
     if spares := planned.fleet.spare_instances:
-        kept = f"{spares:,} of them {'is a spare' if spares == 1 else 'are spares'}"
-        yield f"{kept.capitalize()}; the autoscaler keeps none beyond its target and autoscaler.min."
+        spares_text = f"{spares:,} of them {'is a spare' if spares == 1 else 'are spares'}"
+        yield f"{spares_text.capitalize()}; the autoscaler keeps none beyond its target and autoscaler.min."
 
 
-def _autoscaler_words(autoscaler: Autoscaler) -> str:
+def _autoscaler_text(autoscaler: Autoscaler) -> str:
     match autoscaler:
         case Fixed(replicas=replicas):
             return f"No autoscaler: {replicas:,} replicas all day"
@@ -136,47 +140,47 @@ def _autoscaler_words(autoscaler: Autoscaler) -> str:
         case Keda():
             return f"KEDA: {_target(autoscaler.metric, autoscaler.target)}, {_bounds(autoscaler.min, autoscaler.max)}"
         case Knative():
-            aimed = _target(autoscaler.metric, autoscaler.capacity * autoscaler.utilisation)
-            own = f"{100 * autoscaler.utilisation:g}% of a target of {amount(autoscaler.capacity)}"
+            goal = _target(autoscaler.metric, autoscaler.capacity * autoscaler.utilisation)
+            note = f"{100 * autoscaler.utilisation:g}% of a target of {amount(autoscaler.capacity)}"
             return (
-                f"Knative, and so KServe's serverless mode: {aimed} ({own}), {_bounds(autoscaler.min, autoscaler.max)}"
+                f"Knative, and so KServe's serverless mode: {goal} ({note}), {_bounds(autoscaler.min, autoscaler.max)}"
             )
         case Scheduled(table=table):
-            rows = [row for at, row in enumerate(table) if not at or row.replicas != table[at - 1].replicas]
-            listed = ", ".join(f"{_clock(row.at_s)} {row.replicas:,}" for row in rows)
-            return f"Schedule of replicas: {listed}"
+            rows = [row for index, row in enumerate(table) if not index or row.replicas != table[index - 1].replicas]
+            times_text = ", ".join(f"{_clock(row.at_s)} {row.replicas:,}" for row in rows)
+            return f"Schedule of replicas: {times_text}"
         case Predictive():
-            ahead = (
+            rate = (
                 f"the highest rate of the next {amount(autoscaler.lead_s)} s, {amount(autoscaler.per_replica_per_s)}/s"
             )
             return (
-                f"Predictive, with the day's rates known: {ahead} a replica, {_bounds(autoscaler.min, autoscaler.max)}"
+                f"Predictive, with the day's rates known: {rate} a replica, {_bounds(autoscaler.min, autoscaler.max)}"
             )
         case _:
             assert_never(autoscaler)
 
 
 def _target(metric: Metric, target: float) -> str:
-    shown = share(target) if metric == "busy" else amount(target)
-    return f"{shown} {_METRICS[metric]} a replica is its target"
+    value_text = share(target) if metric == "busy" else amount(target)
+    return f"{value_text} {_METRICS[metric]} a replica is its target"
 
 
-def _bounds(least: int, most: int) -> str:
-    return f"from {least:,} to {most:,} replicas"
+def _bounds(min_count: int, max_count: int) -> str:
+    return f"from {min_count:,} to {max_count:,} replicas"
 
 
 def _clock(at_s: float) -> str:
     return f"{int(at_s // 3600):02}:{int(at_s // 60 % 60):02}"
 
 
-def _of_load(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
+def _load_notes(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
     sized = f"a replica is sized for {amount(planned.sized_per_s)}/s"
     yield f"The busiest minute has {amount(float(rates.max()))}/s and the day {amount(float(rates.mean()))}/s; {sized}."
     if is_saturated(planned, rates):
         yield f"All {planned.replicas:,} planned replicas together cannot answer the busiest minute."
 
 
-def _of_trace(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
+def _trace_notes(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
     rows = None if planned.shape.bursts is None else planned.shape.bursts.rows
     if rows is not None:
         copies = float(rates.max()) / rate_per_s(rows)
@@ -186,7 +190,7 @@ def _of_trace(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
         )
 
 
-def _of_instances(day: SimulatedDay) -> Iterator[str]:
+def _instance_notes(day: SimulatedDay) -> Iterator[str]:
     if day.replicas_per_instance > 1 and not isinstance(day.autoscaler, Fixed):
         yield (
             f"An instance holds {day.replicas_per_instance} replicas. What scales are replicas; those paid for are "
@@ -195,7 +199,7 @@ def _of_instances(day: SimulatedDay) -> Iterator[str]:
         )
 
 
-def _of_starts(day: SimulatedDay) -> Iterator[str]:
+def _cold_start_notes(day: SimulatedDay) -> Iterator[str]:
     start, operations = day.operations.cold_start, day.operations
     if isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates:
         return
@@ -216,26 +220,26 @@ def _of_starts(day: SimulatedDay) -> Iterator[str]:
     )
 
 
-def _of_events(operations: Operations) -> Iterator[str]:
-    failures, pool = operations.failures, operations.cold_start.warm_nodes
+def _event_notes(operations: Operations) -> Iterator[str]:
+    failures, warm_nodes = operations.failures, operations.cold_start.warm_nodes
     if failures is not None:
         lost = "starts again on a new node" if failures.new_node else "starts again on its node"
-        found = f"is found out after {amount(failures.detect_s)} s and {lost}"
-        yield f"A replica fails every {amount(failures.mtbf_hours)} hours in the mean, loses what it holds, {found}."
+        note = f"is found out after {amount(failures.detect_s)} s and {lost}"
+        yield f"A replica fails every {amount(failures.mtbf_hours)} hours in the mean, loses what it holds, {note}."
     for update in operations.updates:
         limits = f"{share(update.surge)} more at once, {share(update.unavailable)} fewer ready"
         yield f"All replicas are replaced from {_clock(update.at_s)} on, {limits}."
-    if pool:
-        yield f"Nodes for {pool:,} replicas are kept ready and empty, and paid for."
+    if warm_nodes:
+        yield f"Nodes for {warm_nodes:,} replicas are kept ready and empty, and paid for."
 
 
-def _of_cell(note: str, day: SimulatedDay) -> str:
+def _cell_note(note: str, day: SimulatedDay) -> str:
     if day.cell_of == 1 or "cell" not in note:
         return note
     return f"{note} The smaller a cell, the higher its percentiles: p99 by up to 7 % at 16 replicas."
 
 
-def _patience(timeout_s: float) -> str:
+def _timeout_text(timeout_s: float) -> str:
     if math.isinf(timeout_s):
         return "A request waits for as long as it takes"
     return f"A request that has waited {amount(timeout_s)} s gives up"

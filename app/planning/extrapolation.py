@@ -1,7 +1,8 @@
-"""Another card's throughput from a measured one's: a ratio with an interval, checked against published results.
+"""Throughput of another card from a measured one's: a ratio with an interval, checked against published results.
 
-The log of the ratio is a weighted sum of the logs of three others: dense peak, memory bandwidth and board power. Power
-stands for clocks under load, which a data sheet does not tell. `docs/extrapolation.md` has the check and its table.
+The log of the ratio is a weighted sum of the logs of three ratios: dense peak, memory bandwidth and board power. Power
+stands for clock rates under load, which data sheets do not state. The check and its table are in
+`docs/extrapolation.md`.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ from app.planning.risk import Risk
 from app.records.offers import Accelerator, Work
 
 Goal = Literal["throughput", "slo"]
-"""throughput: all that a card can do. slo: the most it does inside a latency limit, which carries over less surely."""
+"""Kind of rate that is extrapolated.
+
+`throughput` is the maximum of a card. `slo` is the maximum within a latency limit, which can be extrapolated less
+accurately.
+"""
 
 BRACKET_MARGIN = 1.20
-# how the catalogue's keys of processors begin
+# prefix of processors in the catalog's keys
 _CPU = "cpu-"
 
 
 class RatioExponents(msgspec.Struct, frozen=True):
-    """Exponents of the three ratios; they sum to 1, so that a card twice as good in all is twice as fast."""
+    """Exponents of the three ratios; they sum to 1, so that a card twice as good in all three is twice as fast."""
 
     peak: float
     bandwidth: float
@@ -38,10 +43,11 @@ class ScalingModel(msgspec.Struct, frozen=True):
 
 
 _BANDWIDTH = RatioExponents(0.0, 1.0, 0.0)
-# the middle of bandwidth and of √(peak × power)
+# midpoint of bandwidth and of √(peak × power)
 _MIXED = RatioExponents(0.25, 0.5, 0.25)
-# within one architecture, then across; chosen on published results, of which decode has none: it takes unknown's sigma
-_LAWS: dict[Work, tuple[ScalingModel, ScalingModel]] = {
+# within one architecture, then across; chosen on published results. There are none for decode, which has the sigma of
+# unknown work.
+_MODELS: dict[Work, tuple[ScalingModel, ScalingModel]] = {
     "saturated": (
         ScalingModel(RatioExponents(0.6, 0.2, 0.2), 0.10, 0.13),
         ScalingModel(RatioExponents(0.5, 0.0, 0.5), 0.25, 0.32),
@@ -53,7 +59,7 @@ _LAWS: dict[Work, tuple[ScalingModel, ScalingModel]] = {
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """The other card's throughput over the measured one's: median and sigma of a log-normal.
+    """Throughput of the other card over the measured one's: median and sigma of a log-normal.
 
     `low` and `high` span the ratios of the single figures (peak, bandwidth, power), 20 % wider at each end.
     """
@@ -74,71 +80,75 @@ class Ratio(msgspec.Struct, frozen=True):
 
 
 def carry_to(measured: Accelerator, other: Accelerator, work: Work, dtype: str, goal: Goal = "slo") -> Ratio | Refusal:
-    """One card for one card, in the same runtime at the same precision; `dtype` is what the arithmetic is done in.
+    """Estimate the throughput ratio of one card to one card, in the same runtime at the same precision.
 
-    It holds where a replica takes as many cards on both: a model that has to be cut for the other loses more.
+    `dtype` is the data type of the arithmetic. The ratio is valid where a replica takes as many cards on both: a model
+    that has to be split for the other card loses more.
     """
-    here, there = card_name(measured), card_name(other)
+    measured_name, other_name = card_name(measured), card_name(other)
     if measured.key == other.key:
-        return Ratio(1.0, 0.0, 1.0, 1.0, 0, f"measured on {here}")
-    reason = _unlike(measured, other, dtype)
+        return Ratio(1.0, 0.0, 1.0, 1.0, 0, f"measured on {measured_name}")
+    reason = _refusal(measured, other, dtype)
     if reason is not None:
         return reason
-    alike = measured.architecture == other.architecture
-    within, across = _LAWS[work]
-    law = within if alike else across
-    sigma = law.slo_sigma if goal == "slo" else law.throughput_sigma
-    ratios = _ratios(measured, other, dtype, law.weights)
+    same_architecture = measured.architecture == other.architecture
+    within, across = _MODELS[work]
+    model = within if same_architecture else across
+    sigma = model.slo_sigma if goal == "slo" else model.throughput_sigma
+    ratios = _ratios(measured, other, dtype, model.weights)
     if isinstance(ratios, Refusal):
         return ratios
     factor = math.exp(sum(weight * math.log(ratio) for weight, ratio in ratios if weight))
     known = [ratio for _, ratio in ratios]
-    if alike:
-        risk, how = 2, f"carried over from {here}, of the same architecture"
+    if same_architecture:
+        risk, origin = 2, f"carried over from {measured_name}, of the same architecture"
     else:
-        risk, how = 3, f"carried over from {here}, of another architecture"
-    sentence = f"{how}: ×{factor:.2f}, give or take {math.expm1(sigma):.0%}; one run on {there} settles it"
+        risk, origin = 3, f"carried over from {measured_name}, of another architecture"
+    sentence = f"{origin}: ×{factor:.2f}, give or take {math.expm1(sigma):.0%}; one run on {other_name} settles it"
     return Ratio(factor, sigma, min(known) / BRACKET_MARGIN, max(known) * BRACKET_MARGIN, risk, sentence)
 
 
-def _unlike(measured: Accelerator, other: Accelerator, dtype: str) -> Refusal | None:
-    here, there = card_name(measured), card_name(other)
+def _refusal(measured: Accelerator, other: Accelerator, dtype: str) -> Refusal | None:
+    measured_name, other_name = card_name(measured), card_name(other)
     if measured.key.startswith(_CPU) or other.key.startswith(_CPU):
         return Refusal(
-            "processor", f"from {here} to {there}: a processor's rate is carried by its cores, not by its data sheet"
+            "processor",
+            f"from {measured_name} to {other_name}: a processor's rate is carried by its cores, not by its data sheet",
         )
     if measured.vendor != other.vendor:
-        return Refusal("vendor", f"measured on {here}; {there} needs another vendor's runtime: measure it there")
-    without = next((card for card in (measured, other) if lacks(card, dtype)), None)
-    peak = None if without is None else peak_per_s(without, dtype)
+        return Refusal(
+            "vendor", f"measured on {measured_name}; {other_name} needs another vendor's runtime: measure it there"
+        )
+    lacking = next((card for card in (measured, other) if lacks(card, dtype)), None)
+    peak = None if lacking is None else peak_per_s(lacking, dtype)
     return peak if isinstance(peak, Refusal) else None
 
 
 def _ratios(
     measured: Accelerator, other: Accelerator, dtype: str, weights: RatioExponents
 ) -> list[tuple[float, float]] | Refusal:
-    """Each figure's weight and ratio; a figure without weight may be missing, and is then left out."""
+    """Return each figure's weight and ratio. A figure with weight 0 may be unknown; it is then left out."""
     ratios = []
     pairs = (
         (weights.peak, peak_per_s(measured, dtype), peak_per_s(other, dtype)),
-        (weights.bandwidth, *_figures(measured, other, "memory_bandwidth_gb_s", "memory bandwidth")),
-        (weights.power, *_figures(measured, other, "tdp_w", "board power")),
+        (weights.bandwidth, *_known_figures(measured, other, "memory_bandwidth_gb_s", "memory bandwidth")),
+        (weights.power, *_known_figures(measured, other, "tdp_w", "board power")),
     )
-    for weight, here, there in pairs:
-        missing = next((figure for figure in (here, there) if isinstance(figure, Refusal)), None)
-        if missing is None and not isinstance(here, Refusal) and not isinstance(there, Refusal):
-            ratios.append((weight, there / here))
+    for weight, measured_figure, other_figure in pairs:
+        missing = next((figure for figure in (measured_figure, other_figure) if isinstance(figure, Refusal)), None)
+        if missing is None and not isinstance(measured_figure, Refusal) and not isinstance(other_figure, Refusal):
+            ratios.append((weight, other_figure / measured_figure))
         elif missing is not None and weight:
             return missing
     return ratios
 
 
-def _figures(
-    measured: Accelerator, other: Accelerator, field: str, words: str
+def _known_figures(
+    measured: Accelerator, other: Accelerator, field: str, name: str
 ) -> tuple[float | Refusal, float | Refusal]:
-    here, there = (_known(card, getattr(card, field), words) for card in (measured, other))
-    return here, there
+    measured_figure, other_figure = (_known_figure(card, getattr(card, field), name) for card in (measured, other))
+    return measured_figure, other_figure
 
 
-def _known(card: Accelerator, figure: float | None, words: str) -> float | Refusal:
-    return figure if figure else Refusal("unknown_figure", f"the {words} of {card_name(card)} is not known")
+def _known_figure(card: Accelerator, figure: float | None, name: str) -> float | Refusal:
+    return figure if figure else Refusal("unknown_figure", f"the {name} of {card_name(card)} is not known")

@@ -1,9 +1,7 @@
-"""What one replica of a fleet carries inside the SLO: by playing the fleet, or by formula for a preview.
+"""where the goals are missed at hardly any load.
 
-The fit leaves each parameter a little unsure. The rate is searched for at the middle, and again a sigma to either side
-along each principal direction of the doubt, under the same chances. The squares of all such sigmas, of the other laws
-that explain the measurement, of the speed carried over from another machine, of the search and of what differs from one
-run to the next sum to that of a log-normal.
+`near_per_s` is where the search begins; `requests` are the minimum per seed and per replica, the larger of which
+applies; `precision` is that of the rate's logarithm.
 """
 
 from __future__ import annotations
@@ -36,39 +34,51 @@ from app.records.service import FittedService, ServiceFit, ServiceModel, TokenSe
 from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic
 
 SEEDS = (1, 2, 3, 4, 5)
-_REQUESTS, _DOUBT_REQUESTS = (20_000, 1_500), (8_000, 300)
-"""A seed, and at least so many a replica, at the middle and at the ends of a doubt. With a few hundred each, replicas
-that fill one by one never come to their queues: round robin over 64 would carry 4 to 6 % more than it does."""
+_REQUESTS, _ROUGH_REQUESTS = (20_000, 1_500), (8_000, 300)
+"""Requests per seed, and the minimum per replica, for the middle and for the ends of an uncertainty.
+
+With a few hundred requests each, replicas that fill one by one never reach their queues: round robin over 64 would
+sustain 4 to 6 % more than it does.
+"""
 _TOKEN_CELLS, _TOKEN_CELL = {"random": 1, "round_robin": 6}, 8
-"""Replicas of a language model that are played for all: its requests stay for seconds, and a few replicas that get many
-requests each come to their queues, where many would end before."""
+"""Replicas of a language model that are simulated in place of the whole fleet.
+
+Requests stay for seconds, and a few replicas with many requests each reach their queues, where many replicas would
+finish before.
+"""
 _TOKEN_SEEDS, _MIN_RESIDENCES = SEEDS[:2], 40
-"""Where a replica's plays are not as long as so many residence times of a full batch, there are fewer and longer ones:
-a queue that grows without end looks acceptable while it has just begun."""
-_POOLING_DOUBT, _MOST_POOLING_DOUBT = 0.2, 0.04
-"""Sigma of what a router's pooling is worth, as a share of its logarithm, and at most: load points of one replica do
-not show it, and a pooled fleet runs its replicas fuller than they were measured."""
+"""Minimum length of a simulation of token services, in residence times of a full batch.
+
+Shorter ones use fewer seeds of more requests: a queue that grows without end looks acceptable while it has just begun.
+"""
+_POOLING_SIGMA, _MAX_POOLING_SIGMA = 0.2, 0.04
+"""Sigma of the effect of a router's pooling, as a share of its logarithm, and its maximum.
+
+Load points of one replica do not show this effect, and a pooled fleet runs its replicas fuller than they were measured.
+"""
 _PRECISION = 0.003
-_FULL = 0.995
-_DOUBT_STEP = 0.5
-_DOUBT_PRECISION = 0.01
+_FULL_LOAD = 0.995
+_MAX_STEP = 0.5
+_ROUGH_PRECISION = 0.01
 _SLOPE_STEP = 0.01
 _NO_MODEL_SIGMA = 1.0
 _SAME_LENGTHS = 0.02
-_LEAST_SIGMA = 0.01
+_MIN_SIGMA = 0.01
 _NO_POOLING = 0.98
-"""A fleet whose replicas each sustain less than this share of what one does by itself has a router that spreads
-batches thin; the load points are then no bound from below."""
+"""Rate per replica of a fleet over that of a single replica, below which load points are no lower bound.
+
+Such a fleet has a router that spreads batches thin.
+"""
 _BURST_PRECISION = 0.01
 _BURST_CELL = 256
-"""Replicas that are simulated under bursts: a burst of a few requests for each replica needs them all."""
-_LEAST_FACTOR = 1e-3
-_SIGMA_STEP, _MOST_TRACE_SIGMA = 1.1, 0.5
+"""Replicas that are simulated under bursts. A burst of a few requests per replica needs them all."""
+_MIN_FACTOR = 1e-3
+_SIGMA_STEP, _MAX_TRACE_SIGMA = 1.1, 0.5
 _BURST_LOADS = (0.5, 0.7, 0.85, 0.95, 1.0, 1.03, 1.06)
 
 
 class FleetShape(msgspec.Struct, frozen=True):
-    """What a fleet looks like beside its size: how requests are spread over replicas, and what they are.
+    """Shape of a fleet apart from its size: its routing and its requests.
 
     `lengths` are pairs of input and output tokens, equally likely; `classes` have their own limits.
     """
@@ -77,16 +87,18 @@ class FleetShape(msgspec.Struct, frozen=True):
     goals: Goals
     classes: tuple[SimulatedClass, ...] = ()
     class_goals: tuple[Goals, ...] = ()
-    """One for each class, in their order; the fleet meets all of them."""
+    """Goals of each class, in the order of `classes`; the fleet meets all of them."""
     lengths: tuple[tuple[int, int], ...] = ((1, 1),)
     bursts: Bursts | None = None
-    """What the peak's arrivals are, where they are not Poisson's."""
+    """Bursts in the arrivals of the peak; `None` for Poisson arrivals."""
 
     @property
     def mean_work(self) -> float:
-        """Of a request, beside that of one that was measured."""
-        shares = sum(one.share for one in self.classes)
-        return sum(one.share * one.work for one in self.classes) / shares if shares else 1.0
+        """Mean work of a request relative to a measured request."""
+        shares = sum(request_class.share for request_class in self.classes)
+        return (
+            sum(request_class.share * request_class.work for request_class in self.classes) / shares if shares else 1.0
+        )
 
     @property
     def mean_lengths(self) -> tuple[float, float]:
@@ -100,20 +112,26 @@ def _mean_lengths(lengths: tuple[tuple[int, int], ...]) -> tuple[float, float]:
 
 
 def shape_of(traffic: Traffic, goals: Goals, router: Router, peak: float | None = None) -> FleetShape:
-    """Classes of the traffic keep their own limits; those without have the plan's.
+    """Build the shape of a fleet for this traffic.
 
-    `peak` is the rate per second at the fleet's peak; without it, the highest of the next 12 months but for campaigns.
+    Traffic classes without limits of their own have the plan's. `peak` is the rate per second at the fleet's peak;
+    without it, the highest rate of the next 12 months without campaigns.
     """
-    of_classes = tuple(
-        goals_of([parse_objective(text) for text in one.slo]) if one.slo else goals for one in traffic.classes
+    class_goals = tuple(
+        goals_of([parse_objective(text) for text in traffic_class.slo]) if traffic_class.slo else goals
+        for traffic_class in traffic.classes
     )
     classes = tuple(
         SimulatedClass(
-            one.share, own.limit_s("latency"), one.work, own.limit_s("first_token"), own.limit_s("per_token")
+            traffic_class.share,
+            own_goals.limit_s("latency"),
+            traffic_class.work,
+            own_goals.limit_s("first_token"),
+            own_goals.limit_s("per_token"),
         )
-        for one, own in zip(traffic.classes, of_classes, strict=True)
+        for traffic_class, own_goals in zip(traffic.classes, class_goals, strict=True)
     )
-    lengths = tuple((max(1, round(one.input)), max(1, round(one.output))) for one in _evenly(traffic.tokens))
+    lengths = tuple((max(1, round(pair.input)), max(1, round(pair.output))) for pair in _by_share(traffic.tokens))
     if traffic.token_sample is not None:
         lengths = tuple((inputs, outputs) for inputs, outputs in pairs_of(traffic.token_sample).tolist())
     bursts = None
@@ -123,20 +141,20 @@ def shape_of(traffic: Traffic, goals: Goals, router: Router, peak: float | None 
     recorded = None if traffic.rows is None else token_pairs(traffic.rows)
     if recorded is not None:
         lengths = tuple((inputs, outputs) for inputs, outputs in recorded.tolist())
-    return FleetShape(router, goals, classes, of_classes, lengths or ((1, 1),), bursts)
+    return FleetShape(router, goals, classes, class_goals, lengths or ((1, 1),), bursts)
 
 
-def _evenly(tokens: Sequence[TokenLengths]) -> list[TokenLengths]:
-    """As many of each as its share of a hundred."""
-    return [one for one in tokens for _ in range(max(1, round(100 * one.share)))] if len(tokens) > 1 else [*tokens]
+def _by_share(tokens: Sequence[TokenLengths]) -> list[TokenLengths]:
+    """Return each pair as often as its share of a hundred."""
+    return [pair for pair in tokens for _ in range(max(1, round(100 * pair.share)))] if len(tokens) > 1 else [*tokens]
 
 
 class ReplicaRate(msgspec.Struct, frozen=True):
-    """Requests a second of one replica inside the SLO: median and sigma of a log-normal. 0 where none is.
+    """Request rate of one replica within the SLO: median and sigma of a log-normal; 0 where no rate meets the SLO.
 
-    `unseen_per_s` is what the law would carry beyond the most that was seen; None where that is no bound.
-    `model_sigma` is the sigma before load points at the SLO narrowed it. `ceiling_per_s` is what the law can do when it
-    is always busy, at the 90th percentile of what is thought of it.
+    `unseen_per_s` is the rate of the service model beyond the highest observed rate, `None` where that is not the
+    limit. `model_sigma` is the sigma before load points at the SLO narrowed it. `ceiling_per_s` is the service model's
+    throughput when always busy, at the 90th percentile of its uncertainty.
     """
 
     per_s: float
@@ -149,9 +167,11 @@ class ReplicaRate(msgspec.Struct, frozen=True):
 NO_EVIDENCE = Evidence()
 
 
-class _Model(msgspec.Struct, frozen=True):
-    """What a service model alone gives: the rate of each replica in the fleet, that of one replica by itself under
-    Poisson arrivals, as load points are measured, and the sigmas of both and of the speed carried over.
+class _ModelRates(msgspec.Struct, frozen=True):
+    """Rates that follow from a service model alone.
+
+    The rate of each replica in the fleet, that of a single replica under Poisson arrivals, as load points are measured,
+    and the sigmas of both and of the extrapolated speed.
     """
 
     per_s: float
@@ -167,28 +187,28 @@ def formula_rate(
     best, goals, lengths = fit.laws[0], shape.goals, shape.mean_lengths
     service = faster(best.service, speed)
     per_s = rate_inside(faster(service, 1 / shape.mean_work), goals, replicas, shape.router, lengths)
-    sigma = math.hypot(speed_sigma, _doubt_of_most(best, shape), RUN_TO_RUN_SIGMA)
+    sigma = math.hypot(speed_sigma, _throughput_sigma(best, shape), RUN_TO_RUN_SIGMA)
     alone_per_s = rate_inside(service, goals, 1, "random", lengths) if evidence.tried else per_s
-    model = _Model(per_s, alone_per_s, sigma, speed_sigma)
+    model = _ModelRates(per_s, alone_per_s, sigma, speed_sigma)
     factor = 1.0 if shape.bursts is None else _fluid_factor(shape, shape.bursts)
-    rate = _as_measured(model, evidence.scaled(speed), fit.highest_per_s * speed, shape, factor)
-    return msgspec.structs.replace(rate, ceiling_per_s=_ceiling_per_s(best, shape, speed, speed_sigma))
+    rate = _correct_by_load_points(model, evidence.scaled(speed), fit.highest_per_s * speed, shape, factor)
+    return msgspec.structs.replace(rate, ceiling_per_s=_upper_throughput_per_s(best, shape, speed, speed_sigma))
 
 
-def _as_measured(
-    model: _Model, evidence: Evidence, most_seen_per_s: float, shape: FleetShape, burst_factor: float
+def _correct_by_load_points(
+    model: _ModelRates, evidence: Evidence, most_seen_per_s: float, shape: FleetShape, burst_factor: float
 ) -> ReplicaRate:
-    """The model's rate, held to the load points: those at the SLO, and the most that was answered.
+    """Return the model's rate corrected by the load points at the SLO and limited by the highest observed rate.
 
-    One replica by itself is held to the load points directly. A fleet pools its replicas' queues, so its rate is the
-    model's times the same correction, and not below what one replica was seen to do.
+    A single replica is compared with the load points directly. A fleet pools its replicas' queues, so its rate is the
+    model's times the same correction, and not below what one replica was observed to sustain.
     """
     if not evidence.tried:
-        return _as_seen(model.per_s, most_seen_per_s, burst_factor, model.sigma)
-    own_sigma = math.sqrt(max(model.sigma**2 - model.speed_sigma**2 - RUN_TO_RUN_SIGMA**2, _LEAST_SIGMA**2))
-    alone, (low, high) = evidence.belief(model.alone_per_s, own_sigma), evidence.interval
+        return _limit_to_observed(model.per_s, most_seen_per_s, burst_factor, model.sigma)
+    own_sigma = math.sqrt(max(model.sigma**2 - model.speed_sigma**2 - RUN_TO_RUN_SIGMA**2, _MIN_SIGMA**2))
+    posterior, (low, high) = evidence.belief(model.alone_per_s, own_sigma), evidence.interval
     pooling = model.per_s / model.alone_per_s if model.alone_per_s > 0 and model.per_s > 0 else 1.0
-    pooled_per_s = alone.p50 * pooling
+    pooled_per_s = posterior.p50 * pooling
     is_bound_below = pooling > _NO_POOLING and not shape.classes
     floor_per_s = evidence.floor_per_s if is_bound_below else 0.0
     least_per_s = max(low, min(floor_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA), high)) if is_bound_below else 0.0
@@ -196,8 +216,10 @@ def _as_measured(
     if per_s <= 0:
         return ReplicaRate(0.0, 0.0)
     seen_per_s = min(per_s, most_seen_per_s)
-    doubt = math.hypot(min(_POOLING_DOUBT * abs(math.log(pooling)), _MOST_POOLING_DOUBT), RUN_TO_RUN_SIGMA)
-    to_low, to_high = (math.hypot(math.log(alone.p50 / end) / Z80, doubt) for end in (alone.p10, alone.p90))
+    sigma_of_pooling = math.hypot(min(_POOLING_SIGMA * abs(math.log(pooling)), _MAX_POOLING_SIGMA), RUN_TO_RUN_SIGMA)
+    to_low, to_high = (
+        math.hypot(math.log(posterior.p50 / end) / Z80, sigma_of_pooling) for end in (posterior.p10, posterior.p90)
+    )
     low_per_s, high_per_s = (pooled_per_s * math.exp(Z80 * sigma) for sigma in (-to_low, to_high))
     below = max(0.0, math.log(seen_per_s / min(seen_per_s, max(low_per_s, floor_per_s)))) / Z80
     sigma = math.hypot(max(below, RUN_TO_RUN_SIGMA), model.speed_sigma)
@@ -207,34 +229,42 @@ def _as_measured(
     return ReplicaRate(seen_per_s * burst_factor, sigma, unseen_per_s, model.sigma)
 
 
-def _as_seen(per_s: float, most_seen_per_s: float, burst_factor: float, sigma: float) -> ReplicaRate:
+def _limit_to_observed(per_s: float, most_seen_per_s: float, burst_factor: float, sigma: float) -> ReplicaRate:
     if per_s <= most_seen_per_s:
         return ReplicaRate(per_s * burst_factor, sigma)
     return ReplicaRate(most_seen_per_s * burst_factor, sigma, per_s * burst_factor)
 
 
-class _Alone(msgspec.Struct, frozen=True):
-    """What a service model says of one replica by itself under Poisson arrivals, as load points are measured: its rate
-    inside the SLO, the load points as if measured for long, and the most of it that was seen, all of the traffic's own
-    requests."""
+class _SingleReplica(msgspec.Struct, frozen=True):
+    """Prediction of a service model for a single replica under Poisson arrivals, as load points are measured.
+
+    Its rate within the SLO, the load points as if measured for long, and the highest observed rate, all for the
+    traffic's own requests.
+    """
 
     per_s: float
     evidence: Evidence
     most_seen_per_s: float
 
 
-def _alone(
+def _predict_single_replica(
     service: ServiceModel, shape: FleetShape, middle: float, most_seen_per_s: float, evidence: Evidence,
     fit_spread: float,
-) -> _Alone:  # fmt: skip
-    """Every request is alike here, so `middle`, that of the shape's own replicas, is the rate where they are too."""
-    are_other = isinstance(service, TokenService) and evidence.lengths and _differ(evidence.lengths, shape.lengths)
+) -> _SingleReplica:  # fmt: skip
+    """Compute the prediction for a single replica.
+
+    All requests are of one class here, so `middle`, the rate of the shape's own replicas, is the result where the shape
+    already is that of a single replica.
+    """
+    are_other = (
+        isinstance(service, TokenService) and evidence.lengths and _differ_in_mean(evidence.lengths, shape.lengths)
+    )
     lengths = evidence.lengths if are_other else shape.lengths
     other_work = most_per_s(service, shape.lengths) / most_per_s(service, lengths)
-    if 1.0 < other_work < 1.0 + _SAME_LENGTHS:  # as much as one sample of the same lengths differs from another
+    if 1.0 < other_work < 1.0 + _SAME_LENGTHS:  # two samples of the same lengths differ by as much
         other_work = 1.0
     if not evidence.tried:
-        return _Alone(middle, evidence, most_seen_per_s * other_work)
+        return _SingleReplica(middle, evidence, most_seen_per_s * other_work)
     measured = FleetShape("random", shape.goals, lengths=lengths)
     per_s = middle
     if measured != msgspec.structs.replace(shape, bursts=None):
@@ -243,53 +273,66 @@ def _alone(
     if per_s > 0 and evidence.stage_requests is not None:
         effect = stage_effect(service, shape.goals, lengths, evidence.stage_requests, per_s)
         evidence = evidence.of_steady(effect, per_s, fit_spread)
-    return _Alone(per_s, evidence, most_seen_per_s * other_work)
+    return _SingleReplica(per_s, evidence, most_seen_per_s * other_work)
 
 
-def _differ(lengths: tuple[tuple[int, int], ...], others: tuple[tuple[int, int], ...]) -> bool:
-    """Whether the means are not the same: those of one sample are rounded when it is scaled."""
-    pairs = zip(_mean_lengths(lengths), _mean_lengths(others), strict=True)
-    return any(abs(math.log(one / other)) > _SAME_LENGTHS for one, other in pairs)
+def _differ_in_mean(lengths: tuple[tuple[int, int], ...], other_lengths: tuple[tuple[int, int], ...]) -> bool:
+    """Return whether the means differ; those of one sample are rounded when it is scaled."""
+    pairs = zip(_mean_lengths(lengths), _mean_lengths(other_lengths), strict=True)
+    return any(abs(math.log(mean / other_mean)) > _SAME_LENGTHS for mean, other_mean in pairs)
 
 
-def _doubt_of_most(law: FittedService, shape: FleetShape) -> float:
-    """One sigma of the logarithm of the most that a replica answers, by the slopes of that."""
-    if not law.parameters:
+def _throughput_sigma(fitted: FittedService, shape: FleetShape) -> float:
+    """Return one sigma of the logarithm of a replica's maximum throughput, from its slopes in the parameters."""
+    if not fitted.parameters:
         return 0.0
-    logs, slopes = _logs_of(law), []
-    for way in np.eye(logs.size) * _SLOPE_STEP:
-        ends = (most_per_s(moved(law.service, law.parameters, logs + sign * way), shape.lengths) for sign in (-1, 1))
-        slow, fast = ends
-        slopes.append(math.log(fast / slow) / (2 * _SLOPE_STEP))
-    return math.sqrt(max(0.0, float(np.array(slopes) @ np.array(law.log_covariance) @ np.array(slopes))))
+    logs, slopes = _log_parameters(fitted), []
+    for step_logs in np.eye(logs.size) * _SLOPE_STEP:
+        rates = (
+            most_per_s(moved(fitted.service, fitted.parameters, logs + sign * step_logs), shape.lengths)
+            for sign in (-1, 1)
+        )
+        slow_per_s, fast_per_s = rates
+        slopes.append(math.log(fast_per_s / slow_per_s) / (2 * _SLOPE_STEP))
+    return math.sqrt(max(0.0, float(np.array(slopes) @ np.array(fitted.log_covariance) @ np.array(slopes))))
 
 
-def _ceiling_per_s(law: FittedService, shape: FleetShape, speed: float, speed_sigma: float) -> float:
-    doubt = math.hypot(_doubt_of_most(law, shape), speed_sigma)
-    return most_per_s(faster(law.service, speed), shape.lengths) / shape.mean_work * math.exp(Z80 * doubt)
+def _upper_throughput_per_s(fitted: FittedService, shape: FleetShape, speed: float, speed_sigma: float) -> float:
+    sigma = math.hypot(_throughput_sigma(fitted, shape), speed_sigma)
+    return most_per_s(faster(fitted.service, speed), shape.lengths) / shape.mean_work * math.exp(Z80 * sigma)
 
 
 def simulated_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float,
     evidence: Evidence = NO_EVIDENCE,
 ) -> ReplicaRate:  # fmt: skip
-    """`speed` is of the measured replica's; `speed_sigma` that of its logarithm."""
-    played = _played(fit.laws[0], shape, replicas, speed, speed_sigma)
-    middle, evidence = played.per_s, evidence.scaled(speed)
+    """Simulate the rate of one replica.
+
+    `speed` is relative to the measured replica; `speed_sigma` is the sigma of its logarithm.
+    """
+    simulated = _simulated_model(fit.laws[0], shape, replicas, speed, speed_sigma)
+    middle, evidence = simulated.per_s, evidence.scaled(speed)
     if middle <= 0:
-        without = _Model(0.0, 0.0, _NO_MODEL_SIGMA, speed_sigma)
-        return _as_measured(without, evidence, fit.highest_per_s * speed, shape, 1.0) if evidence.tried else played
-    others = sum(
-        law.chance * math.log(_rough_rate(faster(law.service, speed), shape, replicas, middle) / middle) ** 2
-        for law in fit.laws[1:]
+        unknown = _ModelRates(0.0, 0.0, _NO_MODEL_SIGMA, speed_sigma)
+        return (
+            _correct_by_load_points(unknown, evidence, fit.highest_per_s * speed, shape, 1.0)
+            if evidence.tried
+            else simulated
+        )
+    variance_of_others = sum(
+        fitted.chance * math.log(_rough_rate(faster(fitted.service, speed), shape, replicas, middle) / middle) ** 2
+        for fitted in fit.laws[1:]
     )
     most_seen_per_s = fit.highest_per_s * speed
-    service, sigma = faster(fit.laws[0].service, speed), math.hypot(played.sigma, math.sqrt(others), RUN_TO_RUN_SIGMA)
-    alone = _alone(service, shape, middle, most_seen_per_s, evidence, fit.spread)
-    effect = _burst_effect(service, shape, replicas, (middle, alone.most_seen_per_s), True)
-    model = _Model(middle, alone.per_s, sigma, speed_sigma)
-    rate = effect.widened(_as_measured(model, alone.evidence, alone.most_seen_per_s, shape, effect.factor))
-    ceiling_per_s = max(_ceiling_per_s(law, shape, speed, speed_sigma) for law in fit.laws)
+    service, sigma = (
+        faster(fit.laws[0].service, speed),
+        math.hypot(simulated.sigma, math.sqrt(variance_of_others), RUN_TO_RUN_SIGMA),
+    )
+    single = _predict_single_replica(service, shape, middle, most_seen_per_s, evidence, fit.spread)
+    effect = _burst_effect(service, shape, replicas, (middle, single.most_seen_per_s), True)
+    model = _ModelRates(middle, single.per_s, sigma, speed_sigma)
+    rate = effect.widened(_correct_by_load_points(model, single.evidence, single.most_seen_per_s, shape, effect.factor))
+    ceiling_per_s = max(_upper_throughput_per_s(fitted, shape, speed, speed_sigma) for fitted in fit.laws)
     return msgspec.structs.replace(rate, ceiling_per_s=ceiling_per_s)
 
 
@@ -297,17 +340,18 @@ def middle_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, near: ReplicaRate,
     evidence: Evidence = NO_EVIDENCE, speed_sigma: float = 0.0, steady_replicas: int | None = None,
 ) -> ReplicaRate:  # fmt: skip
-    """The median anew, of the likeliest law; the doubt is that of another number of replicas.
+    """Simulate the median of the most likely service model; the sigma is taken from another number of replicas.
 
-    `steady_replicas` is a nearby number at which the steady rate is taken: only bursts need the very number.
+    `steady_replicas` is a nearby number of replicas at which the steady rate is taken: only bursts need the exact
+    number.
     """
     service, most_seen_per_s = faster(fit.laws[0].service, speed), fit.highest_per_s * speed
     middle = _steady_rate(service, shape, steady_replicas or replicas, near.per_s)
-    alone = _alone(service, shape, middle, most_seen_per_s, evidence.scaled(speed), fit.spread)
-    effect = _burst_effect(service, shape, replicas, (middle, alone.most_seen_per_s), False)
+    single = _predict_single_replica(service, shape, middle, most_seen_per_s, evidence.scaled(speed), fit.spread)
+    effect = _burst_effect(service, shape, replicas, (middle, single.most_seen_per_s), False)
     sigma = near.sigma if near.model_sigma is None else near.model_sigma
-    model = _Model(middle, alone.per_s, sigma, speed_sigma)
-    rate = _as_measured(model, alone.evidence, alone.most_seen_per_s, shape, effect.factor)
+    model = _ModelRates(middle, single.per_s, sigma, speed_sigma)
+    rate = _correct_by_load_points(model, single.evidence, single.most_seen_per_s, shape, effect.factor)
     rate = msgspec.structs.replace(rate, ceiling_per_s=near.ceiling_per_s)
     return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, near.sigma))
 
@@ -318,7 +362,10 @@ def _steady_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_p
 
 
 class BurstEffect(msgspec.Struct, frozen=True):
-    """`factor` is what bursts leave of a replica's steady rate; `sigma` is what a short trace leaves unknown of it."""
+    """Effect of bursts on a replica's steady rate.
+
+    It is a factor, with a sigma where a short trace leaves it uncertain.
+    """
 
     factor: float
     sigma: float = 0.0
@@ -330,15 +377,18 @@ class BurstEffect(msgspec.Struct, frozen=True):
 def _burst_effect(
     service: ServiceModel, shape: FleetShape, replicas: int, rates_per_s: tuple[float, float], with_sigma: bool
 ) -> BurstEffect:
-    """`rates_per_s` of a replica are the steady one inside the SLO, and the most that was measured."""
-    bursts, (middle, seen) = shape.bursts, rates_per_s
-    if bursts is None or min(middle, seen) <= 0:
+    """Return the effect of bursts.
+
+    `rates_per_s` are a replica's steady rate within the SLO and its highest observed rate.
+    """
+    bursts, (middle, observed) = shape.bursts, rates_per_s
+    if bursts is None or min(middle, observed) <= 0:
         return BurstEffect(1.0)
     arrivals = drawn_arrivals(bursts, min(replicas, _BURST_CELL) / replicas)
     if arrivals is not None:
         return replayed_effect(service, shape, replicas, middle, arrivals, with_sigma)
     if bursts.rows is None:
-        return BurstEffect(_burst_factor(service, shape, bursts, replicas, min(middle, seen)))
+        return BurstEffect(_burst_factor(service, shape, bursts, replicas, min(middle, observed)))
     return BurstEffect(_fluid_factor(shape, bursts))
 
 
@@ -360,120 +410,133 @@ def replayed_effect(
     arrivals: tuple[Arrivals, ...],
     with_sigma: bool,
 ) -> BurstEffect:
-    """The peak's requests are replayed faster or slower until the SLO is just met by so many replicas."""
+    """Replay the peak's requests faster or slower until this many replicas just meet the SLO."""
     bursts = shape.bursts
     assert bursts is not None
     design, steady = design_of(service, shape, min(replicas, _BURST_CELL)), middle * replicas / bursts.peak_per_s
     if isinstance(service, TokenService):
         arrivals = arrivals[:1]
 
-    def at(faster_by: float) -> Replayed:
-        compressed = [one.compressed(faster_by) for one in arrivals]
+    def replay_at(faster_by: float) -> Replayed:
+        compressed = [speed_up.compressed(faster_by) for speed_up in arrivals]
         return replay(design, bursts.peak_per_s * faster_by, compressed, quantiles_of(shape), replicas)
 
     near = min(steady, max(LEAST_LOAD * steady, steady * _fluid_factor(shape, bursts)))
-    found, _ = crossing(
-        lambda one: margin(at(one).outcome, shape), (LEAST_LOAD * steady, near, steady), _BURST_PRECISION
+    factor, _ = crossing(
+        lambda speed_up: margin(replay_at(speed_up).outcome, shape),
+        (LEAST_LOAD * steady, near, steady),
+        _BURST_PRECISION,
     )
-    if found <= 0:
-        return BurstEffect(_LEAST_FACTOR)
-    sigma = _short_trace_sigma(bursts.rows, at, found) if with_sigma and bursts.rows is not None else 0.0
-    return BurstEffect(found / steady, sigma)
+    if factor <= 0:
+        return BurstEffect(_MIN_FACTOR)
+    sigma = _short_trace_sigma(bursts.rows, replay_at, factor) if with_sigma and bursts.rows is not None else 0.0
+    return BurstEffect(factor / steady, sigma)
 
 
-def _short_trace_sigma(rows: TraceRows, at: Callable[[float], Replayed], found: float) -> float:
-    """One sigma of the rate's logarithm, where the peak hour is known from a shorter trace.
+def _short_trace_sigma(rows: TraceRows, replay_at: Callable[[float], Replayed], factor: float) -> float:
+    """Return one sigma of the rate's logarithm where the peak hour is known only from a shorter trace.
 
-    By how unevenly late requests fall on the parts of the trace, over how fast their number grows with the rate.
+    It is the unevenness of late requests over the parts of the trace, divided by how fast their number grows with the
+    rate.
     """
     unseen = 1.0 - rows.window_s / WINDOW_S
     if unseen <= 0.01:
         return 0.0
-    late = np.array(at(found).late_per_block, dtype=float)
-    more = sum(at(found * _SIGMA_STEP).late_per_block) - float(late.sum())
-    if more <= 0:
-        return _MOST_TRACE_SIGMA if late.any() else 0.0
-    deviation = math.sqrt(late.size) * float(late.std(ddof=1))
-    return min(_MOST_TRACE_SIGMA, deviation / more * math.log(_SIGMA_STEP) * math.sqrt(unseen))
+    late_per_block = np.array(replay_at(factor).late_per_block, dtype=float)
+    additional = sum(replay_at(factor * _SIGMA_STEP).late_per_block) - float(late_per_block.sum())
+    if additional <= 0:
+        return _MAX_TRACE_SIGMA if late_per_block.any() else 0.0
+    deviation = math.sqrt(late_per_block.size) * float(late_per_block.std(ddof=1))
+    return min(_MAX_TRACE_SIGMA, deviation / additional * math.log(_SIGMA_STEP) * math.sqrt(unseen))
 
 
 def _burst_factor(service: ServiceModel, shape: FleetShape, bursts: Bursts, replicas: int, per_s: float) -> float:
-    """The index is that of the traffic at its peak: its rate varies by the same share whatever the replicas carry."""
-    design, most = design_of(service, shape, replicas), most_per_s(service, shape.lengths) * _FULL
-    enough = requests_for(replicas, *_DOUBT_REQUESTS)
-    loads = [load for load in _BURST_LOADS if load * per_s < most] + [most / per_s]
+    """Return the factor of bursts with a stated index of dispersion.
+
+    The index is that of the traffic at its peak: its rate varies by the same share whatever the capacity of the
+    replicas.
+    """
+    design, max_per_s = design_of(service, shape, replicas), most_per_s(service, shape.lengths) * _FULL_LOAD
+    enough = requests_for(replicas, *_ROUGH_REQUESTS)
+    loads = [load for load in _BURST_LOADS if load * per_s < max_per_s] + [max_per_s / per_s]
     good = [play(design, shape, load * per_s, enough).overall.good_share or 0.0 for load in loads]
     squared_cv = (bursts.dispersion.index - 1) / (bursts.peak_per_s * bursts.dispersion.window_s)
     return burst_factor(loads, [1 - share for share in good], _allowed_late(shape), 1 / squared_cv)
 
 
-def _played(law: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float) -> ReplicaRate:
-    service = faster(law.service, speed)
+def _simulated_model(
+    fitted: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float
+) -> ReplicaRate:
+    service = faster(fitted.service, speed)
     guess = rate_inside(faster(service, 1 / shape.mean_work), shape.goals, replicas, shape.router, shape.mean_lengths)
     middle, sigma = highest_rate(service, shape, replicas, guess)
     if middle <= 0:
         return ReplicaRate(0.0, 0.0)
     squares = sigma**2
-    for ends, scale in _ends_of_doubt(law, speed, speed_sigma):
-        slow, fast = (_rough_rate(one, shape, replicas, middle) for one in ends)
+    for ends, scale in _uncertainty_ends(fitted, speed, speed_sigma):
+        slow, fast = (_rough_rate(end, shape, replicas, middle) for end in ends)
         squares += (math.log(fast / slow) / 2 * scale) ** 2
     return ReplicaRate(middle, math.sqrt(squares))
 
 
 def _rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float) -> float:
-    """Hardly any load at least: what misses the SLO even so is a large doubt, and not an endless one."""
-    per_s, _ = highest_rate(service, shape, replicas, near_per_s, _DOUBT_REQUESTS, _DOUBT_PRECISION)
+    """Return a rough rate, at least that of hardly any load.
+
+    A model that misses the SLO even at that load means a large uncertainty, not an infinite one.
+    """
+    per_s, _ = highest_rate(service, shape, replicas, near_per_s, _ROUGH_REQUESTS, _ROUGH_PRECISION)
     return max(per_s, LEAST_LOAD * most_per_s(service, shape.lengths))
 
 
-def _ends_of_doubt(
-    law: FittedService, speed: float, speed_sigma: float
+def _uncertainty_ends(
+    fitted: FittedService, speed: float, speed_sigma: float
 ) -> Iterator[tuple[tuple[ServiceModel, ServiceModel], float]]:
-    """The law to either side along each principal direction of its parameters' logarithms, and of its speed; and how
-    many such steps are one sigma.
+    """Yield pairs of service models along each direction of uncertainty, and the number of steps per sigma.
 
-    A step is a sigma where that is not too far: under the noise of a play a small one says nothing.
+    The directions are the principal ones of the logarithms of the parameters, and the speed. A step is one sigma where
+    that is not too far; the effect of a smaller step would disappear in the noise of a simulation.
     """
     if speed_sigma:
-        step = min(speed_sigma, _DOUBT_STEP)
+        step = min(speed_sigma, _MAX_STEP)
         yield (
-            (faster(law.service, speed * math.exp(-step)), faster(law.service, speed * math.exp(step))),
+            (faster(fitted.service, speed * math.exp(-step)), faster(fitted.service, speed * math.exp(step))),
             speed_sigma / step,
         )
-    if not law.parameters:
+    if not fitted.parameters:
         return
-    logs = _logs_of(law)
-    sizes, directions = np.linalg.eigh(np.array(law.log_covariance))
+    logs = _log_parameters(fitted)
+    sizes, directions = np.linalg.eigh(np.array(fitted.log_covariance))
     for size, direction in zip(sizes, directions.T, strict=True):
         sigma = math.sqrt(max(float(size), 1e-12))
-        share = min(1.0, _DOUBT_STEP / sigma)
+        share = min(1.0, _MAX_STEP / sigma)
         step_logs = direction * sigma * share
-        ends = [faster(moved(law.service, law.parameters, logs + way * step_logs), speed) for way in (-1.0, 1.0)]
+        ends = [
+            faster(moved(fitted.service, fitted.parameters, logs + sign * step_logs), speed) for sign in (-1.0, 1.0)
+        ]
         yield (ends[0], ends[1]), 1 / share
 
 
-def _logs_of(law: FittedService) -> Floats:
-    return np.log([getattr(law.service, name) for name in law.parameters])
+def _log_parameters(fitted: FittedService) -> Floats:
+    return np.log([getattr(fitted.service, name) for name in fitted.parameters])
 
 
 def highest_rate(
     service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float, requests: tuple[int, int] = _REQUESTS,
     precision: float = _PRECISION,
 ) -> tuple[float, float]:  # fmt: skip
-    """The rate of each replica at which the fleet just meets every goal, and the sigma of its logarithm by chance.
+    """Return the highest rate per replica at which the fleet meets every goal, and its random error.
 
-    0 where the goals are missed with hardly any load. `near_per_s` is where the search begins; `requests` are of each
-    seed and of each replica, the more of both; `precision` is of the rate's logarithm.
+    The error is the sigma of the rate's logarithm.
     """
-    most = most_per_s(service, shape.lengths) * _FULL
+    max_per_s = most_per_s(service, shape.lengths) * _FULL_LOAD
     design, enough = design_of(service, shape, replicas), requests_for(replicas, *requests)
 
     def missed_by(per_s: float) -> float:
-        """Logarithm of the worst time over its limit: above 0 where a goal is missed."""
+        """Return the logarithm of the worst time over its limit, above 0 where a goal is missed."""
         return margin(play(design, shape, per_s, enough), shape)
 
-    near = min(max(near_per_s, LEAST_LOAD * most), most)
-    return crossing(missed_by, (LEAST_LOAD * most, near, most), precision)
+    near = min(max(near_per_s, LEAST_LOAD * max_per_s), max_per_s)
+    return crossing(missed_by, (LEAST_LOAD * max_per_s, near, max_per_s), precision)
 
 
 def design_of(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetDesign:
@@ -493,7 +556,7 @@ def requests_for(replicas: int, least: int, each: int) -> int:
 
 
 def play(design: FleetDesign, shape: FleetShape, per_replica_s: float, requests: int) -> SteadyOutcome:
-    """A fleet at so much a replica, of Poisson arrivals."""
+    """Simulate a fleet under Poisson arrivals at this rate per replica."""
     replicas, service, cell = len(design.services), design.services[0], CELL
     seeds: tuple[int, ...] = SEEDS
     if isinstance(service, TokenService):
@@ -504,7 +567,7 @@ def play(design: FleetDesign, shape: FleetShape, per_replica_s: float, requests:
 
 
 def play_traffic(service: ServiceModel, shape: FleetShape, replicas: int, per_s: float, requests: int) -> SteadyOutcome:
-    """The whole fleet under this rate of the traffic, with its own bursts where they can be simulated."""
+    """Simulate the whole fleet at this rate of the traffic, with the traffic's bursts where they can be simulated."""
     bursts, cell = shape.bursts, min(replicas, _BURST_CELL)
     arrivals = None if bursts is None else drawn_arrivals(bursts, cell / replicas * per_s / bursts.peak_per_s)
     if arrivals is None or not arrivals[0].at_s.size:
@@ -513,17 +576,17 @@ def play_traffic(service: ServiceModel, shape: FleetShape, replicas: int, per_s:
 
 
 def quantiles_of(shape: FleetShape) -> list[float]:
-    """Percentiles that the SLO names, and those that are always shown."""
-    asked = {goal for goals in (shape.goals, *shape.class_goals) for goal in goals.times}
-    return sorted({100 * goal.quantile for goal in asked if goal.quantile is not None} | {50, 95, 99})
+    """Return the percentiles that the SLO names, and those that are always shown."""
+    goals_of_slo = {goal for goals in (shape.goals, *shape.class_goals) for goal in goals.times}
+    return sorted({100 * goal.quantile for goal in goals_of_slo if goal.quantile is not None} | {50, 95, 99})
 
 
 def margin(outcome: SteadyOutcome, shape: FleetShape) -> float:
-    """The logarithm of the worst time over its limit; of a share, how far it misses what was asked."""
+    """Return the logarithm of the worst time over its limit; for a share, how far it misses its target."""
     if not shape.classes:
         return _margin(outcome, outcome.overall, shape.goals)
-    judged = zip(outcome.classes, shape.class_goals, strict=True)
-    return max(_margin(outcome, of_class, goals) for of_class, goals in judged)
+    pairs = zip(outcome.classes, shape.class_goals, strict=True)
+    return max(_margin(outcome, class_outcome, goals) for class_outcome, goals in pairs)
 
 
 def _margin(outcome: SteadyOutcome, part: ClassOutcome, goals: Goals) -> float:
@@ -534,11 +597,11 @@ def _margin(outcome: SteadyOutcome, part: ClassOutcome, goals: Goals) -> float:
 
 
 def time_of(outcome: SteadyOutcome, goal: Goal, part: ClassOutcome | None = None) -> float:
-    """Of all requests, or of one class."""
+    """Return the time of the goal over all requests, or over those of one class."""
     part = part or outcome.overall
     times = {"latency": part.latency, "first_token": part.first_token, "per_token": part.per_token}[goal.time]
     if times is None:
         return math.inf
-    at = None if goal.quantile is None else outcome.percentiles.index(100 * goal.quantile)
-    value = times.mean_s if at is None else times.percentiles_s[at]
+    index = None if goal.quantile is None else outcome.percentiles.index(100 * goal.quantile)
+    value = times.mean_s if index is None else times.percentiles_s[index]
     return math.inf if value is None else value

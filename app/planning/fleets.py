@@ -1,6 +1,6 @@
-"""From what was measured to what to rent: every offer sized, priced and ranked; what leads is settled by simulation.
+"""From measurements to rented hardware: every offer is sized, priced and ranked, and the leading ones are simulated.
 
-All of it is arithmetic on the question, chances seeded: the same one gives the same plan, also next year.
+All of it is arithmetic on the question with seeded random numbers: the same question gives the same plan at any time.
 """
 
 from __future__ import annotations
@@ -32,23 +32,26 @@ from app.records.plan_question import MeasuredTarget, PlanQuestion
 
 
 def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted = always) -> Plan:
-    """Feasible fleets come first in `offers`, cheapest first; refused ones after them, with the reason.
+    """Compute the plan for a question.
 
-    A preview stops at the formulae, within 200 ms; what leads is otherwise simulated, and `wanted` is asked between
-    plays: raises NoLongerWantedError where the plan is not.
+    Feasible fleets come first in `offers`, cheapest first; excluded ones follow with the reason. A preview uses only
+    the formulas and takes at most 200 ms; otherwise the leading offers are simulated, and `wanted` is called between
+    simulations. Raises NoLongerWantedError once it returns False.
     """
     question = with_measured_tokens(question)
     demand = demand_of(question.traffic, question.limits, question.today)
     goals = goals_of(question.slo)
     sized = options_of(question, demand, goals, preview=preview, wanted=wanted)
-    found = _slo_evidence(sized, question, goals)
-    knowledge = [_knowledge_of(option, found, goals, demand) for option in sized]
-    options = [_unless_unknown(option, known) for option, known in zip(sized, knowledge, strict=True)]
-    ranked = _ranked(options, demand, question, found)
-    refused = _refused(options, question.today)
+    evidence = _slo_evidence(sized, question, goals)
+    knowledge = [_assess(option, evidence, goals, demand) for option in sized]
+    options = [
+        _excluded_if_unknown(option, offer_knowledge) for option, offer_knowledge in zip(sized, knowledge, strict=True)
+    ]
+    ranked = _rank(options, demand, question, evidence)
+    refused = _excluded_fleets(options, question.today)
     best, best_fleet = ranked[0] if ranked else (None, None)
-    others = [(option, fleet) for option, fleet in ranked[1:] if best and _is_another(option, best)]
-    runner_up, runner_up_fleet = others[0] if others else (None, None)
+    other_choices = [(option, fleet) for option, fleet in ranked[1:] if best and _is_other_choice(option, best)]
+    runner_up, runner_up_fleet = other_choices[0] if other_choices else (None, None)
     cheapest_rejected = refused[0] if refused else None
     targets = [best.target] if best else [option.target for option in options] or list(question.measured)
     target = targets[0]
@@ -96,24 +99,24 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
 
 
 def _slo_evidence(options: Sequence[Option], question: PlanQuestion, goals: Goals) -> dict[str, SloEvidence]:
-    """By the name of the target: many offers share one."""
+    """Return the evidence by the name of the target, since many offers share one target."""
     targets = {option.target.name: option.target for option in options}
     return {name: slo_evidence(target, question.slo, goals) for name, target in targets.items()}
 
 
-def _knowledge_of(
-    option: Option, found: Mapping[str, SloEvidence], goals: Goals, demand: Demand
+def _assess(
+    option: Option, evidence: Mapping[str, SloEvidence], goals: Goals, demand: Demand
 ) -> CapacityKnowledge | None:
-    """None of an offer that is refused for another reason."""
+    """Return how well the capacity of an offer is known; `None` for an offer that is excluded for another reason."""
     if not option.is_feasible:
         return None
-    return knowledge_of(candidate_of(option).capacity, found[option.target.name], goals, demand)
+    return knowledge_of(candidate_of(option).capacity, evidence[option.target.name], goals, demand)
 
 
-def _unless_unknown(option: Option, known: CapacityKnowledge | None) -> Option:
-    if known is None or known.state != "unknown":
+def _excluded_if_unknown(option: Option, knowledge: CapacityKnowledge | None) -> Option:
+    if knowledge is None or knowledge.state != "unknown":
         return option
-    spread = known.per_instance_per_s
+    spread = knowledge.per_instance_per_s
     why = f"its capacity is not known well enough: {amount(spread.p10)} to {amount(spread.p90)}/s per instance"
     return msgspec.structs.replace(option, looked_at=msgspec.structs.replace(candidate_of(option), refused=why))
 
@@ -121,7 +124,10 @@ def _unless_unknown(option: Option, known: CapacityKnowledge | None) -> Option:
 def _leading_knowledge(
     best: Option | None, options: Sequence[Option], knowledge: Sequence[CapacityKnowledge | None]
 ) -> CapacityKnowledge | None:
-    """Of the recommended offer, else of the cheapest one that is refused because its capacity is unknown."""
+    """Return how well the capacity of the recommended offer is known.
+
+    Without a recommendation it is that of the cheapest offer that is excluded because its capacity is unknown.
+    """
     if best is not None:
         return next(known for option, known in zip(options, knowledge, strict=True) if option is best)
     unknown = [(option, known) for option, known in zip(options, knowledge, strict=True) if known is not None]
@@ -130,7 +136,7 @@ def _leading_knowledge(
 
 
 def _front(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> tuple[Fleet, ...]:
-    """Of those whose latency is known: no other is on it, or keeps one from it."""
+    """Return the Pareto front of the fleets whose latency is known; other fleets do not affect it."""
     budget, sized = question.limits.budget_usd_per_month, []
     for option in (option for option in options if option.is_feasible and option.latencies.rates_per_s):
         fleets = fleets_of(candidate_of(option), demand, option.latencies, budget, question.today)
@@ -144,13 +150,15 @@ def _latency_metric(target: MeasuredTarget, goals: Goals) -> str:
     return goals.latency_metric
 
 
-def _ranked(
-    options: Sequence[Option], demand: Demand, question: PlanQuestion, found: Mapping[str, SloEvidence]
+def _rank(
+    options: Sequence[Option], demand: Demand, question: PlanQuestion, evidence: Mapping[str, SloEvidence]
 ) -> list[tuple[Option, Fleet]]:
-    """By cost, then the less risky, then the faster. A price that is old or of low trust has to be lower by one sigma
-    of what it may have moved: it may well be the higher one today."""
+    """Return the feasible fleets by cost, then by risk, then by latency.
+
+    A price that is old or of low trust counts as higher by one sigma of its possible drift, since it may have risen.
+    """
     fleets = [
-        (option, _fleet(option, demand, question, found[option.target.name]))
+        (option, _fleet(option, demand, question, evidence[option.target.name]))
         for option in options
         if option.is_feasible
     ]
@@ -166,34 +174,36 @@ def _ranked(
     )
 
 
-def _fleet(option: Option, demand: Demand, question: PlanQuestion, found: SloEvidence) -> Fleet:
+def _fleet(option: Option, demand: Demand, question: PlanQuestion, evidence: SloEvidence) -> Fleet:
     candidate = candidate_of(option)
     fleet = fleet_of(candidate, candidate.instances, demand, option.latencies, question.today)
     fleet = msgspec.structs.replace(
         fleet,
         measured_on=option.target.name,
-        fit_error_at_slo=found.fit_error,
-        chances=None if found.is_contradictory else fleet.chances,
+        fit_error_at_slo=evidence.fit_error,
+        chances=None if evidence.is_contradictory else fleet.chances,
     )
     return with_costs(fleet, option, demand, question)
 
 
-def _refused(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
-    """Those whose fleet has a cost first, by that; then by the price of one."""
+def _excluded_fleets(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
+    """Return the excluded fleets: those with a cost first, by cost; then the others by the price of one instance."""
     no_price = float("inf")
     ranked: list[tuple[tuple[int, float], Fleet]] = []
-    for one in (option.looked_at for option in options):
-        if isinstance(one, RefusedOffer):
-            price = one.offer.on_demand_usd_per_hour
+    for candidate in (option.looked_at for option in options):
+        if isinstance(candidate, RefusedOffer):
+            price = candidate.offer.on_demand_usd_per_hour
             rank = (1, no_price if price is None else price)
-            ranked.append((rank, refused_fleet(one.offer, one.sentence, today, one.by, one.refusal)))
-        elif one.refused is not None:
-            by = one.refused_by or "capacity"
-            ranked.append(((0, one.usd_per_month), refused_fleet(one.offer, one.refused, today, by)))
+            ranked.append(
+                (rank, refused_fleet(candidate.offer, candidate.sentence, today, candidate.by, candidate.refusal))
+            )
+        elif candidate.refused is not None:
+            by = candidate.refused_by or "capacity"
+            ranked.append(((0, candidate.usd_per_month), refused_fleet(candidate.offer, candidate.refused, today, by)))
     return [fleet for _, fleet in sorted(ranked, key=lambda pair: (pair[0], pair[1].offer))]
 
 
-def _is_another(one: Option, best: Option) -> bool:
-    """Whether it is another choice, and not the same instance elsewhere."""
-    there, here = one.looked_at.offer, best.looked_at.offer
-    return (there.provider, there.instance_type) != (here.provider, here.instance_type)
+def _is_other_choice(option: Option, best: Option) -> bool:
+    """Return whether the option is another choice than the best, and not the same instance type elsewhere."""
+    offer, best_offer = option.looked_at.offer, best.looked_at.offer
+    return (offer.provider, offer.instance_type) != (best_offer.provider, best_offer.instance_type)

@@ -1,17 +1,4 @@
-"""Queueing formulae for a preview: the rate a replica carries inside an SLO, without a simulation.
-
-| law | formula | its checked error, in simulations with Poisson arrivals |
-|---|---|---|
-| request | Erlang C, Allen–Cunneen and Kimura's tail, over a lognormal service time | mean wait ± 8 % where P(wait) |
-| | | > 0.4 and CV ≤ 1; 16 to 51 % too long where it is 2 |
-| request, processor sharing | Erlang C, and all times stretched alike, exponentially | mean ± 3 %; p50 −18 to 0 %; |
-| | | p95 0 to +20 %; p99 0 to +31 % |
-| batch | one batch in service, the next collecting | p99 −12 to +17 % where batching pays, load < 0.7; to −73 % |
-| | | where max_batch binds |
-| token | the number in work that a step's length keeps up with | means only |
-
-Nothing is decided by these: the simulation settles what leads.
-"""
+"""where hardly any load misses a goal. `lengths` are mean input and output tokens."""
 
 from __future__ import annotations
 
@@ -27,15 +14,18 @@ from app.planning.service_models.service_times import service_factors, total_cv
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 LEAST_LOAD = 0.02
-"""Of the most that a replica can do: what misses a goal even there has no rate."""
+"""Lowest load that is tried, as a share of a replica's maximum; where a goal is missed even there, the rate is 0."""
 _NODES = (np.arange(1000) + 0.5) / 1000
-"""Of a service time's quantiles: enough of them for a p99.9."""
+"""Quantiles at which a service time is evaluated; enough of them for a p99.9."""
 _Z = special.ndtri(_NODES)
 _STEPS = 40
 
 
 def erlang_b(servers: float, erlangs: float) -> float:
-    """The share that finds all `servers` busy and leaves; any real number of servers."""
+    """Return Erlang's B formula: the share of arrivals that find all `servers` busy and leave.
+
+    `servers` may be any real.
+    """
     if erlangs <= 0:
         return 0.0
     log_term = servers * math.log(erlangs) - erlangs - float(special.gammaln(servers + 1))
@@ -43,7 +33,7 @@ def erlang_b(servers: float, erlangs: float) -> float:
 
 
 def erlang_c(servers: float, erlangs: float) -> float:
-    """The share that waits; 1 from full load on."""
+    """Return Erlang's C formula: the share of arrivals that wait; 1 at full load and above."""
     load = erlangs / servers
     if load >= 1:
         return 1.0
@@ -54,12 +44,8 @@ def erlang_c(servers: float, erlangs: float) -> float:
 def rate_inside(
     service: ServiceModel, goals: Goals, replicas: int, router: str, lengths: tuple[float, float] = (1.0, 1.0)
 ) -> float:
-    """Requests a second of each replica of a fleet at which the tightest goal is just met; 0 where hardly any load
-    misses one.
-
-    `lengths` are mean input and output tokens.
-    """
-    high = _most_per_s(service, lengths)
+    """Return the request rate per replica at which the tightest goal is just met."""
+    high = _max_throughput_per_s(service, lengths)
     if not goals.times:
         return 0.95 * high
 
@@ -76,7 +62,7 @@ def rate_inside(
 
 
 def meets_without_waiting(service: ServiceModel, goals: Goals) -> bool:
-    """Whether requests that never wait for another meet the goals, as in a large fleet whose replicas pool queues."""
+    """Return whether requests that never wait meet the goals, as in a large fleet whose replicas pool their queues."""
     return all(_unloaded_s(service, goal) <= goal.limit_s for goal in goals.times)
 
 
@@ -94,11 +80,14 @@ def _unloaded_s(service: ServiceModel, goal: Goal) -> float:
 
 
 def by_replicas(service: ServiceModel) -> bool:
-    """Whether `rate_inside` asks how many replicas there are: of other laws each has its own queue."""
+    """Return whether `rate_inside` depends on the number of replicas.
+
+    In other service models each has its own queue.
+    """
     return isinstance(service, RequestService)
 
 
-def _most_per_s(service: ServiceModel, lengths: tuple[float, float]) -> float:
+def _max_throughput_per_s(service: ServiceModel, lengths: tuple[float, float]) -> float:
     if isinstance(service, TokenService):
         batch = most_in_work(service, lengths)
         return batch / _occupied_s(service, batch, lengths)
@@ -112,13 +101,16 @@ def _is_met(
         case RequestService():
             return _slots_meet(service, goal, per_s, replicas, router)
         case BatchService():
-            return _of_batches(service, goal.quantile, per_s) <= goal.limit_s
+            return _batch_time_s(service, goal.quantile, per_s) <= goal.limit_s
         case TokenService():
-            return _of_tokens(service, goal, per_s, lengths) <= goal.limit_s
+            return _token_time_s(service, goal, per_s, lengths) <= goal.limit_s
 
 
 def _slots_meet(service: RequestService, goal: Goal, per_s: float, replicas: int, router: str) -> bool:
-    """What reaches a queue is pooled over `pooled` replicas, and as regular as the router makes it."""
+    """Return whether a fleet of slots meets the goal.
+
+    Requests are pooled over `pooled` replicas' queues, and their arrivals are as regular as the router makes them.
+    """
     pooled = replicas if router in ("least_work", "least_outstanding", "weighted") else 1
     pooled = min(2, replicas) if router == "power_of_two" else pooled
     arrival_cv2 = 1 / replicas if router == "round_robin" else 1.0
@@ -126,27 +118,28 @@ def _slots_meet(service: RequestService, goal: Goal, per_s: float, replicas: int
     erlangs, limit_s = rate * service.mean_s, goal.limit_s - service.outside_s
     if erlangs >= servers or limit_s <= 0:
         return False
-    waits = erlang_c(servers, erlangs)
+    wait_share = erlang_c(servers, erlangs)
     if service.is_shared:
-        return _shared_meet(service, goal, waits, servers - erlangs, limit_s)
+        return _shared_meet(service, goal, wait_share, servers - erlangs, limit_s)
     decay_per_s = 2 * (servers / service.mean_s - rate) / (arrival_cv2 + total_cv(service) ** 2 + 1e-12)
     if goal.quantile is None:
-        return service.mean_s + waits / decay_per_s <= limit_s
-    left_s = limit_s - service.mean_s * service_factors(_Z, service)
-    over = np.where(left_s <= 0, 1.0, waits * np.exp(-decay_per_s * np.maximum(left_s, 0.0)))
-    return float(over.mean()) <= 1 - goal.quantile
+        return service.mean_s + wait_share / decay_per_s <= limit_s
+    remaining_s = limit_s - service.mean_s * service_factors(_Z, service)
+    late_shares = np.where(remaining_s <= 0, 1.0, wait_share * np.exp(-decay_per_s * np.maximum(remaining_s, 0.0)))
+    return float(late_shares.mean()) <= 1 - goal.quantile
 
 
 def _shared_meet(service: RequestService, goal: Goal, slowed: float, idle: float, limit_s: float) -> bool:
-    """`slowed` is the share of the requests that find all cores busy, `idle` the mean number of idle cores.
+    """Return whether processor sharing meets the goal.
 
-    The mean stretch is the same for all requests, whatever the distribution of their times.
+    `slowed` is the share of the requests that find all cores busy, `idle` the mean number of idle cores. The mean
+    stretch is the same for all requests, whatever the distribution of their times.
     """
     if goal.quantile is None:
         return service.mean_s * (1 + slowed / idle) <= limit_s
     stretch = limit_s / (service.mean_s * service_factors(_Z, service))
-    over = np.where(stretch <= 1, 1.0, slowed * np.exp(-idle * np.maximum(stretch - 1, 0.0)))
-    return float(over.mean()) <= 1 - goal.quantile
+    late_shares = np.where(stretch <= 1, 1.0, slowed * np.exp(-idle * np.maximum(stretch - 1, 0.0)))
+    return float(late_shares.mean()) <= 1 - goal.quantile
 
 
 def _lognormal(mean_s: float, cv: float) -> Floats:
@@ -159,18 +152,18 @@ def _normal_quantile(share: float) -> float:
     return float(special.ndtri(share))
 
 
-def _of_batches(service: BatchService, quantile: float | None, per_s: float) -> float:
+def _batch_time_s(service: BatchService, quantile: float | None, per_s: float) -> float:
     free = 1 - per_s * service.per_item_s
-    most = service.max_batch
-    batch = most if free <= 0 else min(most, max(1.0, per_s * service.fixed_s / free))
-    batch = min(most, max(batch, per_s * service.window_s))
-    took_s = service.fixed_s + service.per_item_s * batch
+    max_batch = service.max_batch
+    batch = max_batch if free <= 0 else min(max_batch, max(1.0, per_s * service.fixed_s / free))
+    batch = min(max_batch, max(batch, per_s * service.window_s))
+    batch_s = service.fixed_s + service.per_item_s * batch
     if per_s >= service.most_per_s:
         return math.inf
-    busy = min(1.0, per_s * took_s / batch)
-    waited_s = service.window_s if batch < most else 0.0
-    mean_s = took_s * (1 + 0.5 * busy) + 0.5 * waited_s
-    p99_s = 2 * (service.fixed_s + service.per_item_s * min(most, batch + 2.33 * math.sqrt(batch))) + waited_s
+    busy = min(1.0, per_s * batch_s / batch)
+    window_s = service.window_s if batch < max_batch else 0.0
+    mean_s = batch_s * (1 + 0.5 * busy) + 0.5 * window_s
+    p99_s = 2 * (service.fixed_s + service.per_item_s * min(max_batch, batch + 2.33 * math.sqrt(batch))) + window_s
     if quantile is None:
         return service.outside_s + mean_s
     spread = math.log(max(p99_s / mean_s, 1.0)) / 2.326
@@ -187,30 +180,33 @@ def _step_s(service: TokenService, batch: float, lengths: tuple[float, float]) -
 
 
 def _occupied_s(service: TokenService, batch: float, lengths: tuple[float, float]) -> float:
-    """How long a request is in work beside so many: its own steps, and the prompts of those that come meanwhile."""
+    """Return how long a request is in work at this batch.
+
+    It is the time of its own steps and of the prompts of requests that arrive meanwhile.
+    """
     return lengths[1] * _step_s(service, batch, lengths) + batch * lengths[0] * service.prefill_s_per_token
 
 
-def _of_tokens(service: TokenService, goal: Goal, per_s: float, lengths: tuple[float, float]) -> float:
-    most = most_in_work(service, lengths)
-    low, high = 0.0, most
-    for _ in range(_STEPS):  # Little's law: in work = rate × time in work
+def _token_time_s(service: TokenService, goal: Goal, per_s: float, lengths: tuple[float, float]) -> float:
+    max_batch = most_in_work(service, lengths)
+    low, high = 0.0, max_batch
+    for _ in range(_STEPS):  # Little's law: number in work = rate × time in work
         middle = (low + high) / 2
         low, high = (
             (middle, high) if per_s * _occupied_s(service, max(middle, 1.0), lengths) > middle else (low, middle)
         )
     batch = max(high, 1.0)
     prompt_s = lengths[0] * service.prefill_s_per_token
-    reading = min(0.99, per_s * prompt_s)
-    if batch >= most * (1 - 1e-6):
+    prefill_load = min(0.99, per_s * prompt_s)
+    if batch >= max_batch * (1 - 1e-6):
         return math.inf
-    step_s = _step_s(service, batch, lengths) / (1 - reading)
-    first_s = service.outside_s + step_s + prompt_s * (1 + reading / (1 - reading))
+    step_s = _step_s(service, batch, lengths) / (1 - prefill_load)
+    ttft_s = service.outside_s + step_s + prompt_s * (1 + prefill_load / (1 - prefill_load))
     tail = 1.0 if goal.quantile is None else -math.log(1 - goal.quantile) / math.log(2)
     match goal.time:
         case "per_token":
             return step_s
         case "first_token":
-            return first_s + (tail - 1) * prompt_s * reading / (1 - reading)
+            return ttft_s + (tail - 1) * prompt_s * prefill_load / (1 - prefill_load)
         case "latency":
-            return first_s + lengths[1] * step_s
+            return ttft_s + lengths[1] * step_s

@@ -1,7 +1,6 @@
-"""What an SLO asks of a fleet's simulated times.
+"""Goals that an SLO sets for a fleet's simulated times, and the check whether a plan is still needed.
 
-Whether anybody still waits for a plan: one that is simulated takes a second, and its question may
-change.
+A simulated plan takes a second, in which its question may change.
 """
 
 from __future__ import annotations
@@ -28,22 +27,25 @@ _TIMES: dict[str, Time] = {
     "icl_ms": "per_token",
 }
 DEFAULT_LATENCY_METRIC = "latency_ms.p95"
-_STRICTER = ("service_ms", "first_byte_ms", "ttft_service_ms", "ttfo_ms", "itl_ms", "icl_ms")
+_METRICS_OF_A_PART = ("service_ms", "first_byte_ms", "ttft_service_ms", "ttfo_ms", "itl_ms", "icl_ms")
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """One time's quantile, or its mean where `quantile` is None, is to stay under `limit_s`."""
+    """Goal for one time: its quantile, or its mean where `quantile` is `None`, stays below `limit_s`."""
 
     text: str
     metric: str
-    """As `Objective.name`."""
+    """Name of the metric, the same as `Objective.name`."""
     time: Time
     quantile: float | None
     limit_s: float
 
 
 class Goals(msgspec.Struct, frozen=True):
-    """`share` of the arrivals are to be answered inside all the limits; None where only percentiles are asked for."""
+    """Goals of an SLO.
+
+    `share` of the arrivals have to be within all limits; `None` where the SLO has only percentiles.
+    """
 
     times: tuple[Goal, ...]
     share: float | None
@@ -51,31 +53,33 @@ class Goals(msgspec.Struct, frozen=True):
 
     @property
     def latency_metric(self) -> str:
-        """The first time with a limit; p95 latency where no time has one."""
+        """Metric of the first time with a limit; p95 latency where no time has one."""
         return self.times[0].metric if self.times else DEFAULT_LATENCY_METRIC
 
     def limit_s(self, time: Time) -> float:
-        """The tightest on that time, infinite without one."""
+        """Return the tightest limit on that time, infinite without one."""
         return min((goal.limit_s for goal in self.times if goal.time == time), default=math.inf)
 
 
 def goals_of(slo: Sequence[Objective]) -> Goals:
-    """What of an SLO a simulation can tell: the rest of it is in `notes`, as sentences."""
+    """Return the goals of an SLO that a simulation can evaluate; `notes` lists the others as sentences."""
     times, notes, share = [], [], None
-    for one in (objective for objective in slo if objective.level == "fail"):
-        named = _TIMES.get(one.metric)
-        if named is not None and (one.aggregate in PERCENTILES or one.aggregate == "mean"):
-            times.append(Goal(one.text, one.name, named, PERCENTILES.get(one.aggregate), one.limit / 1000))
-            if one.metric in _STRICTER:
-                notes.append(f"{one.text} is planned as if it were of the whole {named.replace('_', ' ')} time.")
-        elif one.metric == "goodput_share":
-            share = one.limit
-        elif one.metric == "error_rate":
+    for objective in (objective for objective in slo if objective.level == "fail"):
+        time = _TIMES.get(objective.metric)
+        if time is not None and (objective.aggregate in PERCENTILES or objective.aggregate == "mean"):
+            times.append(
+                Goal(objective.text, objective.name, time, PERCENTILES.get(objective.aggregate), objective.limit / 1000)
+            )
+            if objective.metric in _METRICS_OF_A_PART:
+                notes.append(f"{objective.text} is planned as if it were of the whole {time.replace('_', ' ')} time.")
+        elif objective.metric == "goodput_share":
+            share = objective.limit
+        elif objective.metric == "error_rate":
             notes.append(
-                f"{one.text}: drops and time-outs count against it; errors of the model's own are not simulated."
+                f"{objective.text}: drops and time-outs count against it; errors of the model's own are not simulated."
             )
         else:
-            notes.append(f"{one.text} says nothing of a fleet, so the plan does not heed it.")
+            notes.append(f"{objective.text} says nothing of a fleet, so the plan does not heed it.")
     return Goals(tuple(times), share, tuple(notes))
 
 
@@ -83,7 +87,7 @@ Wanted = Callable[[], bool]
 
 
 class NoLongerWantedError(Exception):
-    """Nobody waits for the plan any more."""
+    """Raised when the plan is no longer needed."""
 
 
 def always() -> bool:

@@ -1,4 +1,4 @@
-"""Whether the capacity that a plan is based on is known well enough, and which measurement would tell more."""
+"""Assessment whether the capacity behind a plan is known well enough, and which measurement would narrow it most."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from app.records.result import Objective
 from app.records.service import ServiceFit
 
 UNCERTAIN_RATIO, UNKNOWN_RATIO = 2.0, 10.0
-"""P90 over P10 of the capacity."""
-_CONTRADICTION = 1.25
-"""The highest rate that met the SLO over the lowest that missed it: beyond this it is not chance."""
+"""Ratio of P90 to P10 of the capacity from which it counts as uncertain or unknown."""
+_CONTRADICTION_RATIO = 1.25
+"""Ratio of the highest rate that met the SLO to the lowest that missed it, above which it is not chance."""
 _MAX_FIT_ERROR = 0.5
-_OPEN_INTERVAL = 1.5
-"""Where rates that met and missed the SLO leave less than this, an error of the service model matters little."""
+_MAX_NARROW_RATIO = 1.5
+"""Ratio between rates that met and missed the SLO below which an error of the service model hardly matters."""
 _MIN_DURATION_S, _MIN_REQUESTS = 30.0, 2000
-_BEST_RATIO = 1.1
+_MIN_EXPECTED_RATIO = 1.1
 _NAMES = {"latency": "", "first_token": "ttft ", "per_token": "tpot "}
 
 
 class SloEvidence(msgspec.Struct, frozen=True):
-    """What the load points of one target say of the SLO. `fit_error` is that of the service model there."""
+    """Evidence of one target's load points about the SLO. `fit_error` is the error of the service model there."""
 
     target: str
     evidence: Evidence
@@ -43,13 +43,14 @@ class SloEvidence(msgspec.Struct, frozen=True):
 def slo_evidence(target: MeasuredTarget, slo: Sequence[Objective], goals: Goals) -> SloEvidence:
     evidence = evidence_of(target, slo)
     fit_error = None if target.fit is None else fit_error_at_slo(target.fit, goals)
-    return SloEvidence(target.name, evidence, fit_error, _contradicts(evidence, fit_error))
+    return SloEvidence(target.name, evidence, fit_error, _is_contradictory(evidence, fit_error))
 
 
 def knowledge_of(capacity: Capacity, found: SloEvidence, goals: Goals, demand: Demand) -> CapacityKnowledge:
-    """Of one instance of an offer; the next measurement is of one replica on the measured hardware.
+    """Return how well the capacity of one instance of an offer is known.
 
-    A wide range of the capacity that does not change how many instances are needed is known well enough.
+    The next measurement is of one replica on the measured hardware. A wide range of the capacity that does not change
+    the number of instances counts as known well enough.
     """
     low, high = capacity.quantile_per_s(-Z80), capacity.most_per_s(Z80)
     spread, needed = Spread(low, capacity.per_s, high), needed_spread(capacity, demand)
@@ -68,7 +69,10 @@ def knowledge_of(capacity: Capacity, found: SloEvidence, goals: Goals, demand: D
 
 
 def fit_error_at_slo(fit: ServiceFit, goals: Goals) -> float | None:
-    """The worst over the SLO's percentiles; a model that says half and one that says twice as much are as wrong."""
+    """Return the largest error over the SLO's percentiles.
+
+    Errors are on a log scale: half and twice the value are equally wrong.
+    """
     errors = [error for goal in goals.times if (error := _error_at(fit, goal)) is not None]
     return max(errors, default=None)
 
@@ -76,43 +80,49 @@ def fit_error_at_slo(fit: ServiceFit, goals: Goals) -> float | None:
 def _error_at(fit: ServiceFit, goal: Goal) -> float | None:
     aggregate = "mean" if goal.quantile is None else f"p{100 * goal.quantile:g}"
     names = {f"{_NAMES[goal.time]}{aggregate}", f"latency {aggregate}" if goal.time == "latency" else ""}
-    found = [abs(math.log(error.fitted_s / error.measured_s)) for error in fit.errors if error.aggregate in names]
-    return math.expm1(median(found)) if found else None
+    log_errors = [abs(math.log(error.fitted_s / error.measured_s)) for error in fit.errors if error.aggregate in names]
+    return math.expm1(median(log_errors)) if log_errors else None
 
 
-def _contradicts(evidence: Evidence, fit_error: float | None) -> bool:
-    """Rates that met the SLO lie well above others that missed it, or no service model explains what was measured and
-    the rates leave the capacity open."""
+def _is_contradictory(evidence: Evidence, fit_error: float | None) -> bool:
+    """Return whether the load points contradict each other.
+
+    Either rates that met the SLO are well above others that missed it, or no service model explains the measurements
+    and the rates leave the capacity open.
+    """
     if evidence.is_contradictory:
-        return evidence.highest_met > _CONTRADICTION * evidence.lowest_missed
+        return evidence.highest_met > _CONTRADICTION_RATIO * evidence.lowest_missed
     low, high = evidence.interval
-    return fit_error is not None and fit_error > _MAX_FIT_ERROR and not high <= _OPEN_INTERVAL * low
+    return fit_error is not None and fit_error > _MAX_FIT_ERROR and not high <= _MAX_NARROW_RATIO * low
 
 
-def _next_measurement(spread: Spread, capacity: Capacity, found: SloEvidence, goals: Goals) -> NextMeasurement:
-    """At the middle of what is believed, since meeting or missing the SLO there halves the range; at the rates that
-    contradict each other, they themselves once more and three times as long."""
-    evidence = found.evidence
+def _next_measurement(spread: Spread, capacity: Capacity, slo_evidence: SloEvidence, goals: Goals) -> NextMeasurement:
+    """Return the measurement that narrows the capacity most.
+
+    It is at the middle of the range, since meeting or missing the SLO there halves it; where rates contradict each
+    other, it repeats them three times as long.
+    """
+    evidence = slo_evidence.evidence
     rate = math.sqrt(spread.p10 * spread.p90) / (capacity.replicas * capacity.speed)
     quantiles = [goal.quantile for goal in goals.times if goal.quantile is not None]
     requests = max([_MIN_REQUESTS, *(10 * needed_samples(quantile) for quantile in quantiles)])
-    if found.is_contradictory and evidence.is_contradictory:
+    if slo_evidence.is_contradictory and evidence.is_contradictory:
         rate, requests = math.sqrt(evidence.lowest_missed * evidence.highest_met), 3 * requests
     duration_s = max(_MIN_DURATION_S, 10.0 * math.ceil(requests / rate / 10))
-    return NextMeasurement(rate, duration_s, max(_BEST_RATIO, math.sqrt(spread.p90 / spread.p10)))
+    return NextMeasurement(rate, duration_s, max(_MIN_EXPECTED_RATIO, math.sqrt(spread.p90 / spread.p10)))
 
 
 def _headline(spread: Spread, needed: Spread, reason: KnowledgeReason) -> str:
-    between = f"{amount(spread.p10)} to {amount(spread.p90)}/s per instance (P10–P90), so {needed.p10:,.0f} to "
-    between += f"{needed.p90:,.0f} instances may be needed"
+    range_text = f"{amount(spread.p10)} to {amount(spread.p90)}/s per instance (P10–P90), so {needed.p10:,.0f} to "
+    range_text += f"{needed.p90:,.0f} instances may be needed"
     why = "; the load points contradict each other" if reason == "contradictory load points" else ""
-    return f"Capacity is not known well enough: {between}{why}."
+    return f"Capacity is not known well enough: {range_text}{why}."
 
 
 def _next_step(measurement: NextMeasurement, target: str) -> str:
     minutes = measurement.duration_s / 60
-    how_long = f"{measurement.duration_s:.0f} s" if minutes < 3 else f"{minutes:.0f} min"
+    duration_text = f"{measurement.duration_s:.0f} s" if minutes < 3 else f"{minutes:.0f} min"
     return (
-        f"Measure one replica of {target} at {amount(measurement.rate_per_s)}/s for {how_long} next: the range "
+        f"Measure one replica of {target} at {amount(measurement.rate_per_s)}/s for {duration_text} next: the range "
         f"narrows to about {measurement.expected_ratio:.2g}×."
     )

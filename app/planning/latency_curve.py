@@ -1,4 +1,4 @@
-"""Latency between the measured points of a capacity curve, and nowhere else."""
+"""Latency between the measured points of a capacity curve; not extrapolated beyond them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from app.records.result import Estimate
 
 
 class LatencyCurve(msgspec.Struct, frozen=True):
-    """Knots of a line that never falls, in log latency, from the lowest measured rate to at most the max rate."""
+    """Knots of a non-decreasing line in log latency, from the lowest measured rate to at most the max rate."""
 
     rates_per_s: tuple[float, ...]
     log_latencies: tuple[float, ...]
     max_rate_per_s: float
 
     def at(self, per_s: float) -> float | None:
-        """Below the lowest measured rate its latency is given; beyond the max rate, or with no point, None."""
+        """Return the latency in ms at this rate.
+
+        Below the lowest measured rate it is the latency there; beyond the max rate, or without points, it is `None`.
+        """
         if not self.rates_per_s or per_s > self.max_rate_per_s * (1 + 1e-9):
             return None
         above = bisect.bisect_left(self.rates_per_s, per_s)
@@ -34,27 +37,31 @@ class LatencyCurve(msgspec.Struct, frozen=True):
         return math.exp(low + (high - low) * (per_s - left) / (right - left))
 
     def stretched(self, factor: float) -> LatencyCurve:
-        """The same latencies at so many times the rates."""
+        """Return the curve with the same latencies at `factor` times the rates."""
         rates = tuple(rate * factor for rate in self.rates_per_s)
         return LatencyCurve(rates, self.log_latencies, self.max_rate_per_s * factor)
 
 
 def latency_curve(curve: CapacityCurve) -> LatencyCurve:
-    """Repeats at one rate are averaged in log latency, and falls smoothed out by isotonic regression."""
+    """Return the curve of a measurement.
+
+    Repeats at one rate are averaged in log latency, and isotonic regression removes decreases.
+    """
     at_rate: dict[float, list[float]] = defaultdict(list)
     for point in curve.points:
         if point.latency_ms is not None and point.latency_ms > 0 and point.offered_per_s <= curve.max_rate_per_s:
             at_rate[point.offered_per_s].append(math.log(point.latency_ms))
     rates = sorted(at_rate)
-    levels = _never_falling([(fmean(at_rate[rate]), len(at_rate[rate])) for rate in rates])
+    levels = _isotonic([(fmean(at_rate[rate]), len(at_rate[rate])) for rate in rates])
     return LatencyCurve(tuple(rates), tuple(levels), curve.max_rate_per_s)
 
 
 def latency_at_peak(curve: LatencyCurve, utilisation: float, capacity: Capacity) -> Estimate:
-    """Latency when each instance works at this share of its capacity.
+    """Return the latency at this utilization of each instance.
 
-    Another machine of k times the speed is taken to have the measured curve with rates times k and latencies over k;
-    the interval spans k's. Where its slow end would be beyond the max rate there is no interval, and `reason` says so.
+    Another machine of k times the speed is assumed to have the measured curve with rates times k and latencies divided
+    by k; the interval spans the values of k. Where its slow end would be beyond the max rate there is no interval, and
+    `reason` says so.
     """
     value = curve.at(utilisation * curve.max_rate_per_s)
     if value is None:
@@ -72,15 +79,15 @@ def latency_at_peak(curve: LatencyCurve, utilisation: float, capacity: Capacity)
     return Estimate(value, (fast / spread, slow * spread), basis="extrapolated", reason=reason)
 
 
-def _never_falling(levels: list[tuple[float, int]]) -> list[float]:
-    """The least-squares sequence that never falls, by pooling neighbours; each level comes with its weight."""
+def _isotonic(levels: list[tuple[float, int]]) -> list[float]:
+    """Return the least-squares non-decreasing sequence, by pooling neighbors; each level comes with its weight."""
     pools: list[tuple[float, int, int]] = []
     for level, weight in levels:
         pool = (level, weight, 1)
         while pools and pools[-1][0] > pool[0]:
-            before = pools.pop()
-            together = before[1] + pool[1]
-            mean = (before[0] * before[1] + pool[0] * pool[1]) / together
-            pool = (mean, together, before[2] + pool[2])
+            previous = pools.pop()
+            total_weight = previous[1] + pool[1]
+            mean = (previous[0] * previous[1] + pool[0] * pool[1]) / total_weight
+            pool = (mean, total_weight, previous[2] + pool[2])
         pools.append(pool)
     return [level for level, _, length in pools for _ in range(length)]

@@ -1,11 +1,4 @@
-"""A language model's replica from its shape and its card: times of prefill and decode, its rate, and what binds it.
-
-Assumed, not measured: a step moves its bytes at a share of the card's bandwidth and computes at a
-share of its peak.
-
-Token services for the simulation that nobody measured: from a model's shape, or from another card's
-measurement.
-"""
+"""where even a single sequence is too slow."""
 
 from __future__ import annotations
 
@@ -31,16 +24,16 @@ from app.records.offers import Accelerator
 from app.records.plan_question import Engine, LanguageModel, Precision
 from app.records.service import NO_LIMIT, TokenService
 
-# one way over PCIe 4.0 x16, as collectives reach it
+# one direction over PCIe 4.0 x16, as collectives achieve it
 _PCIE_BYTES_PER_S = 25e9
 SIGMA_ASSUMED = 0.35
-"""Log-normal sigma of a rate by this arithmetic; docs/extrapolation.md holds it against a few published rates."""
+"""Log-normal sigma of a rate by this arithmetic; docs/extrapolation.md compares it with a few published rates."""
 
 Binding = Literal["weights", "KV", "prefill compute", "decode bandwidth", "decode compute", "ITL SLO"]
 
 
 class Efficiency(msgspec.Struct, frozen=True):
-    """Shares of peak and bandwidth that kernels reach, and what does not scale with the card."""
+    """Shares of peak and bandwidth that kernels reach, and the times that do not scale with the card."""
 
     compute: float = 0.50
     bandwidth: float = 0.75
@@ -49,7 +42,7 @@ class Efficiency(msgspec.Struct, frozen=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """One replica: `degree` cards by tensor parallelism, for prompts and answers of these mean lengths.
+    """One replica on `degree` cards with tensor parallelism, for prompts and responses of these mean lengths.
 
     `prefix_hit` is the share of prompt tokens whose keys and values are cached already.
     """
@@ -66,7 +59,7 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class Speeds(msgspec.Struct, frozen=True):
-    """What one card of a deployment does, with its efficiency taken off: operations and bytes a second."""
+    """Effective speed of one card of a deployment, efficiency included: operations and bytes per second."""
 
     compute_per_s: float
     memory_bytes_per_s: float
@@ -74,8 +67,11 @@ class Speeds(msgspec.Struct, frozen=True):
 
 
 class Replica(msgspec.Struct, frozen=True):
-    """A replica kept full. `itl_s` is the mean time between tokens, other requests' prompts included; `idle_ttft_s` is
-    the first token's where nothing else is in work."""
+    """Replica under full load.
+
+    `itl_s` is the mean inter-token latency, with the prefill of other requests; `idle_ttft_s` is the time to first
+    token of an idle replica.
+    """
 
     per_s: float
     batch: int
@@ -99,7 +95,10 @@ def speeds_of(deployment: Deployment) -> Speeds | Refusal:
 
 
 def prefill_s(deployment: Deployment, speeds: Speeds) -> float:
-    """What a prompt adds to the steps that read it: arithmetic of its uncached tokens and of attention among them."""
+    """Return the time that a prompt adds to the steps that process it.
+
+    It covers the arithmetic of the uncached tokens and the attention among them.
+    """
     model = deployment.model
     tokens = deployment.input_tokens * (1 - deployment.prefix_hit)
     operations = 2 * model.parameters_per_token * tokens
@@ -109,32 +108,32 @@ def prefill_s(deployment: Deployment, speeds: Speeds) -> float:
 
 
 def idle_ttft_s(deployment: Deployment, speeds: Speeds) -> float:
-    """The first token from a replica that does nothing else: the prompt, or a step if that is longer."""
+    """Return the time to first token of an idle replica: the prefill, or one step if that is longer."""
     return max(prefill_s(deployment, speeds), decode_step_s(deployment, speeds, 1))
 
 
 def decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) -> float:
-    """One token for each of `batch` sequences half way through their answers."""
+    """Return the time of one step: one token for each of `batch` sequences, half way through their responses."""
     compute_s = _decode_compute_s(deployment, speeds, batch)
-    memory_s = _weights_s(deployment, speeds, batch) + batch * _sequence_s(deployment, speeds)
+    memory_s = _weights_read_s(deployment, speeds, batch) + batch * _kv_read_s(deployment, speeds)
     return max(compute_s, memory_s) + _collectives_s(deployment, speeds, batch) + deployment.efficiency.host_s
 
 
 def replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica | Refusal:
-    """The most requests a second at the largest batch that memory, the engine and the limit on mean ITL allow."""
+    """Return the replica's rate at the largest batch that memory, engine and the limit on mean ITL allow."""
     speeds = speeds_of(deployment)
     if isinstance(speeds, Refusal):
         return speeds
     memory = plan_memory(deployment.model, deployment.card, deployment.precision, deployment.degree, deployment.engine)
     if isinstance(memory, Refusal):
         return memory
-    fitting = sequences_that_fit(
+    sequences = sequences_that_fit(
         memory, deployment.model, _mean_tokens(deployment), deployment.precision.kv, deployment.engine.block_tokens
     )
-    if fitting < 1:
+    if sequences < 1:
         return Refusal("memory", f"no sequence of {_mean_tokens(deployment):.0f} tokens fits beside the weights")
-    most = min(fitting, deployment.engine.max_sequences)
-    batch = most if itl_limit_s is None else _largest_batch(deployment, speeds, most, itl_limit_s)
+    max_batch = min(sequences, deployment.engine.max_sequences)
+    batch = max_batch if itl_limit_s is None else _largest_batch(deployment, speeds, max_batch, itl_limit_s)
     if batch == 0:
         return Refusal(
             "token_time",
@@ -149,14 +148,14 @@ def replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica
         step_s=step_s,
         itl_s=_itl_s(deployment, speeds, batch),
         idle_ttft_s=idle_ttft_s(deployment, speeds),
-        binding=_binding(deployment, speeds, batch, most, memory),
+        binding=_binding(deployment, speeds, batch, max_batch, memory),
         memory=memory,
     )
 
 
-def _largest_batch(deployment: Deployment, speeds: Speeds, most: int, itl_limit_s: float) -> int:
-    """By bisection: ITL never falls as the batch grows. 0 where even one sequence is too slow."""
-    low, high = 0, most
+def _largest_batch(deployment: Deployment, speeds: Speeds, max_batch: int, itl_limit_s: float) -> int:
+    """Return the largest batch within the ITL limit by bisection, since ITL never falls as the batch grows."""
+    low, high = 0, max_batch
     while low < high:
         middle = (low + high + 1) // 2
         if _itl_s(deployment, speeds, middle) <= itl_limit_s:
@@ -167,21 +166,24 @@ def _largest_batch(deployment: Deployment, speeds: Speeds, most: int, itl_limit_
 
 
 def _itl_s(deployment: Deployment, speeds: Speeds, batch: int) -> float:
-    """At saturation each of `batch` sequences also waits for its share of the prompts that are read meanwhile."""
+    """Return the mean ITL at saturation, where each of `batch` sequences also waits for its share of the prefills."""
     step_s = decode_step_s(deployment, speeds, batch)
     return step_s + batch * prefill_s(deployment, speeds) / deployment.output_tokens
 
 
-def _binding(deployment: Deployment, speeds: Speeds, batch: int, most: int, memory: MemoryPlan) -> Binding:
-    """What to change for more. Where prompts take most of the time, a larger batch would not help."""
+def _binding(deployment: Deployment, speeds: Speeds, batch: int, max_batch: int, memory: MemoryPlan) -> Binding:
+    """Return the limiting factor, the one to change for a higher rate.
+
+    Where prompts take most of the time, a larger batch would not help.
+    """
     step_s = decode_step_s(deployment, speeds, batch)
     if prefill_s(deployment, speeds) >= deployment.output_tokens * step_s / batch:
         return "prefill compute"
-    if batch < most:
+    if batch < max_batch:
         return "ITL SLO"
     if batch < deployment.engine.max_sequences:
         return what_takes_memory(memory)
-    memory_s = _weights_s(deployment, speeds, batch) + batch * _sequence_s(deployment, speeds)
+    memory_s = _weights_read_s(deployment, speeds, batch) + batch * _kv_read_s(deployment, speeds)
     return "decode compute" if _decode_compute_s(deployment, speeds, batch) > memory_s else "decode bandwidth"
 
 
@@ -189,12 +191,12 @@ def _mean_tokens(deployment: Deployment) -> float:
     return deployment.input_tokens + deployment.output_tokens / 2
 
 
-def _weights_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
-    read = deployment.model.parameters_read(tokens) * BYTES_PER_PARAMETER[deployment.precision.weights]
-    return read / deployment.degree / speeds.memory_bytes_per_s
+def _weights_read_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
+    bytes_read = deployment.model.parameters_read(tokens) * BYTES_PER_PARAMETER[deployment.precision.weights]
+    return bytes_read / deployment.degree / speeds.memory_bytes_per_s
 
 
-def _sequence_s(deployment: Deployment, speeds: Speeds) -> float:
+def _kv_read_s(deployment: Deployment, speeds: Speeds) -> float:
     tokens, dtype = _mean_tokens(deployment), deployment.precision.kv
     return kv_bytes(deployment.model, tokens, dtype, deployment.degree) / speeds.memory_bytes_per_s
 
@@ -204,16 +206,16 @@ def _decode_compute_s(deployment: Deployment, speeds: Speeds, batch: float) -> f
 
 
 def _collectives_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
-    """Two all-reduces a layer of the hidden states, in 16 bits."""
+    """Return the time of two all-reduces per layer of the hidden states, in 16 bits."""
     degree = deployment.degree
     if degree == 1:
         return 0.0
-    sent = 2 * (degree - 1) / degree * tokens * deployment.model.hidden * 2 / speeds.link_bytes_per_s
-    return 2 * deployment.model.layers * (sent + deployment.efficiency.link_latency_s)
+    transfer_s = 2 * (degree - 1) / degree * tokens * deployment.model.hidden * 2 / speeds.link_bytes_per_s
+    return 2 * deployment.model.layers * (transfer_s + deployment.efficiency.link_latency_s)
 
 
 class UnmeasuredService(msgspec.Struct, frozen=True):
-    """`sigma` is the log-normal sigma of all its times together."""
+    """Token service that was not measured. `sigma` is the log-normal sigma of all its times together."""
 
     service: TokenService
     basis: Basis
@@ -222,20 +224,20 @@ class UnmeasuredService(msgspec.Struct, frozen=True):
 
 
 class Replicated(msgspec.Struct, frozen=True):
-    """What has to be known of a measured replica to move it: `weight_bytes` of the whole model, over `degree` cards."""
+    """Measured replica to extrapolate: `weight_bytes` of the whole model, on `degree` cards."""
 
     weight_bytes: float
     dtype: str
     degree: int = 1
     engine: Engine = Engine()
     host_s: float = 0.0
-    """The part of a step that no card shortens."""
+    """Part of a step, in s, that does not depend on the card."""
 
 
 def assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal:
-    """The step law through a step with one sequence and one with the largest batch.
+    """Return a service whose step time is linear between one sequence and the largest batch.
 
-    Between the two it is a little slow where compute takes over, and a little fast for a mixture of experts.
+    Between the two it is slightly slow where compute takes over, and slightly fast for a mixture of experts.
     """
     speeds = speeds_of(deployment)
     if isinstance(speeds, Refusal):
@@ -246,15 +248,17 @@ def assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal:
     tokens = max(1.0, deployment.input_tokens + deployment.output_tokens / 2)
     kv_token_bytes = kv_bytes(deployment.model, tokens, deployment.precision.kv, deployment.degree) / tokens
     kv_tokens = math.floor(memory.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else NO_LIMIT
-    most = min(deployment.engine.max_sequences, math.floor(kv_tokens / tokens))
-    if most < 1:
+    max_batch = min(deployment.engine.max_sequences, math.floor(kv_tokens / tokens))
+    if max_batch < 1:
         return Refusal("memory", f"no sequence of {tokens:.0f} tokens fits beside the weights")
     per_kv_token_s = kv_token_bytes / speeds.memory_bytes_per_s
-    first, last = (decode_step_s(deployment, speeds, batch) - batch * tokens * per_kv_token_s for batch in (1, most))
-    per_sequence_s = max(0.0, (last - first) / (most - 1)) if most > 1 else 0.0
+    first_s, last_s = (
+        decode_step_s(deployment, speeds, batch) - batch * tokens * per_kv_token_s for batch in (1, max_batch)
+    )
+    per_sequence_s = max(0.0, (last_s - first_s) / (max_batch - 1)) if max_batch > 1 else 0.0
     prompt_tokens = max(1.0, deployment.input_tokens * (1 - deployment.prefix_hit))
     service = TokenService(
-        step_s=first - per_sequence_s,
+        step_s=first_s - per_sequence_s,
         per_sequence_s=per_sequence_s,
         prefill_s_per_token=prefill_s(deployment, speeds) / prompt_tokens,
         max_sequences=deployment.engine.max_sequences,
@@ -269,54 +273,54 @@ def assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal:
 def carry_service(
     service: TokenService, measured: Accelerator, other: Accelerator, replicated: Replicated
 ) -> UnmeasuredService | Refusal:
-    """A measured service on another card, as many of them to a replica.
+    """Extrapolate a measured service to another card, with the same number of cards per replica.
 
-    Weights and cache go at the ratio of decode; prompts and what each sequence adds, at that of saturated work.
+    Weights and cache scale with the ratio of decode; prompts and the time per sequence with that of saturated work.
     """
-    reading = carry_to(measured, other, "decode", replicated.dtype, "throughput")
-    computing = carry_to(measured, other, "saturated", replicated.dtype, "throughput")
-    if isinstance(reading, Refusal):
-        return reading
-    if isinstance(computing, Refusal):
-        return computing
-    room = _room(replicated, measured, other)
-    if isinstance(room, Refusal):
-        return room
-    carried = msgspec.structs.replace(
+    memory_ratio = carry_to(measured, other, "decode", replicated.dtype, "throughput")
+    compute_ratio = carry_to(measured, other, "saturated", replicated.dtype, "throughput")
+    if isinstance(memory_ratio, Refusal):
+        return memory_ratio
+    if isinstance(compute_ratio, Refusal):
+        return compute_ratio
+    cache_ratio = _cache_ratio(replicated, measured, other)
+    if isinstance(cache_ratio, Refusal):
+        return cache_ratio
+    scaled = msgspec.structs.replace(
         service,
-        step_s=replicated.host_s + max(0.0, service.step_s - replicated.host_s) / reading.factor,
-        per_kv_token_s=service.per_kv_token_s / reading.factor,
-        per_sequence_s=service.per_sequence_s / computing.factor,
-        prefill_s_per_token=service.prefill_s_per_token / computing.factor,
-        kv_tokens=math.floor(service.kv_tokens * room),
+        step_s=replicated.host_s + max(0.0, service.step_s - replicated.host_s) / memory_ratio.factor,
+        per_kv_token_s=service.per_kv_token_s / memory_ratio.factor,
+        per_sequence_s=service.per_sequence_s / compute_ratio.factor,
+        prefill_s_per_token=service.prefill_s_per_token / compute_ratio.factor,
+        kv_tokens=math.floor(service.kv_tokens * cache_ratio),
     )
-    worst = max(reading, computing, key=_sigma)
+    least_certain = max(memory_ratio, compute_ratio, key=_sigma)
     basis: Basis = "measured" if measured.key == other.key else "extrapolated"
-    return UnmeasuredService(carried, basis, worst.sigma, worst.risks)
+    return UnmeasuredService(scaled, basis, least_certain.sigma, least_certain.risks)
 
 
 def _sigma(ratio: Ratio) -> float:
     return ratio.sigma
 
 
-def _room(replicated: Replicated, measured: Accelerator, other: Accelerator) -> float | Refusal:
-    """How many times the cache the other card has, from what its memory has left beside the weights."""
-    left = []
+def _cache_ratio(replicated: Replicated, measured: Accelerator, other: Accelerator) -> float | Refusal:
+    """Return the cache size on the other card relative to the measured one, from the memory left beside the weights."""
+    free_bytes = []
     for card in (measured, other):
         usable = usable_bytes(card)
         if isinstance(usable, Refusal):
             return usable
-        left.append(replicated.engine.utilisation * usable * replicated.degree - replicated.weight_bytes)
-    here, there = left
-    if there <= 0:
+        free_bytes.append(replicated.engine.utilisation * usable * replicated.degree - replicated.weight_bytes)
+    measured_bytes, other_bytes = free_bytes
+    if other_bytes <= 0:
         cards = "one" if replicated.degree == 1 else str(replicated.degree)
         return Refusal(
             "memory", f"weights of {replicated.weight_bytes / 2**30:.1f} GiB do not fit {cards} {card_name(other)}"
         )
-    if here <= 0:
+    if measured_bytes <= 0:
         return Refusal(
             "measured_memory",
             f"weights of {replicated.weight_bytes / 2**30:.1f} GiB cannot have been on {replicated.degree} "
             f"{card_name(measured)}: correct the description of the measured replica",
         )
-    return there / here
+    return other_bytes / measured_bytes

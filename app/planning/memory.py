@@ -1,4 +1,4 @@
-"""Whether a model fits an accelerator, how many cards it takes, and how much cache is left for sequences."""
+"""Memory of a model on an accelerator: whether it fits, how many cards it takes, and the cache left for sequences."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ GIB = 2.0**30
 BYTES_PER_PARAMETER = {
     "fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.56, "fp4": 0.56,
 }  # fmt: skip
-# A driver reports 99 % of the label where the memory is stacked, 93 % where error correction takes a share of GDDR6
-_STACKED_FROM_GB_S = 1500.0
+# a driver reports 99 % of the nominal size for stacked memory, 93 % where error correction uses part of GDDR6
+_MIN_STACKED_GB_S = 1500.0
 _USABLE_STACKED, _USABLE_OTHER = 0.985, 0.93
-# what context, kernels and collectives hold outside the engine's own pool
-_RUNTIME_BYTES_ALONE, _RUNTIME_BYTES_SHARDED = 0.25 * GIB, 2.1 * GIB
-# intermediate tensors alive at once, in widths of the model; logits stand in fp32 twice
-_ALIVE_WIDTHS = 16
+# memory of context, kernels and collectives outside the engine's own pool
+_RUNTIME_BYTES_SINGLE, _RUNTIME_BYTES_SHARDED = 0.25 * GIB, 2.1 * GIB
+# intermediate tensors alive at once, in widths of the model; logits are held in fp32 twice
+_ACTIVATION_WIDTHS = 16
 
 TakenBy = Literal["weights", "KV"]
 
 
 class MemoryPlan(msgspec.Struct, frozen=True):
-    """Bytes of one of `degree` cards that share a replica."""
+    """Memory of one of `degree` cards that share a replica, in bytes."""
 
     degree: int
     usable_bytes: float
@@ -39,11 +39,11 @@ class MemoryPlan(msgspec.Struct, frozen=True):
 
 
 def usable_bytes(card: Accelerator) -> float | Refusal:
-    """What a driver lets a program have, which is less than the label."""
+    """Return the memory that a driver makes available to a program, which is less than the nominal size."""
     if card.memory_gib is None:
         return Refusal("unknown_figure", f"the memory of {card_name(card)} is not known")
-    stacked = (card.memory_bandwidth_gb_s or 0) >= _STACKED_FROM_GB_S and not card.name.startswith(("GeForce", "RTX"))
-    return card.memory_gib * GIB * (_USABLE_STACKED if stacked else _USABLE_OTHER)
+    is_stacked = (card.memory_bandwidth_gb_s or 0) >= _MIN_STACKED_GB_S and not card.name.startswith(("GeForce", "RTX"))
+    return card.memory_gib * GIB * (_USABLE_STACKED if is_stacked else _USABLE_OTHER)
 
 
 def weight_bytes(model: LanguageModel, dtype: str) -> float:
@@ -51,9 +51,9 @@ def weight_bytes(model: LanguageModel, dtype: str) -> float:
 
 
 def kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: int = 1) -> float:
-    """Keys and values of one sequence of `tokens`, on one of `degree` cards.
+    """Return the bytes of keys and values of one sequence of `tokens`, on one of `degree` cards.
 
-    Heads are shared out until each card has one; a latent cache is whole on every card.
+    Heads are distributed until each card has one; a latent cache is whole on every card.
     """
     growing = model.layers - model.window_layers - model.linear_layers
     in_window = tokens if model.window_tokens is None else min(tokens, model.window_tokens)
@@ -67,22 +67,25 @@ def kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: int = 1) -
 def plan_memory(
     model: LanguageModel, card: Accelerator, precision: Precision, degree: int = 1, engine: Engine | None = None
 ) -> MemoryPlan | Refusal:
-    """Tensor parallelism over `degree` cards. Refused where the weights leave no room for a cache."""
+    """Plan the memory for tensor parallelism over `degree` cards.
+
+    Refused where the weights leave no room for a cache.
+    """
     engine = engine or Engine()
     usable = usable_bytes(card)
     if isinstance(usable, Refusal):
         return usable
     weights = weight_bytes(model, precision.weights) / degree
     activations = (
-        _ALIVE_WIDTHS * engine.chunk_tokens * model.hidden * 2 + 2 * engine.max_sequences * model.vocabulary * 4
+        _ACTIVATION_WIDTHS * engine.chunk_tokens * model.hidden * 2 + 2 * engine.max_sequences * model.vocabulary * 4
     ) / degree
-    overhead = activations + (_RUNTIME_BYTES_ALONE if degree == 1 else _RUNTIME_BYTES_SHARDED)
+    overhead = activations + (_RUNTIME_BYTES_SINGLE if degree == 1 else _RUNTIME_BYTES_SHARDED)
     pool = engine.utilisation * usable - weights - overhead
     if pool <= 0:
         return Refusal(
             "memory",
             f"the weights take {weights / GIB:.1f} GiB and the engine {overhead / GIB:.1f} GiB of the "
-            f"{engine.utilisation * usable / GIB:.1f} GiB it may use of {_cards(card, degree)}",
+            f"{engine.utilisation * usable / GIB:.1f} GiB it may use of {_cards_text(card, degree)}",
         )
     return MemoryPlan(degree, usable, weights, overhead, pool)
 
@@ -90,11 +93,11 @@ def plan_memory(
 def sequences_that_fit(
     plan: MemoryPlan, model: LanguageModel, tokens: float, kv_dtype: str, block_tokens: int = 16
 ) -> int:
-    """How many sequences of `tokens` the cache holds at once, in whole blocks."""
+    """Return how many sequences of `tokens` the cache holds at once, in whole blocks."""
     rounded = math.ceil(tokens / block_tokens) * block_tokens
-    each = kv_bytes(model, rounded, kv_dtype, plan.degree)
-    # linear layers only: nothing grows, and nothing but the engine's own limit binds
-    return math.floor(plan.kv_pool_bytes / each) if each > 0 else NO_LIMIT
+    sequence_bytes = kv_bytes(model, rounded, kv_dtype, plan.degree)
+    # linear layers only: the cache does not grow, and only the engine's own limit applies
+    return math.floor(plan.kv_pool_bytes / sequence_bytes) if sequence_bytes > 0 else NO_LIMIT
 
 
 def smallest_degree(
@@ -106,7 +109,10 @@ def smallest_degree(
     sequences: int = 1,
     at_most: int = 8,
 ) -> MemoryPlan | Refusal:
-    """The fewest cards that hold the weights and so many sequences of `tokens`; their number divides the heads."""
+    """Return the plan with the fewest cards for the weights and `sequences` of `tokens`.
+
+    The number of cards divides the heads.
+    """
     last: MemoryPlan | Refusal = Refusal(
         "attention_heads", f"no number of cards up to {at_most} divides {model.heads} heads"
     )
@@ -118,18 +124,18 @@ def smallest_degree(
             return last
     if isinstance(last, Refusal):
         return last
-    each = kv_bytes(model, tokens, precision.kv, last.degree)
+    sequence_bytes = kv_bytes(model, tokens, precision.kv, last.degree)
     return Refusal(
         "memory",
-        f"{sequences} × {tokens} tokens take {sequences * each / GIB:.1f} GiB of cache, and "
-        f"{last.kv_pool_bytes / GIB:.1f} GiB are left beside the weights on {_cards(card, last.degree)}",
+        f"{sequences} × {tokens} tokens take {sequences * sequence_bytes / GIB:.1f} GiB of cache, and "
+        f"{last.kv_pool_bytes / GIB:.1f} GiB are left beside the weights on {_cards_text(card, last.degree)}",
     )
 
 
 def what_takes_memory(plan: MemoryPlan) -> TakenBy:
-    """Which of the two to make smaller when too few sequences fit."""
+    """Return which of the two to reduce when too few sequences fit."""
     return "weights" if plan.weight_bytes > plan.kv_pool_bytes else "KV"
 
 
-def _cards(card: Accelerator, degree: int) -> str:
+def _cards_text(card: Accelerator, degree: int) -> str:
     return f"one {card_name(card)}" if degree == 1 else f"each of {degree} {card_name(card)}"

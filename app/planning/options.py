@@ -1,4 +1,4 @@
-"""Every offer with what one instance carries: by formula for all, by simulation for those that lead."""
+"""Every offer with the capacity of one instance: by formula for all of them, by simulation for the leading ones."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from app.records.service import TokenService
 if TYPE_CHECKING:
     from app.planning.settling import Settling
 
-_SETTLED = 5
-_MOST_SETTLED = 12
-"""Kinds of replica that are simulated at least, and at most while an unsettled one still leads."""
+_MIN_SIMULATED = 5
+_MAX_SIMULATED = 12
+"""Kinds of replica that are simulated at least, and at most while one without a simulation still leads."""
 
 
-_NOTHING = MeasuredTarget("nothing", Hardware("nothing"), CapacityCurve((), "latency_ms.p95", 0.0, None, None))
+_NO_TARGET = MeasuredTarget("nothing", Hardware("nothing"), CapacityCurve((), "latency_ms.p95", 0.0, None, None))
 
 
 class Option(msgspec.Struct, frozen=True):
-    """One offer with the measurement it rests on, and the latencies that go with its capacity."""
+    """One offer with the measurement it is based on, and the latencies that belong to its capacity."""
 
     looked_at: Candidate | RefusedOffer
     target: MeasuredTarget
@@ -48,11 +48,11 @@ class Option(msgspec.Struct, frozen=True):
 def options_of(
     question: PlanQuestion, demand: Demand, goals: Goals, *, preview: bool, wanted: Wanted = always
 ) -> list[Option]:
-    """In the catalogue's order."""
-    settling = _settling(question, demand, goals, wanted)
-    supposed = _supposed(question, goals)
-    options = [_option(offer, question, demand, settling, supposed) for offer in question.catalogue.offers]
-    return options if settling is None or preview else _settled(options, question, demand, settling)
+    """Return one option per offer, in the order of the catalog."""
+    sizer = _build_sizer(question, demand, goals, wanted)
+    assumed_targets = _assumed_targets(question, goals)
+    options = [_option(offer, question, demand, sizer, assumed_targets) for offer in question.catalogue.offers]
+    return options if sizer is None or preview else _simulate_leading(options, question, demand, sizer)
 
 
 def candidate_of(option: Option) -> Candidate:
@@ -60,90 +60,99 @@ def candidate_of(option: Option) -> Candidate:
     return option.looked_at
 
 
-def _settling(question: PlanQuestion, demand: Demand, goals: Goals, wanted: Wanted) -> Settling | None:
-    """None where no target has a service model: then its max rate is all there is."""
+def _build_sizer(question: PlanQuestion, demand: Demand, goals: Goals, should_continue: Wanted) -> Settling | None:
+    """Return the fleet sizer; `None` where no target has a service model, so that only its max rate is known."""
     if question.supposed is None and all(target.fit is None for target in question.measured):
         return None
-    from app.planning.fleet_rate import shape_of  # the simulation takes a second to import
+    from app.planning.fleet_rate import shape_of  # imported here because the simulation takes a second to import
     from app.planning.settling import Settling
 
     shape = shape_of(question.traffic, goals, question.limits.router, demand.peak_per_s)
-    return Settling(shape, demand, wanted, question.slo)
+    return Settling(shape, demand, should_continue, question.slo)
 
 
-def _supposed(question: PlanQuestion, goals: Goals) -> dict[str, MeasuredTarget | Refusal]:
-    """By card, where a model is planned by arithmetic."""
+def _assumed_targets(question: PlanQuestion, goals: Goals) -> dict[str, MeasuredTarget | Refusal]:
+    """Return the assumed target of each card, where a model is planned by arithmetic."""
     if question.supposed is None:
         return {}
     cards = {offer.accelerator for offer in question.catalogue.offers if offer.accelerator is not None}
-    return {key: supposed_target(question.catalogue.accelerators[key], question, goals) for key in sorted(cards)}
+    return {
+        card_key: supposed_target(question.catalogue.accelerators[card_key], question, goals)
+        for card_key in sorted(cards)
+    }
 
 
 def _option(
     offer: Offer,
     question: PlanQuestion,
     demand: Demand,
-    settling: Settling | None,
-    supposed: dict[str, MeasuredTarget | Refusal],
+    sizer: Settling | None,
+    assumed_targets: dict[str, MeasuredTarget | Refusal],
 ) -> Option:
-    """By the target that says most of this offer: the least risk, then the narrowest interval, then the fastest."""
-    carried = [(target, _carried(target, offer, question)) for target in question.measured]
-    known = [(target, capacity) for target, capacity in carried if isinstance(capacity, Capacity)]
-    refusals = [capacity for _, capacity in carried if isinstance(capacity, Refusal)]
+    """Return the option of an offer.
+
+    It is based on the target that is most informative for it: lowest risk, then narrowest interval, then fastest.
+    """
+    capacities = [(target, _extrapolated(target, offer, question)) for target in question.measured]
+    known = [(target, capacity) for target, capacity in capacities if isinstance(capacity, Capacity)]
+    refusals = [capacity for _, capacity in capacities if isinstance(capacity, Refusal)]
     if not known and question.supposed is not None:
-        found = supposed.get(
+        assumed = assumed_targets.get(
             offer.accelerator or "", Refusal("no_accelerator", "a language model is planned on accelerators alone")
         )
-        capacity = found if isinstance(found, Refusal) else supposed_capacity(found, offer, question.supposed)
-        if isinstance(found, MeasuredTarget) and isinstance(capacity, Capacity):
-            known = [(found, capacity)]
+        capacity = assumed if isinstance(assumed, Refusal) else supposed_capacity(assumed, offer, question.supposed)
+        if isinstance(assumed, MeasuredTarget) and isinstance(capacity, Capacity):
+            known = [(assumed, capacity)]
         elif isinstance(capacity, Refusal):
             refusals = [capacity]
     if not known:
-        looked_at = consider(offer, refusals[0], demand, question.limits, question.today)
+        evaluated = consider(offer, refusals[0], demand, question.limits, question.today)
         return Option(
-            looked_at, question.measured[0] if question.measured else _NOTHING, LatencyCurve((), (), 0.0), None
+            evaluated, question.measured[0] if question.measured else _NO_TARGET, LatencyCurve((), (), 0.0), None
         )
-    sized = [(target, one if settling is None else settling.preview(target, one)) for target, one in known]
+    sized = [
+        (target, measured_capacity if sizer is None else sizer.preview(target, measured_capacity))
+        for target, measured_capacity in known
+    ]
     target, capacity = min(sized, key=lambda pair: (_risk(pair[1]), round(pair[1].sigma, 1), -pair[1].per_s))
-    looked_at = _considered(offer, target, capacity, demand, question)
-    return Option(looked_at, target, latency_curve(target.curve), capacity)
+    evaluated = _evaluate(offer, target, capacity, demand, question)
+    return Option(evaluated, target, latency_curve(target.curve), capacity)
 
 
-def _considered(
+def _evaluate(
     offer: Offer, target: MeasuredTarget, capacity: Capacity, demand: Demand, question: PlanQuestion
 ) -> Candidate | RefusedOffer:
-    """Against the limits that take the accelerator's data sheet too."""
+    """Evaluate the offer, including the limits that need the accelerator's data sheet."""
     limits, card = question.limits, question.catalogue.accelerators.get(offer.accelerator or "")
-    looked_at = consider(offer, capacity, demand, limits, question.today)
-    unknown = _time_not_known(target, question)
-    if unknown is not None and (isinstance(looked_at, Candidate) or looked_at.by == "slo"):
-        by, sentence = (looked_at.refused_by, looked_at.refused) if isinstance(looked_at, Candidate) else (None, None)
-        return RefusedOffer(offer, sentence or unknown, by or "slo", None if sentence else "token_times_unknown")
-    if not isinstance(looked_at, Candidate) or looked_at.refused is not None:
-        return looked_at
+    evaluated = consider(offer, capacity, demand, limits, question.today)
+    time_reason = _missing_time_reason(target, question)
+    if time_reason is not None and (isinstance(evaluated, Candidate) or evaluated.by == "slo"):
+        by, sentence = (evaluated.refused_by, evaluated.refused) if isinstance(evaluated, Candidate) else (None, None)
+        return RefusedOffer(offer, sentence or time_reason, by or "slo", None if sentence else "token_times_unknown")
+    if not isinstance(evaluated, Candidate) or evaluated.refused is not None:
+        return evaluated
     if limits.vendors and card is not None and card.vendor not in limits.vendors:
-        foreign = f"{card.vendor} is not in plan.vendors"
-        return msgspec.structs.replace(looked_at, refused=foreign, refused_by="vendor")
+        reason = f"{card.vendor} is not in plan.vendors"
+        return msgspec.structs.replace(evaluated, refused=reason, refused_by="vendor")
     if limits.max_power_w is None or card is None:
-        return looked_at
+        return evaluated
     if card.tdp_w is None:
-        unstated = f"the power of {card.name} is not known"
-        return msgspec.structs.replace(looked_at, refused=unstated, refused_by="power")
-    power_w = card.tdp_w * offer.accelerator_count * looked_at.instances
+        reason = f"the power of {card.name} is not known"
+        return msgspec.structs.replace(evaluated, refused=reason, refused_by="power")
+    power_w = card.tdp_w * offer.accelerator_count * evaluated.instances
     if power_w > limits.max_power_w:
-        over = (
-            f"{looked_at.instances} instances draw {power_w:,.0f} W, over plan.max_power of {limits.max_power_w:,.0f} W"
+        reason = (
+            f"{evaluated.instances} instances draw {power_w:,.0f} W, over plan.max_power of {limits.max_power_w:,.0f} W"
         )
-        return msgspec.structs.replace(looked_at, refused=over, refused_by="power")
-    return looked_at
+        return msgspec.structs.replace(evaluated, refused=reason, refused_by="power")
+    return evaluated
 
 
-def _time_not_known(target: MeasuredTarget, question: PlanQuestion) -> str | None:
-    """Why an SLO on a token's time cannot be judged by this target; None where it can."""
+def _missing_time_reason(target: MeasuredTarget, question: PlanQuestion) -> str | None:
+    """Return why this target cannot evaluate an SLO on the time of tokens; `None` where it can."""
     if target.fit is None or isinstance(target.fit.laws[0].service, TokenService):
         return None
-    goal = next((one for one in goals_of(question.slo).times if one.time != "latency"), None)
+    goal = next((goal_of_slo for goal_of_slo in goals_of(question.slo).times if goal_of_slo.time != "latency"), None)
     if goal is None:
         return None
     return (
@@ -152,7 +161,7 @@ def _time_not_known(target: MeasuredTarget, question: PlanQuestion) -> str | Non
     )
 
 
-def _carried(target: MeasuredTarget, offer: Offer, question: PlanQuestion) -> Capacity | Refusal:
+def _extrapolated(target: MeasuredTarget, offer: Offer, question: PlanQuestion) -> Capacity | Refusal:
     accelerators, other_cards = question.catalogue.accelerators, question.limits.other_cards
     capacity = carry_over(target.curve, target.hardware, offer, accelerators, other_cards)
     if isinstance(capacity, Refusal) or not (target.is_assumed or target.is_hardware_said):
@@ -167,30 +176,33 @@ def _risk(capacity: Capacity) -> int:
     return max((risk.level for risk in capacity.risks), default=0)
 
 
-def _settled(options: list[Option], question: PlanQuestion, demand: Demand, settling: Settling) -> list[Option]:
-    """Simulates the kinds of replica of the cheapest offers, until none that leads is left to its formula.
+def _simulate_leading(options: list[Option], question: PlanQuestion, demand: Demand, sizer: Settling) -> list[Option]:
+    """Simulate the kinds of replica of the cheapest offers until every leading one is simulated.
 
-    What misses the SLO by formula is simulated after them: formulae know less of pooled queues than the simulation.
+    Those that miss the SLO by formula are simulated after them: the formulas know less of pooled queues than the
+    simulation.
     """
-    settled: dict[tuple[str, float, float], int] = {}
+    simulated: dict[tuple[str, float, float], int] = {}
     options = list(options)
-    for _ in range(_MOST_SETTLED * 2):
+    for _ in range(_MAX_SIMULATED * 2):
         order = sorted(
-            (place for place, option in enumerate(options) if option.is_feasible),
-            key=lambda place: candidate_of(options[place]).usd_per_month,
+            (index for index, option in enumerate(options) if option.is_feasible),
+            key=lambda index: candidate_of(options[index]).usd_per_month,
         )
-        missing = [place for place, option in enumerate(options) if _misses_by_formula(option)]
-        missing.sort(key=lambda place: options[place].looked_at.offer.on_demand_usd_per_hour or math.inf)
-        waiting = [
-            place for place in (*order, *missing) if _kind(options[place]) not in settled and options[place].target.fit
+        missing = [index for index, option in enumerate(options) if _misses_by_formula(option)]
+        missing.sort(key=lambda index: options[index].looked_at.offer.on_demand_usd_per_hour or math.inf)
+        pending = [
+            index
+            for index in (*order, *missing)
+            if _kind(options[index]) not in simulated and options[index].target.fit
         ]
-        leads = bool(waiting) and waiting[0] == (order or missing)[0]
-        if not waiting or len(settled) >= _MOST_SETTLED or (len(settled) >= _SETTLED and not leads):
+        leads = bool(pending) and pending[0] == (order or missing)[0]
+        if not pending or len(simulated) >= _MAX_SIMULATED or (len(simulated) >= _MIN_SIMULATED and not leads):
             break
-        kind = _kind(options[waiting[0]])
-        settled[kind] = len(settled)
+        kind = _kind(options[pending[0]])
+        simulated[kind] = len(simulated)
         options = [
-            _settle(option, question, demand, settling) if option.carried and _kind(option) == kind else option
+            _simulate_option(option, question, demand, sizer) if option.carried and _kind(option) == kind else option
             for option in options
         ]
     return options
@@ -205,13 +217,13 @@ def _kind(option: Option) -> tuple[str, float, float]:
     return option.target.name, round(option.carried.speed, 9), round(option.carried.speed_sigma, 9)
 
 
-def _settle(option: Option, question: PlanQuestion, demand: Demand, settling: Settling) -> Option:
+def _simulate_option(option: Option, question: PlanQuestion, demand: Demand, sizer: Settling) -> Option:
     assert option.carried is not None
     if not (isinstance(option.looked_at, Candidate) or _misses_by_formula(option)):
         return option
-    found = settling.settle(option.target, option.carried)
-    if found is None:
+    result = sizer.settle(option.target, option.carried)
+    if result is None:
         return option
-    capacity, latencies = found
-    again = _considered(option.looked_at.offer, option.target, capacity, demand, question)
-    return msgspec.structs.replace(option, looked_at=again, latencies=latencies, carried=capacity)
+    capacity, latencies = result
+    evaluated = _evaluate(option.looked_at.offer, option.target, capacity, demand, question)
+    return msgspec.structs.replace(option, looked_at=evaluated, latencies=latencies, carried=capacity)

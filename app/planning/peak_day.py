@@ -1,4 +1,4 @@
-"""The day of the week's peak with the recommended fleet, hour by hour: each hour's rate is played for itself."""
+"""Day of the week's peak with the recommended fleet, hour by hour; each hour's rate is simulated independently."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ _REQUESTS = 4_000
 
 
 def peak_day(best: Option, question: PlanQuestion, goals: Goals) -> tuple[Hour, ...]:
-    """Of the busiest of the coming seven days, at today's level; empty without a service model.
+    """Simulate the busiest of the coming seven days at today's level; empty without a service model.
 
-    What one hour leaves unanswered does not reach the next: `sizewise simulate` plays a day whole.
+    Requests that one hour leaves unanswered do not carry over to the next: `sizewise simulate` simulates a whole day.
     """
     fit = best.target.fit
     if fit is None:
         return ()
-    from app.planning.fleet_rate import play_traffic, shape_of  # the simulation takes a second to import
+    from app.planning.fleet_rate import play_traffic, shape_of  # imported here because the simulation takes a second to
+    # import
 
     candidate = candidate_of(best)
     shape = shape_of(question.traffic, goals, question.limits.router)
     replicas = candidate.instances * candidate.capacity.replicas
     service = faster(fit.laws[0].service, candidate.capacity.speed)
     hours: list[Hour] = []
-    played: dict[float, SteadyOutcome] = {}
+    outcomes: dict[float, SteadyOutcome] = {}
     for hour, rate in enumerate(busiest_day(question)):
         per_s = max(float(f"{rate:.6g}"), 1e-6)
-        if per_s not in played:
-            played[per_s] = play_traffic(service, shape, replicas, per_s, _REQUESTS)
-        outcome = played[per_s]
+        if per_s not in outcomes:
+            outcomes[per_s] = play_traffic(service, shape, replicas, per_s, _REQUESTS)
+        outcome = outcomes[per_s]
         times = outcome.overall.latency
-        p50, p95, p99 = (_ms(times.percentiles_s[outcome.percentiles.index(q)]) for q in (50, 95, 99))
+        p50, p95, p99 = (_ms(times.percentiles_s[outcome.percentiles.index(percentile)]) for percentile in (50, 95, 99))
         usd = candidate.instances * candidate.usd_per_hour
         good = outcome.overall.good_share
         hours.append(Hour(hour, float(rate), float(candidate.instances), p50, p95, p99, good, usd))
@@ -55,7 +56,7 @@ def _ms(seconds: float | None) -> float | None:
 
 
 def busiest_day(question: PlanQuestion) -> Floats:
-    """24 mean rates of that day of the coming seven in which the busiest hour is."""
+    """Return 24 mean rates of the one of the coming seven days that has the busiest hour."""
     start = datetime.datetime.combine(question.today, datetime.time())
     week = rates_per_s(question.traffic, start, 7 * 24, 3600.0, today=question.today).reshape(7, 24)
     return np.asarray(week[int(week.max(axis=1).argmax())])

@@ -1,4 +1,4 @@
-"""What a reader must know of a plan, as sentences."""
+"""Notes that a reader of a plan needs, as sentences."""
 
 from __future__ import annotations
 
@@ -29,53 +29,56 @@ def notes_of(
     refused: Sequence[Fleet],
 ) -> tuple[str, ...]:
     return (
-        *(note for target in question.measured for note in _of_measurement(target)),
-        *_of_arithmetic(question),
+        *(note for target in question.measured for note in _measurement_notes(target)),
+        *_assumption_notes(question),
         f"A month is {HOURS_A_MONTH} hours of every instance, {question.limits.price}; disk, network, tax and support "
         "are not in it.",
         f"The cost per 1k inferences is at today's mean rate, {amount(demand.mean_per_s)}/s.",
-        *_of_traffic(question, demand),
+        *_traffic_notes(question, demand),
         *goals.notes,
-        *_of_fleets(ranked, refused),
+        *_fleet_notes(ranked, refused),
     )
 
 
-def _of_measurement(target: MeasuredTarget) -> Iterator[str]:
+def _measurement_notes(target: MeasuredTarget) -> Iterator[str]:
     rate_per_s = target.curve.max_rate_per_s
-    carried = f"{amount(rate_per_s)}/s inside the SLO"
+    rate_text = f"{amount(rate_per_s)}/s inside the SLO"
     if rate_per_s == 0:
-        carried = "no rate of one replica met the SLO; replicas that pool their queues may meet it together"
-    where = target.hardware.description
+        rate_text = "no rate of one replica met the SLO; replicas that pool their queues may meet it together"
+    hardware = target.hardware.description
     if target.is_assumed:
-        yield f"Assumed of {target.name} on {where}: {carried}."
+        yield f"Assumed of {target.name} on {hardware}: {rate_text}."
     elif target.is_hardware_said:
-        yield f"Measured, on what was said to be {where}: {carried}. The run does not tell what it ran on."
+        yield f"Measured, on what was said to be {hardware}: {rate_text}. The run does not tell what it ran on."
     else:
-        yield f"Measured on {where}: {carried}."
+        yield f"Measured on {hardware}: {rate_text}."
     yield from target.notes
     if target.why_no_fit is not None:
-        alone = "Fleets are sized by that rate alone, as if each replica had its own share of requests"
-        yield f"{alone}: {target.why_no_fit}."
+        sizing_text = "Fleets are sized by that rate alone, as if each replica had its own share of requests"
+        yield f"{sizing_text}: {target.why_no_fit}."
     elif target.fit is not None:
-        misses = f"it misses the measured percentiles by {100 * target.fit.median_error:.0f} % in the median"
-        how_well = misses if target.fit.errors else "nothing was measured to hold it against"
-        yield f"Fleets are simulated with this service model: {law_words(target.fit.laws[0].service)}; {how_well}."
+        error_text = f"it misses the measured percentiles by {100 * target.fit.median_error:.0f} % in the median"
+        fit_text = error_text if target.fit.errors else "nothing was measured to hold it against"
+        yield f"Fleets are simulated with this service model: {law_words(target.fit.laws[0].service)}; {fit_text}."
 
 
 def bound_note(capacity: Capacity, measured_on: str) -> str | None:
-    """Where no more is planned than what a replica was seen to answer, though its service model carries more."""
+    """Return a note where the plan stops at a replica's highest observed rate.
+
+    Its service model allows more there. `None` elsewhere.
+    """
     if capacity.unseen_per_s is None:
         return None
-    seen, unseen = (amount(per_s / capacity.replicas) for per_s in (capacity.per_s, capacity.unseen_per_s))
-    carried = "" if capacity.speed == 1 else ", carried over to this card"
+    seen, beyond = (amount(per_s / capacity.replicas) for per_s in (capacity.per_s, capacity.unseen_per_s))
+    moved = "" if capacity.speed == 1 else ", carried over to this card"
     return (
-        f"A replica is planned at {seen}/s, the most that was seen of {measured_on}{carried}: here its service model "
-        f"would carry {unseen}/s. A run at higher rates tells; until then the fewest instances that may be needed rest "
+        f"A replica is planned at {seen}/s, the most that was seen of {measured_on}{moved}: here its service model "
+        f"would carry {beyond}/s. A run at higher rates tells; until then the fewest instances that may be needed rest "
         "on the model alone."
     )
 
 
-def _of_arithmetic(question: PlanQuestion) -> Iterator[str]:
+def _assumption_notes(question: PlanQuestion) -> Iterator[str]:
     if question.supposed is not None:
         billions = f"{question.supposed.model.parameters / 1e9:.3g} billion parameters"
         yield (
@@ -85,18 +88,18 @@ def _of_arithmetic(question: PlanQuestion) -> Iterator[str]:
         )
 
 
-def _of_traffic(question: PlanQuestion, demand: Demand) -> Iterator[str]:
+def _traffic_notes(question: PlanQuestion, demand: Demand) -> Iterator[str]:
     traffic = question.traffic
-    as_measured = [
+    targets = [
         target.name
         for target in question.measured
         if target.lengths and traffic.tokens == tokens_as_measured(target.lengths)
     ]
-    if as_measured:
-        one = traffic.tokens[0]
+    if targets:
+        mean_lengths = traffic.tokens[0]
         yield (
-            f"Requests are taken to be as long as those of {as_measured[0]}: {amount(one.input)} tokens in and "
-            f"{amount(one.output)} out, in the mean; traffic.tokens says otherwise."
+            f"Requests are taken to be as long as those of {targets[0]}: {amount(mean_lengths.input)} tokens in and "
+            f"{amount(mean_lengths.output)} out, in the mean; traffic.tokens says otherwise."
         )
     if traffic.cache_share:
         yield f"{100 * traffic.cache_share:g} % of requests are taken to be answered from a cache."
@@ -104,45 +107,47 @@ def _of_traffic(question: PlanQuestion, demand: Demand) -> Iterator[str]:
         yield f"Sized for the peak in 12 months, {amount(demand.peak_per_s)}/s."
     if traffic.rows is not None:
         services = [target.fit.laws[0].service for target in question.measured if target.fit is not None]
-        yield from _of_trace(traffic.rows, traffic.trace, demand.peak_per_s, services)
+        yield from _trace_notes(traffic.rows, traffic.trace, demand.peak_per_s, services)
     elif traffic.dispersion.index > 1:
         index, window_s = traffic.dispersion.index, traffic.dispersion.window_s
-        varies = f"counts over {window_s:g} s vary {index:.3g} times as much as Poisson's"
-        yield f"Requests come in bursts, which the fleet is sized for: {varies}."
+        variation = f"counts over {window_s:g} s vary {index:.3g} times as much as Poisson's"
+        yield f"Requests come in bursts, which the fleet is sized for: {variation}."
 
 
-def _of_trace(
-    rows: TraceRows, facts: TraceFacts | None, peak_per_s: float, services: Sequence[ServiceModel]
+def _trace_notes(
+    rows: TraceRows, metadata: TraceFacts | None, peak_per_s: float, services: Sequence[ServiceModel]
 ) -> Iterator[str]:
-    """How the trace is replayed, and on which time scales it is bursty."""
+    """Yield how the trace is replayed, and on which time scales it is bursty."""
     copies = peak_per_s / rate_per_s(rows)
     whole = rows.window_s < WINDOW_S
-    part = f"the whole trace ({amount(rows.window_s / 60)} min)" if whole else "the trace's busiest hour"
-    recorded = f"The fleet is sized by replaying {part}"
+    part_text = f"the whole trace ({amount(rows.window_s / 60)} min)" if whole else "the trace's busiest hour"
+    replayed = f"The fleet is sized by replaying {part_text}"
     if abs(copies - 1) <= _SAME_LEVEL:
-        yield f"{recorded} as recorded."
+        yield f"{replayed} as recorded."
     elif copies < 1:
-        yield f"{recorded}: the peak is {100 * copies:.3g} % of its level, a random part of its requests."
+        yield f"{replayed}: the peak is {100 * copies:.3g} % of its level, a random part of its requests."
     else:
         yield (
-            f"{recorded}: the peak is {copies:.3g} times its level, so many independent copies of it, each started at "
+            f"{replayed}: the peak is {copies:.3g} times its level, so many independent copies of it, each started at "
             "another time. Bursts keep their length and rarely coincide."
         )
-    if rows.output_tokens and any(isinstance(one, RequestService) and one.cv > 0 for one in services):
+    if rows.output_tokens and any(isinstance(service, RequestService) and service.cv > 0 for service in services):
         yield "Service times vary as measured, and are taken to be longer for requests with more output tokens."
-    if facts is not None:
-        scales = ((1, facts.index_1s), (10, facts.index_10s), (60, facts.index_60s))
-        told = [f"{index:.3g} times over {seconds} s" for seconds, index in scales if index is not None]
-        busiest = "" if facts.peak_1s_per_s is None else f"; its busiest second had {amount(facts.peak_1s_per_s)}/s"
-        if told:
-            yield f"The trace's counts vary more than Poisson's: {', '.join(told)}{busiest}."
+    if metadata is not None:
+        scales = ((1, metadata.index_1s), (10, metadata.index_10s), (60, metadata.index_60s))
+        indices = [f"{index:.3g} times over {seconds} s" for seconds, index in scales if index is not None]
+        busiest = (
+            "" if metadata.peak_1s_per_s is None else f"; its busiest second had {amount(metadata.peak_1s_per_s)}/s"
+        )
+        if indices:
+            yield f"The trace's counts vary more than Poisson's: {', '.join(indices)}{busiest}."
     if rows.kept_share < 1:
         yield f"A random {100 * rows.kept_share:.2g} % of the trace's requests are replayed in place of all."
     if rows.window_s < (1 - _SAME_LEVEL) * WINDOW_S:
         yield "The trace is shorter than an hour: what the rest of the peak hour may bring widens the interval."
 
 
-def _of_fleets(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[str]:
+def _fleet_notes(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[str]:
     if any(fleet.basis == "extrapolated" and fleet.accelerator is None for fleet in ranked):
         yield "A vCPU may be a whole core or half of one: a run on the offer itself replaces the wide interval."
     if any(fleet.settled == "formula" for fleet in ranked):
@@ -152,21 +157,23 @@ def _of_fleets(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[st
 
 
 def why_none_fits(refused: Sequence[Fleet]) -> str:
-    """What the nearest of them lacks, and the commonest other reasons."""
+    """Return what the nearest offer lacks, and the most common other reasons."""
     if not refused:
         return "No offer fits: the catalogue is empty."
     nearest = nearest_refused(refused)
     reasons = Counter(fleet.rejected for fleet in refused if fleet.rejected != nearest.rejected).most_common(3)
-    others = "; ".join(f"{reason} ({count})" for reason, count in reasons)
+    other_reasons = "; ".join(f"{reason} ({count})" for reason, count in reasons)
     same = sum(fleet.rejected == nearest.rejected for fleet in refused)
-    alike = f", and {same - 1} more" if same > 1 else ""
-    more = f" Others: {others}." if others else ""
-    return f"No offer fits: {nearest.rejected} ({nearest.offer}, the nearest{alike}).{more}"
+    same_text = f", and {same - 1} more" if same > 1 else ""
+    others_text = f" Others: {other_reasons}." if other_reasons else ""
+    return f"No offer fits: {nearest.rejected} ({nearest.offer}, the nearest{same_text}).{others_text}"
 
 
 def nearest_refused(refused: Sequence[Fleet]) -> Fleet:
-    """The refused fleet that is nearest to fitting: what the user's own filters leave out comes last, then the price
-    of one instance decides."""
+    """Return the excluded fleet that is nearest to fitting.
+
+    Offers that the user's own filters exclude come last; then the price of one instance decides.
+    """
     order = get_args(RejectedBy)
 
     def distance(fleet: Fleet) -> tuple[int, float]:

@@ -1,4 +1,4 @@
-"""One day of a planned fleet, played whole, and what it comes to: attainment, replicas, and a bill by the instance."""
+"""Simulation of one whole day of a planned fleet, and its results: attainment, replicas, and cost per instance."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from app.records.scaling import Autoscaler, Fixed, Operations
 
 _HOUR_S = 3600.0
 _SLOT_S, _IDLE_SLOT_S = 1.0, 60.0
-_MINUTES_AN_HOUR = 60
+_MINUTES_PER_HOUR = 60
 
 
 class DayPlay(msgspec.Struct, frozen=True):
-    """What of a day is to be chosen; `router` None is the plan's."""
+    """Options for a simulated day; a `router` of `None` means the plan's."""
 
     date: datetime.date
     autoscaler: Autoscaler
@@ -41,7 +41,7 @@ class DayPlay(msgspec.Struct, frozen=True):
 def simulate_day(
     planned: PlannedFleet, question: PlanQuestion, day: DayPlay, tell: Callable[[float], None] | None = None
 ) -> SimulatedDay:
-    """`tell` hears from time to time which share of the day is played."""
+    """Simulate the day. `tell` is called from time to time with the share of the day simulated so far."""
     rates = day_rates(question, day.date)
     rows = question.traffic.rows
     modulation = None if rows is not None else modulation_of(question.traffic)
@@ -53,7 +53,7 @@ def simulate_day(
         day.operations,
         seed=day.seed,
         usd_per_hour=planned.usd_per_hour_each / planned.replicas_per_instance,
-        slot_s=_IDLE_SLOT_S if _is_left_alone(day) else _SLOT_S,
+        slot_s=_IDLE_SLOT_S if _is_uncontrolled(day) else _SLOT_S,
         shape=None if modulation is None else modulation.shape,
         modulated_s=30.0 if modulation is None else modulation.window_s,
         rows=rows,
@@ -62,8 +62,8 @@ def simulate_day(
     return told_day(planned, question, day, outcome, rates)
 
 
-def _is_left_alone(day: DayPlay) -> bool:
-    """Whether nothing is to be done between slots, so that their length changes nothing."""
+def _is_uncontrolled(day: DayPlay) -> bool:
+    """Return whether nothing happens between slots, so that their length does not matter."""
     operations = day.operations
     return isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates
 
@@ -79,10 +79,10 @@ def _design(planned: PlannedFleet, day: DayPlay) -> FleetDesign:
 def told_day(
     planned: PlannedFleet, question: PlanQuestion, day: DayPlay, outcome: DayOutcome, rates: Floats
 ) -> SimulatedDay:
-    """What an outcome of `play_day` comes to, whose `usd_per_hour` was that of a replica."""
+    """Return the results of an outcome of `play_day`, whose `usd_per_hour` was the price of one replica."""
     minutes = outcome.minutes
     instances = _instances(planned, minutes)
-    told = SimulatedDay(
+    result = SimulatedDay(
         date=day.date.isoformat(),
         offer=planned.fleet.offer,
         instances=planned.instances,
@@ -100,7 +100,7 @@ def told_day(
         ready=_span([minute.ready for minute in minutes]),
         billed=_span(_billed(planned, minutes)),
         billed_instances=_span(instances),
-        usd=float(instances.sum()) / _MINUTES_AN_HOUR * planned.usd_per_hour_each,
+        usd=float(instances.sum()) / _MINUTES_PER_HOUR * planned.usd_per_hour_each,
         usd_static=24 * planned.instances * planned.usd_per_hour_each,
         seed=day.seed,
         cell_of=outcome.cell_of,
@@ -109,20 +109,20 @@ def told_day(
         hours=_hours(planned, outcome, instances),
         minutes=minutes,
     )
-    notes = notes_of(told, planned, outcome.notes, day.timeout_s, day.queue_limit, rates)
-    return msgspec.structs.replace(told, sentences=sentences_of(told, planned), notes=notes)
+    notes = notes_of(result, planned, outcome.notes, day.timeout_s, day.queue_limit, rates)
+    return msgspec.structs.replace(result, sentences=sentences_of(result, planned), notes=notes)
 
 
 def _billed(planned: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
-    """Replicas paid for, a mean over each minute."""
+    """Return the billed replicas, as a mean over each minute."""
     per_replica = planned.usd_per_hour_each / planned.replicas_per_instance
     if per_replica == 0:
         return np.array([float(minute.billed) for minute in minutes])
-    return np.array([minute.usd for minute in minutes]) * _MINUTES_AN_HOUR / per_replica
+    return np.array([minute.usd for minute in minutes]) * _MINUTES_PER_HOUR / per_replica
 
 
 def _instances(planned: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
-    """As few as hold the replicas paid for, minute by minute."""
+    """Return the fewest instances that hold the billed replicas, minute by minute."""
     return np.ceil(_billed(planned, minutes) / planned.replicas_per_instance - 1e-6)
 
 
@@ -130,7 +130,7 @@ def _hours(planned: PlannedFleet, outcome: DayOutcome, instances: Floats) -> tup
     billed = _billed(planned, outcome.minutes)
     hours = []
     for number, hour in enumerate(outcome.hours):
-        span = slice(number * _MINUTES_AN_HOUR, (number + 1) * _MINUTES_AN_HOUR)
+        span = slice(number * _MINUTES_PER_HOUR, (number + 1) * _MINUTES_PER_HOUR)
         ended = hour.good + hour.late + hour.dropped + hour.timed_out + hour.failed
         hours.append(
             SimulatedHour(
@@ -143,7 +143,7 @@ def _hours(planned: PlannedFleet, outcome: DayOutcome, instances: Floats) -> tup
                 p95_ms=_ms(hour.p95_s),
                 p99_ms=_ms(hour.p99_s),
                 good_share=hour.good / ended if ended else None,
-                usd=float(instances[span].sum()) / _MINUTES_AN_HOUR * planned.usd_per_hour_each,
+                usd=float(instances[span].sum()) / _MINUTES_PER_HOUR * planned.usd_per_hour_each,
             )
         )
     return tuple(hours)

@@ -1,4 +1,7 @@
-"""A fleet of a plan made ready to be played: its replicas' law, what each is sized for, and the days to choose from."""
+"""Fleet of a plan prepared for simulation.
+
+Includes its replicas' service model, the rate each is sized for, and the days that can be simulated.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,13 @@ from app.records.scaling import PlannedReplica
 from app.records.service import ServiceFit, ServiceModel
 
 BIN_S = 60.0
-_BINS_AN_HOUR, _BINS_A_DAY = 60, 1440
+_BINS_PER_HOUR, _BINS_PER_DAY = 60, 1440
 _REQUESTS = 8_000
-_LEAST_IN_FLIGHT = 0.01
+_MIN_IN_FLIGHT = 0.01
 
 
 class PlannedFleet(msgspec.Struct, frozen=True):
-    """`replicas` are those of all `instances`; `sized_per_s` is what each is planned to carry."""
+    """Planned fleet. `replicas` are those of all `instances`; `sized_per_s` is the planned rate of each."""
 
     fleet: Fleet
     instances: int
@@ -50,7 +53,10 @@ class PlannedFleet(msgspec.Struct, frozen=True):
 
 
 def planned_fleet(plan: Plan, question: PlanQuestion, key: str | None, instances: int | None) -> PlannedFleet:
-    """The recommendation, or the fleet of the offer with this key; raises UsageError where it cannot be played."""
+    """Return the recommended fleet, or that of the offer with this key.
+
+    Raises UsageError where it cannot be simulated.
+    """
     fleet = _fleet(plan, key)
     target = _target(fleet, question)
     fit = _fit(target)
@@ -76,15 +82,18 @@ def planned_fleet(plan: Plan, question: PlanQuestion, key: str | None, instances
 
 
 def played_goals(goals: Goals) -> Goals:
-    """Of several quantiles of one time the highest: a request is judged by one limit."""
+    """Return the goals of a simulated day.
+
+    Of several quantiles of one time only the highest is used, since a request has one limit per time.
+    """
     ranked = sorted((goal for goal in goals.times if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0)
-    judged = tuple({goal.time: goal for goal in ranked}.values())
-    notes = tuple(f"{goal.text} is not judged over a day." for goal in goals.times if goal not in judged)
-    return Goals(judged, goals.share, (*goals.notes, *notes))
+    evaluated = tuple({goal.time: goal for goal in ranked}.values())
+    notes = tuple(f"{goal.text} is not judged over a day." for goal in goals.times if goal not in evaluated)
+    return Goals(evaluated, goals.share, (*goals.notes, *notes))
 
 
 def asked_share(goals: Goals) -> float | None:
-    """Of the requests that are to be good; None where the SLO asks for no such thing."""
+    """Return the share of the requests that has to be good; `None` where the SLO does not set one."""
     shares = [goal.quantile for goal in goals.times if goal.quantile is not None]
     if goals.share is not None:
         shares.append(goals.share)
@@ -92,33 +101,36 @@ def asked_share(goals: Goals) -> float | None:
 
 
 def planned_replica(planned: PlannedFleet, rates: Floats) -> PlannedReplica:
-    """Where an autoscaler's settings begin, for a day of these rates, one a minute."""
+    """Return the default settings of an autoscaler for a day of these rates, one per minute."""
     replicas, per_s = planned.replicas, planned.sized_per_s
     outcome = play(design_of(planned.service, planned.shape, replicas), planned.shape, per_s, _REQUESTS)
     mean_s = outcome.overall.latency.mean_s or 0.0
     held_s = max(0.0, mean_s - planned.service.outside_s)
-    busiest = rates.reshape(-1, _BINS_AN_HOUR).max(axis=1)
+    busiest = rates.reshape(-1, _BINS_PER_HOUR).max(axis=1)
     per_instance = planned.replicas_per_instance
     by_hour = tuple(
         min(replicas, per_instance * max(1, math.ceil(rate / per_s / per_instance - 1e-9))) for rate in busiest.tolist()
     )
-    return PlannedReplica(replicas, per_s, outcome.utilisation, max(_LEAST_IN_FLIGHT, per_s * held_s), by_hour)
+    return PlannedReplica(replicas, per_s, outcome.utilisation, max(_MIN_IN_FLIGHT, per_s * held_s), by_hour)
 
 
 def day_rates(question: PlanQuestion, date: datetime.date) -> Floats:
-    """One a minute."""
+    """Return the rates of the day, one per minute."""
     midnight = datetime.datetime.combine(date, datetime.time())
     return rates_per_s(question.traffic, midnight, 24, BIN_S, today=question.today)
 
 
 def busiest_date(question: PlanQuestion) -> datetime.date:
-    """That of the next 12 months with the highest minute, for which the fleet is sized; the first of equals."""
-    peaks = year_rates_per_s(question.traffic, question.today).reshape(-1, _BINS_A_DAY).max(axis=1)
+    """Return the day of the next 12 months with the busiest minute, for which the fleet is sized.
+
+    It is the first of several such days.
+    """
+    peaks = year_rates_per_s(question.traffic, question.today).reshape(-1, _BINS_PER_DAY).max(axis=1)
     return question.today + datetime.timedelta(days=int(np.argmax(peaks >= peaks.max() * (1 - 1e-9))))
 
 
 def is_saturated(planned: PlannedFleet, rates: Floats) -> bool:
-    """Whether the busiest minute is more than the replicas can answer at all."""
+    """Return whether the busiest minute exceeds the maximum throughput of the replicas."""
     return float(rates.max()) > planned.replicas * most_per_s(planned.service, planned.shape.lengths)
 
 
@@ -127,24 +139,24 @@ def _fleet(plan: Plan, key: str | None) -> Fleet:
         if plan.recommendation is None:
             raise UsageError("the plan recommends no fleet, so there is none to play", hint="Its notes say why.")
         return plan.recommendation.fleet
-    found = next((fleet for fleet in plan.offers if fleet.offer == key), None)
-    if found is None:
+    match = next((fleet for fleet in plan.offers if fleet.offer == key), None)
+    if match is None:
         near = difflib.get_close_matches(key, [fleet.offer for fleet in plan.offers], n=1)
         hint = f"Did you mean {near[0]!r}?" if near else "`sizewise plan` lists the offers."
         raise UsageError(f"the plan has no offer {key!r}", hint=hint)
-    if found.instances is None:
-        raise UsageError(f"{key} is refused in this plan: {found.rejected}")
-    return found
+    if match.instances is None:
+        raise UsageError(f"{key} is refused in this plan: {match.rejected}")
+    return match
 
 
 def _target(fleet: Fleet, question: PlanQuestion) -> MeasuredTarget:
-    """The target that the fleet is based on, or the assumed one of its card where nothing measured reaches it."""
-    found = next((one for one in question.measured if one.name == fleet.measured_on), None)
-    if found is None and question.supposed is not None and fleet.accelerator is not None:
+    """Return the target that the fleet is based on, or the assumed one of its card where no measurement applies."""
+    target = next((measured for measured in question.measured if measured.name == fleet.measured_on), None)
+    if target is None and question.supposed is not None and fleet.accelerator is not None:
         card = question.catalogue.accelerators[fleet.accelerator]
         assumed = supposed_target(card, question, goals_of(question.slo))
-        found = None if isinstance(assumed, Refusal) else assumed
-    return found or question.measured[0]
+        target = None if isinstance(assumed, Refusal) else assumed
+    return target or question.measured[0]
 
 
 def _fit(target: MeasuredTarget) -> ServiceFit:
@@ -157,12 +169,12 @@ def _fit(target: MeasuredTarget) -> ServiceFit:
 
 
 def _speed(fleet: Fleet, target: MeasuredTarget, question: PlanQuestion) -> float:
-    """Speed of one of the fleet's replicas relative to the measured replica's."""
+    """Return the speed of one of the fleet's replicas relative to the measured replica."""
     if target not in question.measured:
         return 1.0
-    offer = next(one for one in question.catalogue.offers if one.key == fleet.offer)
+    offer = next(candidate for candidate in question.catalogue.offers if candidate.key == fleet.offer)
     catalogue, limits = question.catalogue, question.limits
-    carried = carry_over(target.curve, target.hardware, offer, catalogue.accelerators, limits.other_cards)
-    if isinstance(carried, Refusal):
-        raise UsageError(f"{fleet.offer} cannot be played: {carried.sentence}")
-    return carried.speed
+    capacity = carry_over(target.curve, target.hardware, offer, catalogue.accelerators, limits.other_cards)
+    if isinstance(capacity, Refusal):
+        raise UsageError(f"{fleet.offer} cannot be played: {capacity.sentence}")
+    return capacity.speed

@@ -1,7 +1,4 @@
-"""An accelerator's dense peak at a precision, or the sentence that says why there is none.
-
-Why a figure is not given.
-"""
+"""Dense peak of an accelerator at a precision, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from app.records.plan import RefusalId
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """`sentence` says what is missing, or what to measure instead."""
+    """Reason why a value is not available. `sentence` states what is missing, or what to measure instead."""
 
     id: RefusalId
     sentence: str
@@ -20,7 +17,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 DTYPES = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
 
-# a blank cell is "unknown"; of these the data sheets say that there is none
+# an empty cell means "unknown"; for these the data sheets state that there is none
 _BEFORE_AMPERE = frozenset(("tf32", "bf16", "fp8", "fp4"))
 _LACKING = {
     "Pascal": _BEFORE_AMPERE,
@@ -39,12 +36,12 @@ def card_name(card: Accelerator) -> str:
 
 
 def lacks(card: Accelerator, dtype: str) -> bool:
-    """Whether its cores have no arithmetic at this precision; False where that is not known."""
+    """Return whether the card has no arithmetic at this precision; False where that is unknown."""
     return dtype in _LACKING.get(card.architecture, ()) and _peak(card, dtype) is None
 
 
 def peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
-    """Dense operations a second at `dtype`, one of DTYPES."""
+    """Return the dense operations per second at `dtype`, one of DTYPES."""
     if dtype not in DTYPES:
         return Refusal(
             "unknown_precision", f"there is no peak of an accelerator at {dtype!r}: give one of {', '.join(DTYPES)}"

@@ -1,4 +1,4 @@
-"""Where no offer fits: the smallest relaxation of each one limit that lets one fit, all others as they are."""
+"""Relaxations where no offer fits: for each limit the smallest change that lets one fit, with all others unchanged."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from app.records.plan import Fleet
 from app.records.plan_question import PlanQuestion
 from app.records.result import Objective
 
-_LOOSER = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
-_PEAKS = (0.9, 0.75, 0.5, 0.25, 0.1)
+_LIMIT_FACTORS = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+_PEAK_SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)
 
 
 class Relaxation(msgspec.Struct, frozen=True):
-    """`changes` are `key=value` as `sizewise plan --set` takes them; those of an SLO are the whole of it, as `slo`."""
+    """Relaxation of one limit.
+
+    `changes` are `key=value` as `sizewise plan --set` takes them; for an objective, `slo` is the whole changed SLO.
+    """
 
     changes: tuple[str, ...]
     sentence: str
@@ -29,34 +32,37 @@ class Relaxation(msgspec.Struct, frozen=True):
 
 
 def relaxations_of(question: PlanQuestion) -> tuple[Relaxation, ...]:
-    """Found by formula and then planned in full, so that each does what it says. Empty where no single limit is what
-    blocks, or where something fits as it is."""
+    """Return the relaxations that let an offer fit.
+
+    They are found by formula and then planned in full, so that each is verified. Empty where no single limit is the
+    cause, or where an offer fits already.
+    """
     if _cheapest(question) is not None:
         return ()
-    return (*_of_limits(question), *_of_slo(question), *_of_peak(question))
+    return (*_relax_limits(question), *_relax_slo(question), *_relax_peak(question))
 
 
 def _cheapest(question: PlanQuestion) -> Fleet | None:
-    """Of the full plan; the formulae rule out first what they say does not fit."""
-    return None if _planned(question, preview=True) is None else _planned(question, preview=False)
+    """Return the cheapest fleet of the full plan; what the formulas rule out is not simulated."""
+    return None if _recommended_fleet(question, preview=True) is None else _recommended_fleet(question, preview=False)
 
 
-def _planned(question: PlanQuestion, *, preview: bool) -> Fleet | None:
-    found = plan_fleets(question, preview=preview).recommendation
-    return None if found is None else found.fleet
+def _recommended_fleet(question: PlanQuestion, *, preview: bool) -> Fleet | None:
+    recommendation = plan_fleets(question, preview=preview).recommendation
+    return None if recommendation is None else recommendation.fleet
 
 
-def _of_limits(question: PlanQuestion) -> Iterator[Relaxation]:
+def _relax_limits(question: PlanQuestion) -> Iterator[Relaxation]:
     limits = question.limits
-    tries: tuple[tuple[bool, dict[str, object], Callable[[Fleet], tuple[str, str]]], ...] = (
+    attempts: tuple[tuple[bool, dict[str, object], Callable[[Fleet], tuple[str, str]]], ...] = (
         (limits.budget_usd_per_month is not None, {"budget_usd_per_month": None}, _budget),
         (limits.max_price_age_days is not None, {"max_price_age_days": None}, _price_age),
         (limits.max_accelerators is not None, {"max_accelerators": None}, _accelerators),
-        (bool(limits.regions), {"regions": ()}, lambda fleet: _one_more("regions", limits.regions, fleet.region)),
+        (bool(limits.regions), {"regions": ()}, lambda fleet: _with_one_more("regions", limits.regions, fleet.region)),
         (
             bool(limits.providers),
             {"providers": ()},
-            lambda fleet: _one_more("providers", limits.providers, fleet.provider),
+            lambda fleet: _with_one_more("providers", limits.providers, fleet.provider),
         ),
         (bool(limits.vendors), {"vendors": ()}, lambda _: ("plan.vendors=[]", "accelerators of every maker")),
         (limits.max_power_w is not None, {"max_power_w": None}, lambda _: ("plan.max_power=null", "no limit of power")),
@@ -69,14 +75,14 @@ def _of_limits(question: PlanQuestion) -> Iterator[Relaxation]:
             lambda _: ("plan.low_trust_prices=true", "prices of low trust"),
         ),
     )
-    for is_set, lifted, words in tries:
-        fleet = _cheapest(_with(question, lifted)) if is_set else None
+    for is_set, lifted, describe in attempts:
+        fleet = _cheapest(_with_limits(question, lifted)) if is_set else None
         if fleet is not None:
-            change, what = words(fleet)
-            yield Relaxation((change,), f"With {what}, {_fleet(fleet)} would do.")
+            change, description = describe(fleet)
+            yield Relaxation((change,), f"With {description}, {_fleet_text(fleet)} would do.")
 
 
-def _with(question: PlanQuestion, lifted: dict[str, object]) -> PlanQuestion:
+def _with_limits(question: PlanQuestion, lifted: dict[str, object]) -> PlanQuestion:
     limits: PlanLimits = msgspec.structs.replace(question.limits, **lifted)
     return msgspec.structs.replace(question, limits=limits)
 
@@ -95,38 +101,38 @@ def _accelerators(fleet: Fleet) -> tuple[str, str]:
     return f"plan.max_accelerators={count:g}", f"up to {count:g} accelerators an instance"
 
 
-def _one_more(key: str, allowed: tuple[str, ...], more: str) -> tuple[str, str]:
-    return f"plan.{key}=[{', '.join((*allowed, more))}]", f"{more} among {key}"
+def _with_one_more(key: str, allowed: tuple[str, ...], value: str) -> tuple[str, str]:
+    return f"plan.{key}=[{', '.join((*allowed, value))}]", f"{value} among {key}"
 
 
-def _of_slo(question: PlanQuestion) -> Iterator[Relaxation]:
-    for place, objective in enumerate(question.slo):
+def _relax_slo(question: PlanQuestion) -> Iterator[Relaxation]:
+    for index, objective in enumerate(question.slo):
         if not objective.comparator.startswith("<") or objective.level != "fail":
             continue
-        for factor in _LOOSER:
+        for factor in _LIMIT_FACTORS:
             looser = _looser(objective, factor)
-            slo = (*question.slo[:place], looser, *question.slo[place + 1 :])
+            slo = (*question.slo[:index], looser, *question.slo[index + 1 :])
             fleet = _cheapest(msgspec.structs.replace(question, slo=slo))
             if fleet is not None:
-                words = f"With {looser.text}, {_fleet(fleet)} would do."
-                yield Relaxation((), words, tuple(one.text for one in slo))
+                text = f"With {looser.text}, {_fleet_text(fleet)} would do."
+                yield Relaxation((), text, tuple(changed_objective.text for changed_objective in slo))
                 break
 
 
 def _looser(objective: Objective, factor: float) -> Objective:
     limit = objective.limit * factor
-    shown = f"{100 * limit:.6g}%" if unit_of(objective) == "share" else f"{limit:.6g}"
-    text = f"{format_metric(objective.name)} {objective.comparator} {shown}"
+    limit_text = f"{100 * limit:.6g}%" if unit_of(objective) == "share" else f"{limit:.6g}"
+    text = f"{format_metric(objective.name)} {objective.comparator} {limit_text}"
     return msgspec.structs.replace(objective, limit=limit, text=text)
 
 
-def _of_peak(question: PlanQuestion) -> Iterator[Relaxation]:
-    for share in _PEAKS:
+def _relax_peak(question: PlanQuestion) -> Iterator[Relaxation]:
+    for share in _PEAK_SHARES:
         peak_per_s = float(f"{question.traffic.peak_per_s * share:.3g}")
         fleet = _cheapest(_at_peak(question, peak_per_s)) if peak_per_s > 0 else None
         if fleet is not None:
-            words = f"At a peak of {amount(peak_per_s)}/s, {_fleet(fleet)} would do."
-            yield Relaxation((f"traffic.peak={peak_per_s!r}/s",), words)
+            text = f"At a peak of {amount(peak_per_s)}/s, {_fleet_text(fleet)} would do."
+            yield Relaxation((f"traffic.peak={peak_per_s!r}/s",), text)
             return
 
 
@@ -135,5 +141,5 @@ def _at_peak(question: PlanQuestion, peak_per_s: float) -> PlanQuestion:
     return msgspec.structs.replace(question, traffic=traffic)
 
 
-def _fleet(fleet: Fleet) -> str:
+def _fleet_text(fleet: Fleet) -> str:
     return f"{fleet.instances} × {fleet.offer} for {usd(fleet.usd_per_month.value or 0.0)} a month"

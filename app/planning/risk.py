@@ -1,13 +1,13 @@
-"""How much could be wrong with a fleet's numbers: 0 to 4, the worst of its causes.
+"""Risk that a fleet's numbers are wrong: 0 to 4, the highest of its causes.
 
-| level | causes |
-|---|---|
-| 0 | measured on this very offer, priced within 30 days, with a spare |
-| 1 | the same accelerator in another instance; a price over 30 days old; an aggregator's price; no spare |
-| 2 | another CPU or card of the same architecture; fewer vCPUs a replica than measured; a price over 90 days old \
-or of spot |
-| 3 | another or unknown architecture; an assumed curve; a marketplace's or hand-kept price; a price over a year old |
-| 4 | a price over two years old |
+  | level | causes |
+  |---|---|
+  | 0 | measured on this very offer, priced within 30 days, with a spare |
+  | 1 | the same accelerator in another instance; a price over 30 days old; an aggregator's price; no spare |
+  | 2 | another CPU or card of the same architecture; fewer vCPUs a replica than measured; a price over 90 days old \
+  or of spot |
+  | 3 | another or unknown architecture; an assumed curve; a marketplace's or hand-kept price; a price over a year old |
+  | 4 | a price over two years old |
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FAIR_TRUST_SOURCES = frozenset(("sky-v8", "sky-v8-pergpu", "sky-v8-shadeform", 
 
 
 MAX_PRICE_AGE_DAYS = 90
-"""An older price is recommended only with a warning."""
+"""Age in days above which a price is recommended only with a warning."""
 PRICE_DRIFT_PER_YEAR = 0.2
 """Sigma of a price's logarithm after a year, growing with the square root of its age: an assumption."""
 
@@ -41,7 +41,7 @@ def price_age_days(offer: Offer, today: datetime.date) -> int:
 
 
 def price_sigma(offer: Offer, today: datetime.date) -> float:
-    """What is thought of how far a price may be off, as a sigma of its logarithm: an assumption, by its age and source.
+    """Return the uncertainty of a price by its age and source, as a sigma of its logarithm; an assumption.
 
     Prices of the same instance moved by some tenths within a year (`profiles/hardware/README.md`, Doubts).
     """
@@ -52,12 +52,15 @@ def price_sigma(offer: Offer, today: datetime.date) -> float:
 
 
 def is_low_trust(offer: Offer) -> bool:
-    """Whether its on-demand price, of the first of several sources, is of trust "low"."""
+    """Return whether the on-demand price, that of the first of several sources, has trust "low"."""
     return offer.source.partition("+")[0] in _LOW_TRUST_SOURCES
 
 
 def price_checks(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
-    """Warnings about the price of a recommended offer. Owned hardware has no list price that could be old."""
+    """Return the warnings about the price of a recommended offer.
+
+    Owned hardware has no list price that could be old.
+    """
     age_days = price_age_days(offer, today)
     if age_days <= MAX_PRICE_AGE_DAYS or offer.owned is not None:
         return ()
@@ -78,7 +81,7 @@ def price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:
         risks.append(Risk(level, f"its price is {age_days} days old"))
     elif level > 1:
         risks.append(Risk(level, f"its price is {age_days} days old, of {offer.as_of}: look it up before you decide"))
-    # the first of several sources is the one of the on-demand price
+    # the first of several sources is that of the on-demand price
     source = offer.source.partition("+")[0]
     if source in _LOW_TRUST_SOURCES:
         risks.append(Risk(3, "its price is a marketplace's or a hand-kept list's and may not be had"))

@@ -1,4 +1,4 @@
-"""What the answer hangs on: each input at its low and its high end, all others as planned."""
+"""Sensitivity of the plan: each input at its low and its high end, with all others as planned."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ from app.records.offers import Router
 from app.records.plan import Swing
 from app.records.plan_question import PlanQuestion
 
-_SHARE = 0.2
+_CHANGE_SHARE = 0.2
 
 
 def sensitivity_of(
     options: Sequence[Option], demand: Demand, question: PlanQuestion, goals: Goals
 ) -> tuple[Swing, ...]:
-    """The widest swing first. Fleets are sized anew by formula, with rates that the simulation settled."""
+    """Return the sensitivity to each input, widest range first.
+
+    Fleets are sized again by formula, with the rates from the simulation.
+    """
     feasible = [option for option in options if option.is_feasible]
     best = min(feasible, key=lambda option: candidate_of(option).usd_per_month)
-    swings = [
-        _swing(name, words, [_cheapest(feasible, *case) for case in cases])
-        for name, words, cases in _inputs(demand, question, goals, best)
+    ranges = [
+        _range(name, labels, [_cheapest(feasible, *case) for case in cases])
+        for name, labels, cases in _inputs(demand, question, goals, best)
     ]
-    return tuple(sorted(swings, key=_width, reverse=True))
+    return tuple(sorted(ranges, key=_width, reverse=True))
 
 
 _Case = tuple[Demand, Callable[[Capacity], float], Callable[[Candidate], float]]
@@ -41,80 +44,83 @@ def _inputs(
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
     peak = demand.peak_per_s
     sigma = demand.peak_sigma * Z80
-    low, high = (math.exp(-sigma), math.exp(sigma)) if sigma else (1 - _SHARE, 1 + _SHARE)
+    low, high = (math.exp(-sigma), math.exp(sigma)) if sigma else (1 - _CHANGE_SHARE, 1 + _CHANGE_SHARE)
     yield (
         "peak",
         (f"{amount(peak * low)}/s", f"{amount(peak * high)}/s"),
         (
-            (_with(demand, peak_per_s=peak * low), _same, _one),
-            (_with(demand, peak_per_s=peak * high), _same, _one),
+            (_with(demand, peak_per_s=peak * low), _unchanged_rate, _unchanged_price),
+            (_with(demand, peak_per_s=peak * high), _unchanged_rate, _unchanged_price),
         ),
     )
     yield (
         "rate of a replica",
         ("its 90th percentile", "its 10th percentile"),
         (
-            (demand, lambda capacity: math.exp(Z80 * capacity.sigma), _one),
-            (demand, lambda capacity: math.exp(-Z80 * capacity.sigma), _one),
+            (demand, lambda capacity: math.exp(Z80 * capacity.sigma), _unchanged_price),
+            (demand, lambda capacity: math.exp(-Z80 * capacity.sigma), _unchanged_price),
         ),
     )
-    chosen = candidate_of(best).offer.key
+    best_key = candidate_of(best).offer.key
     yield (
         "price of the recommended offer",
         ("−20 %", "+20 %"),
         (
-            (demand, _same, lambda one: 1 - _SHARE if one.offer.key == chosen else 1.0),
-            (demand, _same, lambda one: 1 + _SHARE if one.offer.key == chosen else 1.0),
+            (demand, _unchanged_rate, lambda candidate: 1 - _CHANGE_SHARE if candidate.offer.key == best_key else 1.0),
+            (demand, _unchanged_rate, lambda candidate: 1 + _CHANGE_SHARE if candidate.offer.key == best_key else 1.0),
         ),
     )
     yield (
         "assurance",
         ("80 %", "99 %"),
-        ((_with(demand, z=0.841621), _same, _one), (_with(demand, z=2.326348), _same, _one)),
+        (
+            (_with(demand, z=0.841621), _unchanged_rate, _unchanged_price),
+            (_with(demand, z=2.326348), _unchanged_rate, _unchanged_price),
+        ),
     )
     yield (
         "spare instances",
         (str(max(0, demand.spares - 1)), str(demand.spares + 1)),
         (
-            (_with(demand, spares=max(0, demand.spares - 1)), _same, _one),
-            (_with(demand, spares=demand.spares + 1), _same, _one),
+            (_with(demand, spares=max(0, demand.spares - 1)), _unchanged_rate, _unchanged_price),
+            (_with(demand, spares=demand.spares + 1), _unchanged_rate, _unchanged_price),
         ),
     )
     if best.target.fit is not None:
-        yield from _of_the_model(demand, question, goals, best)
+        yield from _model_inputs(demand, question, goals, best)
 
 
-def _of_the_model(
+def _model_inputs(
     demand: Demand, question: PlanQuestion, goals: Goals, best: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
-    """The SLO's limits and the router, by what the formulae say of their ratio."""
+    """Yield the cases of the SLO's limits and the router, by the ratio of the formulas' rates."""
 
     def ratio(changed: Goals, router: Router) -> Callable[[Capacity], float]:
-        factor = _formula(best, changed, router) / max(_formula(best, goals, question.limits.router), 1e-9)
+        factor = _formula_rate(best, changed, router) / max(_formula_rate(best, goals, question.limits.router), 1e-9)
         return lambda _: factor
 
     router = question.limits.router
-    loose, tight = (_scaled(goals, 1 + _SHARE), _scaled(goals, 1 - _SHARE))
+    looser, tighter = (_scale_limits(goals, 1 + _CHANGE_SHARE), _scale_limits(goals, 1 - _CHANGE_SHARE))
     if goals.times:
         yield (
             "limits of the SLO",
             ("+20 %", "−20 %"),
             (
-                (demand, ratio(loose, router), _one),
-                (demand, ratio(tight, router), _one),
+                (demand, ratio(looser, router), _unchanged_price),
+                (demand, ratio(tighter, router), _unchanged_price),
             ),
         )
     yield (
         "router",
         ("least outstanding", "random"),
         (
-            (demand, ratio(goals, "least_outstanding"), _one),
-            (demand, ratio(goals, "random"), _one),
+            (demand, ratio(goals, "least_outstanding"), _unchanged_price),
+            (demand, ratio(goals, "random"), _unchanged_price),
         ),
     )
 
 
-def _formula(option: Option, goals: Goals, router: Router) -> float:
+def _formula_rate(option: Option, goals: Goals, router: Router) -> float:
     from app.planning.formulae import rate_inside
     from app.planning.service_models.service_times import faster
 
@@ -125,7 +131,7 @@ def _formula(option: Option, goals: Goals, router: Router) -> float:
     return min(rate_inside(service, goals, replicas, router), fit.highest_per_s * candidate.capacity.speed)
 
 
-def _scaled(goals: Goals, factor: float) -> Goals:
+def _scale_limits(goals: Goals, factor: float) -> Goals:
     times = tuple(msgspec.structs.replace(goal, limit_s=goal.limit_s * factor) for goal in goals.times)
     return msgspec.structs.replace(goals, times=times)
 
@@ -134,19 +140,19 @@ def _with(demand: Demand, **changes: float) -> Demand:
     return msgspec.structs.replace(demand, **changes)
 
 
-def _same(_: Capacity) -> float:
+def _unchanged_rate(_: Capacity) -> float:
     return 1.0
 
 
-def _one(_: Candidate) -> float:
+def _unchanged_price(_: Candidate) -> float:
     return 1.0
 
 
 def _cheapest(
     options: Sequence[Option], demand: Demand, rate: Callable[[Capacity], float], price: Callable[[Candidate], float]
 ) -> tuple[float, str] | None:
-    """The month's cost and the offer; a budget does not bind here."""
-    found = []
+    """Return the lowest monthly cost and its offer; a budget does not apply here."""
+    costs = []
     for option in options:
         candidate = candidate_of(option)
         capacity = candidate.capacity
@@ -155,16 +161,16 @@ def _cheapest(
             continue
         needed = instances_at(demand, per_s, capacity.sigma, demand.z)
         instances = needed + demand.spares_of(needed) + candidate.spot_spares
-        found.append((HOURS_A_MONTH * instances * candidate.usd_per_hour * price(candidate), candidate.offer.key))
-    return min(found, default=None)
+        costs.append((HOURS_A_MONTH * instances * candidate.usd_per_hour * price(candidate), candidate.offer.key))
+    return min(costs, default=None)
 
 
-def _swing(name: str, words: tuple[str, str], ends: Sequence[tuple[float, str] | None]) -> Swing:
+def _range(name: str, labels: tuple[str, str], ends: Sequence[tuple[float, str] | None]) -> Swing:
     low, high = ends
     return Swing(
         input=name,
-        low=words[0],
-        high=words[1],
+        low=labels[0],
+        high=labels[1],
         usd_per_month_low=low[0] if low else None,
         usd_per_month_high=high[0] if high else None,
         winner_low=low[1] if low else None,
@@ -172,7 +178,7 @@ def _swing(name: str, words: tuple[str, str], ends: Sequence[tuple[float, str] |
     )
 
 
-def _width(swing: Swing) -> float:
-    if swing.usd_per_month_low is None or swing.usd_per_month_high is None:
+def _width(sensitivity: Swing) -> float:
+    if sensitivity.usd_per_month_low is None or sensitivity.usd_per_month_high is None:
         return math.inf
-    return abs(swing.usd_per_month_high - swing.usd_per_month_low)
+    return abs(sensitivity.usd_per_month_high - sensitivity.usd_per_month_low)

@@ -1,8 +1,8 @@
-"""How many instances a peak needs when the capacity of one is log-normal, and what they cost.
+"""Number of instances that a peak needs when the capacity of one is log-normal, and their cost.
 
-All instances of a fleet share one error of capacity (it comes from one measurement), so
-P(n × capacity ≥ peak) = Φ(ln(n × median / peak) / sigma), and the smallest n that reaches the assurance is
-⌈peak × exp(sigma × z) / median⌉ with z its quantile. A peak that is not sure is a log-normal too: sigma² is the sum.
+All instances of a fleet share one error of capacity (it comes from one measurement), so P(n × capacity ≥ peak) = Φ(ln(n
+× median / peak) / sigma), and the smallest n that reaches the confidence is ⌈peak × exp(sigma × z) / median⌉ with z its
+quantile. An uncertain peak is log-normal too: the sigma² are added.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from app.records.result import Estimate, Fleet, Traffic
 HOURS_A_MONTH = 730
 Z80 = 1.281552
 SPOT_MISSING_SHARE = 0.01
-"""Of the time that a spot instance is interrupted and not yet replaced: an assumption, no price list states it."""
+"""Assumed share of time in which a spot instance is interrupted and not yet replaced; no price list states it."""
 _NORMAL = NormalDist()
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """Of what reaches replicas. `peak_per_s` is that of the next 12 months; `mean_per_s` is today's, over the week;
-    `peak_sigma` is one sigma of the peak's logarithm, which adds to a capacity's as squares do."""
+    """Demand on the replicas.
+
+    `peak_per_s` is the peak of the next 12 months; `mean_per_s` is today's mean over the week; `peak_sigma` is one
+    sigma of the peak's logarithm, whose square is added to that of the capacity.
+    """
 
     peak_per_s: float
     mean_per_s: float
@@ -36,18 +39,21 @@ class Demand(msgspec.Struct, frozen=True):
     spares: int
     peak_sigma: float = 0.0
     zones: int = 1
-    """Any one of which may be lost, where there are several."""
+    """Number of zones, one of which may fail where there are several."""
 
     def spares_of(self, needed: int) -> int:
-        """Beyond what carries the load: what may fail or be out for an update, or what the zones left can't do."""
+        """Return the instances beyond those for the load.
+
+        They cover failures, updates, and the capacity that the remaining zones lack after one fails.
+        """
         if self.zones == 1:
             return self.spares
-        in_a_zone = math.ceil(needed / (self.zones - 1))
-        return max(self.spares, self.zones * in_a_zone - needed)
+        per_zone = math.ceil(needed / (self.zones - 1))
+        return max(self.spares, self.zones * per_zone - needed)
 
 
 def demand_of(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
-    """Campaigns count where there is a date to count from."""
+    """Return the demand; campaigns count only where `today` is given."""
     return Demand(
         peak_per_s=peak_per_s(traffic, today),
         mean_per_s=mean_per_s(traffic),
@@ -59,23 +65,23 @@ def demand_of(traffic: Traffic, limits: PlanLimits, today: datetime.date | None 
 
 
 def instances_needed(demand: Demand, capacity: Capacity, z: float) -> int:
-    """Without spares; z is the normal quantile of the assurance, of both the capacity and the peak."""
+    """Return the instances needed without spares; z is the normal quantile of the confidence, for capacity and peak."""
     return instances_at(demand, capacity.per_s, capacity.sigma, z)
 
 
 def instances_at(demand: Demand, per_s: float, sigma: float, z: float) -> int:
-    """Of instances of which each carries so much, give or take."""
+    """Return the number of instances that are needed if each sustains `per_s`, with this sigma of its logarithm."""
     sigma = math.hypot(sigma, demand.peak_sigma)
     return max(1, math.ceil(demand.peak_per_s * math.exp(sigma * z) / per_s - 1e-9))
 
 
 def peak_carried_per_s(instances: int, capacity: Capacity, demand: Demand) -> float:
-    """The highest peak so many instances carry at the assurance, planned as surely as the demand's."""
+    """Return the highest peak that the instances sustain at the plan's confidence."""
     return instances * capacity.per_s * math.exp(-demand.z * math.hypot(capacity.sigma, demand.peak_sigma))
 
 
 def planned_rate_per_s(fleet: Fleet) -> float | None:
-    """Rate that one replica of a planned fleet is sized for; `None` where the fleet has no size.
+    """Return the rate that one replica of a planned fleet is sized for; `None` where the fleet has no size.
 
     Plan files of version 0.1.0 do not state it: there it is the share of the peak that falls on each replica needed.
     """
@@ -89,7 +95,7 @@ def planned_rate_per_s(fleet: Fleet) -> float | None:
 
 
 def assurance_reached(instances: int, capacity: Capacity, demand: Demand) -> float:
-    """P(the instances together carry the peak); 0 for none."""
+    """Return the probability that the instances together sustain the peak; 0 for none."""
     if instances < 1:
         return 0.0
     margin = math.log(instances * capacity.per_s / demand.peak_per_s)
@@ -100,21 +106,23 @@ def assurance_reached(instances: int, capacity: Capacity, demand: Demand) -> flo
 
 
 def chances_of(needed: int, capacity: Capacity, demand: Demand) -> Chances:
-    return Chances(*(assurance_reached(needed + more, capacity, demand) for more in (-1, 0, 1)))
+    return Chances(*(assurance_reached(needed + additional, capacity, demand) for additional in (-1, 0, 1)))
 
 
 def spot_chances(instances: int, spares: int, capacity: Capacity, demand: Demand) -> Chances:
-    """As `chances_of` for spot instances, each of which is missing for a share of the time: the spares replace those
-    that are interrupted, and beyond the spares fewer instances carry the peak."""
-    return Chances(*(_spot_chance(instances + more, spares, capacity, demand) for more in (-1, 0, 1)))
+    """Return the probabilities of `chances_of` for spot instances.
+
+    Each of them is unavailable for a share of the time. The spares replace interrupted instances; beyond the spares
+    fewer instances serve the peak.
+    """
+    return Chances(*(_spot_probability(instances + additional, spares, capacity, demand) for additional in (-1, 0, 1)))
 
 
 def spot_spares(needed: int, spares: int, capacity: Capacity, demand: Demand) -> int:
-    """The fewest instances beyond the spares with which spot instances reach the assurance; at most as many as are
-    needed."""
-    for more in range(needed):
-        if reaches_assurance(_spot_chance(needed + spares + more, spares, capacity, demand), demand):
-            return more
+    """Return the fewest additional instances with which spot instances reach the confidence; at most `needed`."""
+    for additional in range(needed):
+        if reaches_assurance(_spot_probability(needed + spares + additional, spares, capacity, demand), demand):
+            return additional
     return needed
 
 
@@ -122,32 +130,38 @@ def reaches_assurance(chance: float, demand: Demand) -> bool:
     return chance >= _NORMAL.cdf(demand.z) - 1e-9
 
 
-def _spot_chance(instances: int, spares: int, capacity: Capacity, demand: Demand) -> float:
-    """Interruptions are independent of each other. Spares for what may fail or be updated count for nothing else."""
-    away, here = math.log(SPOT_MISSING_SHARE), math.log1p(-SPOT_MISSING_SHARE)
+def _spot_probability(instances: int, spares: int, capacity: Capacity, demand: Demand) -> float:
+    """Return the probability for spot instances.
+
+    Interruptions are independent of each other. Spares for failures and updates have no other use.
+    """
+    log_missing, log_present = math.log(SPOT_MISSING_SHARE), math.log1p(-SPOT_MISSING_SHARE)
     mean = SPOT_MISSING_SHARE * instances
-    most = min(instances, math.ceil(mean + 10 * math.sqrt(mean) + 10))
+    max_gone = min(instances, math.ceil(mean + 10 * math.sqrt(mean) + 10))
     return min(
         1.0,
         math.fsum(
             math.exp(
                 math.lgamma(instances + 1) - math.lgamma(gone + 1) - math.lgamma(instances - gone + 1)
-                + gone * away + (instances - gone) * here
+                + gone * log_missing + (instances - gone) * log_present
             )
             * assurance_reached(instances - max(spares, gone), capacity, demand)
-            for gone in range(max(0, most) + 1)
+            for gone in range(max(0, max_gone) + 1)
         ),
     )  # fmt: skip
 
 
 def needed_spread(capacity: Capacity, demand: Demand) -> Spread:
-    """The fewest are those of a service model that holds beyond what was seen."""
-    fewest = _fewest(demand, capacity, Z80)
-    return Spread(fewest, *(instances_needed(demand, capacity, z) for z in (0.0, Z80)))
+    """Return the range of the number of instances; its minimum assumes the service model beyond the observed rates."""
+    min_instances = _min_instances(demand, capacity, Z80)
+    return Spread(min_instances, *(instances_needed(demand, capacity, z) for z in (0.0, Z80)))
 
 
-def _fewest(demand: Demand, capacity: Capacity, z: float) -> int:
-    """The lower end of the need, and never fewer than busy instances of the service model take for the lowest peak."""
+def _min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
+    """Return the lower end of the number of instances.
+
+    Never fewer than the service model's maximum throughput needs for the lowest peak.
+    """
     needed = instances_at(demand, capacity.most_per_s(0.0), capacity.sigma, -z)
     return max(needed, instances_at(demand, max(capacity.ceiling_per_s, capacity.per_s), 0.0, -z))
 
@@ -155,15 +169,15 @@ def _fewest(demand: Demand, capacity: Capacity, z: float) -> int:
 def cost_spread(
     needed: Spread, usd_per_hour: float, price_sigma: float, demand: Demand, spot_spares: int = 0
 ) -> Spread:
-    """Of the month, by what is not sure of the need and of the price together."""
+    """Return the range of the monthly cost from the uncertainty of the need and of the price."""
     counts = [
         round(count) + demand.spares_of(round(count)) + spot_spares for count in (needed.p10, needed.p50, needed.p90)
     ]
     middle = monthly_cost(counts[1], usd_per_hour)
     ends = []
-    for way, count in ((-1, counts[0]), (1, counts[2])):
-        by_need = math.log(count / counts[1])
-        ends.append(middle * math.exp(way * math.hypot(by_need, Z80 * price_sigma)))
+    for sign, count in ((-1, counts[0]), (1, counts[2])):
+        log_ratio = math.log(count / counts[1])
+        ends.append(middle * math.exp(sign * math.hypot(log_ratio, Z80 * price_sigma)))
     return Spread(ends[0], middle, ends[1])
 
 
@@ -179,21 +193,24 @@ def monthly_estimate(
     price_sigma: float = 0.0,
     spot_spares: int = 0,
 ) -> Estimate:
-    """The interval is what the fleet would cost once resized to either end of its capacity's 95 % interval, and by how
-    much its price may have moved: `price_sigma` is that of its logarithm."""
-    fewest = _fewest(demand, capacity, Z95)
-    counts = (fewest, instances_needed(demand, capacity, Z95))
-    fewest, most = (count + demand.spares_of(count) + spot_spares for count in counts)
+    """Return the monthly cost with its interval.
+
+    The interval is the cost of the fleet resized to either end of its capacity's 95 % interval, and the possible change
+    of its price: `price_sigma` is the sigma of its logarithm.
+    """
+    min_instances = _min_instances(demand, capacity, Z95)
+    counts = (min_instances, instances_needed(demand, capacity, Z95))
+    min_instances, max_instances = (count + demand.spares_of(count) + spot_spares for count in counts)
     low, high = (
-        way * math.hypot(math.log(count / instances), Z95 * price_sigma)
-        for way, count in ((-1, min(fewest, instances)), (1, max(most, instances)))
+        sign * math.hypot(math.log(count / instances), Z95 * price_sigma)
+        for sign, count in ((-1, min(min_instances, instances)), (1, max(max_instances, instances)))
     )
     cost = monthly_cost(instances, usd_per_hour_each)
     return Estimate(cost, (cost * math.exp(low), cost * math.exp(high)), basis=capacity.basis)
 
 
 def per_1k_estimate(monthly: Estimate, demand: Demand) -> Estimate:
-    """The month's cost over the inferences of a month at the mean rate."""
+    """Return the monthly cost over the inferences of a month at the mean rate."""
     thousands = demand.mean_per_s * HOURS_A_MONTH * 3600 / 1000
     if thousands == 0 or monthly.value is None or monthly.ci95 is None:
         return Estimate(None, reason="the traffic has no requests", basis=monthly.basis)

@@ -1,4 +1,4 @@
-"""A language model that nobody measured, on each card: how many cards a replica takes, and what it then carries."""
+"""Replicas of a language model without measurement, on each card: the number of cards, and the resulting rate."""
 
 from __future__ import annotations
 
@@ -19,43 +19,46 @@ from app.records.service import FittedService, ServiceFit
 from app.records.traffic import TokenLengths
 
 VENDOR_EFFICIENCY = {"NVIDIA": 0.90, "AMD": 0.68}
-"""Published over expected rate of a vendor's cards, by the geometric mean of the table in `docs/extrapolation.md`."""
+"""Ratio of published to expected rates of a vendor's cards: geometric mean of the table in `docs/extrapolation.md`."""
 LOWEST_EFFICIENCY = min(VENDOR_EFFICIENCY.values())
-"""For vendors of whose cards no result is published."""
-_AT_ONCE = 8
-"""A replica that has no room for so many sequences at once is cut over more cards."""
+"""Ratio for vendors without published results."""
+_MIN_SEQUENCES = 8
+"""Minimum number of concurrent sequences; a replica without room for them is split over more cards."""
 
 
 def supposed_target(card: Accelerator, question: PlanQuestion, goals: Goals) -> MeasuredTarget | Refusal:
-    """One replica on as many cards as its weights and cache take; refused where they do not fit or are not known."""
-    supposed, lengths = question.supposed, _mean_lengths(question.traffic.tokens)
-    if supposed is None or lengths is None:
+    """Build the target of one replica on as many cards as its weights and cache take.
+
+    Refused where they do not fit or are unknown.
+    """
+    assumed, lengths = question.supposed, _mean_lengths(question.traffic.tokens)
+    if assumed is None or lengths is None:
         return Refusal("no_language_model", "no language model is described")
     memory = smallest_degree(
-        supposed.model, card, supposed.precision, math.ceil(sum(lengths)), supposed.engine, _AT_ONCE
+        assumed.model, card, assumed.precision, math.ceil(sum(lengths)), assumed.engine, _MIN_SEQUENCES
     )
     if not isinstance(memory, MemoryPlan):
         return memory
     deployment = Deployment(
-        supposed.model, card, *lengths, supposed.precision, degree=memory.degree, engine=supposed.engine
+        assumed.model, card, *lengths, assumed.precision, degree=memory.degree, engine=assumed.engine
     )
-    service, full = assumed_service(deployment), replica(deployment)
+    service, full_replica = assumed_service(deployment), replica(deployment)
     if isinstance(service, Refusal):
         return service
-    if isinstance(full, Refusal):
-        return full
+    if isinstance(full_replica, Refusal):
+        return full_replica
     efficiency = VENDOR_EFFICIENCY.get(card.vendor, LOWEST_EFFICIENCY)
-    law = faster(service.service, efficiency)
-    fit = ServiceFit((FittedService(law, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full.per_s * efficiency)
-    rate = rate_inside(law, goals, 1, "random", lengths)
-    name = f"{supposed.name} on {memory.degree} × {card.key}, by arithmetic"
+    scaled_service = faster(service.service, efficiency)
+    fit = ServiceFit((FittedService(scaled_service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full_replica.per_s * efficiency)
+    rate = rate_inside(scaled_service, goals, 1, "random", lengths)
+    name = f"{assumed.name} on {memory.degree} × {card.key}, by arithmetic"
     hardware = Hardware(name, accelerator=card.key, accelerator_count=memory.degree)
     curve = CapacityCurve((), goals.latency_metric, rate, None, None)
     return MeasuredTarget(name, hardware, curve, fit, is_assumed=True)
 
 
 def supposed_capacity(target: MeasuredTarget, offer: Offer, supposed: SupposedModel) -> Capacity | Refusal:
-    """As many whole replicas as the instance has cards for."""
+    """Return the capacity of as many whole replicas as the instance has cards for."""
     degree = target.hardware.accelerator_count
     replicas = math.floor(offer.accelerator_count / degree + 1e-9)
     if replicas < 1:
@@ -69,7 +72,9 @@ def supposed_capacity(target: MeasuredTarget, offer: Offer, supposed: SupposedMo
 
 
 def _mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, float] | None:
-    share = sum(one.share for one in tokens)
+    share = sum(lengths.share for lengths in tokens)
     if not share:
         return None
-    return sum(one.share * one.input for one in tokens) / share, sum(one.share * one.output for one in tokens) / share
+    return sum(lengths.share * lengths.input for lengths in tokens) / share, sum(
+        lengths.share * lengths.output for lengths in tokens
+    ) / share

@@ -1,4 +1,4 @@
-"""Numbers as the plan's sentences say them."""
+"""Formatting of numbers and service models in a plan's text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.records.service import BatchService, RequestService, ServiceModel
 
 
 def amount(number: float) -> str:
-    """Whole from 100 on, else three significant digits, never with an exponent."""
+    """Format a number: whole from 100 on, else three significant digits, never with an exponent."""
     if abs(number) >= 100 or number == 0:
         return f"{number:,.0f}"
     decimals = max(0, 2 - math.floor(math.log10(abs(number))))
@@ -22,29 +22,29 @@ def usd(number: float) -> str:
 
 
 def share(number: float) -> str:
-    """A percentage that does not round up to certainty."""
+    """Format a share as a percentage that does not round up to certainty."""
     return "over 99.9%" if 0.9995 <= number < 1 else f"{number * 100:.1f}".removesuffix(".0") + "%"
 
 
 def law_words(service: ServiceModel) -> str:
-    """As in `1 request at a time of 2.1 ms, CV 0.5, and 2.9 ms outside`."""
+    """Describe a service model, such as `1 request at a time of 2.1 ms, CV 0.5, and 2.9 ms outside`."""
     outside = f"{amount(1000 * service.outside_s)} ms outside"
     match service:
         case RequestService():
-            at_once = "1 request" if service.slots == 1 else f"{service.slots} requests"
-            law = f"{at_once} at a time of {amount(1000 * service.mean_s)} ms, CV {total_cv(service):.2g}"
+            requests_text = "1 request" if service.slots == 1 else f"{service.slots} requests"
+            text = f"{requests_text} at a time of {amount(1000 * service.mean_s)} ms, CV {total_cv(service):.2g}"
             if service.is_shared:
                 cores = "1 core" if service.slots == 1 else f"{service.slots} cores"
-                alone = f"{amount(1000 * service.mean_s)} ms each when alone, CV {total_cv(service):.2g}"
-                law = f"all requests at once on {cores}, {alone}"
+                single = f"{amount(1000 * service.mean_s)} ms each when alone, CV {total_cv(service):.2g}"
+                text = f"all requests at once on {cores}, {single}"
             if is_two_phase(service):
                 slow = f"{100 * service.slow_share:.2g} % of them {service.slow_factor:.2g} times as long as the others"
-                return f"{law}, {slow}, and {outside}"
-            return f"{law}, and {outside}"
+                return f"{text}, {slow}, and {outside}"
+            return f"{text}, and {outside}"
         case BatchService():
-            law = f"{amount(1000 * service.fixed_s)} + {amount(1000 * service.per_item_s)} b ms"
+            text = f"{amount(1000 * service.fixed_s)} + {amount(1000 * service.per_item_s)} b ms"
             window = f" after up to {amount(1000 * service.window_s)} ms of waiting" if service.window_s > 0 else ""
-            return f"batches of up to {service.max_batch}{window}, {law}, and {outside}"
+            return f"batches of up to {service.max_batch}{window}, {text}, and {outside}"
         case _:
             step = f"{amount(1000 * service.step_s)} + {amount(1000 * service.per_sequence_s)} b ms"
             return f"steps of {step}, up to {service.max_sequences} sequences, and {outside}"

@@ -1,4 +1,4 @@
-"""Profiles to begin with, and one protocol's profile turned into another's."""
+"""Profile templates, and the conversion of a profile to another protocol."""
 
 from __future__ import annotations
 
@@ -85,93 +85,100 @@ _WORKLOADS: dict[str, dict[str, Any]] = {
     "torchserve": {"body": {"inputs": [0.1, 0.2]}},
 }
 _STAGES = {"stages": [{"name": "steady", "arrivals": "poisson", "rate": "50/s", "duration": "30s"}]}
-_BEGUN_WITH = ("body", "prompts")
+_TEMPLATE_KEYS = ("body", "prompts")
 _USERS = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30s"}]}
 
 
 def for_model(model: Path) -> str:
-    """A local run of a model's file."""
+    """Return the text of a local profile for a model file."""
     stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in model.stem)
     return LOCAL.format(name=stem.lstrip("._-")[:64] or "model", model=in_line(str(model)))
 
 
 def converted(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
-    """The same question of a target that speaks `protocol`: what it has keys for is kept, what it needs is put in."""
+    """Convert a profile to a target that speaks `protocol`.
+
+    Values that the new protocol has keys for are kept, and values that it requires are filled in.
+    """
     root = profile_fields(protocol)
-    made = {key: value for key, value in tree.items() if root.at(key) is not None}
+    profile = {key: value for key, value in tree.items() if root.at(key) is not None}
     old = tree.get("target") if isinstance(tree.get("target"), dict) else {}
     assert isinstance(old, dict)
-    made["target"] = _target(old, protocol, _field(root, "target"))
-    workload = {**_WORKLOADS.get(protocol, {}), **_kept(tree.get("workload"), _field(root, "workload"))}
-    made["workload"] = _one_source(workload, _field(root, "workload"))
-    if not made["workload"]:
-        del made["workload"]
-    made["load"] = _load(tree.get("load"), protocol, _field(root, "load"))
-    if protocol == "local" and isinstance(made.get("slo"), list):
-        made["slo"] = [str(one).replace("latency_ms", "service_ms") for one in made["slo"] if "latency" in str(one)]
-    return made
+    profile["target"] = _target(old, protocol, _child_field(root, "target"))
+    workload = {**_WORKLOADS.get(protocol, {}), **_select_known(tree.get("workload"), _child_field(root, "workload"))}
+    profile["workload"] = _resolve_exclusive(workload, _child_field(root, "workload"))
+    if not profile["workload"]:
+        del profile["workload"]
+    profile["load"] = _load(tree.get("load"), protocol, _child_field(root, "load"))
+    if protocol == "local" and isinstance(profile.get("slo"), list):
+        profile["slo"] = [
+            str(objective).replace("latency_ms", "service_ms")
+            for objective in profile["slo"]
+            if "latency" in str(objective)
+        ]
+    return profile
 
 
 def _target(old: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, Any]:
-    kept = _kept(old, spec)
-    fresh = dict(_TARGETS[protocol])
-    if any(kept.get(place) for place in PLACES):
-        fresh.pop("url", None)
-    if "url" in kept and (protocol == "oip-grpc") != str(kept["url"]).startswith("grpc"):
-        del kept["url"]
-        fresh = dict(_TARGETS[protocol])
-    if kept.get("scripted") is not None:
-        fresh.pop("model", None)
-    if isinstance(kept.get("serve"), dict):
-        fresh.pop("model", None)
+    kept_values = _select_known(old, spec)
+    defaults = dict(_TARGETS[protocol])
+    if any(kept_values.get(place) for place in PLACES):
+        defaults.pop("url", None)
+    if "url" in kept_values and (protocol == "oip-grpc") != str(kept_values["url"]).startswith("grpc"):
+        del kept_values["url"]
+        defaults = dict(_TARGETS[protocol])
+    if kept_values.get("scripted") is not None:
+        defaults.pop("model", None)
+    if isinstance(kept_values.get("serve"), dict):
+        defaults.pop("model", None)
     if protocol == "local":
-        served: Any = old.get("serve")
-        model = served.get("model") if isinstance(served, dict) else None
-        return {**_without(kept, "protocol", "model"), "model": model or fresh["model"]}
-    if not isinstance(kept.get("model"), str):
-        kept.pop("model", None)
-    kept.pop("protocol", None)
-    return {"protocol": protocol, **{**fresh, **kept}}
+        serve: Any = old.get("serve")
+        model = serve.get("model") if isinstance(serve, dict) else None
+        return {**_omit(kept_values, "protocol", "model"), "model": model or defaults["model"]}
+    if not isinstance(kept_values.get("model"), str):
+        kept_values.pop("model", None)
+    kept_values.pop("protocol", None)
+    return {"protocol": protocol, **{**defaults, **kept_values}}
 
 
 def _load(old: Any, protocol: str, spec: FieldSpec) -> dict[str, Any]:
-    kept = _kept(old, spec)
+    kept_values = _select_known(old, spec)
     if protocol == "local":
-        kept.pop("search", None)
-        return {"scenarios": ["single-stream"], **kept}
+        kept_values.pop("search", None)
+        return {"scenarios": ["single-stream"], **kept_values}
     if protocol == "locust":
-        return {**_without(kept, "search", "sweep", "workers"), **_USERS}
-    if isinstance(kept.get("search"), str):
-        del kept["search"]
-    return kept if {"stages", "sweep", "search"} & kept.keys() else {**kept, **_STAGES}
+        return {**_omit(kept_values, "search", "sweep", "workers"), **_USERS}
+    if isinstance(kept_values.get("search"), str):
+        del kept_values["search"]
+    return kept_values if {"stages", "sweep", "search"} & kept_values.keys() else {**kept_values, **_STAGES}
 
 
-def _without(value: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: one for key, one in value.items() if key not in keys}
+def _omit(value: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if key not in keys}
 
 
-def _kept(old: Any, spec: FieldSpec) -> dict[str, Any]:
-    """What the fields have keys for, all the way down."""
+def _select_known(old: Any, spec: FieldSpec) -> dict[str, Any]:
+    """Return the values that `spec` has keys for, at every level."""
     if not isinstance(old, dict):
         return {}
     known = {field.key: field for field in spec.fields}
     return {
-        key: _kept(value, known[key]) if known[key].kind == "group" and isinstance(value, dict) else value
+        key: _select_known(value, known[key]) if known[key].kind == "group" and isinstance(value, dict) else value
         for key, value in old.items()
         if key in known
     }
 
 
-def _one_source(value: dict[str, Any], spec: FieldSpec) -> dict[str, Any]:
-    """Of keys that exclude each other the last, which the profile had itself, is kept."""
+def _resolve_exclusive(value: dict[str, Any], spec: FieldSpec) -> dict[str, Any]:
+    """Resolve keys that exclude each other, preferring those of the original profile to those of the template."""
     for forms in spec.one_of.values():
         given = [form for form in forms if value.get(form) not in (None, [])]
-        own = [form for form in given if form not in _BEGUN_WITH] or given
-        value = {key: one for key, one in value.items() if key not in given or key == own[0]}
+        own = [form for form in given if form not in _TEMPLATE_KEYS] or given
+        value = {key: item for key, item in value.items() if key not in given or key == own[0]}
     return value
 
 
-def _field(spec: FieldSpec, key: str) -> FieldSpec:
-    found = spec.at(key)
-    assert found is not None
-    return found
+def _child_field(spec: FieldSpec, key: str) -> FieldSpec:
+    child = spec.at(key)
+    assert child is not None
+    return child

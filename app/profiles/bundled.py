@@ -1,4 +1,4 @@
-"""The profiles and models that come with the program."""
+"""Find the profiles and models that are bundled with the program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.errors import UsageError
 from app.profiles.problems import did_you_mean
 
 DIRECTORY = Path(str(files("profiles")))
-"""Where the data of the installed program lies."""
+"""Folder of the data files of the installed program."""
 
 
 def bundled_profiles() -> dict[str, Path]:
@@ -21,7 +21,7 @@ def bundled_models() -> dict[str, Path]:
 
 
 def find_profile(name_or_path: str) -> Path:
-    """A file by its path, or a bundled profile by its name."""
+    """Return the path of a profile file, given its path or the name of a bundled profile. Raises UsageError."""
     path = Path(name_or_path)
     if path.is_file():
         return path

@@ -1,4 +1,4 @@
-"""A pipeline's job that runs a profile, as docs/ci.md shows them."""
+"""Write the CI job that runs a profile, as shown in docs/ci.md."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ _TEXTS: dict[Pipeline, str] = {"github": _GITHUB, "gitlab": _GITLAB}
 def write_ci_job(
     pipeline: Pipeline, text: str, tree: dict[str, Any], directory: Path, repository: Path
 ) -> tuple[Path, ...]:
-    """The profile that `text` is, whose paths are relative to `directory`, and the job that runs it.
+    """Write the profile `text`, whose paths are relative to `directory`, and a CI job that runs it to `repository`.
 
-    Paths into the repository stay relative, others become absolute. Raises UsageError where a secret is written out in
-    the profile, where a file is there already that says something else, or cannot be written.
+    Paths into the repository become relative, others absolute. Return the written files. Raises UsageError if the
+    profile contains a secret, if a file with different content exists, or if a file cannot be written.
     """
     places = places_of_secrets(text)
     if places:
@@ -74,7 +74,7 @@ def write_ci_job(
         raise UsageError(f"{places[0]} holds a secret, which a repository is no place for", hint=hint)
     name = str(tree.get("name") or "profile")
     if directory.resolve() != repository.resolve():
-        text = rewritten(text, _from_repository(relocated(tree, directory), repository.resolve())).text
+        text = rewritten(text, _make_relative(relocated(tree, directory), repository.resolve())).text
     command = " ".join([f"sizewise run {name}.yaml --out results", *_allowed_hosts(text, directory)])
     files = {
         repository / f"{name}.yaml": text,
@@ -93,7 +93,9 @@ def write_ci_job(
 
 
 def _allowed_hosts(text: str, directory: Path) -> list[str]:
-    """Options that let a pipeline, where nobody is asked, send the profile's secrets to its hosts."""
+    """Return the options that allow a pipeline, which cannot ask for consent, to send the profile's secrets to its
+    hosts.
+    """
     try:
         profile = load_profile_text(text.encode(), directory / "profile.yaml")
     except ProfileError:
@@ -101,10 +103,10 @@ def _allowed_hosts(text: str, directory: Path) -> list[str]:
     return [f"--allow-secrets {shlex.quote(host)}" for host in hosts_of_secrets(profile)]
 
 
-def _from_repository(value: Any, repository: Path) -> Any:
+def _make_relative(value: Any, repository: Path) -> Any:
     if isinstance(value, dict):
-        return {key: _from_repository(one, repository) for key, one in value.items()}
+        return {key: _make_relative(item, repository) for key, item in value.items()}
     if isinstance(value, list):
-        return [_from_repository(one, repository) for one in value]
+        return [_make_relative(item, repository) for item in value]
     is_inside = isinstance(value, str) and value.startswith(f"{repository}/")
     return value.removeprefix(f"{repository}/") if is_inside else value

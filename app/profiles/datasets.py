@@ -1,9 +1,7 @@
-"""Datasets of a workload: a file by its extension, or a folder.
+"""Settings for datasets, request popularity and request bodies.
 
-Which of the prepared requests are asked for how often: `in-turn`, `uniform`, `zipf` or `{zipf:
-1.1}`.
-
-Bodies of requests as a profile may write them: sent as they are, written to files without their
+A dataset is a file, recognized by its extension, or a folder. Popularity (`in-turn`, `uniform`, `zipf` or `{zipf:
+1.1}`) decides how often each prepared request is sent. Bodies are sent as they are and written to files without their
 secrets.
 """
 
@@ -78,70 +76,72 @@ _FORM = re.compile(r"[^\s&={}\"]+=[^\s&{}\"]*(?:&[^\s&={}\"]+=[^\s&{}\"]*)*")
 
 
 def redact_body(value: JsonValue) -> JsonValue:
-    """A copy with a mark in place of each value that is likely a secret; also in text that is JSON or a form."""
-    return _redacted(value, "")
+    """Return a copy with every value that is probably a secret redacted, including those in text that is JSON or a
+    form.
+    """
+    return _redact_value(value, "")
 
 
 def secrets_in_body(value: object, place: KeyPath) -> Iterator[KeyPath]:
-    """Where `redact_body` would put a mark."""
+    """Yield the path of every value that `redact_body` would redact."""
     if isinstance(value, dict):
-        for key, below in value.items():
-            yield from secrets_in_body(below, (*place, key))
+        for key, item in value.items():
+            yield from secrets_in_body(item, (*place, key))
     elif isinstance(value, list):
-        for at, below in enumerate(value):
-            yield from secrets_in_body(below, (*place, at))
+        for index, item in enumerate(value):
+            yield from secrets_in_body(item, (*place, index))
     elif isinstance(value, str):
-        key = next((one for one in reversed(place) if isinstance(one, str)), "")
-        if _redacted(value, key) != value:
+        key = next((part for part in reversed(place) if isinstance(part, str)), "")
+        if _redact_value(value, key) != value:
             yield place
 
 
 def is_redacted(value: JsonValue) -> bool:
-    """Whether a mark stands anywhere in it."""
+    """Return whether any part of the value is redacted."""
     return secrets.REDACTED in json.dumps(value, ensure_ascii=False)
 
 
-def _redacted(value: JsonValue, key: str) -> JsonValue:
+def _redact_value(value: JsonValue, key: str) -> JsonValue:
     match value:
         case dict():
-            return {name: _redacted(below, name) for name, below in value.items()}
+            return {name: _redact_value(item, name) for name, item in value.items()}
         case list():
-            return [_redacted(below, key) for below in value]
+            return [_redact_value(item, key) for item in value]
         case str() if secrets.is_secret_in_body(key, value):
             return secrets.REDACTED
         case str():
-            return _redacted_text(value)
+            return _redact_text(value)
         case _:
             return value
 
 
-def _redacted_text(text: str) -> str:
+def _redact_text(text: str) -> str:
     if text[:1] in ("{", "["):
         try:
             document = json.loads(text)
-        except (ValueError, RecursionError):  # a template of values without quotes is none yet
-            return _QUOTED.sub(_without_value, text)
+        except (ValueError, RecursionError):  # a template with unquoted placeholders is not valid JSON
+            return _QUOTED.sub(_redact_match, text)
         redacted = redact_body(document)
         return text if redacted == document else json.dumps(redacted, ensure_ascii=False)
     if _FORM.fullmatch(text):
-        return "&".join(map(_redacted_field, text.split("&")))
+        return "&".join(map(_redact_field, text.split("&")))
     return secrets.REDACTED if secrets.is_token(text) else text
 
 
 _QUOTED = re.compile(r'"(?P<key>[^"\\]+)"(?P<colon>\s*:\s*)"(?P<value>(?:[^"\\]|\\.)*)"')
 
 
-def _without_value(pair: re.Match[str]) -> str:
+def _redact_match(pair: re.Match[str]) -> str:
     if not secrets.is_secret_in_body(pair["key"], pair["value"]):
         return pair[0]
     return f'"{pair["key"]}"{pair["colon"]}"{secrets.REDACTED}"'
 
 
-def _redacted_field(field: str) -> str:
+def _redact_field(field: str) -> str:
     name, equals, value = field.partition("=")
     return f"{name}{equals}{secrets.REDACTED}" if secrets.is_secret_in_body(name, value) else field
 
 
 Body = Annotated[JsonValue, PlainSerializer(redact_body)]
 BodyKeys = Annotated[dict[str, JsonValue], PlainSerializer(redact_body)]
-"""The first keys of a body, with their values."""
+"""Top-level keys of a request body with their values."""

@@ -1,7 +1,7 @@
-"""YAML as profiles use it: plain values, each with the line it stands on, and nothing that could surprise.
+"""Read the subset of YAML that profiles use: plain values, each with its line number, without surprising features.
 
-Refused: more than 1 MiB, deeper than 64, anchors and aliases, tags, a key twice, a second document. Scalars follow
-YAML 1.2 (`no` is text, `1e6` a number), not PyYAML's 1.1.
+Documents larger than 1 MiB or nested deeper than 64 levels are refused, as are anchors, aliases, tags, duplicate keys
+and second documents. Scalars follow YAML 1.2 (`no` is text, `1e6` is a number), not the YAML 1.1 of PyYAML.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.errors import ProfileError
 KeyPath = tuple[str | int, ...]
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
-# libyaml reads a file of the largest size in a fraction of a second, the pure loader in many
+# libyaml reads a file of the maximum size in a fraction of a second; the pure Python loader needs many seconds.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORDS: dict[str, bool | None] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
@@ -31,14 +31,17 @@ _FLOAT = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 class Document(msgspec.Struct, frozen=True):
-    """`lines` tells, for each path of keys and indexes, the line its key or item is on, counted from 1."""
+    """A parsed document; `lines` maps the path of each key or item to its line number, counted from 1."""
 
     value: Any
     lines: dict[KeyPath, int]
 
 
 def read_bounded(path: Path) -> bytes:
-    """What a document's file holds, or one byte more than any may. Raises ProfileError where it cannot be read."""
+    """Return the content of a file, cut one byte after the maximum size.
+
+    Raises ProfileError if the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
@@ -47,7 +50,7 @@ def read_bounded(path: Path) -> bytes:
 
 
 def read_document(content: bytes, source: str) -> Document:
-    """Raises ProfileError naming `source` and the line."""
+    """Parse a document. Raises ProfileError with `source` and the line of the problem."""
     text = _text(content, source)
     reader = _Reader(source, yaml.parse(text, Loader=_LOADER))
     try:
@@ -59,7 +62,10 @@ def read_document(content: bytes, source: str) -> Document:
 
 
 def read_text(path: Path) -> str:
-    """The file's text, right YAML or not. Raises ProfileError where it is no text, or too much."""
+    """Return the text of a file, whether it is valid YAML or not.
+
+    Raises ProfileError if it is too large or not UTF-8.
+    """
     return _text(read_bounded(path), str(path))
 
 
@@ -74,7 +80,7 @@ def _text(content: bytes, source: str) -> str:
 
 
 def plain_scalar(text: str) -> str | int | float | bool | None:
-    """What an unquoted scalar means."""
+    """Return the value that an unquoted scalar stands for."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
@@ -85,9 +91,9 @@ def plain_scalar(text: str) -> str | int | float | bool | None:
 
 
 class PlainDumper(yaml.SafeDumper):
-    """Quotes text that our reader, which follows YAML 1.2, would take for something else."""
+    """YAML dumper that quotes text which this module's reader, following YAML 1.2, would read as another type."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML defines the signature
         return True
 
 
@@ -100,7 +106,7 @@ PlainDumper.add_representer(str, _represent_text)
 
 
 def document_text(document: dict[str, Any]) -> str:
-    """Every key on a line of its own."""
+    """Return the document as YAML with every key on its own line."""
     text: str = yaml.dump(document, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=120)
     return text
 

@@ -1,6 +1,7 @@
-"""One value of a profile's text put in, changed or taken out; the rest of the text, comments too, stays as it is.
+"""Set, change or remove one value in the text of a profile, and leave the rest of the text, with its comments,
+unchanged.
 
-Where that cannot be done in place, the whole is written anew: what it says stays, its comments go.
+If an edit is impossible in place, the whole text is rewritten: its values stay, but its comments are lost.
 """
 
 from __future__ import annotations
@@ -16,74 +17,74 @@ from app.errors import ProfileError
 from app.profiles.document import KeyPath, PlainDumper, read_document
 
 REMOVED: Any = object()
-"""As a value: the key or item is taken out."""
+"""Value that stands for the removal of a key or an item."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WIDTH = 120
 _INDENT = 2
 
 
 class Edited(msgspec.Struct, frozen=True):
-    """`is_anew` where comments were lost."""
+    """The edited text; `is_anew` is true if it was rewritten and comments were lost."""
 
     text: str
     is_anew: bool = False
 
 
 def edit(text: str, path: KeyPath, value: Any) -> Edited:
-    """`text` is a right document. Raises KeyError where no holder has a place for `path`."""
+    """Set the value at `path` in a valid document `text`. Raises KeyError if there is no place for `path`."""
     tree = read_document(text.encode(), "profile").value
     return rewritten(text, with_value({} if tree is None else tree, path, value))
 
 
 def rewritten(text: str, wanted: dict[str, Any]) -> Edited:
-    """`text`, a right document, made to say `wanted`: what is the same in both is not touched."""
-    made = text
+    """Change a valid document `text` so that it holds the values of `wanted`, leaving equal values untouched."""
+    edited = text
     for path, value in list(_changes(_read(text), wanted, ())):
-        put = _changed(made, path, value)
-        if put is None:
+        changed = _apply_change(edited, path, value)
+        if changed is None:
             return Edited(as_text(wanted), is_anew=True)
-        made = put
-    return Edited(made) if _says(made, wanted) else Edited(as_text(wanted), is_anew=True)
+        edited = changed
+    return Edited(edited) if _is_equivalent(edited, wanted) else Edited(as_text(wanted), is_anew=True)
 
 
-def _changed(text: str, path: KeyPath, value: Any) -> str | None:
+def _apply_change(text: str, path: KeyPath, value: Any) -> str | None:
     wanted = with_value(_read(text), path, value)
-    for attempt in (_in_place, _by_holder):
+    for attempt in (_edit_in_place, _rewrite_container):
         try:
-            made = attempt(text, path, value, wanted)
+            edited = attempt(text, path, value, wanted)
         except (yaml.YAMLError, LookupError):
             continue
-        if made is not None and _says(made, wanted):
-            return made
+        if edited is not None and _is_equivalent(edited, wanted):
+            return edited
     return None
 
 
 def _changes(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
-    """The fewest values to put in or take out, in an order in which each can be done."""
+    """Yield the fewest values to set or remove, in an order in which each change is possible."""
     if isinstance(old, dict) and isinstance(new, dict) and new:
         for key in [key for key in old if key not in new]:
             yield (*path, key), REMOVED
         for key, value in new.items():
             yield from _changes(old[key], value, (*path, key)) if key in old else [((*path, key), value)]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for at, (one, other) in enumerate(zip(old, new, strict=True)):
-            yield from _changes(one, other, (*path, at))
+        for index, (old_item, new_item) in enumerate(zip(old, new, strict=True)):
+            yield from _changes(old_item, new_item, (*path, index))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) + 1:
-        yield from _one_less(old, new, path)
-    elif isinstance(old, list) and isinstance(new, list) and _begins_so(new, old):
-        yield from (((*path, at), new[at]) for at in range(len(old), len(new)))
-    elif not _same(old, new):
+        yield from _remove_one(old, new, path)
+    elif isinstance(old, list) and isinstance(new, list) and _starts_with(new, old):
+        yield from (((*path, index), new[index]) for index in range(len(old), len(new)))
+    elif not _is_equal(old, new):
         yield path, new
 
 
-def _begins_so(new: list[Any], old: list[Any]) -> bool:
-    return 0 < len(old) < len(new) and _same(old, new[: len(old)])
+def _starts_with(new: list[Any], old: list[Any]) -> bool:
+    return 0 < len(old) < len(new) and _is_equal(old, new[: len(old)])
 
 
-def _one_less(old: list[Any], new: list[Any], path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
-    at = next((at for at in range(len(new)) if not _same(old[at], new[at])), len(new))
-    if _same(old[at + 1 :], new[at:]):
-        yield (*path, at), REMOVED
+def _remove_one(old: list[Any], new: list[Any], path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    index = next((index for index in range(len(new)) if not _is_equal(old[index], new[index])), len(new))
+    if _is_equal(old[index + 1 :], new[index:]):
+        yield (*path, index), REMOVED
     else:
         yield path, new
 
@@ -94,22 +95,22 @@ def _read(text: str) -> Any:
 
 
 def with_value(tree: Any, path: KeyPath, value: Any) -> Any:
-    """A copy in which `path` has `value`; what lacks on the way is made."""
+    """Return a copy in which `path` has `value`, creating missing mappings and lists on the way."""
     if not path:
         return copy.deepcopy(value)
-    nothing: Any = [] if isinstance(path[0], int) else {}
-    made = copy.copy(tree) if isinstance(tree, dict | list) else nothing
+    empty: Any = [] if isinstance(path[0], int) else {}
+    copied = copy.copy(tree) if isinstance(tree, dict | list) else empty
     first, *rest = path
-    if isinstance(made, list):
-        return _with_item(made, first, tuple(rest), value)
+    if isinstance(copied, list):
+        return _with_item(copied, first, tuple(rest), value)
     if value is REMOVED:
-        if first in made and (not rest or not isinstance(made[first], dict | list)):
-            del made[first]
-        elif first in made:
-            made[first] = with_value(made[first], tuple(rest), value)
-        return made
-    made[str(first)] = with_value(made.get(str(first)), tuple(rest), value)
-    return made
+        if first in copied and (not rest or not isinstance(copied[first], dict | list)):
+            del copied[first]
+        elif first in copied:
+            copied[first] = with_value(copied[first], tuple(rest), value)
+        return copied
+    copied[str(first)] = with_value(copied.get(str(first)), tuple(rest), value)
+    return copied
 
 
 def _with_item(items: list[Any], at: str | int, rest: KeyPath, value: Any) -> list[Any]:
@@ -117,12 +118,12 @@ def _with_item(items: list[Any], at: str | int, rest: KeyPath, value: Any) -> li
         raise KeyError(at)
     if value is REMOVED and not rest:
         return [*items[:at], *items[at + 1 :]]
-    held = items[at] if at < len(items) else None
-    return [*items[:at], with_value(held, rest, value), *items[at + 1 :]]
+    item = items[at] if at < len(items) else None
+    return [*items[:at], with_value(item, rest, value), *items[at + 1 :]]
 
 
 def value_at(tree: Any, path: KeyPath) -> Any:
-    """REMOVED where there is none."""
+    """Return the value at `path`, or REMOVED if there is none."""
     for key in path:
         if isinstance(tree, dict) and isinstance(key, str):
             tree = tree.get(key, REMOVED)
@@ -134,88 +135,91 @@ def value_at(tree: Any, path: KeyPath) -> Any:
 
 
 def as_text(tree: Any) -> str:
-    """The whole as a profile is written: a block of keys, small things in one line."""
+    """Return the whole document as a profile is usually written: keys in blocks, small values on one line."""
     return _block(tree, 0)
 
 
 def in_line(value: Any) -> str:
-    """As it stands behind a colon."""
+    """Return the value as it is written after a colon, on one line."""
     flow = yaml.dump(
         value, Dumper=PlainDumper, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False
     )
     return flow.removesuffix("\n").removesuffix("\n...")
 
 
-def _in_place(text: str, path: KeyPath, value: Any, wanted: Any) -> str | None:
-    """Where the value stands now, or at the end of the mapping that lacks it."""
+def _edit_in_place(text: str, path: KeyPath, value: Any, wanted: Any) -> str | None:
+    """Change the value where it is, or append it to the mapping or list that lacks it."""
     del wanted
-    node, key_node, holder = _find(text, path)
+    node, key_node, container = _find(text, path)
     if value is REMOVED:
-        return None if node is None else _without(text, path, holder)
+        return None if node is None else _delete(text, path, container)
     if node is not None:
-        return _put(text, node, key_node, value)
-    if isinstance(holder, yaml.SequenceNode) and holder.value:
-        return _appended(text, holder, value)
-    if isinstance(holder, yaml.MappingNode) and isinstance(path[-1], str):
-        return _added(text, holder, path[-1], value)
+        return _replace(text, node, key_node, value)
+    if isinstance(container, yaml.SequenceNode) and container.value:
+        return _append_item(text, container, value)
+    if isinstance(container, yaml.MappingNode) and isinstance(path[-1], str):
+        return _append_key(text, container, path[-1], value)
     return None
 
 
-def _by_holder(text: str, path: KeyPath, value: Any, wanted: Any) -> str | None:
-    """The nearest holder that stands in the text is written anew."""
+def _rewrite_container(text: str, path: KeyPath, value: Any, wanted: Any) -> str | None:
+    """Rewrite the nearest enclosing mapping or list that exists in the text."""
     del value
     for length in range(len(path) - 1, 0, -1):
-        node, key_node, holder = _find(text, path[:length])
+        node, key_node, container = _find(text, path[:length])
         whole = value_at(wanted, path[:length])
         if node is not None:
-            return _put(text, node, key_node, whole)
-        if isinstance(holder, yaml.MappingNode) and isinstance(path[length - 1], str):
-            return _added(text, holder, str(path[length - 1]), whole)
+            return _replace(text, node, key_node, whole)
+        if isinstance(container, yaml.MappingNode) and isinstance(path[length - 1], str):
+            return _append_key(text, container, str(path[length - 1]), whole)
     return None
 
 
 def _find(text: str, path: KeyPath) -> tuple[yaml.Node | None, yaml.Node | None, yaml.Node | None]:
-    """The value's node, its key's, and what holds it; None where the text has none."""
-    node, key_node, holder = yaml.compose(text, Loader=_LOADER), None, None
+    """Return the nodes of the value, its key and its container; each is `None` if the text lacks it."""
+    node, key_node, container = yaml.compose(text, Loader=_LOADER), None, None
     for key in path:
-        holder, node_here, key_node = node, None, None
-        if isinstance(holder, yaml.MappingNode):
-            for one, held in holder.value:
-                if one.value == key:
-                    key_node, node_here = one, held
-        elif isinstance(holder, yaml.SequenceNode) and isinstance(key, int) and key < len(holder.value):
-            node_here = holder.value[key]
+        container, node_here, key_node = node, None, None
+        if isinstance(container, yaml.MappingNode):
+            for candidate, value_node in container.value:
+                if candidate.value == key:
+                    key_node, node_here = candidate, value_node
+        elif isinstance(container, yaml.SequenceNode) and isinstance(key, int) and key < len(container.value):
+            node_here = container.value[key]
         if node_here is None and key != path[-1]:
             return None, None, None
         node = node_here
         if node is None:
             break
-    return node, key_node, holder
+    return node, key_node, container
 
 
-def _put(text: str, node: yaml.Node, key_node: yaml.Node | None, value: Any) -> str | None:
-    """In place of `node`, whose key is `key_node`."""
+def _replace(text: str, node: yaml.Node, key_node: yaml.Node | None, value: Any) -> str | None:
+    """Replace `node`, whose key is `key_node`, by `value`."""
     start, end = node.start_mark.index, node.end_mark.index
     is_block = isinstance(node, yaml.CollectionNode) and not node.flow_style
     if is_block and isinstance(value, dict | list) and value:
-        return _put_block(text, node, value)
+        return _replace_block(text, node, value)
     if is_block or (isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")):
         if key_node is None:
             return None
         colon = text.index(":", key_node.end_mark.index) + 1
-        return text[:colon] + f" {in_line(value)}" + text[_end_of(text, node) :]
+        return text[:colon] + f" {in_line(value)}" + text[_node_end(text, node) :]
     gap = " " if start == end and not text[:start].endswith((" ", "\n")) else ""
     return text[:start] + gap + in_line(value) + text[end:]
 
 
-def _put_block(text: str, node: yaml.Node, value: Any) -> str | None:
+def _replace_block(text: str, node: yaml.Node, value: Any) -> str | None:
     column = node.start_mark.column
-    start, end = node.start_mark.index, _end_of(text, node)
+    start, end = node.start_mark.index, _node_end(text, node)
     return text[:start] + _block(value, column).strip(" ").removesuffix("\n") + text[end:]
 
 
-def _end_of(text: str, node: yaml.Node) -> int:
-    """Behind the last letter of its last scalar: a block's own end is where the next thing begins."""
+def _node_end(text: str, node: yaml.Node) -> int:
+    """Return the position after the last character of the node's last scalar.
+
+    The end mark of a block is the start of whatever follows it.
+    """
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         node = last[1] if isinstance(last, tuple) else last
@@ -223,48 +227,48 @@ def _end_of(text: str, node: yaml.Node) -> int:
     return len(text[:end].rstrip()) if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">") else end
 
 
-def _added(text: str, holder: yaml.MappingNode, key: str, value: Any) -> str:
-    if holder.flow_style:
-        end = holder.end_mark.index - 1
-        comma = ", " if holder.value else ""
+def _append_key(text: str, container: yaml.MappingNode, key: str, value: Any) -> str:
+    if container.flow_style:
+        end = container.end_mark.index - 1
+        comma = ", " if container.value else ""
         return text[:end].rstrip() + f"{comma}{in_line(key)}: {in_line(value)}" + text[end:]
-    after = _line_end(text, _end_of(text, holder))
+    after = _line_end(text, _node_end(text, container))
     newline = "" if text[:after].endswith("\n") else "\n"
-    return text[:after] + newline + _entry(key, value, holder.start_mark.column) + text[after:]
+    return text[:after] + newline + _entry(key, value, container.start_mark.column) + text[after:]
 
 
-def _appended(text: str, holder: yaml.SequenceNode, value: Any) -> str:
-    if holder.flow_style:
-        end = holder.end_mark.index - 1
+def _append_item(text: str, container: yaml.SequenceNode, value: Any) -> str:
+    if container.flow_style:
+        end = container.end_mark.index - 1
         return text[:end].rstrip() + f", {in_line(value)}" + text[end:]
-    after = _line_end(text, _end_of(text, holder))
+    after = _line_end(text, _node_end(text, container))
     newline = "" if text[:after].endswith("\n") else "\n"
-    return text[:after] + newline + _item(value, holder.start_mark.column) + text[after:]
+    return text[:after] + newline + _item(value, container.start_mark.column) + text[after:]
 
 
-def _without(text: str, path: KeyPath, holder: yaml.Node | None) -> str | None:
-    if not isinstance(holder, yaml.CollectionNode) or len(holder.value) < 2:
+def _delete(text: str, path: KeyPath, container: yaml.Node | None) -> str | None:
+    if not isinstance(container, yaml.CollectionNode) or len(container.value) < 2:
         return None
-    parts = [one if isinstance(one, tuple) else (one, one) for one in holder.value]
+    entries = [entry if isinstance(entry, tuple) else (entry, entry) for entry in container.value]
     last = path[-1]
-    at = last if isinstance(last, int) else [key.value for key, _ in parts].index(last)
-    if holder.flow_style:
-        return _without_flow(text, parts, at)
-    start = parts[at][0].start_mark.index
+    index = last if isinstance(last, int) else [key.value for key, _ in entries].index(last)
+    if container.flow_style:
+        return _delete_in_flow(text, entries, index)
+    start = entries[index][0].start_mark.index
     begin = text.rfind("\n", 0, start) + 1
     if text[begin:start].strip() != ("" if isinstance(last, str) else "-"):
         return None
-    return text[:begin] + text[_line_end(text, _end_of(text, parts[at][1])) :]
+    return text[:begin] + text[_line_end(text, _node_end(text, entries[index][1])) :]
 
 
-def _without_flow(text: str, parts: list[tuple[yaml.Node, yaml.Node]], at: int) -> str:
-    if at + 1 < len(parts):
-        return text[: parts[at][0].start_mark.index] + text[parts[at + 1][0].start_mark.index :]
-    return text[: parts[at - 1][1].end_mark.index] + text[parts[at][1].end_mark.index :]
+def _delete_in_flow(text: str, entries: list[tuple[yaml.Node, yaml.Node]], index: int) -> str:
+    if index + 1 < len(entries):
+        return text[: entries[index][0].start_mark.index] + text[entries[index + 1][0].start_mark.index :]
+    return text[: entries[index - 1][1].end_mark.index] + text[entries[index][1].end_mark.index :]
 
 
 def _line_end(text: str, at: int) -> int:
-    """Behind the end of the line that `at` is in."""
+    """Return the position after the end of the line that contains `at`."""
     end = text.find("\n", at)
     return len(text) if end < 0 else end + 1
 
@@ -272,22 +276,22 @@ def _line_end(text: str, at: int) -> int:
 def _entry(key: str, value: Any, column: int) -> str:
     margin, flow = " " * column, in_line(value)
     is_long = len(flow) + len(key) + column + 2 > _WIDTH or "\n" in flow
-    if isinstance(value, dict | list) and value and (is_long or _is_roomy(value)):
+    if isinstance(value, dict | list) and value and (is_long or _is_multiline(value)):
         return f"{margin}{in_line(key)}:\n{_block(value, column + _INDENT)}"
     return f"{margin}{in_line(key)}: {flow}\n"
 
 
-def _is_roomy(value: Any) -> bool:
-    """What people write over several lines: what holds holders, and lists of sentences."""
+def _is_multiline(value: Any) -> bool:
+    """Return whether people write this value over several lines: nested containers and lists of sentences."""
     if isinstance(value, dict):
-        return any(isinstance(one, dict | list) and one for one in value.values()) or len(value) > 4
-    return any(isinstance(one, dict) or (isinstance(one, str) and " " in one) for one in value)
+        return any(isinstance(item, dict | list) and item for item in value.values()) or len(value) > 4
+    return any(isinstance(item, dict) or (isinstance(item, str) and " " in item) for item in value)
 
 
 def _block(value: Any, column: int) -> str:
     if isinstance(value, dict):
-        return "".join(_entry(key, held, column) for key, held in value.items())
-    return "".join(_item(one, column) for one in value)
+        return "".join(_entry(key, item, column) for key, item in value.items())
+    return "".join(_item(item, column) for item in value)
 
 
 def _item(value: Any, column: int) -> str:
@@ -297,17 +301,19 @@ def _item(value: Any, column: int) -> str:
     return f"{' ' * column}- {flow}\n"
 
 
-def _says(text: str, wanted: Any) -> bool:
+def _is_equivalent(text: str, wanted: Any) -> bool:
     try:
-        return _same(_read(text), wanted)
+        return _is_equal(_read(text), wanted)
     except ProfileError:
         return False
 
 
-def _same(one: Any, other: Any) -> bool:
-    """As YAML tells them: 1 is not true, and 1 not 1.0."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return set(one) == set(other) and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(_same(mine, theirs) for mine, theirs in zip(one, other, strict=True))
-    return type(one) is type(other) and one == other
+def _is_equal(first: Any, second: Any) -> bool:
+    """Compare two values as YAML distinguishes them: 1 is not true, and 1 is not 1.0."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return set(first) == set(second) and all(_is_equal(first[key], second[key]) for key in first)
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(
+            _is_equal(first_item, second_item) for first_item, second_item in zip(first, second, strict=True)
+        )
+    return type(first) is type(second) and first == second

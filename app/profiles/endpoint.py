@@ -1,10 +1,7 @@
-"""What all targets have: where they are, how they are spoken to, and what they run on.
+"""Settings that all targets share: addresses, connections, hardware and the server that the run may start.
 
-URLs of a target, as a profile may write them.
-
-Headers and environments that may hold secrets: checked, and written back without them.
-
-A target's own server, which the run starts before it measures and stops afterwards.
+They include URLs, headers and environments that may hold secrets (checked, and written back without them), and the
+target's own server, which the run starts before measuring and stops afterwards.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ from loadgen.records import Endpoint, Timeouts
 
 
 def _reader(*schemes: str) -> Callable[[object], str]:
-    wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+    allowed_schemes = " or ".join(f"{scheme}://" for scheme in schemes)
 
     def read(value: object) -> str:
         if not isinstance(value, str):
@@ -47,7 +44,7 @@ def _reader(*schemes: str) -> Callable[[object], str]:
             raise BadValueError("this is not a URL") from error
         secrets.refuse_secrets_in_url(value)
         if parts.scheme not in schemes or not parts.hostname:
-            raise BadValueError(f"the URL must start with {wanted} and name a host")
+            raise BadValueError(f"the URL must start with {allowed_schemes} and name a host")
         if not value.isprintable() or not value.isascii() or " " in value or parts.fragment:
             raise BadValueError("the URL must be percent-encoded, without a fragment")
         return value
@@ -79,7 +76,7 @@ def _read_ready(value: object) -> str:
 HttpUrl = Annotated[str, BeforeValidator(_read_http)]
 GrpcUrl = Annotated[str, BeforeValidator(_read_grpc_url)]
 ReadyUrl = Annotated[str, BeforeValidator(_read_ready)]
-"""A URL, or a path on the target's host."""
+"""A URL, or a path on the host of the target."""
 
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
@@ -129,7 +126,7 @@ Variables = Annotated[dict[str, str], BeforeValidator(_read_variables)]
 
 
 def _read_command(value: object) -> object:
-    """A list, or text cut into words as a shell does; no shell ever sees it."""
+    """Parse a command: a list, or text that is split into words like in a shell. No shell is ever involved."""
     if isinstance(value, str):
         try:
             value = shlex.split(value)
@@ -155,50 +152,56 @@ def _read_directory(value: object, info: ValidationInfo) -> Path:
 
 
 class StartSettings(Settings):
-    """Ready when `ready`, a URL or a path on the target's host, answers with 2xx. `env` is added to our own."""
+    """A server that the run starts.
+
+    The server is ready when `ready`, a URL or a path on the target's host, returns a 2xx status. `env` is added to the
+    environment of Sizewise.
+    """
 
     command: Annotated[Listed[str], BeforeValidator(_read_command)] = Field(examples=[["python server.py --port 8000"]])
-    """The command that starts the server, as text; no shell sees it, like python server.py --port 8000."""
+    """Command that starts the server, as text, like python server.py --port 8000. It does not run in a shell."""
     ready: ReadyUrl = Field(examples=["/health"])
-    """A URL or path that answers with 2xx once the server is ready, like /health."""
+    """URL or path that returns a 2xx status once the server is ready, like /health."""
     timeout_s: SomeSeconds = Field(default=120.0, alias="timeout", examples=["120s"])
-    """How long is waited for it, like 120s."""
+    """Maximum time to wait until the server is ready, like 120s."""
     directory: Annotated[Path, BeforeValidator(_read_directory), PlainSerializer(str)] = Field(
         default="./", validate_default=True
     )
-    """The folder it is started in."""
+    """Working directory of the server."""
     env: Variables = Field(default_factory=dict)
-    """Environment variables for it; secrets as env:NAME."""
+    """Additional environment variables of the server. Write secrets as env:NAME."""
 
 
 _PLAIN = ("http", "grpc")
 PLACES = ("url", "urls", "serve", "scripted")
-"""Keys that say where an endpoint is: one of them is given."""
+"""Keys that locate an endpoint. Exactly one of them must be given."""
 Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
 
 
 class HardwareSettings(Settings):
-    """What the target runs on: `replicas` of the model share one instance of `offer`, or what the other keys say."""
+    """The hardware of the target: `replicas` of the model share one instance of `offer`, or the hardware of the other
+    keys.
+    """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {
         "what it is": ("offer", "accelerator", "vcpus", "accelerator+vcpus")
     }
 
     offer: str | None = Field(default=None, examples=["aws/g6.2xlarge"])
-    """A cloud instance from the price list, like aws/g6.2xlarge."""
+    """Cloud instance from the price list, like aws/g6.2xlarge."""
     accelerator: str | None = Field(default=None, examples=["l4"])
-    """The card, where it is not a listed offer, like l4."""
+    """Accelerator of hardware that is not a listed offer, like l4."""
     count: Annotated[float, Field(gt=0), at_most(10_000)] = Field(default=1.0, examples=[1])
-    """How many accelerators there are, or a part of one, like 1 or 0.5."""
+    """Number of accelerators, or a fraction of one, like 1 or 0.5."""
     vcpus: Annotated[float, Field(gt=0), at_most(100_000)] | None = Field(default=None, examples=[8])
-    """How many virtual processors there are, like 8."""
+    """Number of virtual CPUs, like 8."""
     architecture: Literal["x86_64", "arm64"] | None = None
-    """The processors' architecture."""
+    """CPU architecture."""
     replicas: Annotated[Count, at_most(10_000)] = Field(default=1, examples=[1])
-    """How many copies of the model share that hardware, like 1."""
+    """Number of copies of the model that share this hardware, like 1."""
 
     @model_validator(mode="after")
-    def _is_said_once(self) -> Self:
+    def _check_hardware(self) -> Self:
         own = self.accelerator is not None or self.vcpus is not None
         if own == (self.offer is not None):
             raise BadValueError("hardware needs an offer, or an accelerator, vcpus or both")
@@ -207,92 +210,98 @@ class HardwareSettings(Settings):
 
 class TlsSettings(Settings):
     verify: bool = True
-    """Whether the server's certificate is looked at. Without it anybody could answer."""
+    """Enables verification of the server's certificate. Without it, any server can impersonate the target."""
     ca_file: ExistingFile | None = None
-    """The file of the authority that signed the server's certificate, as PEM."""
+    """PEM file of the CA that signed the server's certificate."""
     cert_file: ExistingFile | None = None
-    """Our own certificate, where the server asks for one, as PEM."""
+    """PEM file of the client certificate, if the server requires one."""
     key_file: ExistingFile | None = None
-    """The key of our own certificate, as PEM."""
+    """PEM file of the client certificate's private key."""
 
     @model_validator(mode="after")
-    def _has_the_keys_certificate(self) -> Self:
+    def _check_key_file(self) -> Self:
         if self.key_file is not None and self.cert_file is None:
             raise BadValueError("tls.key_file is the key of tls.cert_file, which is not given")
         return self
 
 
 _ENDPOINT, _TIMEOUTS = Endpoint(urls=()), Timeouts()
-"""Their values are the defaults of the settings."""
+"""Records whose values are the defaults of the settings."""
 
 
 class TimeoutSettings(Settings):
     connect_s: SomeSeconds = Field(default=_TIMEOUTS.connect_s, alias="connect", examples=["5s"])
-    """The longest that a connection may take, like 5s."""
+    """Connect timeout, like 5s."""
     idle_s: SomeSeconds = Field(default=_TIMEOUTS.idle_s, alias="idle", examples=["30s"])
-    """The longest silence in the middle of an answer, like 30s."""
+    """Maximum time without data in the middle of a response, like 30s."""
     total_s: SomeSeconds = Field(default=_TIMEOUTS.total_s, alias="total", examples=["60s"])
-    """The longest a request may take from when it was due, like 60s."""
+    """Total timeout of a request, counted from its scheduled time, like 60s."""
 
 
 class TargetSettings(Settings):
-    """Of `url` and `urls` one is given, unless a target is served by the run itself."""
+    """Settings that every target has.
+
+    Exactly one of `url` and `urls` is given, unless the run itself serves the target.
+    """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"where it is": PLACES}
 
     url: HttpUrl | None = Field(default=None, examples=["http://127.0.0.1:8000/score"])
-    """Where it is, like http://127.0.0.1:8000/score."""
+    """URL of the target, like http://127.0.0.1:8000/score."""
     urls: Listed[HttpUrl] = ()
-    """Replicas of one service; requests are spread over them."""
+    """URLs of the replicas of one service. Requests are spread over them."""
     hardware: HardwareSettings | None = None
-    """What the target runs on. Without it nothing is planned; a target on this machine has this machine's."""
+    """Hardware of the target. Without it nothing is planned, unless the target is on this machine."""
     permitted: bool = False
-    """I may load this host. Needed for hosts that are neither on this machine nor in a private network."""
+    """Confirms that you may load-test this host. Required for hosts outside this machine and private networks."""
     start: StartSettings | None = None
-    """A server that the run starts before it measures, and stops afterwards."""
+    """Server that the run starts before measuring and stops afterwards."""
     timeouts: TimeoutSettings = TimeoutSettings()
-    """How long is waited before a request counts as failed."""
+    """Timeouts after which a request counts as failed."""
 
     @property
     def all_urls(self) -> tuple[str, ...]:
-        """Where it is; nothing for a target that the run serves itself."""
+        """URLs of the target; empty for a target that the run itself serves."""
         return self.urls if self.url is None else (self.url,)
 
     @model_validator(mode="after")
-    def _is_where_it_is_started(self) -> Self:
+    def _check_started_url(self) -> Self:
         if self.start is not None and not self.all_urls:
             raise BadValueError("target.start needs the url at which the started server answers")
         return self
 
 
 class EndpointSettings(TargetSettings):
-    """Several `urls` are replicas; `api_key` is sent as a bearer token."""
+    """Settings of targets that Sizewise itself sends requests to.
+
+    Several `urls` are replicas of one service. `api_key` is sent as a bearer token.
+    """
 
     balance: Balance = "round-robin"
-    """How requests are spread over several urls."""
+    """Load-balancing strategy across several URLs."""
     socket: SomePath | None = Field(default=None, examples=["/run/server.sock"])
-    """A Unix socket to connect to in place of the URL's host, like /run/server.sock."""
+    """Unix socket to connect to instead of the URL's host, like /run/server.sock."""
     headers: Headers = Field(default_factory=dict)
-    """Sent with each request. Secrets are references: env:NAME or file:PATH."""
+    """Headers sent with each request. Write secrets as references: env:NAME or file:PATH."""
     api_key: ApiKey | None = None
-    """Where the bearer token is: env:API_KEY, or file:PATH."""
+    """Reference to the bearer token: env:API_KEY, or file:PATH."""
     tls: TlsSettings = TlsSettings()
-    """Certificates, and how the server's is looked at."""
+    """Certificates and their verification."""
     max_connections: Annotated[Count, at_most(100_000)] = Field(default=_ENDPOINT.max_connections, examples=[2048])
-    """The most connections that are open at once, like 2048. Unless it is set, each client of a closed loop has one."""
+    """Maximum number of open connections, like 2048. By default, each client of a closed loop has one connection."""
     wake: bool = False
-    """Whether a server that scales to zero is woken, and waited for, before the run."""
+    """Wakes a server that scales to zero, and waits for it, before the run."""
 
     @model_validator(mode="before")
     @classmethod
-    def _names_the_scripted_model(cls, value: Any) -> Any:
-        """A scripted model is called so, unless the profile has another name for it."""
+    def _fill_in_scripted_model(cls, value: Any) -> Any:
+        """Name a scripted model "scripted", unless the profile names it."""
         is_scripted = isinstance(value, dict) and value.get("scripted") is not None
         is_named = "model" not in cls.model_fields or (isinstance(value, dict) and value.get("model") is not None)
         return value if is_named or not is_scripted else {**value, "model": "scripted"}
 
     @model_validator(mode="after")
-    def _is_one_endpoint(self) -> Self:
+    def _check_single_endpoint(self) -> Self:
         *first, last = places = [name for name in PLACES if name in type(self).model_fields]
         if sum(bool(getattr(self, place)) for place in places) != 1:
             raise BadValueError(f"target needs exactly one of {', '.join(first)} and {last}")
@@ -302,7 +311,7 @@ class EndpointSettings(TargetSettings):
         return self
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.api_key is not None and any(name.casefold() == "authorization" for name in self.headers):
             raise BadValueError("target has both api_key and a header Authorization: leave one out")
         if len({urlsplit(url).path.rstrip("/") for url in self.urls}) > 1:

@@ -1,4 +1,4 @@
-"""What a profile may hold, field by field, as the settings declare it: for forms and for lists of the keys."""
+"""Describe the fields of a profile from its settings, for forms and for lists of keys."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ from app.records.abort import AbortRule
 Kind = Literal[
     "text", "scalar", "path", "number", "whole", "yes_no", "choice", "list", "records", "mapping", "group", "any"
 ]
-_LEAST = {annotated_types.Ge: "at least {}", annotated_types.Gt: "above {}"}
-_MOST = {annotated_types.Le: "at most {}", annotated_types.Lt: "below {}"}
-_WRITTEN_FREELY = ("JsonValue", "Length", "UniformLength", "FixedLength", "Popularity", "AbortRule")
+_LOWER_BOUNDS = {annotated_types.Ge: "at least {}", annotated_types.Gt: "above {}"}
+_UPPER_BOUNDS = {annotated_types.Le: "at most {}", annotated_types.Lt: "below {}"}
+_FREE_FORM = ("JsonValue", "Length", "UniformLength", "FixedLength", "Popularity", "AbortRule")
 
 
 class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Of kind text is what stays text; a scalar is what the same letters mean in YAML; `any` may be all of YAML.
+    """Description of one field of a profile.
 
-    `default` is as a profile writes it; None where there is none. A list's, mapping's or record's `item` is what it
-    holds, a group's `fields` are its own. `one_of` is as in Settings."""
+    The kind `text` always stays text, a `scalar` is read as YAML reads it, and `any` may be any YAML. `item` describes
+    the items of a list, mapping or list of records; `fields` are the fields of a group. `one_of` has the same meaning
+    as in Settings.
+    """
 
     key: str
     kind: Kind
     help: str = ""
     example: Any = None
-    """A value as a profile writes it; None where one would not help."""
+    """Example value as a profile writes it, or `None` if an example would not help."""
     default: Any = None
     is_required: bool = False
     is_nullable: bool = False
@@ -48,17 +50,17 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[FieldSpec, ...] = ()
     one_of: dict[str, tuple[str, ...]] = {}
     settings: str = ""
-    """The name of the settings that a group, or each of the records, is."""
+    """Name of the settings class of a group, or of each record."""
 
     def at(self, key: str) -> FieldSpec | None:
-        """Of a group's or record's field; None where it has none of that key."""
+        """Return the field with this key of a group or record, or `None` if there is none."""
         holder = self.item if self.item is not None and self.kind == "records" else self
         return next((field for field in holder.fields if field.key == key), None)
 
 
 @cache
 def profile_fields(protocol: str) -> FieldSpec:
-    """The whole profile of a target that speaks `protocol`, as a group."""
+    """Describe the whole profile of a target that speaks `protocol`, as a group."""
     return group_of(PROFILES[protocol])
 
 
@@ -68,9 +70,9 @@ def group_of(settings: type[Settings], key: str = "") -> FieldSpec:
 
 
 def every_field(spec: FieldSpec, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldSpec]]:
-    """Each below `spec` with its keys; a list's items are behind `*`."""
-    below = spec.fields if spec.item is None else (*spec.fields, msgspec.structs.replace(spec.item, key="*"))
-    for field in below:
+    """Yield each field below `spec` with its path of keys. Items of a list have the key `*`."""
+    children = spec.fields if spec.item is None else (*spec.fields, msgspec.structs.replace(spec.item, key="*"))
+    for field in children:
         here = (*path, field.key)
         yield here, field
         yield from every_field(field, here)
@@ -94,7 +96,7 @@ def _field(field: FieldInfo, name: str) -> FieldSpec:
         help=field.description or "",
         example=next(iter(field.examples or ()), None),
         is_required=field.is_required(),
-        default=None if default is PydanticUndefined or is_group else _written(default, field),
+        default=None if default is PydanticUndefined or is_group else _format_default(default, field),
         is_nullable=spec.is_nullable or (spec.kind == "group" and not field.is_required() and not is_group),
     )
 
@@ -106,37 +108,41 @@ def _spec(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
         return _spec(inner, (*_flat(more), *metadata), key)
     if get_origin(annotation) in (Union, types.UnionType):
         return _union(annotation, metadata, key)
-    unit = next((one.text for one in metadata if isinstance(one, Unit)), "")
-    told: dict[str, Any] = {"key": key, "unit": unit, "bounds": _bounds(metadata)}
-    if annotation is JsonValue or getattr(annotation, "__name__", "") in _WRITTEN_FREELY:
-        return FieldSpec(kind="text" if annotation is AbortRule else "any", **told)
+    unit = next((entry.text for entry in metadata if isinstance(entry, Unit)), "")
+    attributes: dict[str, Any] = {"key": key, "unit": unit, "bounds": _bounds(metadata)}
+    if annotation is JsonValue or getattr(annotation, "__name__", "") in _FREE_FORM:
+        return FieldSpec(kind="text" if annotation is AbortRule else "any", **attributes)
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return group_of(annotation, key)
     if get_origin(annotation) is Literal:
-        choices = tuple(str(one) for one in get_args(annotation))
-        return FieldSpec(kind="whole" if annotation == Literal[1] else "choice", choices=choices, **told)
-    return _holder(annotation, told) or FieldSpec(kind=_scalar(annotation, bool(unit)), **told)
+        choices = tuple(str(entry) for entry in get_args(annotation))
+        return FieldSpec(kind="whole" if annotation == Literal[1] else "choice", choices=choices, **attributes)
+    return _container(annotation, attributes) or FieldSpec(kind=_scalar(annotation, bool(unit)), **attributes)
 
 
-def _holder(annotation: Any, told: dict[str, Any]) -> FieldSpec | None:
+def _container(annotation: Any, attributes: dict[str, Any]) -> FieldSpec | None:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is tuple:
         item = _spec(arguments[0], (), "")
-        return FieldSpec(kind="records" if item.kind == "group" else "list", item=item, **told)
+        return FieldSpec(kind="records" if item.kind == "group" else "list", item=item, **attributes)
     if origin is dict:
-        return FieldSpec(kind="mapping", item=_spec(arguments[1], (), ""), **told)
+        return FieldSpec(kind="mapping", item=_spec(arguments[1], (), ""), **attributes)
     return None
 
 
 def _union(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
-    """Of None and one other it is that other; of several it is written as text, or freely where one is a list."""
-    others = [one for one in get_args(annotation) if one is not types.NoneType]
-    is_nullable = len(others) < len(get_args(annotation))
-    if len(others) == 1:
-        spec = _spec(others[0], metadata, key)
+    """Describe a union type.
+
+    A union of `None` and one other type is nullable. Of several types it is written as text, or as any YAML if one of
+    them is a list.
+    """
+    members = [entry for entry in get_args(annotation) if entry is not types.NoneType]
+    is_nullable = len(members) < len(get_args(annotation))
+    if len(members) == 1:
+        spec = _spec(members[0], metadata, key)
         return msgspec.structs.replace(spec, is_nullable=is_nullable)
-    is_free = any(get_origin(one) is tuple or getattr(one, "__name__", "") in _WRITTEN_FREELY for one in others)
-    unit = next((one.text for one in _flat(metadata) if isinstance(one, Unit)), "")
+    is_free = any(get_origin(entry) is tuple or getattr(entry, "__name__", "") in _FREE_FORM for entry in members)
+    unit = next((entry.text for entry in _flat(metadata) if isinstance(entry, Unit)), "")
     return FieldSpec(key=key, kind="any" if is_free else "scalar", unit=unit, is_nullable=is_nullable)
 
 
@@ -153,57 +159,59 @@ def _scalar(annotation: Any, has_unit: bool) -> Kind:
 
 
 def _flat(metadata: Any) -> Iterator[Any]:
-    for one in metadata:
-        if isinstance(one, FieldInfo):
-            yield from one.metadata
+    for entry in metadata:
+        if isinstance(entry, FieldInfo):
+            yield from entry.metadata
         else:
-            yield one
+            yield entry
 
 
 def _bounds(metadata: tuple[Any, ...]) -> str:
-    """In the field's own unit: by how it is written."""
-    least = _told(metadata, _LEAST)
-    if not least and any(getattr(one, "func", None) is parse_count for one in metadata):
-        least = ["at least 1"]
-    most = _told(metadata, _MOST)
-    limits = [one.func for one in metadata if isinstance(getattr(one, "func", None), AtMost)]
-    most = most or [f"at most {limit.shown(limit.limit)}" for limit in limits[-1:]]
-    return ", ".join(least[-1:] + most)
+    """Return the bounds in the unit of the field, as a profile writes them."""
+    lower = _bound_texts(metadata, _LOWER_BOUNDS)
+    if not lower and any(getattr(entry, "func", None) is parse_count for entry in metadata):
+        lower = ["at least 1"]
+    upper = _bound_texts(metadata, _UPPER_BOUNDS)
+    limits = [entry.func for entry in metadata if isinstance(getattr(entry, "func", None), AtMost)]
+    upper = upper or [f"at most {limit.shown(limit.limit)}" for limit in limits[-1:]]
+    return ", ".join(lower[-1:] + upper)
 
 
-def _told(metadata: tuple[Any, ...], words: dict[Any, str]) -> list[str]:
-    return [words[type(one)].format(_shown(one, metadata)) for one in metadata if type(one) in words]
+def _bound_texts(metadata: tuple[Any, ...], templates: dict[Any, str]) -> list[str]:
+    return [
+        templates[type(entry)].format(_format_bound(entry, metadata)) for entry in metadata if type(entry) in templates
+    ]
 
 
-def _shown(bound: Any, metadata: tuple[Any, ...]) -> str:
+def _format_bound(bound: Any, metadata: tuple[Any, ...]) -> str:
     limit = float(next(value for name in ("ge", "gt", "le", "lt") if (value := getattr(bound, name, None)) is not None))
     if Unit("%") in metadata:
         return f"{100 * limit:.6g}%"
-    written = _serialised(limit, metadata)
+    written = _serialized(limit, metadata)
     return written if isinstance(written, str) else f"{limit:,.10g}"
 
 
-def _written(value: Any, field: FieldInfo) -> Any:
+def _format_default(value: Any, field: FieldInfo) -> Any:
     return _plain(value, field.annotation, tuple(field.metadata))
 
 
 def _plain(value: Any, annotation: Any, metadata: tuple[Any, ...]) -> Any:
-    """As a profile would write it, by the serialisers of its declaration."""
+    """Return the value as a profile would write it, using the serializers of the field's declaration."""
     metadata = tuple(_flat(metadata))
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
         return _plain(value, inner, (*_flat(more), *metadata))
     if get_origin(annotation) in (Union, types.UnionType) and value is not None:
-        others = [one for one in get_args(annotation) if one is not types.NoneType]
-        return _plain(value, others[0], metadata) if len(others) == 1 else _serialised(value, metadata)
+        members = [entry for entry in get_args(annotation) if entry is not types.NoneType]
+        return _plain(value, members[0], metadata) if len(members) == 1 else _serialized(value, metadata)
     if get_origin(annotation) is tuple and isinstance(value, tuple):
-        return [_plain(one, get_args(annotation)[0], ()) for one in value]
-    return _serialised(value, metadata)
+        return [_plain(entry, get_args(annotation)[0], ()) for entry in value]
+    return _serialized(value, metadata)
 
 
-def _serialised(value: Any, metadata: tuple[Any, ...]) -> Any:
-    serialisers = [one.func for one in metadata if isinstance(one, PlainSerializer)]
-    if value is None or not serialisers:
+def _serialized(value: Any, metadata: tuple[Any, ...]) -> Any:
+    serializers = [entry.func for entry in metadata if isinstance(entry, PlainSerializer)]
+    if value is None or not serializers:
         return value
-    write: Any = serialisers[-1]
+    write: Any = serializers[-1]
     return write(value)

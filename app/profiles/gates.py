@@ -1,9 +1,7 @@
-"""What only gates may say, held against what a profile is going to run: tags, metrics of the run as a whole, changes.
+"""Find objectives and gates of a profile that can never be evaluated, before any load is sent.
 
-A gate that can never fail is as wrong as one that can never be met.
-
-Which objectives of a profile can never be judged, so that they are refused before the load and not
-after it.
+The checks cover tags, metrics of the whole run and changes against a baseline. A gate that can never fail is as wrong
+as one that can never be met.
 """
 
 from __future__ import annotations
@@ -35,21 +33,21 @@ _ABOVE = (">", ">=")
 
 
 def why_wrong_gate(profile: Profile, gate: Objective) -> tuple[str, str] | None:
-    """What is wrong with it, and what to write; None where nothing is."""
+    """Return the problem with a gate and a hint on how to fix it, or `None` if the gate is valid."""
     if gate.metric in RUN_METRICS:
-        why = _why_not_of_run(profile, gate)
+        why = _check_run_metric(profile, gate)
         if why is not None:
             return why
-    return _why_no_stage(profile, gate) or _why_always_met(gate)
+    return _check_tags(profile, gate) or _check_can_fail(gate)
 
 
-def _why_not_of_run(profile: Profile, gate: Objective) -> tuple[str, str] | None:
+def _check_run_metric(profile: Profile, gate: Objective) -> tuple[str, str] | None:
     if isinstance(profile, LocalProfile):
         return f"{gate.metric} is of endpoints", "Serve the model with protocol oip, or use throughput_per_s."
     load = profile.load
     has_rates = load.search is not None or bool(load.sweep and load.sweep.loads_per_s)
     has_rates = has_rates or any(stage.kind == "steady" for stage in load.stages)
-    if not has_rates or not any(one.level == "fail" for one in profile.slo):
+    if not has_rates or not any(objective.level == "fail" for objective in profile.slo):
         hint = "Add load.search, and an objective to slo."
         return f"{gate.metric} is of the highest rate that held the SLO, and none is looked for", hint
     if RUN_METRICS[gate.metric].unit == "USD" and profile.traffic is None:
@@ -59,12 +57,17 @@ def _why_not_of_run(profile: Profile, gate: Objective) -> tuple[str, str] | None
     return None
 
 
-def _why_always_met(gate: Objective) -> tuple[str, str] | None:
-    """No time, rate or share is below zero, no share above all, and nothing falls by more than all of it."""
+def _check_can_fail(gate: Objective) -> tuple[str, str] | None:
+    """Return the problem with a gate that every possible value meets.
+
+    Times, rates and shares are never below 0, shares are never above 1, and nothing falls by more than 100 %.
+    """
     if gate.metric in _MAY_BE_NEGATIVE and not gate.is_change:
         return None
-    least = -1.0 if gate.is_change else 0.0
-    is_always = gate.comparator in _ABOVE and (gate.limit < least or (gate.limit == least and gate.comparator == ">="))
+    minimum = -1.0 if gate.is_change else 0.0
+    is_always = gate.comparator in _ABOVE and (
+        gate.limit < minimum or (gate.limit == minimum and gate.comparator == ">=")
+    )
     is_share = unit_of(gate) == "share" and not gate.of and not gate.is_change
     is_all = is_share and gate.comparator == "<=" and gate.limit >= 1
     if not is_always and not is_all:
@@ -72,9 +75,9 @@ def _why_always_met(gate: Objective) -> tuple[str, str] | None:
     return f'"{gate.text}" can never fail', "Give a limit that a bad run breaks."
 
 
-def _why_no_stage(profile: Profile, gate: Objective) -> tuple[str, str] | None:
-    """What is wrong with the gate's tags, and what to write; None where stages will have them."""
-    known = _of_variants(profile) if isinstance(profile, LocalProfile) else _of_stages(profile)
+def _check_tags(profile: Profile, gate: Objective) -> tuple[str, str] | None:
+    """Return the problem with the gate's tags and a hint, or `None` if some stages will have these tags."""
+    known = _variant_tags(profile) if isinstance(profile, LocalProfile) else _stage_tags(profile)
     for tag, value in gate.tags.items():
         if tag not in known:
             hint = did_you_mean(tag, known) or f"There are {', '.join(known)}."
@@ -87,7 +90,7 @@ def _why_no_stage(profile: Profile, gate: Objective) -> tuple[str, str] | None:
     return None
 
 
-def _of_stages(profile: EndpointProfile) -> dict[str, tuple[str, ...]]:
+def _stage_tags(profile: EndpointProfile) -> dict[str, tuple[str, ...]]:
     load = profile.load
     names = tuple(stage.name for stage in load.stages)
     if load.sweep is None:
@@ -95,29 +98,32 @@ def _of_stages(profile: EndpointProfile) -> dict[str, tuple[str, ...]]:
     return {"stage": (*names, *load.sweep.stage_names), IN_SWEEP: ("yes",)}
 
 
-def _of_variants(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
+def _variant_tags(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
     variants = profile.target.all_variants
     chosen = ("provider", "precision", "batch", "streams", "threads")
-    told = {name: tuple(dict.fromkeys(str(getattr(one, name)) for one in variants)) for name in chosen}
-    return {"scenario": tuple(profile.load.scenarios), **told}
+    tags = {name: tuple(dict.fromkeys(str(getattr(variant, name)) for variant in variants)) for name in chosen}
+    return {"scenario": tuple(profile.load.scenarios), **tags}
 
 
 def wrong_objective(profile: Profile) -> tuple[tuple[str, int | str], BadValueError] | None:
-    """The first objective on what is never measured or cannot decide: where it stands, and what is wrong with it."""
+    """Find the first objective on a metric that this profile never measures or that cannot decide anything.
+
+    Return its path in the profile and the problem, or `None` if every objective is valid.
+    """
     for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
-        for at, objective in enumerate(objectives):
-            why = _why_wrong(profile, objective, key)
+        for index, objective in enumerate(objectives):
+            why = _find_problem(profile, objective, key)
             if why is not None:
                 message, hint = why
-                return (key, at), BadValueError(f"{key}[{at}]: {message}", hint=hint)
-    why = None if isinstance(profile, LocalProfile) else _why_no_abort(profile)
+                return (key, index), BadValueError(f"{key}[{index}]: {message}", hint=hint)
+    why = None if isinstance(profile, LocalProfile) else _check_abort_rule(profile)
     if why is not None:
         message, hint = why
         return ("options", "abort_when"), BadValueError(f"options.abort_when: {message}", hint=hint)
     return None
 
 
-def _why_no_abort(profile: EndpointProfile) -> tuple[str, str] | None:
+def _check_abort_rule(profile: EndpointProfile) -> tuple[str, str] | None:
     rule = profile.options.abort_when
     if rule is None:
         return None
@@ -125,43 +131,43 @@ def _why_no_abort(profile: EndpointProfile) -> tuple[str, str] | None:
         return f"{rule.objective.metric} is not known of a Locust test while it runs", "Use error_rate."
     load = profile.load
     lengths_s = [stage.duration_s for stage in load.stages]
-    lengths_s += [one.hold_s for one in (load.sweep, load.search) if one is not None]
-    longest_s = max((math.inf if one is None else one for one in lengths_s), default=0.0)
+    lengths_s += [form.hold_s for form in (load.sweep, load.search) if form is not None]
+    longest_s = max((math.inf if length_s is None else length_s for length_s in lengths_s), default=0.0)
     if rule.after_s >= longest_s:
         after = format_duration(rule.after_s)
         message = f'"{rule.text}" never applies: no stage is longer than {after}, and it counts from the start of each'
         return message, f'Write less than {format_duration(longest_s)} after "after".'
-    return _why_impossible(rule.objective)
+    return _check_can_be_met(rule.objective)
 
 
-def _why_wrong(profile: Profile, objective: Objective, key: str) -> tuple[str, str] | None:
+def _find_problem(profile: Profile, objective: Objective, key: str) -> tuple[str, str] | None:
     if key == "gates":
-        return _why_never_of_gate(profile, objective) or why_wrong_gate(profile, objective)
+        return _check_gate_metrics(profile, objective) or why_wrong_gate(profile, objective)
     if isinstance(profile, LocalProfile):
-        return _why_never_locally(profile, objective) or _why_impossible(objective)
-    why = _why_never(profile, objective) or _why_impossible(objective) or _why_no_goodput(profile, objective)
+        return _check_measured_locally(profile, objective) or _check_can_be_met(objective)
+    why = _check_measured(profile, objective) or _check_can_be_met(objective) or _check_goodput(profile, objective)
     if why is None and key == "slo" and objective.level == "fail":
-        return _why_no_slo(profile, objective)
+        return _check_searchable(profile, objective)
     return why
 
 
-def _why_never_of_gate(profile: Profile, gate: Objective) -> tuple[str, str] | None:
-    """Of what it is on, and of what it is a share of."""
+def _check_gate_metrics(profile: Profile, gate: Objective) -> tuple[str, str] | None:
+    """Check the gate's metric and, if the gate compares a share, the metric that it is a share of."""
     if gate.metric in RUN_METRICS:
-        return _why_impossible(gate)
+        return _check_can_be_met(gate)
     whole = () if gate.of is None else (replace(gate, metric=gate.of.partition(".")[0]),)
-    for one in (gate, *whole):
+    for measured in (gate, *whole):
         if isinstance(profile, LocalProfile):
-            why = _why_never_locally(profile, one)
+            why = _check_measured_locally(profile, measured)
         else:
-            why = _why_never(profile, one) or _why_no_goodput(profile, one)
+            why = _check_measured(profile, measured) or _check_goodput(profile, measured)
         if why is not None:
             return why
-    return _why_impossible(gate)
+    return _check_can_be_met(gate)
 
 
-def _why_no_slo(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
-    """What cannot decide whether a rate holds, where rates are searched or swept."""
+def _check_searchable(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
+    """Return why an objective cannot decide whether a rate meets the SLO, for profiles that search or sweep rates."""
     if profile.load.search is None and profile.load.sweep is None:
         return None
     metric = objective.metric
@@ -177,11 +183,14 @@ def _why_no_slo(profile: EndpointProfile, objective: Objective) -> tuple[str, st
     return None
 
 
-def _why_impossible(objective: Objective) -> tuple[str, str] | None:
-    """No time, rate or share is below zero, no share above all, and nothing falls by more than all of it."""
+def _check_can_be_met(objective: Objective) -> tuple[str, str] | None:
+    """Return the problem with an objective that no possible value can meet.
+
+    Times, rates and shares are never below 0, shares are never above 1, and nothing falls by more than 100 %.
+    """
     name, sign, limit = objective.metric, objective.comparator, objective.limit
-    least = -1 if objective.is_change else 0
-    is_never = (sign == "<" and limit <= least) or (sign == "<=" and limit < least)
+    minimum = -1 if objective.is_change else 0
+    is_never = (sign == "<" and limit <= minimum) or (sign == "<=" and limit < minimum)
     if is_never and objective.is_change:
         return f'"{objective.text}" can never be met: nothing falls by more than 100%', "Give a limit above -100%."
     if is_never:
@@ -192,38 +201,42 @@ def _why_impossible(objective: Objective) -> tuple[str, str] | None:
     return None
 
 
-def _why_no_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
-    """Goodput is the share of arrivals answered within the limits that the SLO sets on each of them."""
+def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
+    """Return the problem with a goodput objective if the SLO limits no time of a request.
+
+    Goodput is the share of arrivals that are answered within the SLO's limits on each of these times.
+    """
     if "limits" not in METRICS[objective.metric].traits:
         return None
-    if any(one.metric in SPANS and one.comparator in ("<", "<=") for one in profile.slo):
+    if any(slo_objective.metric in SPANS and slo_objective.comparator in ("<", "<=") for slo_objective in profile.slo):
         return None
     hint = 'Add one to slo, such as "latency_ms.p95 < 50 | warn": with "| warn" it counts for the goodput alone.'
     return f"{objective.metric} is within the limits of the SLO, and slo sets none on the times of a request", hint
 
 
-def _why_never_locally(profile: LocalProfile, objective: Objective) -> tuple[str, str] | None:
+def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tuple[str, str] | None:
     metric, scenarios = objective.metric, profile.load.scenarios
     if metric in ("accuracy", "accuracy_kept") and profile.workload.tensors is None:
         return f"{metric} needs labelled rows", "Give them in workload.tensors."
     if metric in ("latency_ms", "send_lag_ms") and not {"server", "multi-stream"} & set(scenarios):
         return f"{metric} is of calls that are due at a time, in server or multi-stream", "Use service_ms."
-    if metric.startswith("copy_") and not _binds(profile):
+    if metric.startswith("copy_") and not _uses_io_binding(profile):
         return f"{metric} is not timed apart without io_binding", "Use service_ms, which has the copies in it."
     if not {"local", "device"} & set(METRICS[metric].traits):
         return f"{metric} is of endpoints", f"Of a local model there are {', '.join(metrics_with('local'))}."
     return None
 
 
-def _binds(profile: LocalProfile) -> bool:
-    """Whether a variant has its copies timed apart."""
-    wanted = profile.target.runtime.io_binding
+def _uses_io_binding(profile: LocalProfile) -> bool:
+    """Return whether any variant times its host-device copies separately, which requires I/O binding."""
+    setting = profile.target.runtime.io_binding
     return any(
-        one.provider in ("cuda", "tensorrt") if wanted is None else wanted for one in profile.target.all_variants
+        variant.provider in ("cuda", "tensorrt") if setting is None else setting
+        for variant in profile.target.all_variants
     )
 
 
-def _why_never(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
+def _check_measured(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
     protocol, metric = profile.target.protocol, objective.metric
     traits = METRICS[metric].traits
     if protocol == "locust" and "intended" in traits:

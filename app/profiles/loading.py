@@ -1,4 +1,4 @@
-"""Read a profile file; say what is wrong with it by file, line and the nearest right name."""
+"""Load a profile, and report what is wrong with it: file, line and the most similar valid name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _EXPECTED = {
     "bool_type": "true or false",
 }
 
-_BEGINNINGS = {
+_PREFIXES = {
     "Input should be ": "",
     "String should match pattern": "text that fits the pattern",
     "String should have": "text of",
@@ -50,7 +50,7 @@ _DOCUMENTS = {
     "traffic": ("traffic", "peak: 900/s"),
     "language_model": ("a language model", "language_model:"),
 }
-"""How each is called in an error, and how it begins."""
+"""For each kind of document, its name in error messages and an example of its first line."""
 _LIST_INDEX = re.compile(r"[0-9]{1,9}")
 _MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
 
@@ -67,7 +67,7 @@ class _TargetOfPlan(Settings):
 
 
 class PlanningSettings(Settings):
-    """What a plan needs to know beside a measurement; the keys are those of a profile."""
+    """Settings of a plan besides the measurement, with the same keys as in a profile."""
 
     target: _TargetOfPlan = _TargetOfPlan()
     slo: Listed[ObjectiveText] = ()
@@ -76,20 +76,23 @@ class PlanningSettings(Settings):
 
 
 class _Source(msgspec.Struct, frozen=True):
-    """A document with the values of `--set` in it; `overridden` maps where those went to what was written."""
+    """A document with the values of `--set` applied.
+
+    `overridden` maps the path of each override to the key as it was written.
+    """
 
     path: Path
     document: Document
     overridden: dict[KeyPath, str]
 
     def error(self, message: str, where: KeyPath, hint: str | None = None, key: str = "") -> ProfileError:
-        """An error at the nearest place that has one: a `--set`, else a line."""
+        """Build an error at the nearest place that is known: a `--set`, otherwise a line."""
         for length in range(len(where), -1, -1):
-            place = where[:length]
-            if place in self.overridden:
-                return ProfileError(message, path=f"--set {self.overridden[place]}", hint=hint, where=where, key=key)
-            if place in self.document.lines:
-                line = self.document.lines[place]
+            path = where[:length]
+            if path in self.overridden:
+                return ProfileError(message, path=f"--set {self.overridden[path]}", hint=hint, where=where, key=key)
+            if path in self.document.lines:
+                line = self.document.lines[path]
                 return ProfileError(message, path=str(self.path), line=line, hint=hint, where=where, key=key)
         return ProfileError(message, path=str(self.path), hint=hint, where=where, key=key)
 
@@ -97,68 +100,72 @@ class _Source(msgspec.Struct, frozen=True):
 def load_profile(
     path: Path, overrides: Sequence[str] = (), *, files_must_exist: bool = True, catalogue: Catalogue | None = None
 ) -> Profile:
-    """The profile in a file, with `a.b.c=value` overrides in it; offers are named of a catalogue other than the usual.
+    """Load a profile from a file, with overrides of the form `a.b.c=value`. Raises ProfileError.
 
-    Raises ProfileError. Paths in the profile are relative to its folder, and those of overrides too.
+    Paths in the profile and in overrides are relative to the profile's folder. Offers are looked up in `catalogue`, or
+    in the default catalogue.
     """
-    return _checked(_read(path, overrides), files_must_exist, catalogue)
+    return _validate_source(_read(path, overrides), files_must_exist, catalogue)
 
 
 def load_profile_text(content: bytes, place: Path, overrides: Sequence[str] = ()) -> Profile:
-    """A profile that is in no file yet: `place` names it in errors, and paths in it are relative to its folder."""
-    return _checked(_parsed(content, place, overrides), True)
+    """Load a profile that is not in a file. Raises ProfileError.
+
+    `place` names the profile in errors; paths in it are relative to the folder of `place`.
+    """
+    return _validate_source(_parse(content, place, overrides), True)
 
 
-def _checked(source: _Source, files_must_exist: bool, catalogue: Catalogue | None = None) -> Profile:
-    profile = _validate(source, _kind_of(source), files_must_exist)
+def _validate_source(source: _Source, files_must_exist: bool, catalogue: Catalogue | None = None) -> Profile:
+    profile = _validate(source, _profile_class(source), files_must_exist)
     plan = PlanSettings() if isinstance(profile, LocalProfile) else profile.plan
     _check_against_catalogue(source, profile.target.hardware, plan, catalogue)
     return profile
 
 
 def load_planning(overrides: Sequence[str], catalogue: Catalogue | None = None) -> PlanningSettings:
-    """What `--set` says of a plan, where no profile does. Raises ProfileError."""
-    source = _of_overrides(overrides)
-    settings = _settings(PlanningSettings, source)
+    """Load the settings of a plan from `--set` overrides alone, without a profile. Raises ProfileError."""
+    source = _source_of_overrides(overrides)
+    settings = _validate_settings(PlanningSettings, source)
     _check_against_catalogue(source, settings.target.hardware, settings.plan, catalogue)
     return settings
 
 
 def load_overrides(kind: type[Kind], overrides: Sequence[str]) -> Kind:
-    """Settings that `--set` alone says. Raises ProfileError."""
-    return _settings(kind, _of_overrides(overrides))
+    """Load settings from `--set` overrides alone. Raises ProfileError."""
+    return _validate_settings(kind, _source_of_overrides(overrides))
 
 
-def _of_overrides(overrides: Sequence[str]) -> _Source:
+def _source_of_overrides(overrides: Sequence[str]) -> _Source:
     source = _Source(Path("--set"), Document({}, {}), {})
     for text in overrides:
         _override(source, text)
     return source
 
 
-def _settings(kind: type[Kind], source: _Source) -> Kind:
+def _validate_settings(kind: type[Kind], source: _Source) -> Kind:
     try:
         return kind.model_validate(source.document.value, context=_context(source, True))
     except ValidationError as error:
-        raise _first_of(source, error) from error
+        raise _first_error(source, error) from error
 
 
 def load_language_model(path: Path) -> SupposedModel:
-    """Raises ProfileError."""
+    """Load the file of a language model's architecture. Raises ProfileError."""
     source = _read(path, (), "language_model")
     try:
         return supposed_of(LanguageModelFile.model_validate(source.document.value, context=_context(source, True)))
     except ValidationError as error:
-        raise _first_of(source, error) from error
+        raise _first_error(source, error) from error
 
 
 def load_traffic(path: Path) -> TrafficSettings:
-    """The traffic in a file of its own: a trace, or YAML of the keys of `traffic`, under that key or at the top.
+    """Load traffic from a trace, or from YAML with the keys of `traffic`, under that key or at the top level.
 
-    Raises UsageError. A trace's path is relative to the file's folder.
+    The path of a trace is relative to the file's folder. Raises UsageError.
     """
     if is_trace(path):
-        return _traffic_of_trace(path)
+        return _trace_traffic(path)
     source = _read(path, (), "traffic")
     document = source.document
     if "traffic" not in document.value:
@@ -168,10 +175,10 @@ def load_traffic(path: Path) -> TrafficSettings:
     try:
         return _TrafficFile.model_validate(source.document.value, context=_context(source, True)).traffic
     except ValidationError as error:
-        raise _first_of(source, error) from error
+        raise _first_error(source, error) from error
 
 
-def _traffic_of_trace(path: Path) -> TrafficSettings:
+def _trace_traffic(path: Path) -> TrafficSettings:
     try:
         facts_of_trace(path)
     except BadValueError as error:
@@ -181,18 +188,18 @@ def _traffic_of_trace(path: Path) -> TrafficSettings:
 
 
 def load_values(values: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> Profile:
-    """A profile of values that were put together at `place`, which errors name; paths are the working directory's."""
+    """Load a profile from values; errors name `place`, and paths are relative to the working directory."""
     source = _Source(Path(place), Document(values, {}), {})
     for text in overrides:
         _override(source, text)
-    return _checked(source, True)
+    return _validate_source(source, True)
 
 
 def _read(path: Path, overrides: Sequence[str], what: str = "profile") -> _Source:
-    return _parsed(read_bounded(path), path, overrides, what)
+    return _parse(read_bounded(path), path, overrides, what)
 
 
-def _parsed(content: bytes, path: Path, overrides: Sequence[str], what: str = "profile") -> _Source:
+def _parse(content: bytes, path: Path, overrides: Sequence[str], what: str = "profile") -> _Source:
     document = read_document(content, str(path))
     if not isinstance(document.value, dict):
         name, first = _DOCUMENTS[what]
@@ -205,35 +212,38 @@ def _parsed(content: bytes, path: Path, overrides: Sequence[str], what: str = "p
 
 def _override(source: _Source, text: str) -> None:
     written, equals, value = text.partition("=")
-    dotted = written.replace("[", ".").replace("]", "")  # errors say stages[0], so that is taken too
-    place = f"--set {dotted}"
+    dotted = written.replace("[", ".").replace("]", "")  # errors say stages[0], so this form is accepted too
+    label = f"--set {dotted}"
     if not equals or not all(dotted.split(".")):
-        raise ProfileError("an override is written key.key=value", path=place)
+        raise ProfileError("an override is written key.key=value", path=label)
     where = tuple(int(part) if _LIST_INDEX.fullmatch(part) else part for part in dotted.split("."))
-    holder: Any = source.document.value
+    container: Any = source.document.value
     for part, following in itertools.pairwise(where):
-        holder = _step(holder, part, place, default={} if isinstance(following, str) else [])
-    _step(holder, where[-1], place, default=None)
-    holder[where[-1]] = read_document(value.encode(), place).value
-    for below in [path for path in source.document.lines if path[: len(where)] == where]:
-        del source.document.lines[below]
+        container = _descend(container, part, label, default={} if isinstance(following, str) else [])
+    _descend(container, where[-1], label, default=None)
+    container[where[-1]] = read_document(value.encode(), label).value
+    for path_below in [path for path in source.document.lines if path[: len(where)] == where]:
+        del source.document.lines[path_below]
     source.overridden[where] = dotted
 
 
-def _step(holder: Any, part: str | int, place: str, default: Any) -> Any:
-    """What `holder` has at `part`; a mapping that lacks the key, or holds nothing there, gets the default."""
-    if isinstance(holder, list) and isinstance(part, int):
-        if part >= len(holder):
-            raise ProfileError(f"there is no item {part}: the list has {len(holder)}, counted from 0", path=place)
-        return holder[part]
-    if not isinstance(holder, dict) or isinstance(part, int):
-        raise ProfileError(f"there is nothing to set at {part!r}", path=place)
-    if holder.get(part) is None:
-        holder[part] = default
-    return holder[part]
+def _descend(container: Any, part: str | int, label: str, default: Any) -> Any:
+    """Return the item of `container` at `part`.
+
+    A mapping that lacks the key, or has an empty value there, gets `default`.
+    """
+    if isinstance(container, list) and isinstance(part, int):
+        if part >= len(container):
+            raise ProfileError(f"there is no item {part}: the list has {len(container)}, counted from 0", path=label)
+        return container[part]
+    if not isinstance(container, dict) or isinstance(part, int):
+        raise ProfileError(f"there is nothing to set at {part!r}", path=label)
+    if container.get(part) is None:
+        container[part] = default
+    return container[part]
 
 
-def _kind_of(source: _Source) -> type[Profile]:
+def _profile_class(source: _Source) -> type[Profile]:
     target = source.document.value.get("target")
     if not isinstance(target, dict):
         raise source.error(
@@ -253,7 +263,7 @@ def _validate(source: _Source, kind: type[Profile], files_must_exist: bool) -> P
     try:
         profile = kind.model_validate(source.document.value, context=_context(source, files_must_exist))
     except ValidationError as error:
-        raise _first_of(source, error) from error
+        raise _first_error(source, error) from error
     if (wrong := wrong_objective(profile)) is not None:
         where, problem = wrong
         raise source.error(str(problem), where, problem.hint)
@@ -264,42 +274,44 @@ def _context(source: _Source, files_must_exist: bool) -> dict[str, Path | bool]:
     return {"directory": source.path.resolve().parent, "files_must_exist": files_must_exist}
 
 
-def _first_of(source: _Source, error: ValidationError) -> ProfileError:
-    """The one that stands first in the file, with the others."""
-    first, *others = sorted((_explain(source, detail) for detail in error.errors()), key=lambda one: one.line or 0)
+def _first_error(source: _Source, error: ValidationError) -> ProfileError:
+    """Return the error that comes first in the file, with all other errors attached."""
+    first, *others = sorted(
+        (_to_profile_error(source, detail) for detail in error.errors()), key=lambda problem: problem.line or 0
+    )
     first.others = tuple(others)
     return first
 
 
-def _explain(source: _Source, detail: ErrorDetails) -> ProfileError:
+def _to_profile_error(source: _Source, detail: ErrorDetails) -> ProfileError:
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, UnknownKeyError):
-        holder = f" in {_dotted(detail['loc'])}" if detail["loc"] else ""
+        holder = f" in {_format_path(detail['loc'])}" if detail["loc"] else ""
         unknown = source.error(f"{cause}{holder}", (*detail["loc"], cause.key), cause.hint)
         unknown.is_unknown_key = True
         return unknown
     if cause is not None:
         hint = cause.hint if isinstance(cause, BadValueError) else None
-        return source.error(str(cause), detail["loc"], hint, _dotted(detail["loc"]))
+        return source.error(str(cause), detail["loc"], hint, _format_path(detail["loc"]))
     hint = _nearest_literal(detail) if detail["type"] == "literal_error" else None
     return source.error(_message(detail), detail["loc"], hint)
 
 
 def _message(detail: ErrorDetails) -> str:
-    """Of what pydantic checks itself."""
-    name = _dotted(detail["loc"])
+    """Build the message for an error that pydantic itself detected."""
+    name = _format_path(detail["loc"])
     if detail["type"] == "missing":
         *holder, key = detail["loc"]
-        return f"{_dotted(tuple(holder)) or 'the profile'} lacks {key}"
+        return f"{_format_path(tuple(holder)) or 'the profile'} lacks {key}"
     value = "" if _MAY_BE_SECRET & set(detail["loc"]) else f", not {detail['input']!r:.60}"
-    return f"{name} must be {_EXPECTED.get(detail['type']) or _in_our_words(detail['msg'])}{value}"
+    return f"{name} must be {_EXPECTED.get(detail['type']) or _rephrase(detail['msg'])}{value}"
 
 
-def _in_our_words(message: str) -> str:
-    """Pydantic's sentence as it goes on after `must be`."""
-    for theirs, ours in _BEGINNINGS.items():
-        if message.startswith(theirs):
-            return ours + message.removeprefix(theirs)
+def _rephrase(message: str) -> str:
+    """Rephrase a message of pydantic so that it continues after `must be`."""
+    for prefix, replacement in _PREFIXES.items():
+        if message.startswith(prefix):
+            return replacement + message.removeprefix(prefix)
     return message
 
 
@@ -308,7 +320,7 @@ def _nearest_literal(detail: ErrorDetails) -> str | None:
     return did_you_mean(str(detail["input"]), (name.strip("'") for name in known))
 
 
-def _dotted(where: KeyPath) -> str:
+def _format_path(where: KeyPath) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).removeprefix(".")
 
 
@@ -319,8 +331,8 @@ def _check_against_catalogue(
         return
     catalogue = load_catalogue() if catalogue is None else catalogue
     checks: list[tuple[KeyPath, Callable[[Catalogue, str], object], str]] = [
-        *((("plan", "regions", at), check_region, region) for at, region in enumerate(plan.regions)),
-        *((("plan", "providers", at), check_provider, provider) for at, provider in enumerate(plan.providers)),
+        *((("plan", "regions", index), check_region, region) for index, region in enumerate(plan.regions)),
+        *((("plan", "providers", index), check_provider, provider) for index, provider in enumerate(plan.providers)),
     ]
     if hardware is not None and hardware.offer is not None:
         checks.append((("target", "hardware", "offer"), find_offer, hardware.offer))

@@ -1,4 +1,4 @@
-"""A model run on this machine by ONNX Runtime: which variants of it, how they are measured, what they are fed."""
+"""Settings of a model that runs on this machine with ONNX Runtime: its variants, its load and its input data."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ from app.records.local import Precision, Scenario
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx"]
 _ON_NVIDIA = ("cuda", "tensorrt")
 _PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
-_MOST_VARIANTS = 1000
-_MOST_ARRIVALS = 1_000_000
+_MAX_VARIANTS = 1000
+_MAX_ARRIVALS = 1_000_000
 _GRID = ("providers", "precision", "batch", "streams", "threads", "devices")
-_OF_ENDPOINTS = "It is of endpoints: this target is a model that runs here."
+_ENDPOINT_ONLY = "It is of endpoints: this target is a model that runs here."
 
 
-def _listed(value: object) -> object:
-    """One may be written without brackets."""
+def _as_list(value: object) -> object:
+    """Wrap a single value in a list, so that it may be written without brackets."""
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _some(value: object) -> object:
-    """As `_listed`, where none asks for nothing."""
+def _non_empty_list(value: object) -> object:
+    """Wrap a single value like `_as_list`, and refuse an empty list."""
     if value == []:
         raise BadValueError("an empty list asks for nothing", hint="Leave the key out for its default.")
-    return _listed(value)
+    return _as_list(value)
 
 
 def _read_precision(value: object) -> str:
@@ -75,7 +75,7 @@ def _format_memory(size: int) -> str:
 
 
 def _read_data(value: object, info: ValidationInfo) -> Path:
-    """A file, or a folder of files."""
+    """Resolve the path of a file, or of a folder of files."""
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not the path of a data set")
     path = (profile_directory(info) / value).resolve()
@@ -84,50 +84,53 @@ def _read_data(value: object, info: ValidationInfo) -> Path:
     return path
 
 
-ProviderList = Annotated[tuple[Provider, ...], Field(strict=False), BeforeValidator(_some)]
+ProviderList = Annotated[tuple[Provider, ...], Field(strict=False), BeforeValidator(_non_empty_list)]
 OnePrecision = Annotated[Precision, BeforeValidator(_read_precision)]
-PrecisionList = Annotated[tuple[OnePrecision, ...], Field(strict=False), BeforeValidator(_some)]
-Counts = Annotated[tuple[Annotated[Count, at_most(65_536)], ...], Field(strict=False), BeforeValidator(_some)]
-Devices = Annotated[tuple[int | str, ...], Field(strict=False), BeforeValidator(_listed)]
+PrecisionList = Annotated[tuple[OnePrecision, ...], Field(strict=False), BeforeValidator(_non_empty_list)]
+Counts = Annotated[tuple[Annotated[Count, at_most(65_536)], ...], Field(strict=False), BeforeValidator(_non_empty_list)]
+Devices = Annotated[tuple[int | str, ...], Field(strict=False), BeforeValidator(_as_list)]
 DataPath = Annotated[Path, BeforeValidator(_read_data), PlainSerializer(str)]
 Memory = Annotated[int, BeforeValidator(_read_memory), PlainSerializer(_format_memory), Unit("MiB, GiB, MB, GB")]
 
 
 class VariantSettings(Settings):
-    """One of a list, in place of the grid. `devices` work together; none is the first one."""
+    """One variant of an explicit list, used instead of the grid.
+
+    Its `devices` work together; without any, the first device is used.
+    """
 
     model: ModelFile | None = None
-    """The model of this variant; empty is the target's."""
+    """Model of this variant. Leave it empty for the model of the target."""
     provider: Provider = "cpu"
-    """What it runs on."""
+    """Execution provider of ONNX Runtime."""
     precision: OnePrecision = "as-is"
-    """The arithmetic: as the file has it, or converted."""
+    """Precision of the arithmetic: as in the file, or converted."""
     batch: Annotated[Count, at_most(65_536)] = Field(default=1, examples=[1])
-    """Rows in one call, like 1."""
+    """Batch size: rows per call, like 1."""
     streams: Annotated[Count, at_most(1024)] = Field(default=1, examples=[1])
-    """Calls at once, like 1."""
+    """Number of concurrent calls, like 1."""
     threads: Annotated[Count, at_most(1024)] = Field(default=1, examples=[1])
-    """Processor threads of each call, like 1."""
+    """CPU threads per call, like 1."""
     devices: Devices = Field(default=(), examples=[[0, 1]])
-    """GPUs by number, like 0, 1; empty is the first."""
+    """GPUs by number, like 0, 1. Leave it empty for the first one."""
 
 
 def is_of_many(variant: VariantSettings) -> bool:
-    """Whether it makes several calls at once."""
+    """Return whether a variant makes several calls at once."""
     return variant.streams > 1 or len(variant.devices) > 1
 
 
 class RuntimeSettings(Settings):
-    """How ONNX Runtime is set up. `io_binding` of None is yes on GPUs and no on CPUs."""
+    """Configuration of ONNX Runtime. With `io_binding` of `None`, I/O binding is used on GPUs but not on CPUs."""
 
     spinning: bool = False
-    """Whether idle threads spin, which is faster and burns the processor."""
+    """Lets idle threads spin, which is faster but keeps the CPU busy."""
     arena: bool = True
-    """Whether ONNX Runtime keeps memory for later calls."""
+    """Keeps memory for later calls in ONNX Runtime's arena."""
     io_binding: bool | None = None
-    """Whether tensors stay on the device; empty is yes on GPUs."""
+    """Keeps tensors on the device. Leave it empty to use I/O binding on GPUs only."""
     cuda_graph: bool = False
-    """Whether calls are captured as a CUDA graph."""
+    """Captures calls as a CUDA graph."""
     axes: dict[str, Annotated[int, Field(ge=1), at_most(2**31)]] = Field(
         default_factory=dict, examples=[{"sequence": 128}]
     )
@@ -135,42 +138,50 @@ class RuntimeSettings(Settings):
 
 
 class LocalTarget(Settings):
-    """A grid of variants, or a list of them. The accuracy of all is held against that of the first of `models`."""
+    """A model that runs on this machine, in a grid or a list of variants.
+
+    The accuracy of all variants is compared with that of the first of `models`.
+    """
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("url", "urls", "headers", "api_key", "serve", "scripted", "start", "timeouts", "tls"), _OF_ENDPOINTS
+        ("url", "urls", "headers", "api_key", "serve", "scripted", "start", "timeouts", "tls"), _ENDPOINT_ONLY
     )
     protocol: Literal["local"] = "local"
-    """The language the target speaks: here none, the model runs on this machine."""
-    models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_listed)] = Field(
+    """Always local: the model runs on this machine without a protocol."""
+    models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_as_list)] = Field(
         default=(), examples=[["digits"]]
     )
-    """An .onnx file, or a bundled model's name, like digits; several are compared."""
+    """Path of an .onnx file, or name of a bundled model, like digits. Several models are compared."""
     providers: ProviderList = ("cpu",)
-    """What it runs on; each is measured."""
+    """Execution providers of ONNX Runtime; each is measured."""
     precision: PrecisionList = ("as-is",)
-    """The arithmetic: as the file has it, or converted; each is measured."""
+    """Precisions of the arithmetic: as in the file, or converted; each is measured."""
     batch: Counts = Field(default=(1,), examples=[[1, 4, 16]])
-    """Rows in one call, like 1, 4, 16; each is measured."""
+    """Batch sizes: rows per call, like 1, 4, 16; each is measured."""
     streams: Counts = Field(default=(1,), examples=[[1, 8]])
-    """Calls at once, like 1, 8; each is measured."""
+    """Numbers of concurrent calls, like 1, 8; each is measured."""
     threads: Counts = Field(default=(1,), examples=[[1, 2]])
-    """Processor threads of each call, like 1, 2; each is measured."""
+    """CPU threads per call, like 1, 2; each is measured."""
     devices: Devices = Field(default=(), examples=[[0, 1]])
-    """GPUs by number, like 0, 1; alone and together."""
+    """GPUs by number, like 0, 1. The first is measured alone, then all together."""
     variants: Listed[VariantSettings] = ()
-    """A list of combinations in place of the grid above."""
+    """List of variants to measure instead of the grid above."""
     runtime: RuntimeSettings = RuntimeSettings()
-    """How ONNX Runtime is set up."""
+    """Configuration of ONNX Runtime."""
     hardware: HardwareSettings | None = None
-    """What this machine is in the price list; without it, as found."""
+    """Hardware of this machine in the price list. By default it is detected."""
 
     @property
     def all_variants(self) -> tuple[VariantSettings, ...]:
-        """In the order they are measured: batches rise last, so that a search can stop at the first too slow."""
+        """All variants in the order of measurement.
+
+        Batch sizes rise last, so that a search can stop at the first one that is too slow.
+        """
         if self.variants:
             first = self.models[0]
-            return tuple(one if one.model else one.model_copy(update={"model": first}) for one in self.variants)
+            return tuple(
+                variant if variant.model else variant.model_copy(update={"model": first}) for variant in self.variants
+            )
         grid = itertools.product(
             self.models, self.providers, self.precision, self.threads, self.streams, sorted(set(self.batch))
         )
@@ -180,51 +191,54 @@ class LocalTarget(Settings):
                 devices=devices,
             )
             for model, provider, precision, threads, streams, batch in grid
-            for devices in self._devices_of(provider)
+            for devices in self._device_sets(provider)
         )  # fmt: skip
 
-    def _devices_of(self, provider: str) -> tuple[tuple[int | str, ...], ...]:
-        """Of several devices the first one alone too: how well they work together is told from both."""
+    def _device_sets(self, provider: str) -> tuple[tuple[int | str, ...], ...]:
+        """Return the device sets to measure: all devices together and, if there are several, the first one alone.
+
+        Both are needed to tell how well the devices work together.
+        """
         if provider not in _ON_NVIDIA or len(self.devices) < 2:
             return (self.devices if provider in _ON_NVIDIA else (),)
         return (self.devices[:1], self.devices)
 
     @model_validator(mode="before")
     @classmethod
-    def _names_the_models_of_its_variants(cls, value: Any) -> Any:
-        """Where each of a list names its own."""
+    def _fill_in_models(cls, value: Any) -> Any:
+        """Fill in the models of the target if every variant names its own."""
         variants = value.get("variants") if isinstance(value, dict) else None
         if not isinstance(variants, list) or value.get("model") is not None:
             return value
-        named = [one.get("model") for one in variants if isinstance(one, dict)]
-        if not named or not all(isinstance(one, str) for one in named):
+        models = [variant.get("model") for variant in variants if isinstance(variant, dict)]
+        if not models or not all(isinstance(model, str) for model in models):
             return value
-        return {**value, "model": list(dict.fromkeys(named))}
+        return {**value, "model": list(dict.fromkeys(models))}
 
     @model_validator(mode="after")
-    def _is_one_or_the_other(self) -> Self:
+    def _check_variants(self) -> Self:
         if not self.models:
             raise BadValueError("target lacks model", hint="Name an .onnx file, or a bundled model.")
-        # a default says nothing: a spec that is read back has them all
+        # A value equal to its default does not count as given, because a stored profile contains all defaults.
         grid = {name for name in _GRID if getattr(self, name) != type(self).model_fields[name].default}
         if self.variants and grid:
             raise BadValueError(f"target has both variants and {', '.join(sorted(grid))}: write a list or a grid")
-        every = self.all_variants
-        if len(every) > _MOST_VARIANTS:
-            raise BadValueError(f"the grid has {len(every):,} variants, and {_MOST_VARIANTS} are the most")
-        twice = next((one for one, times in Counter(every).items() if times > 1), None)
-        if twice is not None:
-            raise BadValueError(f"two of the variants are the same: {twice.precision} on {twice.provider}")
+        all_variants = self.all_variants
+        if len(all_variants) > _MAX_VARIANTS:
+            raise BadValueError(f"the grid has {len(all_variants):,} variants, and {_MAX_VARIANTS} are the most")
+        duplicate = next((variant for variant, count in Counter(all_variants).items() if count > 1), None)
+        if duplicate is not None:
+            raise BadValueError(f"two of the variants are the same: {duplicate.precision} on {duplicate.provider}")
         return self
 
     @model_validator(mode="after")
-    def _captures_what_can_be(self) -> Self:
-        is_on_nvidia = any(one.provider in _ON_NVIDIA for one in self.all_variants)
-        if not is_on_nvidia and (self.devices or any(one.devices for one in self.variants)):
+    def _check_devices(self) -> Self:
+        is_on_nvidia = any(variant.provider in _ON_NVIDIA for variant in self.all_variants)
+        if not is_on_nvidia and (self.devices or any(variant.devices for variant in self.variants)):
             raise BadValueError("target.devices are GPUs, of cuda or tensorrt, and no variant runs on one")
         if not is_on_nvidia and self.runtime.cuda_graph:
             raise BadValueError("cuda_graph is of cuda or tensorrt, and no variant runs on one")
-        if self.runtime.cuda_graph and any(is_of_many(one) for one in self.all_variants):
+        if self.runtime.cuda_graph and any(is_of_many(variant) for variant in self.all_variants):
             raise BadValueError(
                 "a CUDA graph is replayed by one stream at a time", hint="Use streams: 1, or no cuda_graph."
             )
@@ -234,31 +248,34 @@ class LocalTarget(Settings):
 
 
 class LocalData(Settings):
-    """`tensors` is an .npz, a CSV file or a folder with a sub-folder a class, with the right answers in `labels`;
-    without it inputs are made up. int8-static is calibrated with `calibration_rows` of `calibration`, or else of
-    `tensors`, spread evenly and at most a quarter of them; no variant is scored by those."""
+    """Input data of a local model.
 
-    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("method", "path", "body", "prompts"), _OF_ENDPOINTS)
+    `tensors` is an .npz file, a CSV file or a folder with a subfolder per class, with the true labels in `labels`.
+    Without it, inputs are synthetic. int8-static is calibrated with `calibration_rows` rows of `calibration`, or
+    otherwise of `tensors`, spread evenly and at most a quarter of them. No variant is scored on these rows.
+    """
+
+    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("method", "path", "body", "prompts"), _ENDPOINT_ONLY)
     tensors: DataPath | None = None
-    """An .npz or .csv file, or a folder with a sub-folder a class; without it inputs are made up."""
+    """An .npz or .csv file, or a folder with a subfolder per class. Without it, inputs are synthetic."""
     labels: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default="label", examples=["label"])
-    """The array or column with the right answers, like label."""
+    """Name of the array or column with the true labels, like label."""
     output: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default=None, examples=["probabilities"])
-    """The output with the answer of each row, like probabilities; empty is found by itself."""
+    """Name of the output with the prediction for each row, like probabilities. Leave it empty to detect it."""
     calibration: DataPath | None = None
-    """Rows that int8-static is calibrated with, as for tensors."""
+    """Data to calibrate int8-static with, in the same formats as tensors."""
     calibration_rows: Annotated[Count, at_most(100_000)] = Field(default=128, examples=[128])
-    """How many rows it is calibrated with, like 128."""
+    """Number of rows to calibrate with, like 128."""
 
 
 class ShareOfMost(msgspec.Struct, frozen=True):
-    """A rate as a share of the most that the variant does."""
+    """A rate given as a share of the variant's maximum throughput."""
 
     share: float
 
 
 ServerRate = float | ShareOfMost | Literal["max"]
-"""`max` searches the highest rate that meets the SLO."""
+"""A rate of the server scenario; `max` searches for the highest rate that meets the SLO."""
 
 
 def _read_server_rate(value: object) -> ServerRate:
@@ -276,44 +293,49 @@ def _format_server_rate(value: ServerRate) -> str:
 
 
 class LocalLoad(Settings):
-    """Each scenario is measured until the interval's half-width is `half_width` of the mean, from `at_least` to
-    `at_most`; `warmup` is the longest that is waited for three windows to agree."""
+    """Scenarios and measurement settings of a local model.
 
-    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _OF_ENDPOINTS)
+    Each scenario is measured until the half-width of the confidence interval is at most `half_width` of the mean, for
+    at least `at_least` and at most `at_most`. `warmup` limits the wait until three windows agree.
+    """
+
+    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _ENDPOINT_ONLY)
     seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = Field(default=7, examples=[7])
-    """Of the made-up rows and random arrivals: the same seed makes the same, like 7."""
-    scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_some)] = ("single-stream",)
-    """How calls come: one after another, several at once, as many as go, or at random."""
+    """Seed of the synthetic rows and random arrivals, like 7. The same seed gives the same values."""
+    scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_non_empty_list)] = (
+        "single-stream",
+    )
+    """Scenarios: single-stream, multi-stream, offline (as fast as possible) or server (random arrivals)."""
     server_rates: Annotated[
         tuple[Annotated[ServerRate, PlainValidator(_read_server_rate), PlainSerializer(_format_server_rate)], ...],
         Field(strict=False, alias="rates"),
-        BeforeValidator(_listed),
+        BeforeValidator(_as_list),
     ] = ()
-    """Of the server scenario: 100/s, 80% of the most, or max inside the SLO."""
+    """Rates of the server scenario: 100/s, 80% of the maximum throughput, or max (the highest within the SLO)."""
     warmup_s: Seconds = Field(default=10.0, alias="warmup", examples=["10s"])
-    """The longest that is waited until three windows agree, like 10s."""
+    """Maximum warm-up time to wait until three windows agree, like 10s."""
     at_least_s: SomeSeconds = Field(default=1.0, alias="at_least", examples=["1s"])
-    """Each scenario is measured at least so long, like 1s."""
+    """Minimum measurement time of each scenario, like 1s."""
     at_most_s: SomeSeconds = Field(default=10.0, alias="at_most", examples=["10s"])
-    """Each scenario is measured at most so long, like 10s."""
+    """Maximum measurement time of each scenario, like 10s."""
     half_width: Share = Field(default=0.02, examples=["2%"])
-    """Ends once the interval's half-width is so small a share of the mean, like 2%."""
+    """Half-width of the confidence interval, relative to the mean, at which a measurement ends, like 2%."""
     cold_starts: Annotated[int, Field(ge=0), at_most(100)] = Field(default=3, examples=[3])
-    """How often a start from nothing is timed, like 3."""
+    """Number of cold starts to time, like 3."""
     search: Literal["best"] | None = None
-    """best measures only what can be the best inside the SLO."""
+    """The value best measures only variants that can be the best within the SLO."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.at_least_s > self.at_most_s:
             raise BadValueError("load.at_least is longer than load.at_most")
         if len(set(self.scenarios)) < len(self.scenarios):
             raise BadValueError("load.scenarios names one of them twice")
-        most = max((rate for rate in self.server_rates if isinstance(rate, float)), default=0.0)
-        if most * self.at_most_s > _MOST_ARRIVALS:
+        highest = max((rate for rate in self.server_rates if isinstance(rate, float)), default=0.0)
+        if highest * self.at_most_s > _MAX_ARRIVALS:
             raise BadValueError(
-                f"load.rates: {units.format_rate(most)} for {units.format_duration(self.at_most_s)} are more than "
-                f"{_MOST_ARRIVALS:,} arrivals, the most that can be asked for"
+                f"load.rates: {units.format_rate(highest)} for {units.format_duration(self.at_most_s)} are more than "
+                f"{_MAX_ARRIVALS:,} arrivals, the most that can be asked for"
             )
         if self.server_rates and "server" not in self.scenarios:
             raise BadValueError("load.rates are of the server scenario, which load.scenarios does not have")
@@ -321,16 +343,19 @@ class LocalLoad(Settings):
 
 
 class LocalLimits(Settings):
-    """`memory` is what one variant may take; None is what the machine has to spare."""
+    """Limits of a local run.
+
+    `memory` is the limit of one variant; `None` means the memory that the machine can spare.
+    """
 
     duration_s: SomeSeconds | None = Field(default=None, alias="duration", examples=["10m"])
-    """The longest the whole run may take, like 10m."""
+    """Maximum duration of the whole run, like 10m."""
     memory_bytes: Memory | None = Field(default=None, alias="memory", examples=["8 GiB"])
-    """The most memory one variant may take, like 8 GiB; empty is what can be spared."""
+    """Maximum memory of one variant, like 8 GiB. Leave it empty for the memory that the machine can spare."""
 
     @model_validator(mode="before")
     @classmethod
-    def _is_of_time_and_memory(cls, value: Any) -> Any:
+    def _check_limits(cls, value: Any) -> Any:
         if isinstance(value, dict) and {"requests", "usd"} & value.keys():
             raise BadValueError("a local run is limited by duration and memory")
         return value
@@ -339,43 +364,45 @@ class LocalLimits(Settings):
 class LocalProfile(Settings):
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(
         ("traffic", "plan"), "Plans are made of runs of endpoints: serve the model with protocol oip."
-    ) | {"options": _OF_ENDPOINTS}
+    ) | {"options": _ENDPOINT_ONLY}
     sizewise: Literal[1]
-    """The version of the profile's form: 1."""
+    """Version of the profile format: 1."""
     name: Name = Field(examples=["my-model"])
-    """What runs of this profile are called: letters, digits, dots, dashes and underscores, like my-model."""
+    """Name of the profile's runs: letters, digits, dots, dashes and underscores, like my-model."""
     description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
-    """One line of what is asked, for lists and reports."""
+    """One-line description, for lists and reports."""
     target: LocalTarget
-    """The model and the ways of running it that are measured."""
+    """Model to measure and its variants."""
     workload: LocalData = LocalData()
-    """What the model is fed."""
+    """Input data of the model."""
     load: LocalLoad = LocalLoad()
-    """How it is measured."""
+    """Scenarios and measurement settings."""
     slo: Listed[ObjectiveText] = Field(default=(), examples=[["service_ms.p95 < 20"]])
-    """What is promised, one objective a line, like service_ms.p95 < 20."""
+    """Service level objectives, one per line, like service_ms.p95 < 20."""
     limits: LocalLimits = LocalLimits()
-    """When the run ends, and how much memory a variant gets."""
+    """Limits on the duration of the run and on the memory of a variant."""
     gates: Listed[GateText] = Field(default=(), examples=[["accuracy_kept >= 95% | warn"]])
-    """What a pipeline fails on, one a line, like accuracy_kept >= 95% | warn."""
+    """Conditions on which a CI pipeline fails, one per line, like accuracy_kept >= 95% | warn."""
     telemetry: Scrapes = ()
-    """Pages for Prometheus on other machines, read while the run goes on."""
+    """Prometheus endpoints on other machines to scrape during the run."""
 
     @model_validator(mode="after")
-    def _can_choose_and_calibrate(self) -> Self:
+    def _check_profile(self) -> Self:
         if self.load.search == "best" and not any(objective.level == "fail" for objective in self.slo):
             hint = 'Add an objective to slo, like "service_ms.p99 < 20".'
             raise BadValueError("load.search: best is the best inside the SLO, and slo is empty", hint=hint)
         if self.target.runtime.cuda_graph and {"multi-stream", "server"} & set(self.load.scenarios):
             hint = "Use single-stream and offline."
             raise BadValueError("a captured CUDA graph is replayed by the thread that captured it", hint=hint)
-        if "multi-stream" in self.load.scenarios and not any(is_of_many(one) for one in self.target.all_variants):
+        if "multi-stream" in self.load.scenarios and not any(
+            is_of_many(variant) for variant in self.target.all_variants
+        ):
             hint = "Give target.streams, such as 8, or several target.devices."
             raise BadValueError("multi-stream is queries of several calls at once, and no variant has them", hint=hint)
         if "max" in self.load.server_rates and not any(objective.level == "fail" for objective in self.slo):
             hint = 'Add an objective to slo, like "latency_ms.p99 < 20".'
             raise BadValueError("load.rates: max is the highest rate inside the SLO, and slo is empty", hint=hint)
-        is_static = any(one.precision == "int8-static" for one in self.target.all_variants)
+        is_static = any(variant.precision == "int8-static" for variant in self.target.all_variants)
         if is_static and self.workload.calibration is None and self.workload.tensors is None:
             hint = "Give workload.calibration, or workload.tensors, of which some are then taken for it."
             raise BadValueError("precision int8-static needs rows to be calibrated with", hint=hint)

@@ -1,4 +1,4 @@
-"""The profile that a user's own Locust test is run by, made without a file."""
+"""Build the profile that runs a user's own Locust test, without a profile file."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def locust_profile(
     host: str | None = None,
     overrides: Sequence[str] = (),
 ) -> Profile:
-    """`users` of a Locust test for `duration` (as profiles write it), against `host` where it is not the test's own.
+    """Build a profile that runs `users` users of a Locust test for `duration`, which is written as in a profile.
 
-    Raises ProfileError. Paths are relative to the working directory.
+    `host` replaces the host that the test itself sets. Paths are relative to the working directory. Raises
+    ProfileError.
     """
     target: dict[str, Any] = {"protocol": "locust", "file": str(file)}
     values = {
@@ -37,7 +38,7 @@ def locust_profile(
 
 
 def _name(file: Path) -> str:
-    """The file's own, without what a run's name cannot hold."""
+    """Return the name of the file without characters that a run's name cannot contain."""
     name = "".join(
         letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in file.stem
     )

@@ -1,4 +1,4 @@
-"""Where a profile says what a run is judged by."""
+"""Find the lines of a profile on which its SLO objectives and gates are written."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from app.profiles.document import Document, read_document
 
 
 def objective_lines(profile: Path) -> dict[str, int]:
-    """The line of each objective in `slo` and `gates`, by its text; of none in a file that is not there any more, or
-    not as it was."""
+    """Map the text of each objective in `slo` and `gates` to its line number, counted from 1.
+
+    Return an empty mapping if the file no longer exists or can no longer be read as a profile.
+    """
     try:
-        return dict(_found(read_document(profile.read_bytes(), str(profile))))
+        return dict(_iter_objectives(read_document(profile.read_bytes(), str(profile))))
     except (OSError, ProfileError):
         return {}
 
 
-def _found(document: Document) -> Iterator[tuple[str, int]]:
+def _iter_objectives(document: Document) -> Iterator[tuple[str, int]]:
     for key in ("gates", "slo"):
         texts = document.value.get(key) if isinstance(document.value, dict) else None
-        for place, text in enumerate(texts if isinstance(texts, list) else []):
+        for index, text in enumerate(texts if isinstance(texts, list) else []):
             if isinstance(text, str):
-                yield text, document.lines[key, place]
+                yield text, document.lines[key, index]

@@ -1,6 +1,6 @@
-"""What a fleet must satisfy besides the SLO, as a profile says it.
+"""Settings of `plan` in a profile: what a fleet must satisfy besides the SLO.
 
-A language model's shape in a file of its own, for a plan of what nobody measured.
+The module also reads the file of a language model's architecture, to plan for a model that was not measured.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class LanguageModelFile(Settings):
 
 
 def is_language_model(path: Path) -> bool:
-    """Whether a YAML file describes one."""
+    """Return whether a YAML file describes a language model."""
     if path.suffix not in (".yaml", ".yml"):
         return False
     try:
@@ -66,7 +66,7 @@ def supposed_of(file: LanguageModelFile) -> SupposedModel:
 
 
 T = TypeVar("T")
-_MOST_ZONES = 9
+_MAX_ZONES = 9
 _GIB = 2.0**30
 _PRICES: dict[str, PriceKind] = {"on-demand": "on demand", "reserved-1y": "reserved 1y", "spot": "spot"}
 ROUTERS: dict[str, Router] = {
@@ -96,7 +96,7 @@ def _write_gib(gib: float | None) -> str | None:
 
 
 def _read_api_price(value: object) -> ApiPrice:
-    """2 USD/1k is by 1,000 requests, 0.60 USD/1M by a million tokens."""
+    """Parse the price of an API: 2 USD/1k is per 1,000 requests, 0.60 USD/1M is per million tokens."""
     usd = parse_usd_per_unit(value)
     return ApiPrice(usd, "1M tokens" if str(value).strip().endswith("M") else "1k requests")
 
@@ -106,78 +106,82 @@ def _write_api_price(price: ApiPrice | None) -> str | None:
 
 
 class OtherCardsSettings(Settings):
-    """`dtype` is what the model's arithmetic is done in: the measured card's and the others' alike. `memory` is what a
-    replica takes of each card: without it, cards with less than the measured one has are refused."""
+    """Settings to estimate accelerators that were not measured.
+
+    `dtype` is the arithmetic of the model on the measured card and on the others. `memory` is the memory that a replica
+    needs on each card; without it, cards with less memory than the measured one are refused.
+    """
 
     dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4"]
-    """What the model's arithmetic is done in, on the measured card and the others alike."""
+    """Data type of the model's arithmetic, on the measured card and on the others."""
     work: Literal["saturated", "decode", "batched-decode", "unknown"] = "unknown"
-    """What bounds the work: saturated arithmetic, decoding, or unknown."""
+    """Limiting factor of the workload: saturated arithmetic, decoding, or unknown."""
     memory_gib: Annotated[
         float | None, BeforeValidator(_or_none(_read_gib)), PlainSerializer(_write_gib), Unit("MiB, GiB, MB, GB")
     ] = Field(default=None, alias="memory", examples=["8GiB"])
-    """What a replica takes of a card's memory, like 8GiB; without it smaller cards are refused."""
+    """Memory that a replica needs on a card, like 8GiB. Without it, smaller cards are refused."""
 
 
 _LIMITS = PlanLimits()
-"""Its values are the defaults of the settings."""
+"""Limits whose values are the defaults of the settings."""
 
 
 class PlanSettings(Settings):
-    """`assurance` is P(the fleet carries its peak); empty lists admit every region and provider.
+    """Requirements and limits of a planned fleet.
 
-    `router` is how requests are spread over replicas; `zones` above one keeps enough when any of them is lost. The
-    spare instances are `redundancy` and `surge` together, or what the loss of a zone takes if that is more. With
-    `other_cards` accelerators that were not measured are planned by ratios, with wide intervals; without, they are
-    refused. `vendors` are of accelerators; `max_power` is of all accelerators at their TDP; `api_price` is what the
-    same would cost from an API, by 1k requests or 1M tokens.
+    `assurance` is the probability that the fleet meets the SLO at its peak. Empty lists admit every region and
+    provider. `router` is the load-balancing strategy. With several `zones`, the fleet survives the loss of any one of
+    them. The spare instances are `redundancy` plus `surge`, or the capacity of one zone if that is more. With
+    `other_cards`, accelerators that were not measured are estimated by ratios, with wide intervals; otherwise they are
+    refused. `vendors` are those of accelerators, `max_power` is the sum of all accelerators' TDP, and `api_price` is
+    the price of the same work from an API, per 1k requests or per 1M tokens.
     """
 
     assurance: Annotated[Share, Field(ge=0.5, le=0.9999)] = Field(default=_LIMITS.assurance, examples=["90%"])
-    """Probability that the fleet meets the SLO at its peak, given all that is uncertain, like 90%."""
+    """Probability that the fleet meets the SLO at its peak, given all uncertainties, like 90%."""
     redundancy: Redundancy = _LIMITS.redundancy
-    """Spare instances for failures: n, n+1, n+2. `surge` adds to them; more zones may need more."""
-    zones: Annotated[Count, Field(ge=1), at_most(_MOST_ZONES)] = Field(default=_LIMITS.zones, examples=[1])
-    """Availability zones, like 1. With more than one, losing any whole zone leaves enough."""
+    """Spare instances for failures: n, n+1, n+2. `surge` adds to them; several zones may need more."""
+    zones: Annotated[Count, Field(ge=1), at_most(_MAX_ZONES)] = Field(default=_LIMITS.zones, examples=[1])
+    """Number of availability zones, like 1. With more than one, enough capacity is left if a zone is lost."""
     surge: Annotated[int, Field(ge=0, le=1000)] = Field(default=_LIMITS.surge, examples=[0])
-    """More spare instances, for those that a rolling update takes out at once, like 0. They are paid for all month."""
+    """Additional instances to replace those that a rolling update takes out, like 0. They are paid for all month."""
     router: Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"] = (
         "round-robin"
     )
-    """How requests are spread over replicas."""
+    """Load-balancing strategy across replicas."""
     regions: Listed[str] = Field(default=(), examples=[["us-east-1"]])
-    """Only these regions, like us-east-1; empty is all."""
+    """Regions to consider, like us-east-1. Leave it empty for all."""
     providers: Listed[str] = Field(default=(), examples=[["aws"]])
-    """Only these clouds, like aws; empty is all."""
+    """Cloud providers to consider, like aws. Leave it empty for all."""
     budget_usd_per_month: UsdPerMonth | None = Field(default=None, alias="budget", examples=["4000 USD/month"])
-    """The most it may cost, like 4000 USD/month."""
+    """Maximum cost of the fleet, like 4000 USD/month."""
     vendors: Listed[str] = Field(default=(), examples=[["nvidia"]])
-    """Only accelerators of these vendors, like nvidia; empty is all."""
+    """GPU vendors to consider, like nvidia. Leave it empty for all."""
     max_power_w: Annotated[
         float | None, BeforeValidator(_or_none(parse_power_w)), PlainSerializer(_power_or_none), Unit("W, kW, MW")
     ] = Field(default=None, alias="max_power", examples=["20 kW"])
-    """The most that all accelerators may draw, like 20 kW."""
+    """Maximum power of all accelerators together, like 20 kW."""
     api_price: Annotated[
         ApiPrice | None,
         PlainValidator(_or_none(_read_api_price)),
         PlainSerializer(_write_api_price),
         Unit("USD/1k, USD/1M"),
     ] = Field(default=None, examples=["0.60 USD/1M"])
-    """What the same would cost from an API, like 0.60 USD/1M or 2 USD/1k."""
+    """Price of the same work from an API, like 0.60 USD/1M or 2 USD/1k."""
     max_accelerators: Annotated[float, Field(gt=0), at_most(10_000)] | None = Field(default=None, examples=[8])
-    """The most accelerators that one instance may have, like 8."""
+    """Maximum number of accelerators per instance, like 8."""
     price: Literal["on-demand", "reserved-1y", "spot"] = "on-demand"
-    """Which price is paid. Spot instances may be taken away; reserved ones are paid for a year."""
+    """Pricing model. Spot instances can be interrupted; reserved instances are paid for a year."""
     max_price_age_days: Days | None = Field(default=None, alias="max_price_age", examples=["180d"])
-    """Leaves out prices older than this, like 180d; without it, prices over 90 days old carry a warning."""
+    """Leaves out prices older than this, like 180d. Without it, prices older than 90 days carry a warning."""
     low_trust_prices: bool = Field(default=_LIMITS.low_trust_prices, examples=[True])
-    """Whether marketplace asks and hand-kept prices (trust "low") may be recommended, like true."""
+    """Allows recommendations based on marketplace asks and manually maintained prices (trust "low"), like true."""
     other_cards: OtherCardsSettings | None = None
-    """Plans cards that were not measured too, by ratios, with wide intervals."""
+    """Settings to plan accelerators that were not measured, by ratios and with wide intervals."""
 
 
 def plan_limits_of(settings: PlanSettings) -> PlanLimits:
-    others = settings.other_cards
+    other_cards = settings.other_cards
     return PlanLimits(
         assurance=settings.assurance,
         redundancy=settings.redundancy,
@@ -194,5 +198,7 @@ def plan_limits_of(settings: PlanSettings) -> PlanLimits:
         api=settings.api_price,
         price=_PRICES[settings.price],
         low_trust_prices=settings.low_trust_prices,
-        other_cards=None if others is None else OtherCards(others.dtype, others.work, others.memory_gib),
+        other_cards=None
+        if other_cards is None
+        else OtherCards(other_cards.dtype, other_cards.work, other_cards.memory_gib),
     )

@@ -1,4 +1,4 @@
-"""What validators raise while a profile is read; `app.profiles.loading` adds the file and the line."""
+"""Errors that validators raise while a profile is read; `app.profiles.loading` adds the file and the line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import difflib
 from collections.abc import Iterable
 from typing import Self
 
-_ALIKE, _CLOSE = 0.5, 0.62
-"""Of difflib's ratio. At 0.6, FETCH would be PATCH."""
+_CUTOFF, _MIN_RATIO = 0.5, 0.62
+"""Similarity ratios of difflib: the cutoff for candidates, and the minimum for a suggestion.
+
+At 0.6, FETCH would suggest PATCH.
+"""
 
 
 class BadValueError(ValueError):
@@ -17,7 +20,7 @@ class BadValueError(ValueError):
 
 
 class UnknownKeyError(BadValueError):
-    """`key` is what the mapping should not hold."""
+    """A mapping contains an unknown key, `key`."""
 
     def __init__(self, key: str, known: Iterable[str], hint: str | None) -> None:
         known = tuple(known)
@@ -27,7 +30,7 @@ class UnknownKeyError(BadValueError):
 
 
 class Suggestion(str):
-    """The hint that asks whether `name` was meant."""
+    """A hint that asks whether `name` was meant."""
 
     name: str
 
@@ -38,15 +41,15 @@ class Suggestion(str):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> Suggestion | None:
-    """The nearest known name as a hint; `None` when no name is near."""
-    by_folded = {candidate.casefold(): candidate for candidate in known}
+    """Return the most similar known name as a hint, or `None` if no name is similar."""
+    by_folded = {known_name.casefold(): known_name for known_name in known}
     folded = name.casefold()
-    near = difflib.get_close_matches(folded, by_folded, n=5, cutoff=_ALIKE)
-    close = (one for one in near if _is_close(folded, one))
-    return next((Suggestion(by_folded[one]) for one in close), None)
+    near = difflib.get_close_matches(folded, by_folded, n=5, cutoff=_CUTOFF)
+    close = (candidate for candidate in near if _is_close(folded, candidate))
+    return next((Suggestion(by_folded[candidate]) for candidate in close), None)
 
 
 def _is_close(name: str, candidate: str) -> bool:
-    """Whether a hint helps: one is the beginning of the other, or few letters differ."""
+    """Return whether two names are similar enough for a hint: one begins with the other, or few letters differ."""
     is_beginning = name.startswith(candidate) or candidate.startswith(name)
-    return is_beginning or difflib.SequenceMatcher(None, candidate, name).ratio() >= _CLOSE
+    return is_beginning or difflib.SequenceMatcher(None, candidate, name).ratio() >= _MIN_RATIO

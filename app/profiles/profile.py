@@ -1,6 +1,6 @@
-"""A profile: one question, as the user writes it. Defaults stand in the settings and nowhere else.
+"""Profiles: what a run measures, as the user writes it. All defaults are declared in the settings.
 
-How a run is carried out, beside what it asks.
+The module also declares how a run is carried out: its abort rule and its limits.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from app.profiles.workload import (
 from app.records.abort import AbortRule
 
 _GRAMMAR = re.compile(r"(?P<objective>.*\S)\s+after\s+(?P<after>\S+)\s*", re.DOTALL)
-_FORM = 'Write it like "error_rate > 20% after 15s": the time counts from the start of each stage.'
+_ABORT_HINT = 'Write it like "error_rate > 20% after 15s": the time counts from the start of each stage.'
 
 
 def _read_abort(value: object) -> AbortRule:
     parts = _GRAMMAR.fullmatch(value) if isinstance(value, str) else None
     if not isinstance(value, str) or parts is None:
-        raise BadValueError(f"cannot read {value!r}: it says no time after which to look", hint=_FORM)
+        raise BadValueError(f"cannot read {value!r}: it says no time after which to look", hint=_ABORT_HINT)
     try:
         objective = parse_objective(parts["objective"])
     except UsageError as error:
@@ -60,56 +60,59 @@ def _read_abort(value: object) -> AbortRule:
         hint = f"There are {' and '.join(ABORTABLE)}."
         raise BadValueError(f"{objective.metric} is not known while a stage runs", hint=hint)
     if objective.comparator in ("<", "<=") or objective.level == "warn":
-        raise BadValueError(f'"{objective.text}" is no reason to give up', hint=_FORM)
+        raise BadValueError(f'"{objective.text}" is no reason to give up', hint=_ABORT_HINT)
     return AbortRule(" ".join(value.split()), objective, units.parse_duration_s(parts["after"]))
 
 
 class RunOptions(Settings):
-    """`abort_when` is looked at while each stage runs, from its `after` on; the run ends with what it has by then."""
+    """Options of a run.
+
+    `abort_when` is evaluated while each stage runs, from its `after` on. It ends the run with the results so far.
+    """
 
     abort_when: Annotated[AbortRule, PlainValidator(_read_abort), PlainSerializer(lambda rule: rule.text)] | None = (
         Field(default=None, examples=["error_rate > 20% after 15s"])
     )
-    """Gives up early, like error_rate > 20% after 15s; the time counts from each stage's start."""
+    """Rule that aborts the run, like error_rate > 20% after 15s; the time counts from the start of each stage."""
 
 
 class RunLimits(Settings):
-    """None is no limit."""
+    """Limits of a run; `None` means no limit."""
 
     duration_s: SomeSeconds | None = Field(default=None, alias="duration", examples=["10m"])
-    """The longest the whole run may take, like 10m; it ends with what it has by then."""
+    """Maximum duration of the whole run, like 10m. The run ends with the results so far."""
     requests: Annotated[Count, at_most(10**12)] | None = Field(default=None, examples=["1e6"])
-    """The most requests the run may send, like 1e6."""
+    """Maximum number of requests that the run may send, like 1e6."""
     usd: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[5])
-    """The most the run may cost in US dollars, by the prices of its hardware, like 5."""
+    """Maximum cost of the run in US dollars, by the price of the target's hardware, like 5."""
 
 
-class _Questions(Settings):
+class _BaseProfile(Settings):
     sizewise: Literal[1]
-    """The version of the profile's form: 1."""
+    """Version of the profile format: 1."""
     name: Name = Field(examples=["fraud-scoring"])
-    """What runs of this profile are called: letters, digits, dots, dashes and underscores, like fraud-scoring."""
+    """Name of the profile's runs: letters, digits, dots, dashes and underscores, like fraud-scoring."""
     description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
-    """One line of what is asked, for lists and reports."""
+    """One-line description, for lists and reports."""
     load: LoadSettings
-    """How the target is loaded: stages one after another, then a sweep, then a search."""
+    """Load on the target: the stages in order, then a sweep, then a search."""
     slo: Listed[ObjectiveText] = Field(default=(), examples=[["latency_ms.p95 < 50"]])
-    """What the service promises, one objective a line, like latency_ms.p95 < 50 or error_rate < 1%."""
+    """Service level objectives, one per line, like latency_ms.p95 < 50 or error_rate < 1%."""
     limits: RunLimits = RunLimits()
-    """When the run ends, whatever it has by then."""
+    """Limits that end the run early, with the results so far."""
     gates: Listed[GateText] = Field(default=(), examples=[["latency_ms.p99 < 80 | warn"]])
-    """What a pipeline fails on, one a line, like latency_ms.p99 < 80 | warn or change(latency_ms.p95) < +8%."""
+    """Conditions that fail a CI job, one per line, like latency_ms.p99 < 80 | warn or change(latency_ms.p95) < +8%."""
     options: RunOptions = RunOptions()
-    """How the run is carried out."""
+    """Options of the run, such as a rule that aborts it."""
     traffic: TrafficSettings | None = None
-    """The traffic that a fleet is planned for; without it nothing is planned."""
+    """Traffic that a fleet is planned for. Without it nothing is planned."""
     plan: PlanSettings = PlanSettings()
-    """What the planned fleet must satisfy beside the SLO."""
+    """Requirements of the planned fleet besides the SLO."""
     telemetry: Scrapes = ()
-    """Pages for Prometheus on other machines, read while the run goes on."""
+    """Prometheus endpoints on other machines to scrape during the run."""
 
     @model_validator(mode="after")
-    def _can_search(self) -> Self:
+    def _check_search(self) -> Self:
         if self.load.search is not None and not any(objective.level == "fail" for objective in self.slo):
             what = "only warns" if self.slo else "is empty"
             raise BadValueError(
@@ -119,80 +122,83 @@ class _Questions(Settings):
         return self
 
 
-class HttpProfile(_Questions):
+class HttpProfile(_BaseProfile):
     target: HttpTarget
-    """What is measured: where it is and how it is spoken to."""
+    """Target to measure: its address, protocol and connection."""
     workload: HttpRequests
-    """What each request asks of it."""
+    """Content of the requests."""
 
 
-class GeneratingProfile(_Questions):
+class GeneratingProfile(_BaseProfile):
     target: GeneratingTarget
-    """What is measured: where it is and how it is spoken to."""
+    """Target to measure: its address, protocol and connection."""
     workload: PromptRequests
-    """What each request asks of it."""
+    """Content of the requests."""
 
     @model_validator(mode="after")
-    def _replays_one_trace(self) -> Self:
-        """Prompts of a trace that is replayed come in the order of its arrivals, so that there is one order."""
+    def _check_trace_order(self) -> Self:
+        """Check that all stages replay the trace of the workload in the same way.
+
+        The prompts of a replayed trace come in the order of its arrivals, so there can be only one order.
+        """
         replays = [stage for stage in self.load.stages if stage.trace is not None]
         if self.workload.trace is not None and replays:
-            manners = {(stage.trace, stage.speed, stage.superpose, stage.lead_in_s) for stage in replays}
-            if len(manners) > 1 or replays[0].trace != self.workload.trace:
+            modes = {(stage.trace, stage.speed, stage.superpose, stage.lead_in_s) for stage in replays}
+            if len(modes) > 1 or replays[0].trace != self.workload.trace:
                 raise BadValueError("workload.trace is replayed by load.stages in another way, or another trace is")
         return self
 
 
-class EmbeddingsProfile(_Questions):
+class EmbeddingsProfile(_BaseProfile):
     target: EmbeddingsTarget
-    """What is measured: where it is and how it is spoken to."""
+    """Target to measure: its address, protocol and connection."""
     workload: EmbeddingRequests
-    """What each request asks of it."""
+    """Content of the requests."""
 
 
-class RerankProfile(_Questions):
+class RerankProfile(_BaseProfile):
     target: RerankTarget
-    """What is measured: where it is and how it is spoken to."""
+    """Target to measure: its address, protocol and connection."""
     workload: RerankRequests
-    """What each request asks of it."""
+    """Content of the requests."""
 
 
-class OipProfile(_Questions):
+class OipProfile(_BaseProfile):
     target: OipTarget
-    """What is measured: where it is and how it is spoken to."""
+    """Target to measure: its address, protocol and connection."""
     workload: OipRequests = OipRequests()
-    """What each request asks of it."""
+    """Content of the requests."""
 
 
-class OipGrpcProfile(_Questions):
+class OipGrpcProfile(_BaseProfile):
     target: OipGrpcTarget
-    """What is measured: where it is and how it is spoken to."""
+    """Target to measure: its address, protocol and connection."""
     workload: OipGrpcRequests = OipGrpcRequests()
-    """What each request asks of it."""
+    """Content of the requests."""
 
 
-class TfServingProfile(_Questions):
+class TfServingProfile(_BaseProfile):
     target: TfServingTarget
-    """What is measured: where it is and how it is spoken to."""
+    """Target to measure: its address, protocol and connection."""
     workload: TfServingRequests = TfServingRequests()
-    """What each request asks of it."""
+    """Content of the requests."""
 
 
-class TorchServeProfile(_Questions):
+class TorchServeProfile(_BaseProfile):
     target: TorchServeTarget
-    """What is measured: where it is and how it is spoken to."""
+    """Target to measure: its address, protocol and connection."""
     workload: TorchServeRequests
-    """What each request asks of it."""
+    """Content of the requests."""
 
 
-class LocustProfile(_Questions):
+class LocustProfile(_BaseProfile):
     target: LocustTarget
-    """What is measured: where it is and how it is spoken to."""
+    """Target to measure: its address, protocol and connection."""
     workload: LocustRequests = LocustRequests()
-    """What each request asks of it."""
+    """Content of the requests."""
 
     @model_validator(mode="after")
-    def _is_a_closed_loop(self) -> Self:
+    def _check_closed_loop(self) -> Self:
         hint = "A Locust test is driven by its users: write stages with concurrency and duration."
         if self.load.search is not None:
             raise BadValueError("load.search needs arrivals at a rate, which a Locust test has none of", hint=hint)
@@ -239,11 +245,14 @@ PROFILES: dict[str, type[Profile]] = {
     "locust": LocustProfile,
     "local": LocalProfile,
 }
-"""By the target's protocol. A target with a model and without a protocol is local."""
+"""Profile classes by the protocol of their target. A target with a model and without a protocol is local."""
 
 
 def protocol_of(value: Any) -> str | None:
-    """What a profile's tree says its target speaks; `local` for a model without one; None where it says nothing."""
+    """Return the protocol of a profile's target.
+
+    A target with a model and without a protocol is `local`. Return `None` if the target has no known protocol.
+    """
     target = value.get("target") if isinstance(value, dict) else None
     if not isinstance(target, dict):
         return None

@@ -1,9 +1,13 @@
-"""Workloads of the OpenAI-compatible APIs: prompts of given lengths, of a dataset, or of a trace.
+"""Workloads of the OpenAI-compatible APIs: synthetic prompts of given lengths, prompts of a dataset, or of a trace.
 
-Lengths in tokens: `512`, `uniform 100 to 800`, or a mapping that names a distribution.
+Lengths are in tokens: `512`, `uniform 100 to 800`, or a mapping that names a distribution:
 
-`{uniform: {min, max}}`, `{normal: {mean, sd, min, max}}`, `{lognormal: {median, sigma, min, max}}` and
-`{empirical: {values, weights}}`, where min is 1 and max none unless given.
+- `{uniform: {min, max}}`
+- `{normal: {mean, sd, min, max}}`
+- `{lognormal: {median, sigma, min, max}}`
+- `{empirical: {values, weights}}`
+
+By default, min is 1 and there is no max.
 """
 
 from __future__ import annotations
@@ -33,8 +37,8 @@ from loadgen.workloads import (
 MOST_TOKENS = 2_000_000
 _UNIFORM = re.compile(r"uniform\s+(\d+)\s+to\s+(\d+)", re.ASCII)
 _HINT = "Write 512, `uniform 100 to 800`, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."
-# within so many standard deviations of the middle lies something to draw
-_REACH = 4.0
+# The bounds must lie within this many standard deviations of the center, so that there is something to draw.
+_MAX_DEVIATIONS = 4.0
 
 
 def parse_length(value: object) -> Length:
@@ -62,7 +66,7 @@ def parse_length(value: object) -> Length:
 
 
 def format_length(length: Length) -> Any:
-    """What parses to the very same distribution."""
+    """Return the form of a length as a profile writes it; parsing it gives the same distribution."""
     if isinstance(length, FixedLength):
         return length.tokens
     given = {_KEYS.get(key, key): value for key, value in msgspec.structs.asdict(length).items()}
@@ -82,7 +86,7 @@ def _uniform(given: dict[str, Any]) -> Length:
 def _normal(given: dict[str, Any]) -> Length:
     mean, sd = _number(given.get("mean"), "mean"), _number(given.get("sd"), "sd")
     low, high = _bounds(given)
-    if low - mean > _REACH * sd or (high is not None and mean - high > _REACH * sd):
+    if low - mean > _MAX_DEVIATIONS * sd or (high is not None and mean - high > _MAX_DEVIATIONS * sd):
         raise BadValueError("min and max leave next to nothing of that distribution")
     return NormalLength(mean, sd, low, high)
 
@@ -92,7 +96,9 @@ def _lognormal(given: dict[str, Any]) -> Length:
     if sigma > 5:
         raise BadValueError("sigma is the standard deviation of the logarithm: at most 5")
     low, high = _bounds(given)
-    if math.log(low / median) > _REACH * sigma or (high is not None and math.log(median / high) > _REACH * sigma):
+    if math.log(low / median) > _MAX_DEVIATIONS * sigma or (
+        high is not None and math.log(median / high) > _MAX_DEVIATIONS * sigma
+    ):
         raise BadValueError("min and max leave next to nothing of that distribution")
     return LognormalLength(median, sigma, low, high)
 
@@ -103,7 +109,7 @@ def _empirical(given: dict[str, Any]) -> Length:
         raise BadValueError("empirical needs values, a list of lengths, and may have weights, a list as long")
     if weights and len(weights) != len(values):
         raise BadValueError(f"empirical has {len(values)} values and {len(weights)} weights")
-    numbers = tuple(_number(weight, "a weight", least=0.0) for weight in weights)
+    numbers = tuple(_number(weight, "a weight", minimum=0.0) for weight in weights)
     if numbers and not sum(numbers) > 0:
         raise BadValueError("empirical has no weight above zero")
     return EmpiricalLength(tuple(_tokens(value, "a value") for value in values), numbers)
@@ -137,8 +143,8 @@ def _tokens(value: object, what: str) -> int:
     return int(value)
 
 
-def _number(value: object, what: str, least: float = 1e-9) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 1e12:
+def _number(value: object, what: str, minimum: float = 1e-9) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= 1e12:
         raise BadValueError(f"{what} must be a number above zero, not {value!r}")
     return float(value)
 
@@ -155,39 +161,44 @@ _DOCUMENTS = {"documents": "documents is for openai-rerank."}
 
 
 class PrefixSettings(Settings):
-    """Every prompt begins with one of `groups` prefixes of `tokens`, on top of its own."""
+    """Shared prefixes: every prompt begins with one of `groups` prefixes of `tokens` tokens, in addition to its own
+    length.
+    """
 
     groups: Annotated[Count, at_most(100_000)] = Field(default=1, examples=[1])
-    """How many different prefixes there are, like 1."""
+    """Number of different prefixes, like 1."""
     tokens: Annotated[Count, at_most(MOST_TOKENS)] = Field(examples=[100])
-    """Length of each in tokens, like 100."""
+    """Length of each prefix in tokens, like 100."""
 
 
 class TextSettings(Settings):
-    """Made-up texts; `unique` is how many different ones are prepared."""
+    """Synthetic texts of given lengths."""
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
     input_tokens: TokenLength
     """Length in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."""
     prefix: PrefixSettings | None = None
-    """What prompts begin with in common, as a system prompt."""
+    """Prefix that prompts share, such as a system prompt."""
     unique: Annotated[Count, at_most(1_000_000)] = Field(default=1000, examples=[1000])
-    """How many different texts are prepared, like 1000."""
+    """Number of different texts to prepare, like 1000."""
 
 
 class PromptSettings(TextSettings):
-    """With `turns` an arrival starts a session of so many requests, `think` apart on average."""
+    """Synthetic prompts of given lengths.
+
+    With `turns`, each arrival starts a session of that many requests, on average `think` apart.
+    """
 
     keys_of_others: ClassVar[dict[str, str]] = {}
     output_tokens: TokenLength | None = None
-    """Length of the answers in tokens: 128, or a distribution as for input; empty is as the model likes."""
+    """Length of the responses in tokens: 128, or a distribution. Leave it empty to let the model decide."""
     turns: TokenLength | None = Field(default=None, examples=[4])
-    """How many requests a session has, like 4, or a distribution; empty is single requests."""
+    """Number of requests per session, like 4, or a distribution. Leave it empty for single requests."""
     think_s: Seconds = Field(default=0.0, alias="think", examples=["5s"])
-    """The pause between a session's turns, on average, like 5s."""
+    """Mean pause between the turns of a session, like 5s."""
 
     @model_validator(mode="after")
-    def _is_a_session(self) -> Self:
+    def _check_session(self) -> Self:
         if self.turns is None and self.think_s > 0:
             raise BadValueError("prompts.think is the pause between turns, and turns is not given")
         if self.turns is not None and self.output_tokens is None:
@@ -198,40 +209,46 @@ class PromptSettings(TextSettings):
 
 
 class TextDatasetSettings(Settings):
-    """The column `prompt` holds a text, or a list of them."""
+    """Texts from a dataset. The column `prompt` holds a text, or a list of texts."""
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
     path: DatasetPath
     """A .jsonl, .csv or .parquet file, or a folder."""
     prompt: Column = "prompt"
-    """The column with the text."""
+    """Name of the column with the text."""
 
     @model_validator(mode="before")
     @classmethod
-    def _may_be_a_path(cls, value: Any) -> Any:
+    def _accept_path(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
 
 
 class PromptDatasetSettings(TextDatasetSettings):
-    """The column `prompt` holds a text or a list of chat messages; `output_tokens` names one with numbers."""
+    """Prompts from a dataset.
+
+    The column `prompt` holds a text or a list of chat messages. `output_tokens` names a column with token counts.
+    """
 
     keys_of_others: ClassVar[dict[str, str]] = {}
     output_tokens: Column | None = None
-    """The column with the number of tokens to be answered."""
+    """Name of the column with the number of tokens to generate."""
 
 
 class _OpenAiRequests(Settings):
-    """`extra_body` is merged over the request; what the profile says elsewhere is not said there again."""
+    """Requests to an OpenAI-compatible API.
+
+    `extra_body` is merged over each request. It must not repeat what the profile states elsewhere.
+    """
 
     extra_body: BodyKeys = Field(default_factory=dict, examples=[{"temperature": 0}])
-    """Merged over each request's body, like temperature: 0."""
+    """Values merged over the body of each request, like temperature: 0."""
     tokenizer: ExistingFile | None = None
-    """A tokenizer.json to count tokens by; without it lengths are estimates."""
+    """A tokenizer.json file to count tokens with. Without it, token counts are estimates."""
     popularity: PopularityText = Popularity()
-    """Which of the prompts are sent how often: in-turn, uniform, zipf or {zipf: 1.1}."""
+    """Popularity of the prompts, which is how often each is sent: in-turn, uniform, zipf or {zipf: 1.1}."""
 
     @model_validator(mode="after")
-    def _says_it_once(self) -> Self:
+    def _check_extra_body(self) -> Self:
         for key, place in (("stream", "workload.stream"), ("model", "target.model")):
             if key in self.extra_body:
                 raise BadValueError(f"workload.extra_body.{key} would contradict {place}", hint=f"Write {place}.")
@@ -239,22 +256,25 @@ class _OpenAiRequests(Settings):
 
 
 class PromptRequests(_OpenAiRequests):
-    """Of `prompts`, `dataset` and `trace` one is given; a trace has columns of input and output tokens."""
+    """Requests for generated text, from exactly one of `prompts`, `dataset` and `trace`.
+
+    A trace has columns of input and output tokens.
+    """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is asked": ("prompts", "dataset", "trace")}
 
     keys_of_others: ClassVar[dict[str, str]] = _DOCUMENTS
     prompts: PromptSettings | None = None
-    """Made-up prompts of given lengths."""
+    """Synthetic prompts of given lengths."""
     dataset: PromptDatasetSettings | None = None
-    """Prompts from a file of yours."""
+    """Prompts from a file."""
     trace: ExistingFile | None = None
-    """A trace with columns of input and output tokens, replayed with its lengths."""
+    """Trace with columns of input and output tokens, whose lengths are replayed."""
     stream: bool = True
-    """Whether answers are streamed, token by token."""
+    """Streams responses token by token."""
 
     @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
+    def _check_source(self) -> Self:
         if sum(source is not None for source in (self.prompts, self.dataset, self.trace)) != 1:
             raise BadValueError("workload needs exactly one of prompts, dataset and trace")
         if self.trace is not None and self.trace.is_file():
@@ -266,20 +286,20 @@ class EmbeddingRequests(_OpenAiRequests):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is asked": ("prompts", "dataset")}
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING | _DOCUMENTS
     prompts: TextSettings | None = None
-    """Made-up texts of given lengths."""
+    """Synthetic texts of given lengths."""
     dataset: TextDatasetSettings | None = None
-    """Texts from a file of yours."""
+    """Texts from a file."""
 
     @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
+    def _check_source(self) -> Self:
         if (self.prompts is None) == (self.dataset is None):
             raise BadValueError("workload needs exactly one of prompts and dataset")
         return self
 
 
 class RerankRequests(EmbeddingRequests):
-    """A query and `documents` texts, each of `input_tokens`."""
+    """Rerank requests: a query with `documents` texts, each of `input_tokens` tokens."""
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
     documents: Annotated[Count, at_most(10_000)] = Field(default=8, examples=[8])
-    """How many texts each query has, like 8."""
+    """Number of texts per query, like 8."""

@@ -1,4 +1,4 @@
-"""Rates that change during a stage: as a profile writes them, and as curves."""
+"""Request rates that change during a stage: their settings in a profile, and the curves they describe."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from app.profiles.settings import MOST_PER_S, Rate, Settings, SomeRate, SomeSeco
 from app.profiles.traffic import SHAPES, Shape
 
 Curve = tuple[tuple[float, float], ...]
-"""Points (seconds from the stage's start, requests a second) joined by straight lines; two at one time are a jump."""
+"""Points (seconds since the start of the stage, requests per second) joined by straight lines.
+
+Two points at the same time are a jump.
+"""
 
 MOST_STEPS = 1000
 _SHARE = re.compile(r"(\S+%) +of +(\S+)")
 _SINE_POINTS = 64
-_MOST_PERIODS = 500
+_MAX_PERIODS = 500
 
 
 class ShareOfStage(msgspec.Struct, frozen=True):
-    """A rate as a share of what an earlier stage completed a second."""
+    """A request rate given as a share of the throughput of an earlier stage."""
 
     stage: str
     share: float
@@ -37,8 +40,8 @@ def _parse_rate(value: object) -> float | ShareOfStage:
         return ShareOfStage(match[2], units.parse_multiple(match[1]))
     rate = units.parse_rate_per_s(value)
     if rate > MOST_PER_S:
-        most = units.format_rate(MOST_PER_S)
-        raise BadValueError(f"{units.format_rate(rate)} is more than {most}, the most that can be asked for")
+        limit = units.format_rate(MOST_PER_S)
+        raise BadValueError(f"{units.format_rate(rate)} is more than {limit}, the most that can be asked for")
     return rate
 
 
@@ -54,15 +57,15 @@ RateOrShare = Annotated[
 
 
 class RampSettings(Settings):
-    """From one rate to another, in a straight line over the stage."""
+    """A rate that changes linearly over the stage."""
 
     from_per_s: SomeRate = Field(alias="from", examples=["10/s"])
-    """The rate at the beginning, like 10/s."""
+    """Rate at the start of the stage, like 10/s."""
     to_per_s: SomeRate = Field(alias="to", examples=["100/s"])
-    """The rate at the end, like 100/s."""
+    """Rate at the end of the stage, like 100/s."""
 
     @model_validator(mode="after")
-    def _sends_something(self) -> Self:
+    def _check_rates(self) -> Self:
         if self.from_per_s == self.to_per_s == 0:
             raise BadValueError("the ramp never leaves 0/s")
         return self
@@ -72,19 +75,19 @@ class RampSettings(Settings):
 
 
 class RateSpikeSettings(Settings):
-    """`base`, but for a jump to `peak` that begins `at` and lasts `for`."""
+    """A rate of `base` with a jump to `peak` that starts `at` and lasts `for`."""
 
     base_per_s: Rate = Field(alias="base", examples=["50/s"])
-    """The rate before and after, like 50/s."""
+    """Rate before and after the spike, like 50/s."""
     peak_per_s: Rate = Field(alias="peak", examples=["200/s"])
-    """The rate in the spike, like 200/s."""
+    """Rate during the spike, like 200/s."""
     at_s: SomeSeconds = Field(alias="at", examples=["10s"])
-    """When it begins, from the stage's start, like 10s."""
+    """Start of the spike, counted from the start of the stage, like 10s."""
     for_s: SomeSeconds = Field(alias="for", examples=["5s"])
-    """How long it lasts, like 5s."""
+    """Duration of the spike, like 5s."""
 
     @model_validator(mode="after")
-    def _is_a_spike(self) -> Self:
+    def _check_peak(self) -> Self:
         if self.peak_per_s <= self.base_per_s:
             raise BadValueError("spike.peak is not above spike.base")
         return self
@@ -102,25 +105,25 @@ class RateSpikeSettings(Settings):
 
 
 class SineSettings(Settings):
-    """`mean` ± `amplitude`, rising at first."""
+    """A rate that follows a sine wave around `mean` with the given `amplitude`, rising at first."""
 
     mean_per_s: Rate = Field(alias="mean", examples=["50/s"])
-    """The rate in the middle, like 50/s."""
+    """Mean rate, like 50/s."""
     amplitude_per_s: Rate = Field(alias="amplitude", examples=["20/s"])
-    """How far it swings to both sides, like 20/s."""
+    """Largest difference from the mean rate, like 20/s."""
     period_s: SomeSeconds = Field(alias="period", examples=["20s"])
-    """How long one swing takes, like 20s."""
+    """Period of the sine wave, like 20s."""
 
     @model_validator(mode="after")
-    def _is_never_negative(self) -> Self:
+    def _check_amplitude(self) -> Self:
         if self.amplitude_per_s > self.mean_per_s:
             raise BadValueError("sine.amplitude is more than sine.mean, so the rate would fall below zero")
         return self
 
     def curve(self, duration_s: float) -> Curve:
         periods = duration_s / self.period_s
-        if periods > _MOST_PERIODS:
-            raise BadValueError(f"the sine has {periods:.0f} periods in the stage, more than {_MOST_PERIODS}")
+        if periods > _MAX_PERIODS:
+            raise BadValueError(f"the sine has {periods:.0f} periods in the stage, more than {_MAX_PERIODS}")
         step_s = self.period_s / _SINE_POINTS
         times = [*(index * step_s for index in range(math.ceil(duration_s / step_s))), duration_s]
         turn = 2 * math.pi / self.period_s
@@ -128,12 +131,14 @@ class SineSettings(Settings):
 
 
 class DiurnalSettings(Settings):
-    """A day from midnight to midnight, played in the time of the stage: the hours of `traffic.shape`."""
+    """A day from midnight to midnight, compressed to the duration of the stage, with the hourly shape of
+    `traffic.shape`.
+    """
 
     peak_per_s: Rate = Field(alias="peak", examples=["100/s"])
-    """The rate in the busiest hour, like 100/s."""
+    """Rate in the busiest hour, like 100/s."""
     shape: Shape = "workday"
-    """Which typical day."""
+    """Typical day to follow."""
 
     def curve(self, duration_s: float) -> Curve:
         shares = SHAPES[self.shape]
@@ -144,7 +149,7 @@ class DiurnalSettings(Settings):
 
 
 def steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curve:
-    """Each rate for an equal part of the stage."""
+    """Build the curve of a stage in which each rate lasts equally long."""
     step_s = duration_s / len(rates_per_s)
     points: list[tuple[float, float]] = []
     for index, rate in enumerate(rates_per_s):
@@ -153,7 +158,10 @@ def steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curve:
 
 
 def arrivals_of(curve: Curve, duration_s: float, lead_in_s: float) -> float:
-    """How many arrivals are to be expected."""
+    """Compute the expected number of arrivals of a stage, including its lead-in."""
     points = [*curve, (max(duration_s, curve[-1][0]), curve[-1][1])]
-    area = sum((end - start) * (first + last) / 2 for (start, first), (end, last) in itertools.pairwise(points))
+    area = sum(
+        (end - start) * (start_per_s + end_per_s) / 2
+        for (start, start_per_s), (end, end_per_s) in itertools.pairwise(points)
+    )
     return area + lead_in_s * curve[0][1]

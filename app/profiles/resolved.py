@@ -1,4 +1,4 @@
-"""A profile written back with everything resolved, and its hash."""
+"""Write a profile with every default filled in, and compute its hash."""
 
 from __future__ import annotations
 
@@ -30,25 +30,32 @@ _ORDER = (
     "plan",
     "telemetry",
 )
-_PLACES = ("socket", "directory")
+_SKIPPED_PATHS = ("socket", "directory")
 
 
 def spec_yaml(profile: Profile) -> str:
-    """Every key with its value or default; secrets redacted. Loads again to a profile with the same hash."""
-    plain = _plain(profile)
+    """Return the profile as YAML with every key and default, and with secrets redacted.
+
+    Loading the result gives a profile with the same hash.
+    """
+    plain = _to_plain(profile)
     return document_text({key: plain[key] for key in _ORDER if key in plain})
 
 
 def profile_hash(profile: Profile) -> str:
-    """The same for the same question: files count by their content, secrets by their header's name."""
-    plain = _plain(profile)
+    """Compute a hash that is equal for profiles that measure the same thing.
+
+    Files count by their content, secrets by the name of their header. The description, telemetry, options and number of
+    workers are ignored.
+    """
+    plain = _to_plain(profile)
     plain["description"] = None
-    del plain["telemetry"]  # whoever looks on, the question is the same
+    del plain["telemetry"]  # observing a run does not change what it measures
     if isinstance(profile, LocalProfile):
         return _local_hash(plain, profile)
-    del plain["load"]["workers"]  # the same arrivals are sent, whatever the number of those who send them
-    _put_digests(plain, profile)
-    del plain["options"]  # when to give up does not change what is asked
+    del plain["load"]["workers"]  # the arrivals do not depend on the number of workers
+    _replace_paths(plain, profile)
+    del plain["options"]  # abort rules do not change what is measured
     target = plain["target"]
     if isinstance(profile, OipProfile) and profile.target.serve is not None:
         target["serve"]["model"] = _digest(profile.target.serve.model_path)
@@ -63,17 +70,20 @@ def profile_hash(profile: Profile) -> str:
 
 
 def workload_hash(profile: Profile) -> str:
-    """The same for the same requests, or the same rows of a local model, whatever the target, load and limits."""
-    plain = _plain(profile)
-    _put_digests(plain, profile)
+    """Compute a hash of the workload alone: the requests, or the rows of a local model.
+
+    The target, load and limits do not change it.
+    """
+    plain = _to_plain(profile)
+    _replace_paths(plain, profile)
     return _hash(plain["workload"])
 
 
 def _local_hash(plain: dict[str, Any], profile: LocalProfile) -> str:
-    _put_digests(plain, profile)
+    _replace_paths(plain, profile)
     plain["target"]["model"] = [_digest(model_path(model)) for model in profile.target.models]
-    for told, variant in zip(plain["target"]["variants"], profile.target.variants, strict=True):
-        told["model"] = None if variant.model is None else _digest(model_path(variant.model))
+    for plain_variant, variant in zip(plain["target"]["variants"], profile.target.variants, strict=True):
+        plain_variant["model"] = None if variant.model is None else _digest(model_path(variant.model))
     return _hash(plain)
 
 
@@ -81,26 +91,26 @@ def _hash(plain: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _plain(profile: Profile) -> dict[str, Any]:
+def _to_plain(profile: Profile) -> dict[str, Any]:
     return profile.model_dump(mode="json", by_alias=True)
 
 
-def _put_digests(plain: dict[str, Any], settings: BaseModel) -> None:
-    """In place of every path: what is there, but for the places a server is started and listens in."""
+def _replace_paths(plain: dict[str, Any], settings: BaseModel) -> None:
+    """Replace every path by a digest of the file, except for the paths of sockets and working directories."""
     for name, field in type(settings).model_fields.items():
         key, value = field.alias or name, getattr(settings, name)
         if isinstance(value, Path):
-            plain[key] = None if name in _PLACES else _digest(value)
+            plain[key] = None if name in _SKIPPED_PATHS else _digest(value)
         elif isinstance(value, BaseModel):
-            _put_digests(plain[key], value)
+            _replace_paths(plain[key], value)
         elif isinstance(value, tuple):
-            for below, one in zip(plain.get(key, ()), value, strict=False):
-                if isinstance(one, BaseModel):
-                    _put_digests(below, one)
+            for plain_item, item in zip(plain.get(key, ()), value, strict=False):
+                if isinstance(item, BaseModel):
+                    _replace_paths(plain_item, item)
 
 
 def _digest(path: Path) -> str:
-    """Of a folder: of its files' names and contents."""
+    """Compute the SHA-256 of a file, or of the names and contents of a folder's files."""
     if path.is_dir():
         parts = [f"{child.name} {_digest(child)}" for child in sorted(path.iterdir()) if child.is_file()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,11 +1,7 @@
-"""One day of a fleet as `sizewise simulate` is told it: the autoscaler, the life of a replica, patience.
+"""Settings of `sizewise simulate --set`: the autoscaler, the life cycle of replicas, and request timeouts over one day.
 
-An autoscaler as `sizewise simulate --set autoscaler.…` says it.
-
-What is not said is that of the program it is named after, except its target and its bounds: those
-are the plan's, since no program's default knows the model.
-
-How replicas start, fail and are replaced, as `sizewise simulate --set` says it.
+Values that are not set are the defaults of the autoscaler that the settings are named after. Only its target and its
+bounds come from the plan, since no autoscaler's defaults know the model.
 """
 
 from __future__ import annotations
@@ -46,41 +42,45 @@ from app.records.scaling import (
 )
 
 AUTOSCALERS = ("none", "hpa", "keda", "knative", "kserve", "schedule", "predictive")
-_MOST_REPLICAS = 100_000
+_MAX_REPLICAS = 100_000
 _EXAMPLES = {"busy": "70% of the time", "in-flight": "metric=in-flight and 4 requests", "rate": "12/s"}
 _METRICS: dict[str, Metric] = {"busy": "busy", "in-flight": "in_flight", "rate": "rate"}
 
 _HPA, _KEDA, _KNATIVE = Hpa(target=1.0, max=1), Keda(target=1.0, max=1), Knative()
 _PREDICTIVE = Predictive(per_replica_per_s=1.0, lead_s=0.0, max=1)
 _FAILURES, _UPDATE = FailureModel(mtbf_hours=1.0), RollingUpdate(at_s=0.0)
-"""Their other values are the defaults of the settings."""
+"""Records whose other values are the defaults of the settings."""
 
-Replicas = Annotated[int, Field(ge=0), at_most(_MOST_REPLICAS)]
-SomeReplicas = Annotated[Count, at_most(_MOST_REPLICAS)]
+Replicas = Annotated[int, Field(ge=0), at_most(_MAX_REPLICAS)]
+SomeReplicas = Annotated[Count, at_most(_MAX_REPLICAS)]
 Multiple = Annotated[float, BeforeValidator(units.parse_multiple)]
 
 
 def _read_target(value: object) -> tuple[Metric, float]:
-    """What it is of is told by its unit."""
+    """Parse an autoscaler target; its unit decides which metric it applies to. Raises BadValueError."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        found: tuple[Metric, float] = ("in_flight", float(value))
+        target: tuple[Metric, float] = ("in_flight", float(value))
     elif isinstance(value, str) and value.rstrip().endswith("%"):
-        found = ("busy", units.parse_share(value))
+        target = ("busy", units.parse_share(value))
     elif isinstance(value, str) and "/" in value:
-        found = ("rate", units.parse_rate_per_s(value))
+        target = ("rate", units.parse_rate_per_s(value))
     else:
         hint = "Write 70% of the time busy, 4 for requests in flight, or 12/s."
         raise BadValueError(f"{value!r} is not a target", hint=hint)
-    if found[1] <= 0:
+    if target[1] <= 0:
         raise BadValueError(f"{value!r} is not above zero")
-    return found
+    return target
 
 
 Target = Annotated[tuple[Metric, float], BeforeValidator(_read_target)]
 
 
 class UpSettings(Settings):
-    """Within each `period` at most so many replicas, or so large a share, whichever is more; None is no such rule."""
+    """Limits of scaling up.
+
+    Within each `period`, at most `pods` replicas or a share of `percent` is added, whichever is more. `None` turns a
+    limit off.
+    """
 
     stabilisation_s: Seconds = Field(default=UP.stabilisation_s, alias="stabilisation")
     pods: SomeReplicas | None = 4
@@ -94,7 +94,10 @@ class DownSettings(UpSettings):
 
 
 class _Scaling(Settings):
-    """`target` is per replica, and tells by its unit what the metric is."""
+    """Settings that autoscalers with a metric share.
+
+    `target` is per replica; its unit decides which metric it applies to.
+    """
 
     own_metric: ClassVar[Metric]
     metrics: ClassVar[tuple[str, ...]]
@@ -105,8 +108,12 @@ class _Scaling(Settings):
     max: SomeReplicas | None = None
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        """A bare number may be a forgotten unit where the metric is not requests by default."""
+    def _check_consistency(self) -> Self:
+        """Check that metric, target and bounds fit together.
+
+        A number without a unit is refused if the default metric is not requests in flight, because a unit may be
+        missing.
+        """
         if self.metric is not None and self.metric not in self.metrics:
             raise BadValueError(f"metric is {self.metric!r}", hint=f"There are {', '.join(self.metrics)}.")
         known = [_METRICS[name] for name in ([self.metric] if self.metric else self.metrics)]
@@ -120,7 +127,7 @@ class _Scaling(Settings):
         return self
 
     def aim(self, planned: PlannedReplica) -> tuple[Metric, float]:
-        """The metric and its target; the plan's where none is given."""
+        """Return the metric and its target per replica; if no target is set, that of the plan."""
         if self.target is not None:
             return self.target
         metric = self.own_metric if self.metric is None else _METRICS[self.metric]
@@ -146,7 +153,10 @@ class HpaSettings(_HpaLike):
 
 
 class KedaSettings(_HpaLike):
-    """With `holds` a queue keeps what comes while nothing is ready; without, it is refused."""
+    """A KEDA autoscaler.
+
+    With `holds`, a queue stores requests that arrive while no replica is ready. Otherwise they are refused.
+    """
 
     own_metric = "in_flight"
     metrics = ("in-flight", "rate")
@@ -159,7 +169,7 @@ class KedaSettings(_HpaLike):
 
 
 class KnativeSettings(_Scaling):
-    """`target` is Knative's own, of which `utilisation` is aimed at."""
+    """A Knative autoscaler. It aims at the share `utilisation` of `target`."""
 
     own_metric = "in_flight"
     metrics = ("in-flight", "rate")
@@ -177,19 +187,22 @@ class KnativeSettings(_Scaling):
 
 
 class KserveSettings(KnativeSettings):
-    """KServe's serverless mode is Knative's autoscaler with one replica kept."""
+    """KServe's serverless mode, which is Knative's autoscaler with at least one replica."""
 
     min: Replicas = 1
 
 
 class ScheduleSettings(Settings):
-    """`table` is like {08:00: 12, 20:00: 4}; without one it is the plan's, hour by hour."""
+    """Scaling by schedule.
+
+    `table` looks like {08:00: 12, 20:00: 4}; without one, the plan's hourly schedule applies.
+    """
 
     table: Annotated[dict[ClockTime, Replicas], Field(min_length=1)] | None = None
 
 
 class PredictiveSettings(Settings):
-    """Knows the day's rates `lead` ahead; without a lead, as far as a cold start takes."""
+    """Predictive scaling, which knows the rates of the day `lead` ahead; by default as far as a cold start takes."""
 
     target: Rate | None = None
     lead_s: Seconds | None = Field(default=None, alias="lead")
@@ -202,7 +215,7 @@ class PredictiveSettings(Settings):
 class NoScalingSettings(Settings):
     @model_validator(mode="before")
     @classmethod
-    def _has_none(cls, value: Any) -> Any:
+    def _check_empty(cls, value: Any) -> Any:
         if value:
             raise BadValueError("there is none to set", hint=f"Choose --autoscaler: {', '.join(AUTOSCALERS[1:])}.")
         return value
@@ -213,12 +226,14 @@ AutoscalerSettings = (
 )
 
 
-_MOST_HOURS = 1e6
-_SECONDS_AN_HOUR = 3600.0
+_MAX_HOURS = 1e6
+_SECONDS_PER_HOUR = 3600.0
 
 
 class Amount(msgspec.Struct, frozen=True):
-    """What must come before a replica serves: so many bytes, or so many seconds however many they are."""
+    """The data or the time needed before a replica can serve: a number of bytes, or a time that does not depend on the
+    size.
+    """
 
     size_bytes: float = 0.0
     seconds: float | None = None
@@ -236,19 +251,20 @@ def _read_amount(value: object) -> Amount:
 
 
 def _read_hours(value: object) -> float:
-    return units.parse_duration_s(value) / _SECONDS_AN_HOUR
+    return units.parse_duration_s(value) / _SECONDS_PER_HOUR
 
 
 SizeOrTime = Annotated[Amount, PlainValidator(_read_amount)]
 Bandwidth = Annotated[float, BeforeValidator(units.parse_bytes_per_s)]
-Hours = Annotated[float, BeforeValidator(_read_hours), Field(gt=0), at_most(_MOST_HOURS)]
+Hours = Annotated[float, BeforeValidator(_read_hours), Field(gt=0), at_most(_MAX_HOURS)]
 
 
 class ColdStartSettings(Settings):
-    """Medians. The defaults are assumed: a cloud's machine of some minutes, a container of 5 GB, a small model.
+    """Median durations of the phases of a cold start.
 
-    `image` comes over the network; `weights` over the narrowest of those given. `spread` is the coefficient of
-    variation of each phase. A node is refused with probability `refused`, and asked for again after `retry`.
+    The defaults are assumptions: a cloud VM that takes minutes, a container of 5 GB, a small model. `image` is loaded
+    over the network, `weights` over the slowest of the given links. `spread` is the coefficient of variation of each
+    phase. A node request is refused with probability `refused` and repeated after `retry`.
     """
 
     node_s: Seconds = Field(default=90.0, alias="node")
@@ -265,7 +281,10 @@ class ColdStartSettings(Settings):
 
 
 class FailureSettings(Settings):
-    """`mtbf` is a replica's mean time between failures; `new_node` says that its node is lost too."""
+    """Failures of replicas.
+
+    `mtbf` is the mean time between failures of a replica; `new_node` means its node is lost too.
+    """
 
     mtbf_hours: Hours = Field(alias="mtbf")
     detect_s: Seconds = Field(default=_FAILURES.detect_s, alias="detect")
@@ -273,7 +292,7 @@ class FailureSettings(Settings):
 
 
 class UpdateSettings(Settings):
-    """A new version rolls out from this time of the day on."""
+    """A rolling update to a new version that starts at a time of day."""
 
     at_s: ClockTime = Field(alias="at")
     surge: Share = _UPDATE.surge
@@ -312,7 +331,11 @@ _HOUR_S = 3600.0
 
 
 class DaySettings(Settings):
-    """`warm_pool` are empty instances kept ready; `timeout` is how long a request waits before it gives up."""
+    """Settings of one simulated day.
+
+    `warm_pool` is the number of empty instances kept ready. `timeout` is how long a request waits before it is
+    abandoned.
+    """
 
     autoscaler: AutoscalerSettings
     cold_start: ColdStartSettings = ColdStartSettings()
@@ -365,7 +388,7 @@ _DAYS: dict[str, type[DaySettings]] = dict(
 
 
 def load_day(autoscaler: str, overrides: Sequence[str]) -> DaySettings:
-    """Raises ProfileError naming the `--set` that is wrong."""
+    """Load the settings of a day with an autoscaler. Raises ProfileError that names the invalid `--set`."""
     return load_overrides(_DAYS[autoscaler], overrides)
 
 

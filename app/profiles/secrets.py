@@ -1,4 +1,7 @@
-"""Secrets stay outside profiles: `env:NAME` and `file:PATH` say where one is, and it is read as late as can be."""
+"""Detect, redact and resolve secrets.
+
+Profiles hold references (`env:NAME` or `file:PATH`) instead of secrets. A reference is resolved as late as possible.
+"""
 
 from __future__ import annotations
 
@@ -25,32 +28,37 @@ _SECRET_LAST_WORDS = frozenset(
     ("pass", "passcode", "passphrase", "pat", "pw", "pswd", "bearer", "jwt", "otp", "sas", "session", "sessionid",
      "sid", "cookie")
 )  # fmt: skip
-"""Names of secrets where they are a word by themselves, as in `db_pass`, and not the end of one, as in `bypass`."""
+"""Words that name a secret only if they stand alone, as in `db_pass`, and not at the end of another word, as in
+`bypass`.
+"""
 _HARMLESS_BODY_KEYS = frozenset(
     ("bostoken", "eostoken", "padtoken", "unktoken", "masktoken", "septoken", "clstoken", "stoptoken", "code",
      "session", "cachekey", "promptcachekey", "primarykey", "partitionkey", "sortkey", "foreignkey")
 )  # fmt: skip
-"""Keys of request bodies that end like a secret's name and hold settings or data."""
+"""Keys of request bodies that end like the name of a secret but hold settings or data."""
 _TOKEN = re.compile(
     r"(?:(?:Bearer|Basic|Token|ApiKey) +)?"
     r"(?:sk-[\w-]{16,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{16,}|xox[abeoprs]-[\w-]{10,}"
     r"|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|nvapi-[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
 )
-"""Tokens that show by their form whose they are, and that they are secret; also after the name of a scheme."""
+"""Access tokens that are recognizable by their format, with or without an authentication scheme before them."""
 
 
 def is_sensitive(header: str) -> bool:
-    """Whether a header's value is kept out of every file; all are, but for a few that cannot hold a secret."""
+    """Return whether a header's value must never be written to a file.
+
+    Every header counts as sensitive except for a few standard ones that cannot hold a secret.
+    """
     return header.casefold() not in _PLAIN_HEADERS
 
 
 def redact(header: str, value: str) -> str:
-    """What may be written: references as they are, secrets' places and not their values."""
+    """Return the header value that may be written: references unchanged, other sensitive values redacted."""
     return REDACTED if is_sensitive(header) and _REFERENCE.fullmatch(value) is None else value
 
 
 def anchor(value: str, directory: Path) -> str:
-    """The same header with a `file:` reference made absolute."""
+    """Return the header value with the path of a `file:` reference made absolute, relative to `directory`."""
     reference = _REFERENCE.fullmatch(value)
     if reference is None or reference["env"]:
         return value
@@ -58,27 +66,29 @@ def anchor(value: str, directory: Path) -> str:
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text says where a secret is, instead of being one."""
+    """Return whether a text is a reference to a secret rather than the secret itself."""
     return _REFERENCE.fullmatch(text) is not None
 
 
 def reference_in(text: str) -> str | None:
-    """`env:NAME` or `file:PATH`, without a scheme before it; None where a text refers to nothing."""
+    """Return the reference (`env:NAME` or `file:PATH`) without the authentication scheme, or `None` if there is
+    none.
+    """
     reference = _REFERENCE.fullmatch(text)
     return None if reference is None else text.removeprefix(reference["before"])
 
 
 def file_of(text: str) -> tuple[str, str] | None:
-    """What stands before the secret and the file it is in, where a text refers to a file."""
+    """Return the authentication scheme and the path of a `file:` reference, or `None` for any other text."""
     reference = _REFERENCE.fullmatch(text)
     return None if reference is None or reference["env"] else (reference["before"], reference["name"])
 
 
 def resolve_secret(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The header value a text stands for: itself, or with its `env:NAME` or `file:PATH` end replaced.
+    """Return the header value with its `env:NAME` or `file:PATH` reference replaced by the secret.
 
-    The name of a scheme may come before the reference: `Bearer env:API_KEY`.
-    Raises UsageError, which never shows a value.
+    The name of a scheme may come before the reference, as in `Bearer env:API_KEY`. Text without a reference is returned
+    unchanged. Raises UsageError, whose message never contains a secret.
     """
     if text == REDACTED:
         raise UsageError("a header of this profile was redacted when it was written", hint="Give it as env:NAME.")
@@ -108,8 +118,8 @@ def _from_file(name: str, _: Mapping[str, str]) -> str:
 
 
 def names_a_secret(name: str) -> bool:
-    """Whether a value of that name is likely one: of a query, a command's option, an environment variable."""
-    word = _joined(name)
+    """Return whether a query parameter, command option or environment variable of this name probably holds a secret."""
+    word = _letters_and_digits(name)
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
     return (
         word in _SECRET_NAMES
@@ -120,28 +130,31 @@ def names_a_secret(name: str) -> bool:
 
 
 def is_token(text: str) -> bool:
-    """Whether a text has the form of a service's access token, whatever its name."""
+    """Return whether a text has the format of an access token, whatever its name."""
     return _TOKEN.fullmatch(text) is not None
 
 
 def is_secret_in_body(key: str, value: object) -> bool:
-    """Whether a value of a request's body is likely a secret, by its key or by its form. Only text can be one."""
+    """Return whether a value of a request body is probably a secret, judging by its key or its format.
+
+    Only text can be a secret.
+    """
     if not isinstance(value, str) or value in ("", REDACTED) or is_placeholder(value):
         return False
-    return is_token(value) or (names_a_secret(key) and _joined(key) not in _HARMLESS_BODY_KEYS)
+    return is_token(value) or (names_a_secret(key) and _letters_and_digits(key) not in _HARMLESS_BODY_KEYS)
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether a template's text is filled in from a dataset, like {{column}}."""
+    """Return whether a template value is a placeholder for a dataset column, such as {{column}}."""
     return text.startswith("{{") and text.endswith("}}")
 
 
-def _joined(name: str) -> str:
+def _letters_and_digits(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
 def refuse_secrets_in_url(url: str) -> None:
-    """Raises BadValueError, which does not show the URL."""
+    """Raise BadValueError if a URL contains a user, a password or a secret. The message does not contain the URL."""
     parts = urlsplit(url)
     hint = "Give it in target.headers as env:NAME or file:PATH."
     if "@" in parts.netloc:

@@ -1,4 +1,4 @@
-"""The embedded endpoint, which serves an ONNX model for the run."""
+"""Settings of the embedded endpoint, which serves an ONNX model during the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.profiles.settings import Count, Seconds, Settings, at_most, files_must_
 
 
 def _read_model(value: object, info: ValidationInfo) -> str:
-    """A bundled model's name, or the absolute path of a model file."""
+    """Return the name of a bundled model, or the absolute path of a model file."""
     if not isinstance(value, str):
         raise BadValueError(f"{value!r} is not a model")
     known = bundled_models()
@@ -35,17 +35,17 @@ def model_path(model: str) -> Path:
 
 class ServeSettings(Settings):
     model: ModelFile = Field(examples=["digits"])
-    """A bundled model's name, like digits, or the path of an .onnx file."""
+    """Name of a bundled model, like digits, or path of an .onnx file."""
     provider: Literal["cpu", "cuda"] = "cpu"
-    """What the model runs on."""
+    """Execution provider of ONNX Runtime."""
     threads: Annotated[Count, at_most(1024)] = Field(default=1, examples=[1])
-    """Processor threads of the model, like 1."""
+    """CPU threads of the model, like 1."""
     max_batch: Annotated[Count, at_most(4096)] = Field(default=8, examples=[8])
-    """The most rows that are joined to one call of the model, like 8."""
+    """Maximum number of rows that are batched into one call of the model, like 8."""
     queue_delay_s: Seconds = Field(default=0.002, alias="queue_delay", examples=["2ms"])
-    """How long a request waits for others to join it, like 2ms."""
+    """Maximum time a request waits for others to be batched with it, like 2ms."""
     queue_limit: Annotated[Count, at_most(100_000)] = Field(default=128, examples=[128])
-    """How many requests may wait; more are refused, like 128."""
+    """Maximum number of queued requests, like 128. Further requests are refused."""
 
     @property
     def model_path(self) -> Path:

@@ -1,4 +1,4 @@
-"""What every part of a profile has: keys checked by name, and values that carry their unit."""
+"""Base classes and types for profile settings: keys are checked by name, and values carry their unit."""
 
 from __future__ import annotations
 
@@ -30,42 +30,44 @@ from app.records.result import Objective
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """How a value's unit is written, for whoever describes fields; validation passes it by."""
+    """The unit of a value as it is written, for descriptions of the field. Validation ignores it."""
 
     text: str
 
 
 class AtMost(msgspec.Struct, frozen=True):
-    """A bound that an error words as a person would."""
+    """An upper bound whose error message formats the values as a profile writes them."""
 
     limit: float
     shown: Callable[[float], str]
 
     def __call__(self, value: float) -> float:
         if value > self.limit:
-            most = self.shown(self.limit)
-            raise BadValueError(f"{self.shown(value)} is more than {most}, the most that can be asked for")
+            maximum = self.shown(self.limit)
+            raise BadValueError(f"{self.shown(value)} is more than {maximum}, the most that can be asked for")
         return value
 
 
 class Settings(BaseModel):
-    """`keys_of_others` maps keys that belong to a sibling to the sentence that says so. Of each of `one_of`, which are
-    by what they decide, one is given: a key, or several joined by +.
+    """Base class of all parts of a profile.
 
-    The text below a field is its description. `Field(examples=…)` holds values as a profile writes them.
+    `keys_of_others` maps keys that belong to a sibling to the hint shown for them. `one_of` maps what is decided to the
+    forms of which exactly one must be given; a form is a key, or several keys joined by +.
+
+    The docstring of a field is its description. `Field(examples=…)` holds values as a profile writes them.
     """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, hide_input_in_errors=True,
         use_attribute_docstrings=True,
-        defer_build=True,  # builds only the models that a profile uses, which pays for most of reading the docstrings
+        defer_build=True,  # builds only the models that a profile uses, which offsets most of the cost of docstrings
     )  # fmt: skip
     keys_of_others: ClassVar[dict[str, str]] = {}
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     @model_validator(mode="before")
     @classmethod
-    def _knows_every_key(cls, value: Any) -> Any:
+    def _check_keys(cls, value: Any) -> Any:
         known = [field.alias or name for name, field in cls.model_fields.items()]
         for key in value if isinstance(value, dict) else ():
             if key not in known:
@@ -76,26 +78,26 @@ class Settings(BaseModel):
 def settings_of(
     record: type[msgspec.Struct], by_type: Mapping[Any, Any], *, without: tuple[str, ...] = (), **by_name: Any
 ) -> type[Settings]:
-    """Settings with the fields and the defaults of a record.
+    """Create settings with the fields and defaults of a record.
 
-    The type of a setting, with its limits, is found by its name, else by the type that the record has for it.
+    The type of a setting, with its limits, is looked up by its name and otherwise by the type of the record's field.
     """
     keys: dict[str, Any] = {
-        one.name: (by_name.get(one.name) or by_type[one.type], ... if one.required else one.default)
-        for one in msgspec.structs.fields(record)
-        if one.name not in without
+        field.name: (by_name.get(field.name) or by_type[field.type], ... if field.required else field.default)
+        for field in msgspec.structs.fields(record)
+        if field.name not in without
     }
     return create_model(f"{record.__name__}Settings", __base__=Settings, **keys)
 
 
 class ReadAs(msgspec.Struct, frozen=True):
-    """Annotates a record that a file states by the keys of `settings`."""
+    """Annotation for a record that a file states with the keys of `settings`."""
 
     settings: type[Settings]
 
     def __get_pydantic_core_schema__(self, record: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler.generate_schema(self.settings)
-        return core_schema.no_info_after_validator_function(lambda one: record(**dict(one)), schema)
+        return core_schema.no_info_after_validator_function(lambda settings: record(**dict(settings)), schema)
 
 
 def _reader(parse: Callable[[str], Objective]) -> PlainValidator:
@@ -119,14 +121,17 @@ def _existing_file(value: object, info: ValidationInfo) -> Path:
     return path
 
 
-def _path_to_come(value: object, info: ValidationInfo) -> Path:
+def _path_that_may_not_exist(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value or "\0" in value:
         raise BadValueError(f"{value!r} is not a path")
     return (profile_directory(info) / value).resolve()
 
 
 def files_must_exist(info: ValidationInfo) -> bool:
-    """False for the profile of a stored run, whose files may be on another machine."""
+    """Return whether referenced files must exist.
+
+    False for the profile of a stored run, whose files may be elsewhere.
+    """
     context = info.context
     assert isinstance(context, dict)
     return bool(context["files_must_exist"])
@@ -147,8 +152,8 @@ def at_most(limit: float, shown: Callable[[float], str] = "{:,}".format) -> Afte
 T = TypeVar("T")
 Listed = Annotated[tuple[T, ...], Field(strict=False)]
 ExistingFile = Annotated[Path, BeforeValidator(_existing_file), PlainSerializer(str)]
-SomePath = Annotated[Path, BeforeValidator(_path_to_come), PlainSerializer(str)]
-"""Of something that need not be there yet."""
+SomePath = Annotated[Path, BeforeValidator(_path_that_may_not_exist), PlainSerializer(str)]
+"""A path that need not exist yet."""
 ObjectiveText = Annotated[Objective, _reader(parse_objective), PlainSerializer(lambda objective: objective.text)]
 GateText = Annotated[Objective, _reader(parse_gate), PlainSerializer(lambda objective: objective.text)]
 Seconds = Annotated[

@@ -1,4 +1,4 @@
-"""Telemetry of other machines: pages for Prometheus that are read while a run goes on."""
+"""Settings for Prometheus endpoints on other machines that are scraped during a run."""
 
 from __future__ import annotations
 
@@ -17,69 +17,72 @@ _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _OWN_SOURCES = re.compile(r"host|endpoint|generator|engine|gpu\d*")
 
 
-def _not_too_often(interval_s: float) -> float:
+def _check_interval(interval_s: float) -> float:
     if interval_s < LEAST_INTERVAL_S:
-        least = format_duration(LEAST_INTERVAL_S)
-        raise BadValueError(f"{format_duration(interval_s)} is less than {least}, the shortest time between scrapes")
+        minimum = format_duration(LEAST_INTERVAL_S)
+        raise BadValueError(f"{format_duration(interval_s)} is less than {minimum}, the shortest time between scrapes")
     return interval_s
 
 
-def _not_our_own(name: str) -> str:
+def _check_name(name: str) -> str:
     if _OWN_SOURCES.fullmatch(name) is not None:
         raise BadValueError(f"{name} is what the readings of this machine are called", hint="Choose another name.")
     return name
 
 
 def _read_labels(value: object) -> object:
-    """Whole numbers may stand without quotes: `{gpu: 0}`."""
+    """Convert label values to text. Whole numbers may be written without quotes, as in `{gpu: 0}`."""
     if not isinstance(value, dict):
         return value
     labels = {}
-    for name, wanted in value.items():
+    for name, value_of_label in value.items():
         if _LABEL_NAME.fullmatch(str(name)) is None:
             raise BadValueError(f"{name!r} is not the name of a label")
-        is_number = isinstance(wanted, int) and not isinstance(wanted, bool)
-        if not is_number and not isinstance(wanted, str):
+        is_number = isinstance(value_of_label, int) and not isinstance(value_of_label, bool)
+        if not is_number and not isinstance(value_of_label, str):
             raise BadValueError(f"label {name} must be text", hint="Put it between quotes.")
-        labels[str(name)] = str(wanted)
+        labels[str(name)] = str(value_of_label)
     return labels
 
 
 class ScrapeSettings(Settings):
-    """Of a page, the samples that carry all `labels` are read; `permitted` is as for a target."""
+    """A Prometheus endpoint and which of its samples are read: those that carry all `labels`.
+
+    `permitted` means the same as for a target.
+    """
 
     scrape: HttpUrl = Field(examples=["http://10.0.0.5:9400/metrics"])
-    """The page's URL, like http://10.0.0.5:9400/metrics."""
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$"), AfterValidator(_not_our_own)] = Field(
+    """URL of the metrics page, like http://10.0.0.5:9400/metrics."""
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$"), AfterValidator(_check_name)] = Field(
         examples=["node1"]
     )
-    """What its readings are called, like node1."""
+    """Name of this source in results, like node1."""
     labels: Annotated[dict[str, str], BeforeValidator(_read_labels)] = Field(
         default_factory=dict, examples=[{"gpu": 0}]
     )
-    """Only samples that carry all of these labels are read, like gpu: 0."""
-    interval_s: Annotated[Seconds, AfterValidator(_not_too_often)] = Field(
+    """Read only samples that carry all of these labels, like gpu: 0."""
+    interval_s: Annotated[Seconds, AfterValidator(_check_interval)] = Field(
         default=1.0, alias="interval", examples=["1s"]
     )
-    """How often it is read, like 1s."""
+    """Scrape interval, like 1s."""
     headers: Headers = Field(default_factory=dict)
-    """Sent with each request. Secrets are references: env:NAME or file:PATH."""
+    """Headers sent with each request. Write secrets as references: env:NAME or file:PATH."""
     permitted: bool = False
-    """I may read from this host. Needed for hosts outside private networks."""
+    """Confirms that you may read from this host. Required for hosts outside private networks."""
 
 
-def _name_the_nameless(value: Any) -> Any:
-    """`scrape1`, `scrape2`, ... by their places in the list."""
+def _fill_in_names(value: Any) -> Any:
+    """Name sources without a name `scrape1`, `scrape2`, … by their position in the list."""
     if not isinstance(value, list | tuple):
         return value
     return tuple(
-        {**one, "name": f"scrape{place}"} if isinstance(one, dict) and one.get("name") is None else one
-        for place, one in enumerate(value, start=1)
+        {**scrape, "name": f"scrape{number}"} if isinstance(scrape, dict) and scrape.get("name") is None else scrape
+        for number, scrape in enumerate(value, start=1)
     )
 
 
-def _have_their_own_names(scrapes: tuple[ScrapeSettings, ...]) -> tuple[ScrapeSettings, ...]:
-    names = [one.name for one in scrapes]
+def _check_unique_names(scrapes: tuple[ScrapeSettings, ...]) -> tuple[ScrapeSettings, ...]:
+    names = [scrape.name for scrape in scrapes]
     for name in names:
         if names.count(name) > 1:
             raise BadValueError(f"telemetry names two of its pages {name}", hint="Give each a name of its own.")
@@ -89,6 +92,6 @@ def _have_their_own_names(scrapes: tuple[ScrapeSettings, ...]) -> tuple[ScrapeSe
 Scrapes = Annotated[
     tuple[ScrapeSettings, ...],
     Field(strict=False, max_length=64),
-    BeforeValidator(_name_the_nameless),
-    AfterValidator(_have_their_own_names),
+    BeforeValidator(_fill_in_names),
+    AfterValidator(_check_unique_names),
 ]

@@ -1,17 +1,12 @@
-"""Recorded traffic: a file of one request a row, in the order they came; CSV or JSON lines, gzip or not.
+"""Read recorded traffic: files with one request per row, in order of arrival; CSV or JSON lines, optionally gzipped.
 
-`timestamp` is in seconds from anywhere, or a date with a time; `input_tokens` and `output_tokens` are lengths. Names
-that public traces have for these columns are known too: those of Azure's (LLM inference; invocations of functions),
-of Mooncake's and of BurstGPT. Numbers too large for seconds since 1970 are milli-, micro- or nanoseconds since then;
-Mooncake's, known by its `hash_ids`, are milliseconds.
+`timestamp` is in seconds from any origin, or a date with a time; `input_tokens` and `output_tokens` are lengths. The
+column names of public traces are recognized too: Azure (LLM inference and function invocations), Mooncake and BurstGPT.
+Numbers too large to be seconds since 1970 are read as milliseconds, microseconds or nanoseconds since then. Mooncake
+traces, recognized by their `hash_ids`, are in milliseconds.
 
-A trace file as a table: CSV with a header, or one JSON object a line; either may be compressed with
-gzip.
-
-Nothing in it is trusted: 1 GiB of text, 50 million rows of CSV and 5 million JSON lines are the
-most that is read.
-
-The facts of a trace file, for planning.
+CSV files need a header; JSON lines hold one object per line. Nothing in a file is trusted: at most 1 GiB of text, 50
+million rows of CSV or 5 million JSON lines are read. The module also computes the facts of a trace for planning.
 """
 
 from __future__ import annotations
@@ -40,14 +35,17 @@ if TYPE_CHECKING:
 MAX_BYTES = 2**30
 MOST_ROWS = 50_000_000
 MAX_JSON_LINES = 5_000_000
-"""Lower than for CSV: JSON lines are decoded one by one, 5 million in about 10 s."""
+"""Maximum number of JSON lines.
+
+It is lower than for CSV because JSON lines are decoded one by one, 5 million in about 10 s.
+"""
 _GZIP = b"\x1f\x8b"
 _JSON_LINES = (".jsonl", ".ndjson")
-_LONGEST_LINE = 1 << 20
+_MAX_LINE_BYTES = 1 << 20
 
 
 class TraceTable(msgspec.Struct, frozen=True):
-    """`first_line` is the file's line of row 0."""
+    """The columns of a trace file; `first_line` is the line of row 0 in the file."""
 
     table: pa.Table
     first_line: int
@@ -58,7 +56,7 @@ def is_json_lines(path: Path) -> bool:
 
 
 def is_trace(path: Path) -> bool:
-    """By its name."""
+    """Return whether a file is a trace, judging by its name."""
     return _kind(path) in (".csv", *_JSON_LINES)
 
 
@@ -68,14 +66,17 @@ def _kind(path: Path) -> str:
 
 
 def read_table(path: Path, wanted: frozenset[str]) -> TraceTable:
-    """Raises ProfileError. `wanted` are the case-folded names of the columns that are kept of JSON lines."""
+    """Read a trace file as a table. Raises ProfileError.
+
+    `wanted` holds the case-folded names of the columns to keep from JSON lines.
+    """
     try:
         content = _content(path)
     except OSError as error:
         raise ProfileError(error.strerror or "cannot be read", path=str(path)) from error
-    most = MAX_JSON_LINES if is_json_lines(path) else MOST_ROWS
-    if content.count(b"\n") > most + 1:
-        raise ProfileError(f"has more than {most:,} rows", path=str(path), hint="Cut a part out of the trace.")
+    max_rows = MAX_JSON_LINES if is_json_lines(path) else MOST_ROWS
+    if content.count(b"\n") > max_rows + 1:
+        raise ProfileError(f"has more than {max_rows:,} rows", path=str(path), hint="Cut a part out of the trace.")
     if is_json_lines(path):
         return TraceTable(_json_lines(path, content, wanted), 1)
     return TraceTable(_csv(path, content), 2)
@@ -92,7 +93,7 @@ def _content(path: Path) -> bytes:
 
 
 def _unzipped(path: Path, file: BinaryIO) -> bytes:
-    """No further than one byte past the limit."""
+    """Decompress the content, stopping one byte after the size limit."""
     try:
         with gzip.GzipFile(fileobj=file) as unzipped:
             return unzipped.read(MAX_BYTES + 1)
@@ -103,27 +104,29 @@ def _unzipped(path: Path, file: BinaryIO) -> bytes:
 
 
 def _csv(path: Path, content: bytes) -> pa.Table:
-    import pyarrow as pa  # late: checking a profile without a trace need not wait for it
+    import pyarrow as pa  # imported late so that checking a profile without a trace stays fast
     from pyarrow import csv
 
     try:
         table = csv.read_csv(pa.BufferReader(content))
-        _ = table.column_names  # decoded only now
+        _ = table.column_names  # names are decoded on first access, which may raise
         return table
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        what = "".join(one for one in str(error).splitlines()[0] if one.isprintable() and one.isascii())[:100]
+        what = "".join(letter for letter in str(error).splitlines()[0] if letter.isprintable() and letter.isascii())[
+            :100
+        ]
         raise ProfileError(f"not a CSV file of numbers: {what}", path=str(path)) from error
 
 
 def _json_lines(path: Path, content: bytes, wanted: frozenset[str]) -> pa.Table:
-    """The wanted columns of the first row; rows may leave one out, which is a null then."""
+    """Return the wanted columns of the first row. A value that a later row leaves out is null."""
     import pyarrow as pa
 
     lines = content.removeprefix(b"\xef\xbb\xbf").rstrip().split(b"\n")
     keys = [key for key in _decoded(path, lines[0], 1, dict[str, Any]) if key.strip().casefold() in wanted]
     columns: list[list[object]] = [[] for _ in keys]
     if keys:
-        fields = [f"c{place}" for place in range(len(keys))]
+        fields = [f"c{index}" for index in range(len(keys))]
         row = msgspec.defstruct(
             "Row",
             [(field, float | str | list[msgspec.Raw] | None, None) for field in fields],
@@ -141,12 +144,12 @@ def _json_lines(path: Path, content: bytes, wanted: frozenset[str]) -> pa.Table:
 
 
 def _decoded(path: Path, line: bytes, number: int, kind: Any) -> Any:
-    if len(line) > _LONGEST_LINE:
+    if len(line) > _MAX_LINE_BYTES:
         raise ProfileError("this line is longer than 1 MiB", path=str(path), line=number)
     try:
         return decode_json(line, kind)
     except msgspec.DecodeError as error:
-        what = "".join(one for one in str(error) if one.isprintable() and one.isascii())[:100]
+        what = "".join(letter for letter in str(error) if letter.isprintable() and letter.isascii())[:100]
         raise ProfileError(f"not a JSON object of a request: {what}", path=str(path), line=number) from error
 
 
@@ -159,8 +162,8 @@ _COLUMNS = {
     "hashes": ("hash_ids",),
 }
 _KNOWN = frozenset(name for names in _COLUMNS.values() for name in names)
-_LONGEST_S = 10 * 366 * 86_400.0
-_FIRST_EPOCH_S = 1e8  # 1973: what counts from anywhere else does not come so far
+_MAX_DURATION_S = 10 * 366 * 86_400.0
+_FIRST_EPOCH_S = 1e8  # in 1973; times counted from another origin do not reach this value
 _EPOCH = datetime.datetime.combine(datetime.date(1970, 1, 1), datetime.time())
 _EPOCH_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 Floats = npt.NDArray[np.float64]
@@ -168,9 +171,10 @@ Lengths = npt.NDArray[np.int32]
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """`at_s` counts from the first row, ascending; lengths are there where the file has the columns.
+    """The requests of a trace.
 
-    `starts_at`, of UTC or as it is written, is there where the file has dates.
+    `at_s` holds their arrival times in seconds since the first, ascending. The token counts are `None` if the file
+    lacks the columns. `starts_at`, in UTC or as written, is `None` if the file has no dates.
     """
 
     at_s: Floats
@@ -184,13 +188,13 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 def check_token_columns(path: Path) -> None:
-    """Raises BadValueError where a trace cannot say how long prompts and answers are."""
+    """Raise BadValueError if a trace lacks the lengths of prompts or responses."""
     if not read_trace(path).has_tokens:
         raise BadValueError(f"{path.name} lacks the column input_tokens or output_tokens")
 
 
 def read_trace(path: Path) -> Trace:
-    """Raises BadValueError, with the file's line where it has one."""
+    """Read a trace. Raises BadValueError with the line of the problem, if it has one."""
     try:
         rows = _Rows(path, read_table(path, _KNOWN))
         at_s, starts_at = rows.times()
@@ -200,37 +204,37 @@ def read_trace(path: Path) -> Trace:
 
 
 class _Rows:
-    """The columns of one file; what is wrong with one is a ProfileError."""
+    """The columns of one trace file. Its methods raise ProfileError for invalid content."""
 
     def __init__(self, path: Path, read: TraceTable) -> None:
         self._path, self._table, self._first_line = path, read.table, read.first_line
 
     def times(self) -> tuple[Floats, datetime.datetime | None]:
-        """Seconds from the first, and when that was."""
+        """Return the arrival times in seconds since the first request, and the time of the first request."""
         column = self._column("timestamp")
         if column is None:
-            at_s, starts_at = self._of_invocations(), None
+            at_s, starts_at = self._invocation_starts(), None
         elif not len(column):
-            raise self._wrong("holds no request", hint="Write one request a row, after the header.")
+            raise self._error("holds no request", hint="Write one request a row, after the header.")
         else:
             at_s, starts_at = self._seconds(column)
         backwards = np.flatnonzero(np.diff(at_s) < 0)
         if len(backwards):
-            raise self._wrong("this request came before the one above it", int(backwards[0]) + 1,
+            raise self._error("this request came before the one above it", int(backwards[0]) + 1,
                               hint="Sort the trace by timestamp.")  # fmt: skip
-        if at_s[-1] > _LONGEST_S:
-            raise self._wrong(
-                "this request came more than ten years after the first", int(np.argmax(at_s > _LONGEST_S))
+        if at_s[-1] > _MAX_DURATION_S:
+            raise self._error(
+                "this request came more than ten years after the first", int(np.argmax(at_s > _MAX_DURATION_S))
             )
         return at_s, starts_at
 
-    def _of_invocations(self) -> Floats:
-        """Begins from ends and durations, which are sorted by the end at most."""
+    def _invocation_starts(self) -> Floats:
+        """Compute start times from end times and durations. Such files are sorted by end time at most."""
         ended, duration = self._column("ended"), self._column("duration")
         if ended is None or duration is None:
-            raise self._wrong("lacks the column timestamp", -1, hint="In seconds, or as a date.")
+            raise self._error("lacks the column timestamp", -1, hint="In seconds, or as a date.")
         if not len(ended):
-            raise self._wrong("holds no request", hint="Write one request a row, after the header.")
+            raise self._error("holds no request", hint="Write one request a row, after the header.")
         begins = np.sort(self._numbers("end_timestamp", ended) - self._numbers("duration", duration))
         at_s: Floats = begins - begins[0]
         return at_s
@@ -239,26 +243,29 @@ class _Rows:
         import pyarrow as pa
 
         if pa.types.is_string(column.type):
-            column = self._dates(column)
+            column = self._parse_dates(column)
         if pa.types.is_timestamp(column.type):
             try:
                 column = column.cast(pa.timestamp("ns", tz=column.type.tz)).cast(pa.int64())
             except pa.ArrowException as error:
-                raise self._wrong("timestamp holds a date outside of the years 1678 to 2261") from error
+                raise self._error("timestamp holds a date outside of the years 1678 to 2261") from error
             nanoseconds = self._numbers("timestamp", column, np.int64)
             return (nanoseconds - nanoseconds[0]) / 1e9, _date(float(nanoseconds[0]) / 1e9)
-        whole = pa.types.is_integer(column.type)
-        numbers = self._numbers("timestamp", column, np.int64 if whole else np.float64)
+        is_whole = pa.types.is_integer(column.type)
+        numbers = self._numbers("timestamp", column, np.int64 if is_whole else np.float64)
         if (numbers < 0).any():
-            raise self._wrong("timestamp is below zero", int(np.argmax(numbers < 0)))
+            raise self._error("timestamp is below zero", int(np.argmax(numbers < 0)))
         if self._column("hashes") is not None:
             return (numbers - numbers[0]) / 1e3, None
-        a_second = next((unit for least, unit in _EPOCH_UNITS if numbers[0] >= least), 1.0)
-        first_s = float(numbers[0]) / a_second
-        return (numbers - numbers[0]) / a_second, _date(first_s) if first_s >= _FIRST_EPOCH_S else None
+        units_per_s = next((unit for minimum, unit in _EPOCH_UNITS if numbers[0] >= minimum), 1.0)
+        first_s = float(numbers[0]) / units_per_s
+        return (numbers - numbers[0]) / units_per_s, _date(first_s) if first_s >= _FIRST_EPOCH_S else None
 
-    def _dates(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Of text that is dates, as JSON has them and CSV where the zone is written in a part of the rows."""
+    def _parse_dates(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Convert text to dates if possible.
+
+        Dates are text in JSON, and in CSV files in which only some of the rows have a time zone.
+        """
         import pyarrow as pa
 
         for zone in (None, "UTC"):
@@ -273,9 +280,9 @@ class _Rows:
         if column is None:
             return None
         numbers = self._numbers(name, column)
-        wrong = np.flatnonzero((numbers < 0) | (numbers > 2**31 - 1) | (numbers != np.rint(numbers)))
-        if len(wrong):
-            raise self._wrong(f"{name} is not a whole number", int(wrong[0]))
+        invalid = np.flatnonzero((numbers < 0) | (numbers > 2**31 - 1) | (numbers != np.rint(numbers)))
+        if len(invalid):
+            raise self._error(f"{name} is not a whole number", int(invalid[0]))
         return numbers.astype(np.int32)
 
     def _column(self, name: str) -> pa.ChunkedArray | None:
@@ -290,17 +297,17 @@ class _Rows:
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) and len(column):
             what = "neither a number nor a date with a time" if name == "timestamp" else "not a number"
             hint = "All rows are written the same way." if name == "timestamp" else None
-            raise self._wrong(f"{name} holds something that is {what}", hint=hint)
+            raise self._error(f"{name} holds something that is {what}", hint=hint)
         if column.null_count:
             row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise self._wrong(f"{name} is empty", row)
+            raise self._error(f"{name} is empty", row)
         numbers: Floats = np.asarray(column.to_numpy(), dtype=kind)
         if not np.isfinite(numbers).all():
-            raise self._wrong(f"{name} is not a number", int(np.argmin(np.isfinite(numbers))))
+            raise self._error(f"{name} is not a number", int(np.argmin(np.isfinite(numbers))))
         return numbers
 
-    def _wrong(self, what: str, row: int | None = None, hint: str | None = None) -> ProfileError:
-        """In a row counted from 0; −1 is the header, None the file."""
+    def _error(self, what: str, row: int | None = None, hint: str | None = None) -> ProfileError:
+        """Build the error for a row, counted from 0; row −1 is the header, `None` is the whole file."""
         line = None if row is None else max(1, row + self._first_line)
         return ProfileError(what, path=str(self._path), line=line, hint=hint)
 
@@ -308,24 +315,27 @@ class _Rows:
 def _date(epoch_s: float) -> datetime.datetime | None:
     try:
         return _EPOCH + datetime.timedelta(seconds=epoch_s)
-    except OverflowError:  # of a year beyond 9999
+    except OverflowError:  # the year is after 9999
         return None
 
 
-_FEWEST = 2
+_MIN_REQUESTS = 2
 
 
 def facts_of_trace(path: Path) -> TraceFacts:
-    """Raises BadValueError, also for a trace that has no rate. Read again only when the file changed."""
-    return _of_file(path)[0]
+    """Return the facts of a trace for planning. The file is read again only if it changed.
+
+    Raises BadValueError, also for a trace that has no rate.
+    """
+    return _facts_and_rows(path)[0]
 
 
 def rows_of_trace(path: Path) -> TraceRows:
-    """What a plan replays of the trace; raises as `facts_of_trace` does."""
-    return _of_file(path)[1]
+    """Return the requests of a trace that a plan replays. Raises BadValueError like `facts_of_trace`."""
+    return _facts_and_rows(path)[1]
 
 
-def _of_file(path: Path) -> tuple[TraceFacts, TraceRows]:
+def _facts_and_rows(path: Path) -> tuple[TraceFacts, TraceRows]:
     try:
         state = path.stat()
     except OSError as error:
@@ -336,7 +346,7 @@ def _of_file(path: Path) -> tuple[TraceFacts, TraceRows]:
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, _changed_ns: int, _size: int) -> tuple[TraceFacts, TraceRows]:
     trace = read_trace(path)
-    if len(trace.at_s) < _FEWEST or trace.at_s[-1] == 0:
+    if len(trace.at_s) < _MIN_REQUESTS or trace.at_s[-1] == 0:
         raise BadValueError(f"{path}: has no rate: it takes two requests at different times")
     facts = trace_facts(trace.at_s, trace.starts_at, (_mean(trace.input_tokens), _mean(trace.output_tokens)))
     inputs, outputs = trace.input_tokens, trace.output_tokens

@@ -1,6 +1,6 @@
-"""The traffic a plan is for: how much at the peak, and how days, weeks and years go up to it.
+"""The traffic that a fleet is planned for: its peak, and how it varies over days, weeks and years.
 
-The parts of `traffic` that have keys of their own, and how they become records.
+The settings here are the parts of `traffic` in a profile, together with their conversion to records.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sun
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _SUM_ERROR = 1e-6
 MOST_PARTS = 100
-_MOST_CHANGES = 1000.0
+_MAX_FACTOR = 1000.0
 
 
 def _read_clock_s(value: object) -> float:
@@ -60,7 +60,7 @@ def _read_clock_s(value: object) -> float:
     return 3600.0 * int(match[1]) + 60.0 * int(match[2])
 
 
-def _clock(at_s: float) -> str:
+def _format_clock(at_s: float) -> str:
     return f"{int(at_s // 3600):02}:{int(at_s // 60 % 60):02}"
 
 
@@ -78,54 +78,54 @@ def _read_date(value: object) -> datetime.date:
         raise BadValueError(f"{value!r} is not a date", hint="Write it like 2026-11-27.") from error
 
 
-ClockTime = Annotated[float, BeforeValidator(_read_clock_s), PlainSerializer(_clock), Unit("hh:mm")]
+ClockTime = Annotated[float, BeforeValidator(_read_clock_s), PlainSerializer(_format_clock), Unit("hh:mm")]
 Day = Annotated[str, BeforeValidator(_read_day)]
 Date = Annotated[
     datetime.date, BeforeValidator(_read_date), PlainSerializer(datetime.date.isoformat), Unit("yyyy-mm-dd")
 ]
-Times = Annotated[float, Field(gt=0, le=_MOST_CHANGES)]
+Times = Annotated[float, Field(gt=0, le=_MAX_FACTOR)]
 Tokens = Annotated[float, Field(ge=0, le=1e8)]
 
 
 class SpikeSettings(Settings):
-    """Recurring: `times` the usual rate for so long from `at`, on each of `days`."""
+    """A recurring spike: traffic of `times` the usual rate that starts `at` and lasts `for`, on each of `days`."""
 
     at_s: ClockTime = Field(alias="at", examples=["12:00"])
-    """When it begins, like 12:00."""
+    """Time of day at which the spike starts, like 12:00."""
     duration_s: Annotated[SomeSeconds, at_most(86_400.0, format_duration)] = Field(alias="for", examples=["30m"])
-    """How long it lasts, like 30m."""
+    """Duration of the spike, like 30m."""
     times: Times = Field(examples=[2])
-    """How many times the usual rate, like 2."""
+    """Factor by which the usual rate is multiplied, like 2."""
     days: Annotated[Listed[Day], Field(min_length=1)] = DAYS
-    """On which days."""
+    """Days of the week on which the spike occurs."""
 
 
 class CampaignSettings(Settings):
-    """`times` the usual rate on the days `from` to `to`, both among them."""
+    """A campaign: traffic of `times` the usual rate from the day `from` to the day `to`, including both."""
 
     first: Date = Field(alias="from", examples=["2026-11-27"])
-    """The first day, like 2026-11-27."""
+    """First day of the campaign, like 2026-11-27."""
     last: Date = Field(alias="to", examples=["2026-11-30"])
-    """The last day, like 2026-11-30."""
+    """Last day of the campaign, like 2026-11-30."""
     times: Times = Field(examples=[3])
-    """How many times the usual rate, like 3."""
+    """Factor by which the usual rate is multiplied, like 3."""
 
     @model_validator(mode="after")
-    def _goes_forward(self) -> Self:
+    def _check_order(self) -> Self:
         if self.last < self.first:
             raise BadValueError(f"it ends on {self.last}, before it begins")
         return self
 
 
 class UsersSettings(Settings):
-    """At the peak, `active` of the users make `requests` each."""
+    """Users who generate the traffic: at the peak the share `active` of them is active, each at the rate `requests`."""
 
     count: Annotated[Count, at_most(10**12)] = Field(examples=[50000])
-    """How many users there are, like 50000."""
+    """Number of users, like 50000."""
     requests_per_s: Rate = Field(alias="requests", examples=["10/h"])
-    """What each makes, like 10/h."""
+    """Request rate of one active user, like 10/h."""
     active: Annotated[Share, Field(gt=0)] = Field(default=1.0, examples=["20%"])
-    """The share that is active at the peak, like 20%."""
+    """Share of the users who are active at the peak, like 20%."""
 
     @property
     def peak_per_s(self) -> float:
@@ -133,44 +133,54 @@ class UsersSettings(Settings):
 
 
 class DispersionSettings(Settings):
-    """Variance over mean of the counts in windows so long, at the peak; 1 is Poisson."""
+    """Burstiness at the peak: the index of dispersion (variance / mean) of the request counts in windows of a given
+    length.
+
+    An index of 1 is a Poisson process.
+    """
 
     index: Annotated[float, Field(ge=1, le=1e6)] = Field(default=1.0, examples=[3])
-    """Variance over mean of the counts in windows; 1 is Poisson, like 3."""
+    """Variance divided by mean of the request counts per window; 1 is Poisson, larger values are burstier, like 3."""
     window_s: Annotated[SomeSeconds, Field(ge=1), at_most(3600.0, format_duration)] = Field(
         default=60.0,
         alias="window",
         examples=["60s"],
     )
-    """How long those windows are, like 60s."""
+    """Length of the windows, like 60s."""
 
 
 class TokensSettings(Settings):
-    """Mean lengths of this share of the requests."""
+    """Mean token counts of a share of the requests."""
 
     share: Annotated[Share, Field(gt=0)] = Field(default=1.0, examples=["100%"])
-    """The share of the requests that are so, like 100%."""
+    """Share of the requests with these lengths, like 100%."""
     input: Annotated[Tokens, Field(gt=0)] = Field(examples=[500])
-    """Mean length of a request in tokens, like 500."""
+    """Mean number of input tokens per request, like 500."""
     output: Tokens = Field(examples=[200])
-    """Mean length of an answer in tokens, like 200."""
+    """Mean number of output tokens per response, like 200."""
 
 
 class ClassSettings(Settings):
-    """Requests with work and an SLO of their own; `work` is beside the mean request of 1, no slo is the profile's."""
+    """A class of requests with its own amount of work and its own SLO.
+
+    `work` is relative to the mean request, whose work is 1. Without `slo`, the SLO of the profile applies.
+    """
 
     name: Name = Field(examples=["premium"])
-    """What the class is called, like premium."""
+    """Name of the class, like premium."""
     share: Annotated[Share, Field(gt=0)] = Field(examples=["20%"])
-    """Its share of the requests, like 20%."""
+    """Share of the requests that belong to this class, like 20%."""
     work: Annotated[float, Field(gt=0, le=1e6)] = Field(default=1.0, examples=[2.5])
-    """Its work beside the mean request of 1, like 2.5."""
+    """Work per request, relative to the mean request of 1, like 2.5."""
     slo: Listed[ObjectiveText] = ()
-    """Objectives of its own; none is the profile's."""
+    """Objectives of this class. Without any, the SLO of the profile applies."""
 
 
 def read_shares(value: object, count: int, what: str) -> tuple[float, ...]:
-    """Numbers from 0 to 1, of which the largest is 1."""
+    """Check that a value is a list of `count` numbers from 0 to 1, of which the largest is 1, and return it as a tuple.
+
+    Raises BadValueError.
+    """
     if not isinstance(value, list | tuple) or len(value) != count:
         given = f"{len(value)}" if isinstance(value, list | tuple) else f"{value!r:.60}"
         raise BadValueError(f"{what} takes {count} shares, not {given}")
@@ -186,12 +196,12 @@ def read_shares(value: object, count: int, what: str) -> tuple[float, ...]:
 
 
 def read_dispersion(value: Any) -> Any:
-    """A bare number is an index."""
+    """Convert a bare number to the mapping of a dispersion with that index."""
     return {"index": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def read_tokens(value: Any) -> Any:
-    """One mapping is a list of one."""
+    """Convert a single mapping to a list of one."""
     return [value] if isinstance(value, dict) else value
 
 
@@ -217,8 +227,10 @@ def tokens_of(tokens: TokensSettings) -> TokenLengths:
     return TokenLengths(tokens.share, tokens.input, tokens.output)
 
 
-def class_of(one: ClassSettings) -> RequestClass:
-    return RequestClass(one.name, one.share, one.work, tuple(objective.text for objective in one.slo))
+def class_of(settings: ClassSettings) -> RequestClass:
+    return RequestClass(
+        settings.name, settings.share, settings.work, tuple(objective.text for objective in settings.slo)
+    )
 
 
 Shape = Literal["workday", "evening", "flat"]
@@ -233,7 +245,7 @@ SHAPES: dict[Shape, tuple[float, ...]] = {
     ),
     "flat": (1.0,) * 24,
 }  # fmt: skip
-"""Our own typical days: the share of the peak in each hour from midnight."""
+"""Typical days defined by Sizewise: the share of the peak rate in each hour from midnight."""
 
 
 Week = Literal["even", "business"]
@@ -241,20 +253,20 @@ WEEKS: dict[Week, tuple[float, ...]] = {
     "even": (1.0,) * 7,
     "business": (1.0, 1.0, 1.0, 1.0, 1.0, 0.4, 0.3),
 }
-"""The share of the day's level on each day from Monday."""
+"""Typical weeks defined by Sizewise: the share of the peak day's level on each day from Monday."""
 _TRACE = "trace"
 _SOURCES = ("peak", "users", "trace")
 
 
 def _read_shape(value: object) -> str | tuple[float, ...]:
-    return _named_or_shares(value, (*SHAPES, _TRACE), 24, "shape")
+    return _read_name_or_shares(value, (*SHAPES, _TRACE), 24, "shape")
 
 
 def _read_week(value: object) -> str | tuple[float, ...]:
-    return _named_or_shares(value, (*WEEKS, _TRACE), 7, "week")
+    return _read_name_or_shares(value, (*WEEKS, _TRACE), 7, "week")
 
 
-def _named_or_shares(value: object, names: tuple[str, ...], count: int, what: str) -> str | tuple[float, ...]:
+def _read_name_or_shares(value: object, names: tuple[str, ...], count: int, what: str) -> str | tuple[float, ...]:
     if not isinstance(value, str):
         return read_shares(value, count, f"a {what}")
     if value not in names:
@@ -263,50 +275,56 @@ def _named_or_shares(value: object, names: tuple[str, ...], count: int, what: st
     return value
 
 
-def _same(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
 class TrafficSettings(Settings):
-    """One of `peak`, `users` and `trace` says how much comes; `peak` beside `trace` plans the trace at that level.
+    """The traffic to plan for.
 
-    `shape` and `week` may be names, or shares of the peak's hour and day; "trace" is what the trace shows of them, as
-    far as it is long enough. Without `dispersion` requests are as bursty as the trace, or as Poisson's.
+    One of `peak`, `users` and `trace` gives its level; `peak` with `trace` scales the trace.
+
+    `shape` and `week` are names, or shares of the peak hour and the peak day. The value "trace" takes them from the
+    trace, as far as the trace is long enough. Without `dispersion`, requests are as bursty as the trace, or Poisson if
+    there is none.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"how much comes": ("peak", "users", "trace")}
 
     peak_per_s: Rate | None = Field(default=None, alias="peak", examples=["900/s"])
-    """Requests a second in the busiest hour, like 900/s."""
+    """Request rate in the busiest hour, like 900/s."""
     users: UsersSettings | None = None
-    """Users and what they do, in place of a rate."""
+    """Number of users and their request rate, instead of a peak rate."""
     trace: ExistingFile | None = None
-    """A trace file that shows how much comes, and when."""
-    shape: Annotated[str | tuple[float, ...], PlainValidator(_read_shape), PlainSerializer(_same)] = "workday"
-    """The day's course: workday, evening, flat, trace, or a list of 24 shares of the peak hour."""
-    week: Annotated[str | tuple[float, ...], PlainValidator(_read_week), PlainSerializer(_same)] = "even"
-    """The week's course: even, business, trace, or a list of 7 shares of the busiest day."""
+    """Trace file that gives the level and the timing of the traffic."""
+    shape: Annotated[str | tuple[float, ...], PlainValidator(_read_shape), PlainSerializer(_unchanged)] = "workday"
+    """Hourly shape of the day: workday, evening, flat, trace, or a list of 24 shares of the peak hour."""
+    week: Annotated[str | tuple[float, ...], PlainValidator(_read_week), PlainSerializer(_unchanged)] = "even"
+    """Daily shape of the week: even, business, trace, or a list of 7 shares of the busiest day."""
     growth_per_year: Growth = Field(default=0.0, alias="growth", examples=["20%/year"])
-    """How much more comes each year, like 20%/year."""
+    """Traffic growth per year, like 20%/year."""
     spikes: Annotated[Listed[SpikeSettings], Field(max_length=MOST_PARTS)] = ()
-    """Recurring jumps, as at noon each day."""
+    """Recurring spikes, such as one at noon every day."""
     campaigns: Annotated[Listed[CampaignSettings], Field(max_length=MOST_PARTS)] = ()
-    """Days with more traffic than usual."""
+    """Periods of days with more traffic than usual."""
     uncertainty: Share = Field(default=0.0, examples=["10%"])
-    """How far the forecast may be off, like 10%."""
+    """Uncertainty of the traffic forecast, like 10%."""
     dispersion: Annotated[DispersionSettings | None, BeforeValidator(read_dispersion)] = None
-    """How bursty requests are at the peak; without it as the trace, or as Poisson's."""
+    """Burstiness at the peak. Without it, requests are as bursty as the trace, or Poisson if there is none."""
     cache_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="cache", examples=["20%"])
-    """The share of requests that a cache answers, like 20%."""
+    """Share of requests that a cache answers (cache hit rate), like 20%."""
     tokens: Annotated[Listed[TokensSettings], BeforeValidator(read_tokens), Field(max_length=MOST_PARTS)] = ()
-    """Mean lengths of requests and answers in tokens, where a fleet of language models is planned."""
+    """Mean token counts of requests and responses, to plan a fleet of language models."""
     classes: Annotated[Listed[ClassSettings], Field(max_length=MOST_PARTS)] = ()
-    """Kinds of requests with work and an SLO of their own."""
+    """Classes of requests, each with its own amount of work and its own SLO."""
 
     @model_validator(mode="before")
     @classmethod
-    def _fills_in_what_a_trace_shows(cls, value: Any) -> Any:
-        """Without a trace requests are Poisson's, which is printed back."""
+    def _fill_in_trace_defaults(cls, value: Any) -> Any:
+        """Fill in the defaults that depend on whether there is a trace.
+
+        Without a trace, requests are Poisson; this default is filled in so that it appears in the printed profile.
+        """
         if not isinstance(value, dict):
             return value
         if value.get("trace") is None:
@@ -314,37 +332,37 @@ class TrafficSettings(Settings):
         return {"shape": _TRACE, "week": _TRACE, **value}
 
     @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
-        given = [name for name, one in zip(_SOURCES, (self.peak_per_s, self.users, self.trace), strict=True) if one]
+    def _check_source(self) -> Self:
+        given = [name for name, value in zip(_SOURCES, (self.peak_per_s, self.users, self.trace), strict=True) if value]
         if len(given) != 1 and given != ["peak", "trace"]:
             what = f"has {' and '.join(given)}" if given else "does not say how much comes"
             raise BadValueError(what, hint=f"Give exactly one of {', '.join(_SOURCES)}.")
-        for key, one in (("shape", self.shape), ("week", self.week)):
-            if one == _TRACE and self.trace is None:
+        for key, value in (("shape", self.shape), ("week", self.week)):
+            if value == _TRACE and self.trace is None:
                 raise BadValueError(f"{key} is that of the trace, and there is none")
         if self.users is not None and self.users.peak_per_s > MOST_PER_S:
             raise BadValueError(f"users make {self.users.peak_per_s:,.0f} requests/s, more than {MOST_PER_S:,.0f}/s")
         return self
 
     @model_validator(mode="after")
-    def _adds_up(self) -> Self:
-        check_sum("tokens", tuple(one.share for one in self.tokens))
-        check_sum("classes", tuple(one.share for one in self.classes))
-        names = [one.name for one in self.classes]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise BadValueError(f"two of classes are named {twice!r}")
+    def _check_shares(self) -> Self:
+        check_sum("tokens", tuple(entry.share for entry in self.tokens))
+        check_sum("classes", tuple(entry.share for entry in self.classes))
+        names = [entry.name for entry in self.classes]
+        duplicate = next((name for name in names if names.count(name) > 1), None)
+        if duplicate is not None:
+            raise BadValueError(f"two of classes are named {duplicate!r}")
         return self
 
     @model_validator(mode="after")
-    def _can_be_read(self, info: ValidationInfo) -> Self:
+    def _check_trace(self, info: ValidationInfo) -> Self:
         if self.trace is not None and files_must_exist(info):
             facts_of_trace(self.trace)
         return self
 
 
 def traffic_of(settings: TrafficSettings) -> Traffic:
-    """Reads the trace, where there is one; raises UsageError."""
+    """Convert traffic settings to the record used by planning, reading the trace if there is one. Raises UsageError."""
     facts = _facts(settings.trace)
     peak_per_s = _peak_per_s(settings, facts)
     return Traffic(
@@ -353,13 +371,13 @@ def traffic_of(settings: TrafficSettings) -> Traffic:
         hourly_share=_hourly_share(settings.shape, facts),
         growth_per_year=settings.growth_per_year,
         weekly_share=_weekly_share(settings.week, facts),
-        spikes=tuple(spike_of(one) for one in settings.spikes),
-        campaigns=tuple(campaign_of(one) for one in settings.campaigns),
+        spikes=tuple(spike_of(entry) for entry in settings.spikes),
+        campaigns=tuple(campaign_of(entry) for entry in settings.campaigns),
         uncertainty=settings.uncertainty,
         dispersion=_dispersion(settings.dispersion, facts, peak_per_s),
         cache_share=settings.cache_share,
-        tokens=tuple(tokens_of(one) for one in settings.tokens) or _tokens_of_trace(facts),
-        classes=tuple(class_of(one) for one in settings.classes),
+        tokens=tuple(tokens_of(entry) for entry in settings.tokens) or _tokens_of_trace(facts),
+        classes=tuple(class_of(entry) for entry in settings.classes),
         trace=facts,
         rows=_rows(settings),
     )
@@ -373,7 +391,10 @@ def _facts(trace: Path | None) -> TraceFacts | None:
 
 
 def _peak_per_s(settings: TrafficSettings, facts: TraceFacts | None) -> float:
-    """The stated peak; of a trace alone its busiest hour's mean rate, or the mean of a shorter trace."""
+    """Return the stated peak rate.
+
+    For a trace alone, it is the mean rate of the busiest hour, or the mean rate of a trace shorter than an hour.
+    """
     if settings.peak_per_s is not None:
         return settings.peak_per_s
     if facts is not None:
@@ -383,7 +404,10 @@ def _peak_per_s(settings: TrafficSettings, facts: TraceFacts | None) -> float:
 
 
 def _rows(settings: TrafficSettings) -> TraceRows | None:
-    """Requests to replay: none where `dispersion` states the bursts, and without lengths where `tokens` states them."""
+    """Return the requests of the trace to replay.
+
+    Return `None` if `dispersion` states the burstiness, and leave the lengths out if `tokens` states them.
+    """
     if settings.trace is None or settings.dispersion is not None:
         return None
     rows = rows_of_trace(settings.trace)
@@ -406,9 +430,9 @@ def _weekly_share(week: str | tuple[float, ...], facts: TraceFacts | None) -> tu
     return next(shares for name, shares in WEEKS.items() if name == week)
 
 
-def _dispersion(said: DispersionSettings | None, facts: TraceFacts | None, peak_per_s: float) -> Dispersion:
-    if said is not None:
-        return dispersion_of(said)
+def _dispersion(stated: DispersionSettings | None, facts: TraceFacts | None, peak_per_s: float) -> Dispersion:
+    if stated is not None:
+        return dispersion_of(stated)
     shape = None if facts is None else facts.modulation_shape
     window_s = MODULATION_WINDOW_S
     return Dispersion(1.0 if shape is None else 1.0 + peak_per_s * window_s / shape, window_s)

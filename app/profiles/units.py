@@ -1,6 +1,6 @@
-"""Values with their unit in them, as a profile spells them: `30s`, `200/s`, `0.1%`, `4000 USD/month`, `20%/year`.
+"""Parse and format values with units as a profile writes them: `30s`, `200/s`, `0.1%`, `4000 USD/month`, `20%/year`.
 
-Every `parse_…` raises BadValueError; every `format_…` gives text that parses to the very same number.
+Every `parse_…` function raises BadValueError. Every `format_…` function returns text that parses to the same number.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def parse_rate_per_s(value: object) -> float:
 
 
 def parse_rate_or_none_per_s(value: object) -> float:
-    """Of 0/s too."""
+    """Parse a rate in requests per second; unlike `parse_rate_per_s`, it accepts 0/s."""
     number, unit = _number_and_unit(value, _RATES, "a rate", "200/s or 6000/min")
     return _at_least_zero(number / _RATES[unit], value)
 
@@ -63,7 +63,7 @@ def format_rate(per_s: float) -> str:
 
 
 def parse_share(value: object) -> float:
-    """A fraction of 1 from a percentage."""
+    """Parse a percentage between 0 % and 100 % and return it as a fraction from 0 to 1."""
     number, _ = _number_and_unit(value, {"%": 0.01}, "a share", "90%")
     if not 0 <= number <= 100:
         raise BadValueError(f"{value!r} is not between 0% and 100%")
@@ -71,7 +71,7 @@ def parse_share(value: object) -> float:
 
 
 def parse_multiple(value: object) -> float:
-    """A factor above 0 and up to 10 from a percentage, which may be more than the whole."""
+    """Parse a percentage above 0 % and up to 1000 %, and return it as a factor above 0 and up to 10."""
     number, _ = _number_and_unit(value, {"%": 0.01}, "a share", "80%")
     if not 0 < number <= 1000:
         raise BadValueError(f"{value!r} is not above 0% and at most 1000%")
@@ -105,20 +105,23 @@ def format_growth(growth_per_year: float) -> str:
 
 
 def parse_usd(value: object) -> float:
-    """Of an amount in any known currency, at its dated rate; so are the three below."""
-    return _usd(value, {"": 1.0}, "an amount of money", "40000 USD")
+    """Parse an amount of money in any known currency and convert it to USD at its dated rate.
+
+    The other `parse_usd_…` functions convert currencies in the same way.
+    """
+    return _parse_usd(value, {"": 1.0}, "an amount of money", "40000 USD")
 
 
 def parse_usd_per_month(value: object) -> float:
-    return _usd(value, {"/month": 1.0, "/year": 12.0}, "money a month", "4000 USD/month")
+    return _parse_usd(value, {"/month": 1.0, "/year": 12.0}, "money a month", "4000 USD/month")
 
 
 def parse_usd_per_hour(value: object) -> float:
-    return _usd(value, {"/h": 1.0, "/hour": 1.0}, "a price per hour", "0.9 USD/h")
+    return _parse_usd(value, {"/h": 1.0, "/hour": 1.0}, "a price per hour", "0.9 USD/h")
 
 
 def parse_usd_per_kwh(value: object) -> float:
-    return _usd(value, {"/kWh": 1.0}, "a price of electricity", "0.15 USD/kWh")
+    return _parse_usd(value, {"/kWh": 1.0}, "a price of electricity", "0.15 USD/kWh")
 
 
 def format_usd_per_month(usd: float) -> str:
@@ -126,8 +129,8 @@ def format_usd_per_month(usd: float) -> str:
 
 
 def parse_usd_per_unit(value: object) -> float:
-    """Of an API, by 1k requests or by 1M tokens."""
-    return _usd(value, {"/1k": 1.0, "/1M": 1.0}, "a price by unit", "2 USD/1k or 0.60 USD/1M")
+    """Parse the price of an API per 1k requests or per 1M tokens."""
+    return _parse_usd(value, {"/1k": 1.0, "/1M": 1.0}, "a price by unit", "2 USD/1k or 0.60 USD/1M")
 
 
 def parse_power_w(value: object) -> float:
@@ -153,14 +156,14 @@ def parse_bytes_per_s(value: object) -> float:
 
 
 def parse_count(value: object) -> int:
-    """A whole number of at least 1; `1e6` is one."""
+    """Parse a whole number of at least 1; `1e6` counts as one."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
         raise BadValueError(f"{value!r} is not a whole number of at least 1")
     return int(value)
 
 
 def parse_redundancy(value: object) -> int:
-    """Spare instances from `n`, `n+1`, …"""
+    """Parse the number of spare instances from `n`, `n+1`, …"""
     match = _REDUNDANCY.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise BadValueError(f"{value!r} is not a redundancy", hint="Write n+1, n+2, or n for no spare.")
@@ -186,12 +189,13 @@ def _number_and_unit(value: object, units: Mapping[str, float], what: str, examp
     return number, unit
 
 
-def _usd(value: object, divisors: Mapping[str, float], what: str, example: str) -> float:
-    """`divisors` are of what may stand after the currency."""
+def _parse_usd(value: object, divisors: Mapping[str, float], what: str, example: str) -> float:
+    """Parse an amount of money; `divisors` maps each suffix allowed after the currency to its divisor."""
     text = value.strip() if isinstance(value, str) else ""
     match = _MONEY.fullmatch(text)
     currency = match[1] if match is not None else "USD"
-    # so that USD/monht has a near unit, and only the currency of 5 EURO/month is unknown
+    # The units contain the currency so that USD/monht gets a suggestion, and that only the currency of 5 EURO/month is
+    # reported as unknown.
     units = {currency + per: divisor for per, divisor in divisors.items()}
     number, unit = _number_and_unit(value, units, what, example)
     return _at_least_zero(number, value) * usd_of(currency) / units[unit]
@@ -204,13 +208,15 @@ def _at_least_zero(number: float, value: object) -> float:
 
 
 def _number_text(number: float) -> str:
-    """The shortest text of a float, without the `.0` of a whole one."""
+    """Return the shortest text of a float, without the `.0` of a whole number."""
     return f"{number:.0f}" if number == round(number) and abs(number) < 1e15 else repr(number)
 
 
 def _percent(share: float) -> str:
-    """The shortest percentage that, divided by 100, is this share again; the nearest where none is."""
+    """Return the shortest percentage that gives exactly this share when divided by 100, or the nearest one if none
+    does.
+    """
     percent = share * 100
-    neighbours = (percent, math.nextafter(percent, math.inf), math.nextafter(percent, -math.inf))
-    texts = (_number_text(round(number, digits)) for digits in range(20) for number in neighbours)
+    neighbors = (percent, math.nextafter(percent, math.inf), math.nextafter(percent, -math.inf))
+    texts = (_number_text(round(number, digits)) for digits in range(20) for number in neighbors)
     return next((text for text in texts if float(text) / 100 == share), _number_text(percent))

@@ -1,4 +1,4 @@
-"""What is asked of the target, by its protocol."""
+"""Workloads: the content of the requests, by the protocol of the target."""
 
 from __future__ import annotations
 
@@ -45,27 +45,27 @@ def _read_pattern(value: object) -> object:
 
 
 class ExpectSettings(Settings):
-    """What an answer must be: its `status`, and what `pointer` (RFC 6901; the whole body without it) leads to."""
+    """Checks of a response: its `status`, and the value at `pointer` (RFC 6901), which defaults to the whole body."""
 
     status: Listed[Annotated[int, Field(ge=100, le=599)]] = Field(default=(), examples=[[200]])
-    """Which statuses are right, like 200."""
+    """Accepted status codes, like 200."""
     pointer: Annotated[str, Field(pattern=r"^(?:/(?:[^~]|~[01])*)?$")] | None = Field(
         default=None, examples=["/result/score"]
     )
-    """Where in the answer to look, like /result/score; empty is the whole of it."""
+    """JSON pointer to the value to check, like /result/score. Leave it empty to check the whole body."""
     equals: JsonValue = None
-    """What must stand there, as JSON."""
+    """Expected value, as JSON."""
     matches: Annotated[str, BeforeValidator(_read_pattern)] | None = None
-    """A regular expression that what stands there must match."""
+    """Regular expression that the value must match."""
 
     @model_validator(mode="before")
     @classmethod
-    def _may_be_one_status(cls, value: Any) -> Any:
+    def _accept_single_status(cls, value: Any) -> Any:
         status = value.get("status") if isinstance(value, dict) else None
         return {**value, "status": [status]} if isinstance(status, int) else value
 
     @model_validator(mode="after")
-    def _expects_something(self) -> Self:
+    def _check_expectations(self) -> Self:
         if self.equals is not None and self.matches is not None:
             raise BadValueError("expect takes only one of equals and matches")
         if not self.status and self.pointer is None and self.equals is None and self.matches is None:
@@ -74,46 +74,47 @@ class ExpectSettings(Settings):
 
 
 class HttpRequests(Settings):
-    """`bodies` and the rows of `dataset` take turns. Text is sent as it is, all else as JSON.
+    """Requests over plain HTTP.
 
-    `{{column}}` in `template` and `path` is filled in from each row of `dataset`. Without a `content_type` it is
-    that of what is sent: JSON, text, or by a file's name.
+    `bodies` and the rows of `dataset` are sent in turn. Text is sent as it is, any other value as JSON. `{{column}}` in
+    `template` and `path` is replaced by the value of each row of `dataset`. The default `content_type` depends on the
+    body: JSON, text, or by the name of the file.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is sent": ("body", "bodies", "dataset")}
 
     keys_of_others: ClassVar[dict[str, str]] = _TENSOR_KEYS | _PROMPT_KEYS
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
-    """How it is asked; POST where there is a body."""
+    """HTTP method. The default is POST for requests with a body, otherwise GET."""
     path: Annotated[str, Field(pattern=r"^/[!-~]*$"), BeforeValidator(_read_path)] | None = Field(
         default=None, examples=["/v1/score"]
     )
-    """Where on the host, in place of the URL's path, like /v1/score."""
+    """Path of the request, instead of the path of the URL, like /v1/score."""
     body: Body = None
-    """What is sent with each request, as JSON or text."""
+    """Body of each request, as JSON or text."""
     bodies: Listed[Body] = ()
-    """Several bodies that take turns."""
+    """Several bodies that are sent in turn."""
     dataset: DatasetPath | None = None
     """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""
     template: Body = None
-    """A body in which {{column}} is filled in from each row of the dataset."""
+    """Request body in which {{column}} is replaced by the value of each row of the dataset."""
     expect: ExpectSettings | None = None
-    """What an answer must be to count as right."""
+    """Checks that a response must pass to count as successful."""
     content_type: MediaType | None = None
-    """The media type of what is sent; empty is by what it is."""
+    """Media type of the request body. Leave it empty to derive it from the body."""
     popularity: PopularityText = Popularity()
-    """Which of the requests are sent how often: in-turn, uniform, zipf or {zipf: 1.1}."""
+    """Popularity of the requests, which is how often each is sent: in-turn, uniform, zipf or {zipf: 1.1}."""
 
     @model_validator(mode="before")
     @classmethod
-    def _posts_what_has_a_body(cls, value: Any) -> Any:
+    def _fill_in_method(cls, value: Any) -> Any:
         if not isinstance(value, dict) or value.get("method") is not None:
             return value
         has_body = any(value.get(key) not in (None, []) for key in ("body", "bodies", "dataset"))
         return {**value, "method": "POST" if has_body else "GET"}
 
     @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
+    def _check_source(self) -> Self:
         if (self.body is not None) + bool(self.bodies) + (self.dataset is not None) > 1:
             raise BadValueError("workload takes only one of body, bodies and dataset")
         if self.template is not None and self.dataset is None:
@@ -124,26 +125,33 @@ class HttpRequests(Settings):
 
 
 class _Tensors(Settings):
-    """Rows come from an .npz of arrays named like the model's inputs; without one they are made up, seeded."""
+    """Requests of tensors.
+
+    Rows come from an .npz file whose arrays are named like the model's inputs. Without one, they are synthetic and
+    seeded.
+    """
 
     tensors: ExistingFile | None = None
-    """An .npz file of arrays named as the model's inputs; without it inputs are made up."""
+    """An .npz file with arrays named like the model's inputs. Without it, inputs are synthetic."""
     rows_per_request: Rows = Field(default=1, examples=[1])
-    """How many rows go in one request, like 1."""
+    """Number of rows per request, like 1."""
     popularity: PopularityText = Popularity()
-    """Which of the rows are sent how often: in-turn, uniform, zipf or {zipf: 1.1}."""
+    """Popularity of the rows, which is how often each is sent: in-turn, uniform, zipf or {zipf: 1.1}."""
 
 
-class _LabelledTensors(_Tensors):
-    """`labels` is the name of the array in `tensors` that holds the right class of each row."""
+class _LabeledTensors(_Tensors):
+    """Requests of tensors whose accuracy can be measured.
+
+    `labels` names the array of `tensors` that holds the true class of each row.
+    """
 
     labels: str | None = Field(default=None, examples=["label"])
-    """The array in tensors that holds the right class of each row, like label."""
+    """Name of the array in tensors that holds the true class of each row, like label."""
     output: OutputName | None = Field(default=None, examples=["probabilities"])
-    """The output with the class, or its scores, of each row, like probabilities; empty is found by itself."""
+    """Output with the class, or the class scores, of each row, like probabilities. Leave it empty to detect it."""
 
     @model_validator(mode="after")
-    def _has_rows_to_label(self) -> Self:
+    def _check_labels(self) -> Self:
         if self.labels is not None and self.tensors is None:
             raise BadValueError("workload.labels names an array of workload.tensors, which is not given")
         if self.output is not None and self.labels is None:
@@ -151,22 +159,28 @@ class _LabelledTensors(_Tensors):
         return self
 
 
-class OipRequests(_LabelledTensors):
-    """`binary` asks for the binary tensor extension; a server that refuses it is sent JSON."""
+class OipRequests(_LabeledTensors):
+    """Requests of the Open Inference Protocol over HTTP.
+
+    `binary` requests the binary tensor extension; if the server refuses it, JSON is sent.
+    """
 
     keys_of_others: ClassVar[dict[str, str]] = _HTTP_KEYS | _PROMPT_KEYS
     binary: bool = True
-    """Whether tensors are sent in binary, which is faster; a server that refuses gets JSON."""
+    """Sends tensors in binary, which is faster. If the server refuses it, JSON is sent."""
 
 
-class OipGrpcRequests(_LabelledTensors):
-    """`stream` sends requests by ModelStreamInfer instead of ModelInfer."""
+class OipGrpcRequests(_LabeledTensors):
+    """Requests of the Open Inference Protocol over gRPC.
+
+    With `stream` they are sent by ModelStreamInfer, not ModelInfer.
+    """
 
     keys_of_others: ClassVar[dict[str, str]] = (
         _HTTP_KEYS | _PROMPT_KEYS | {"binary": "binary works with protocol oip: gRPC is always binary."}
     )
     stream: bool = False
-    """Whether requests go by ModelStreamInfer."""
+    """Sends requests by ModelStreamInfer instead of ModelInfer."""
 
 
 class TfServingRequests(_Tensors):
@@ -174,42 +188,45 @@ class TfServingRequests(_Tensors):
 
 
 class TorchServeRequests(Settings):
-    """`bodies` and the rows of `dataset` take turns, a folder's files as they are."""
+    """Requests to TorchServe.
+
+    `bodies` and the rows of `dataset` are sent in turn; the files of a folder are sent unchanged.
+    """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is sent": ("body", "bodies", "dataset")}
 
     keys_of_others: ClassVar[dict[str, str]] = _TENSOR_KEYS | _PROMPT_KEYS
     body: Body = None
-    """What is sent with each request, as JSON or text."""
+    """Body of each request, as JSON or text."""
     bodies: Listed[Body] = ()
-    """Several bodies that take turns."""
+    """Several bodies that are sent in turn."""
     dataset: DatasetPath | None = None
     """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""
     content_type: MediaType = "application/json"
-    """The media type of what is sent."""
+    """Media type of the request body."""
     popularity: PopularityText = Popularity()
-    """Which of the requests are sent how often: in-turn, uniform, zipf or {zipf: 1.1}."""
+    """Popularity of the requests, which is how often each is sent: in-turn, uniform, zipf or {zipf: 1.1}."""
 
     @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
+    def _check_source(self) -> Self:
         if (self.body is not None) + bool(self.bodies) + (self.dataset is not None) != 1:
             raise BadValueError("workload needs exactly one of body, bodies and dataset")
         return self
 
 
 class LocustRequests(Settings):
-    """No `user_classes` means all of the file's; `spawn` is how fast users are started."""
+    """Users of a Locust test. Without `user_classes`, all classes of the file are used."""
 
     keys_of_others: ClassVar[dict[str, str]] = {
         key: f"{key} is not for a Locust test, which makes its own requests."
         for key in (*_HTTP_KEYS, *_TENSOR_KEYS, *_PROMPT_KEYS)
     }
     user_classes: Listed[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]] = ()
-    """Which of the test's user classes are run; empty is all."""
+    """User classes of the test to run. Leave it empty for all."""
     spawn_per_s: Rate = Field(default=10.0, alias="spawn", examples=["10/s"])
-    """How fast users are started, like 10/s."""
+    """Rate at which users are started, like 10/s."""
 
 
 def encoded(value: JsonValue) -> bytes:
-    """Text as it is, all else as compact JSON."""
+    """Encode a request body: text as it is, any other value as compact JSON."""
     return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))).encode()

@@ -1,4 +1,4 @@
-"""When a run gives up by itself."""
+"""Rule by which a run aborts itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.records.result import Objective
 
 
 class AbortRule(msgspec.Struct, frozen=True):
-    """The run ends where the running stage does what `objective` says, from `after_s` after its start on."""
+    """A rule that ends the run if the running stage fulfills `objective`, from `after_s` after the stage's start."""
 
     text: str
     objective: Objective

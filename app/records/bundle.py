@@ -1,6 +1,6 @@
-"""What a bundle says of itself: `bundle.json`, beside the run's own folder in the zip.
+"""`bundle.json`, the metadata of a bundle beside the run's folder in the zip, and `labels.json`, user labels of a run.
 
-What people say of a run after it: `labels.json` beside its facts, which stay as they were sealed.
+Labels are stored beside a run's sealed data, which they do not change.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Tag = Annotated[str, msgspec.Meta(pattern=TAG)]
 
 
 class Note(msgspec.Struct, frozen=True):
-    """`at` is wall time with zone, ISO 8601."""
+    """A note on a run. `at` is wall time with zone, ISO 8601."""
 
     at: str
     text: Annotated[str, msgspec.Meta(max_length=NOTE_LENGTH)]
 
 
 class Labels(msgspec.Struct, frozen=True):
-    """Version 1 is the first. Tags are in the order of the alphabet, notes as they came. `title` is what people call
-    the run, beside its name, by which it belongs to a series; empty where nobody does."""
+    """User labels of a run. Version 1 is the first. Tags are in alphabetical order, notes in the order added. `title`
+    is a display name besides the run's own name, which assigns it to a series; empty if not set."""
 
     sizewise_labels: Literal[1] = 1
     title: Annotated[str, msgspec.Meta(max_length=TITLE_LENGTH)] = ""
@@ -35,7 +35,7 @@ class Labels(msgspec.Struct, frozen=True):
 
 
 class BundledFile(msgspec.Struct, frozen=True):
-    """`path` is relative to the run's directory, with slashes."""
+    """A file of a bundle. `path` is relative to the run's directory, with slashes."""
 
     path: str
     size: int
@@ -43,7 +43,7 @@ class BundledFile(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """Version 1 is the first. Additions keep the number."""
+    """Contents of a bundle. Version 1 is the first. Additions keep the number."""
 
     sizewise_bundle: Literal[1]
     run_id: str

@@ -1,4 +1,4 @@
-"""How much the load generator of this machine can send, found on a server that does nothing."""
+"""Capacity of this machine's load generator, measured against a null server."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ LoadKind = Literal["plain", "streaming"]
 LOAD_KINDS: tuple[LoadKind, ...] = ("plain", "streaming")
 
 SERVER_FULL_CORES = 0.95
-"""The server has one core: what happens while it uses so much of it says nothing against the generator."""
+"""CPU usage of the single-core null server, in cores, at or above which a failed step is not attributed to the
+generator."""
 BUSY_LIMIT_CORES = 0.3
-"""Other processes that keep more busy than this disturb what is measured …"""
+"""CPU usage of other processes, in cores, above which they disturb the measurement unless enough cores are idle."""
 _SPARE_CORES = 1.0
-"""… unless so much was idle all the while, that nobody had to wait for a core."""
+"""Number of idle cores at or above which other processes do not disturb: nothing has to wait for a core."""
 
 
 class CalibrationStep(msgspec.Struct, frozen=True):
-    """One rate tried. `late_share`: of the sends, those more than 10 ms behind their intended time.
+    """One calibrated rate. `late_share` is the share of sends more than 10 ms after their intended time.
 
-    Of a streaming rung the rates are of chunks, each of which came alone, and `late_share` is of them, behind the time
-    that the server had to write them at; the lags remain those of the requests.
+    For streaming load, rates count chunks that were each received alone, and `late_share` is the share of chunks
+    received more than 10 ms after the server was due to write them; the lags remain those of the requests.
     """
 
     offered_per_s: float
@@ -32,34 +33,35 @@ class CalibrationStep(msgspec.Struct, frozen=True):
     lag_p99_ms: float
     late_share: float
     worker_cpu_cores: float
-    """Of the busiest worker."""
+    """CPU cores used by the busiest worker."""
     held: bool
     server_cpu_cores: float | None = None
-    """Of the busiest null server; None where that cannot be read."""
+    """CPU cores used by the busiest null server; None if not readable."""
     other_cores: float | None = None
-    """What all processes used that have no part in it; None where that cannot be read."""
+    """CPU cores used by processes outside the calibration; None if not readable."""
     idle_cores: float | None = None
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether other processes may have kept the generator from a core."""
+        """True if other processes may have kept the generator from a core."""
         if self.other_cores is None or self.other_cores <= BUSY_LIMIT_CORES:
             return False
         return self.idle_cores is None or self.idle_cores < _SPARE_CORES
 
     @property
     def is_against_generator(self) -> bool:
-        """Whether it did not hold, and neither the null server nor other processes are an excuse."""
+        """True if the step failed and neither the null server nor other processes explain it."""
         is_server_full = self.server_cpu_cores is not None and self.server_cpu_cores >= SERVER_FULL_CORES
         return not (self.held or is_server_full or self.is_disturbed)
 
 
 class Ceiling(msgspec.Struct, frozen=True):
-    """Of so many workers: `per_s`, requests or chunks a second, is the highest rate that held, None when not even the
-    lowest did. `is_at_least`: the next rate above it did not fail by the generator, so it may be higher.
+    """Capacity of the generator with this many workers. `per_s`, in requests or chunks per second, is the highest rate
+    that passed; None if not even the lowest did. `is_at_least` is True if the next higher rate did not fail because of
+    the generator, so that the capacity may be higher.
 
-    `disturbed_by_cores`: by so many cores that other processes used meanwhile, where those are why that rate failed;
-    the ceiling is then good for one run at most.
+    `disturbed_by_cores` is the CPU used by other processes if that explains why the next rate failed; the capacity is
+    then valid for at most one run.
     """
 
     kind: LoadKind
@@ -71,7 +73,7 @@ class Ceiling(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """`measured_at` is the age of the oldest of its ceilings."""
+    """Generator capacities of one machine. `measured_at` is the time of the oldest one."""
 
     ceilings: tuple[Ceiling, ...]
     measured_at: str
@@ -80,18 +82,18 @@ class Calibration(msgspec.Struct, frozen=True):
     event_loop: str
 
     def ceiling(self, kind: LoadKind, workers: int) -> Ceiling | None:
-        """None where it was not measured."""
-        return next((one for one in self.ceilings if one.kind == kind and one.workers == workers), None)
+        """Find the capacity for a kind of load and a number of workers; None if not measured."""
+        return next((ceiling for ceiling in self.ceilings if ceiling.kind == kind and ceiling.workers == workers), None)
 
     def lasting(self) -> Calibration:
-        """Without the ceilings that other processes disturbed."""
-        return replace(self, ceilings=tuple(one for one in self.ceilings if one.disturbed_by_cores is None))
+        """Return a copy without the capacities that other processes disturbed."""
+        return replace(self, ceilings=tuple(ceiling for ceiling in self.ceilings if ceiling.disturbed_by_cores is None))
 
     def joined(self, newer: Calibration) -> Calibration:
-        """With the ceilings of `newer`, of the same machine, in place of those that both have."""
-        kept = tuple(one for one in self.ceilings if newer.ceiling(one.kind, one.workers) is None)
-        if not kept:
+        """Merge with the capacities of `newer`, measured on the same machine, which replace those that both have."""
+        retained = tuple(ceiling for ceiling in self.ceilings if newer.ceiling(ceiling.kind, ceiling.workers) is None)
+        if not retained:
             return newer
-        together = sorted((*kept, *newer.ceilings), key=lambda one: (one.kind, one.workers))
+        merged = sorted((*retained, *newer.ceilings), key=lambda ceiling: (ceiling.kind, ceiling.workers))
         oldest = min(self.measured_at, newer.measured_at, key=datetime.fromisoformat)
-        return replace(newer, ceilings=tuple(together), measured_at=oldest)
+        return replace(newer, ceilings=tuple(merged), measured_at=oldest)

@@ -1,4 +1,4 @@
-"""One row a call of a local model: what `calls.arrow` holds; and what else is known of the stage it belongs to."""
+"""Schema of `calls.arrow`, one row per call of a local model, and the data of the stage that a call belongs to."""
 
 from __future__ import annotations
 
@@ -25,28 +25,31 @@ CALL_SCHEMA = pa.schema(
     ],
     metadata={"sizewise.calls": "1"},
 )
-"""Each time is when that part was done, monotonic. `intended_ns` is when the call, or the query it is a part of, was
-due; null where the next one starts when the last one ends. The two copies are null where the runtime makes them inside
-the execution. An arrival that was never begun has no times but the intended one."""
+"""Arrow schema of `calls.arrow`. Each time is the monotonic end of that part of the call.
+
+`intended_ns` is when the call, or the query it is part of, was due; null if each call starts when the previous one
+ends. The two copy times are null if the runtime copies within the execution. An arrival that was never started has only
+its intended time.
+"""
 
 COLUMNS = tuple(CALL_SCHEMA.names[1:])
-"""Of the packed form: 64-bit numbers, a row a call, -1 for null."""
+"""Columns of the packed form: 64-bit integers, one row per call, -1 for null."""
 
 
 def unpacked(stage: int, packed: bytes) -> pa.RecordBatch:
-    """Rows that crossed a pipe as the bytes of an int64 array [calls, COLUMNS]."""
+    """Unpack rows that were sent through a pipe as the bytes of an int64 array [calls, COLUMNS]."""
     table: npt.NDArray[np.int64] = np.frombuffer(packed, np.int64).reshape(-1, len(COLUMNS))
     columns = [pa.array(np.full(len(table), stage, np.int32))]
     for name, values in zip(COLUMNS, table.T, strict=True):
-        kept = np.ascontiguousarray(values)
-        columns.append(pa.array(kept, mask=kept < 0).cast(CALL_SCHEMA.field(name).type))
+        contiguous = np.ascontiguousarray(values)
+        columns.append(pa.array(contiguous, mask=contiguous < 0).cast(CALL_SCHEMA.field(name).type))
     return pa.RecordBatch.from_arrays(columns, schema=CALL_SCHEMA)
 
 
 class CallStage(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario of one variant. Calls begun before `start_ns` are warm-up, of `warmup_windows` windows.
+    """One scenario of one variant. Calls that began before `start_ns` are warm-up, of `warmup_windows` windows.
 
-    With the rows of its `index`, all its numbers can be computed again.
+    Together with the rows of its `index`, all its numbers can be recomputed.
     """
 
     index: int
@@ -56,12 +59,12 @@ class CallStage(msgspec.Struct, frozen=True, kw_only=True):
     end_ns: int
     warmup_windows: int
     has_settled: bool
-    """Whether the last three warm-up windows agreed before the warm-up's time was up."""
+    """True if the last three warm-up windows agreed before the warm-up time limit."""
     half_width: float | None
-    """Half of the 95 % interval of the mean time, as a share of it, when the stage ended."""
+    """Half-width of the 95 % confidence interval of the mean time, as a share of the mean, at the end of the stage."""
     wanted_half_width: float
     rate_per_s: float | None = None
-    """Of the server scenario: the rate of its Poisson arrivals."""
+    """Rate of the Poisson arrivals in the server scenario."""
     in_search: bool = False
-    """One of the rates that were tried to find the highest inside the SLO."""
+    """True for a rate that was tried in the search for the highest rate within the SLO."""
     stopped_early: bool = False

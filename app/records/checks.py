@@ -1,4 +1,4 @@
-"""Validity checks, of measurements and of plans."""
+"""Validity checks of measurements and of plans."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ _NAMES: dict[CheckId, str] = {
     "same_outputs": "same answers",
     "warm_up": "warm-up",
 }
-"""Names that are not the id with spaces."""
+"""Names that differ from the id with spaces."""
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One validity check of a measurement: what was seen, the limit, the verdict, and what to do about it."""
+    """One validity check of a measurement: the observed value, the limit, the verdict, and a hint on what to do."""
 
     id: CheckId
     value: float | str | None
@@ -105,5 +105,5 @@ class Check(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The check's name as reports, the window and the terminal show it."""
+        """Name of the check as reports, the window and the terminal show it."""
         return _NAMES.get(self.id, self.id.replace("_", " "))

@@ -1,4 +1,4 @@
-"""One run, or several repeats of it, held against a baseline."""
+"""Comparison of one run, or several repeats of it, with a baseline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.records.metrics import Better
 Side = Literal["base", "candidate"]
 ChangeVerdict = Literal["better", "worse", "same", "inconclusive"]
 MAX_RATE = "max_rate_within_slo"
-"""The metric name under which the highest rate that held the SLO is compared; its stage is "search"."""
+"""Metric name of the highest rate that met the SLO in a comparison; its stage is "search"."""
 
 
 DifferenceId = Literal[
@@ -33,12 +33,12 @@ class EnvironmentDifference(msgspec.Struct, frozen=True):
 
     id: DifferenceId
     base_values: tuple[str, ...]
-    """Distinct values over the runs, sorted; "n/a" stands for a run that does not report it."""
+    """Distinct values over the runs, sorted; "n/a" for a run that does not report it."""
     candidate_values: tuple[str, ...]
     forbids: bool
-    """Numbers of the two may not be compared because of it."""
+    """True if the difference makes the two sides incomparable."""
     package: str | None = None
-    """Name of the Python package whose version differs, where `id` is `package`."""
+    """Name of the Python package whose version differs, if `id` is `package`."""
 
     @property
     def name(self) -> str:
@@ -46,12 +46,12 @@ class EnvironmentDifference(msgspec.Struct, frozen=True):
 
     @property
     def base(self) -> str:
-        """The base's values as text."""
+        """Values of the base as text."""
         return _SEPARATORS.get(self.id, " / ").join(self.base_values)
 
     @property
     def candidate(self) -> str:
-        """The candidate's values as text."""
+        """Values of the candidate as text."""
         return _SEPARATORS.get(self.id, " / ").join(self.candidate_values)
 
 
@@ -66,9 +66,12 @@ class StageMetric(msgspec.Struct, frozen=True):
 
 
 class MetricChange(StageMetric, frozen=True):
-    """`ratio` is of medians over repeats, candidate over base; withheld where the base is 0. `p_value` is that of the
-    change's own side, by Mann-Whitney on repeats, after Holm over all gated metrics (or over all others); None with
-    too few repeats."""
+    """Change of one metric between base and candidate.
+
+    `ratio` is candidate over base, of medians over repeats; withheld if the base is 0. `p_value` is one-sided in the
+    direction of the change, by the Mann-Whitney test on repeats, after Holm's correction over all gated metrics (or
+    over all others); None with too few repeats.
+    """
 
     base: Estimate
     candidate: Estimate
@@ -76,33 +79,35 @@ class MetricChange(StageMetric, frozen=True):
     p_value: float | None
     verdict: ChangeVerdict
     detectable: float | None = None
-    """The smallest change, as a share, that so many repeats of such noise show four times in five."""
+    """Smallest change, as a share, that this number of repeats with this noise detects with a power of 80 %."""
     more_repeats: int | None = None
-    """Of an inconclusive one: how many more of each would likely decide it; None where no number would."""
+    """Additional repeats of each side that would probably decide an inconclusive change; None if no number would."""
     is_headline: bool = True
-    """It may fail a run. All other metrics are told, and fail nothing."""
+    """True if the metric can fail a run. All other metrics are reported only."""
     noise: float | None = None
-    """Coefficient of variation from repeat to repeat; over a tenth, a headline fails nothing either. None with one."""
+    """Coefficient of variation between repeats; above 0.1, a headline does not fail a run either. None with one
+    repeat."""
     p_alone: float | None = None
-    """`p_value` before Holm."""
+    """p-value before Holm's correction."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """`tolerance` is the share by which a metric may change and still be the same. `noise` is the largest of a headline
-    metric. An advisory comparison fails nothing: every headline is too noisy, or the CPUs differ."""
+    """Comparison of two sets of runs. `tolerance` is the share by which a metric may change and still count as the
+    same. `noise` is the largest of a headline metric. An advisory comparison fails nothing, because every headline is
+    too noisy or the CPUs differ."""
 
     base: tuple[str, ...]
     """Run ids of the baseline's repeats."""
     candidate: tuple[str, ...]
     tolerance: float
     changes: tuple[MetricChange, ...]
-    """Headlines first. Empty where a difference forbids the comparison, and nobody insisted."""
+    """Changes, headlines first; empty if a difference makes the runs incomparable and the comparison was not forced."""
     differences: tuple[EnvironmentDifference, ...] = ()
-    """Those that forbid first."""
+    """Differences, those that make the runs incomparable first."""
     is_forced: bool = False
-    """It was asked for although a difference forbids it."""
+    """True if the comparison was requested although a difference forbids it."""
     noise: float | None = None
     is_advisory: bool = False
     notes: tuple[str, ...] = ()
     is_same_run: bool = False
-    """Base and candidate are the very same runs, in which there is no difference to find."""
+    """True if base and candidate are the same runs, which cannot differ."""

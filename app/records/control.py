@@ -1,4 +1,4 @@
-"""What a running engine can be asked through its run directory, and what it answers."""
+"""Commands to a running engine through its run directory, and its responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_EXTENDED_S = 86_400.0
 
 
 class StopRun(msgspec.Struct, frozen=True, tag="stop"):
-    """Like Ctrl-C: the first lets what is in flight finish, the second cuts it."""
+    """Stop the run like Ctrl-C: the first lets in-flight requests finish, the second cancels them."""
 
 
 class AddNote(msgspec.Struct, frozen=True, tag="note"):
@@ -20,13 +20,13 @@ class AddNote(msgspec.Struct, frozen=True, tag="note"):
 
 
 class SetRate(msgspec.Struct, frozen=True, tag="rate"):
-    """From now on, the running stage's open arrivals come at this rate, to its end."""
+    """Set the rate of the running stage's open arrivals from now to its end."""
 
     rate_per_s: Annotated[float, msgspec.Meta(gt=0, le=HIGHEST_RATE_PER_S)]
 
 
 class Extend(msgspec.Struct, frozen=True, tag="extend"):
-    """The running stage of one rate, or of clients, goes on for so much longer."""
+    """Extend the running stage, which has one rate or clients, by this time."""
 
     by_s: Annotated[float, msgspec.Meta(gt=0, le=MOST_EXTENDED_S)]
 
@@ -35,7 +35,7 @@ Wish = StopRun | AddNote | SetRate | Extend
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Whether the wish was granted, and a sentence for whoever had it."""
+    """Response to a command: whether it was accepted, and a message for the sender."""
 
     granted: bool
     message: str

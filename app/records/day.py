@@ -1,7 +1,4 @@
-"""One day of a fleet, as it was played.
-
-One day of a planned fleet, played: what `sizewise simulate` tells.
-"""
+"""One simulated day of a planned fleet, as reported by `sizewise simulate`."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ from app.records.scaling import Autoscaler, Operations
 
 
 class DayMinute(msgspec.Struct, frozen=True):
-    """What finished in this minute, or hour, and how the fleet stood at its end. Latencies are None where nothing
-    finished."""
+    """Requests that finished in one minute or hour, and the state of the fleet at its end. Latencies are None if
+    nothing finished."""
 
     at_s: float
     arrivals_per_s: float
@@ -34,7 +31,7 @@ class DayMinute(msgspec.Struct, frozen=True):
 
 
 class DayTotals(msgspec.Struct, frozen=True):
-    """arrivals = good + late + dropped + timed_out + failed + in_flight."""
+    """Request counts of the day: arrivals = good + late + dropped + timed_out + failed + in_flight."""
 
     arrivals: int
     good: int
@@ -46,16 +43,17 @@ class DayTotals(msgspec.Struct, frozen=True):
 
     @property
     def attainment(self) -> float | None:
-        """The good of all that ended."""
+        """Share of good requests among all requests that ended; None if none ended."""
         ended = self.arrivals - self.in_flight
         return self.good / ended if ended else None
 
 
 class DayOutcome(msgspec.Struct, frozen=True):
-    """`hours` are counted from the first minute on; the last may be cut short. `cell_of` is by how much rates and
-    replicas were divided to play it; every number here is of the whole fleet.
+    """Outcome of one simulated day.
 
-    `billed_s` is by phase of a replica's life; `pooled` are warm nodes without one.
+    `hours` are counted from the first minute; the last one may be incomplete. `cell_of` is the factor by which rates
+    and replicas were divided for the simulation; every number here is scaled back to the whole fleet. `billed_s` is
+    keyed by phase of a replica's life; `pooled` counts warm nodes without a replica.
     """
 
     minutes: tuple[DayMinute, ...]
@@ -71,7 +69,7 @@ class DayOutcome(msgspec.Struct, frozen=True):
 
 
 class Span(msgspec.Struct, frozen=True):
-    """Of the minutes of the day."""
+    """Minimum, mean and maximum of a count over the minutes of the day."""
 
     least: float
     mean: float
@@ -79,18 +77,20 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class SimulatedHour(Hour, frozen=True):
-    """`ready` and `billed` replicas are means over the hour; `instances` are those paid for. Latencies are of what was
-    answered."""
+    """One hour of a simulated day. `ready` and `billed` replicas are means over the hour; `instances` are those billed.
+    Latencies are of completed requests."""
 
     ready: float
     billed: float
 
 
 class SimulatedDay(msgspec.Struct, frozen=True):
-    """`attainment` is the good share of all that ended, of which the SLO asks `asked_share`; None where it asks none.
+    """A simulated day with its SLO attainment and cost.
 
-    An instance holds `replicas_per_instance`; those billed are taken to fill as few instances as they can, and each is
-    paid for by started minutes. `usd_static` is what all the planned instances cost on that day.
+    `attainment` is the good share of all requests that ended; the SLO requires `asked_share`, None if it requires none.
+    An instance holds `replicas_per_instance` replicas; billed replicas are assumed to be packed on as few instances as
+    possible, and each instance is billed per started minute. `usd_static` is the cost of all planned instances on that
+    day without autoscaling.
     """
 
     date: str

@@ -1,4 +1,4 @@
-"""The requests of one stage in the numbers of other tools."""
+"""The requests of one stage as other tools would report them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ METRICS = {
     "requests_per_s": "1/s",
     "output_tokens_per_s": "tokens/s",
 }
-"""The names under which tools print numbers, with their units. One name is several definitions: `ToolNumbers.why`."""
+"""Metric names that tools print, with their units. The same name has different definitions: see `ToolNumbers.why`."""
 
 
 class ToolNumbers(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tool makes of the requests: by metric of `METRICS`, then by aggregate, of which a rate has only "value".
+    """The numbers that one tool would compute from the requests, by metric of `METRICS`, then by aggregate; a rate has
+    only "value".
 
-    A metric that the tool does not print is not in `metrics`; an aggregate it does not print is not in its metric. One
-    that it prints and that rows cannot tell is None, with the reason.
+    A metric that the tool does not print is missing from `metrics`; an aggregate that it does not print is missing from
+    the metric. A value that it prints but that cannot be computed from rows is None, with the reason.
     """
 
     tool: str
     read_from: str
-    """What version of the tool was read, and where its definitions stand."""
+    """Version of the tool that was read, and the location of its definitions."""
     answers: int
-    """Requests its times are of."""
+    """Number of requests from which the tool's times are computed."""
     metrics: dict[str, dict[str, Estimate]]
     why: dict[str, str]
-    """By metric: what it is in this tool, in a line."""
+    """One-line definition of each metric in this tool."""
     notes: tuple[str, ...] = ()
-    """What holds for all of its numbers, and what of it rows cannot tell."""
+    """Notes that apply to all of its numbers, and parts of them that rows cannot reproduce."""

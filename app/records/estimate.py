@@ -1,7 +1,4 @@
-"""A number with its trust, and the variant of a model that it may be of.
-
-Joint lengths of measured requests, in tokens.
-"""
+"""An estimate with its basis, the variant of a local model, and joint token lengths of measured requests."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A number and how far it can be trusted. A withheld value is None with its `reason`."""
+    """A number with its uncertainty and basis. A withheld value is None with its `reason`."""
 
     value: float | None
     ci95: tuple[float, float] | None = None
@@ -23,7 +20,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """One way to run a local model. `devices` are those asked for, by index or UUID; empty on a CPU."""
+    """One way to run a local model. `devices` are those requested, by index or UUID; empty on a CPU."""
 
     model: str
     provider: str
@@ -35,12 +32,13 @@ class Variant(msgspec.Struct, frozen=True):
 
     @property
     def is_of_many(self) -> bool:
-        """Whether it makes several calls at once."""
+        """True if the variant makes several calls at once."""
         return self.streams > 1 or len(self.devices) > 1
 
     @property
     def label(self) -> str:
-        """As in `digits cpu int8-static, batch 8, 2 streams`; what is one, or the runtime's choice, is left out."""
+        """Label such as `digits cpu int8-static, batch 8, 2 streams`; a count of 1 and the runtime's default number of
+        threads are omitted."""
         parts = [f"{self.model} {self.provider} {self.precision}", f"batch {self.batch}"]
         parts += [f"{self.streams} streams"] if self.streams > 1 else []
         parts += [f"{self.threads} threads"] if self.threads > 1 else []
@@ -49,9 +47,9 @@ class Variant(msgspec.Struct, frozen=True):
 
 
 class TokenSample(msgspec.Struct, frozen=True):
-    """Input and output tokens of requests that completed: all of them, or an even selection of many.
+    """Input and output tokens of completed requests: all of them, or an even sample of many.
 
-    Both columns are arrays of little-endian signed 32-bit integers, one entry a request, which keeps results and plan
+    Both columns are arrays of little-endian signed 32-bit integers, one entry per request, which keeps results and plan
     files small. `app.analysis.token_samples` reads and writes them.
     """
 

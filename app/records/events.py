@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: one JSON line each, in `events.jsonl` and for `--events -`."""
+"""Events of a running run: one JSON line each, in `events.jsonl` and for `--events -`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
     pid: int
     slo: tuple[Objective, ...] = ()
     schema: int = SCHEMA
-    """That of the run's `result.json`; schema 1 did not write it."""
+    """Schema of the run's `result.json`; schema 1 did not write it."""
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase"):
-    """`phase`: doctor, model, idle, reference, cold start, endpoint, start, workers, preflight, calibrate, warmup,
-    stages, search, report.
+    """Start of a phase: doctor, model, idle, reference, cold start, endpoint, start, workers, preflight, calibrate,
+    warmup, stages, search, report.
 
-    Of the phase `stages`: how many there will be at most, and how long they will take. None where nobody can say, since
-    a search follows.
+    The phase `stages` reports the maximum number of stages and their duration. Both are None if unknown, because a
+    search follows.
     """
 
     at_ns: int
@@ -38,9 +38,10 @@ class PhaseChanged(msgspec.Struct, frozen=True, tag="phase"):
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
-    """`start_ns` is where the measured part begins, `lead_in_s` after the first arrival. `offered_per_s` is None where
-    the rate varies and in a closed loop, which has its clients in `concurrency`. `index` is below 0 of what is measured
-    before the run's own stages, the model alone; such a stage has no StageFinished."""
+    """Start of a stage. `start_ns` is the start of the measurement, `lead_in_s` after the first arrival.
+    `offered_per_s` is None if the rate varies and in a closed loop, which has its number of clients in `concurrency`.
+    `index` is negative for stages measured before the run's own, such as the standalone model; such a stage has no
+    StageFinished."""
 
     at_ns: int
     index: int
@@ -55,10 +56,11 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
-    """At most four a second; counts are of the running stage, percentiles of its recent requests.
+    """Progress of the running stage, at most four per second; counts are of the stage, percentiles of its recent
+    requests.
 
-    `good` were answered inside every SLO; None where that cannot be told. `errors` are by class. Both are counted from
-    rows, which may come a little after the other counts.
+    `good` counts requests within every SLO; None if it cannot be computed. `errors` are counted by class. Both are
+    counted from rows, which may arrive slightly later than the other counts.
     """
 
     at_ns: int
@@ -72,13 +74,13 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     latency_p95_ms: float | None
     latency_p99_ms: float | None = None
     lag_p99_ms: float | None = None
-    """How late requests were sent."""
+    """How late requests were sent, 99th percentile in ms."""
     good: int | None = None
     errors: dict[str, int] = {}
 
 
 class ErrorSeen(msgspec.Struct, frozen=True, tag="error_seen"):
-    """The first of its class in the run; told once, about when the first Snapshot counts it."""
+    """First error of its class in the run; sent once, at about the time when the first Snapshot counts it."""
 
     at_ns: int
     stage: int
@@ -86,7 +88,7 @@ class ErrorSeen(msgspec.Struct, frozen=True, tag="error_seen"):
 
 
 class StageFinished(msgspec.Struct, frozen=True, tag="stage_finished"):
-    """`stage` lacks the telemetry still on its way; `result.json` has it whole."""
+    """End of a stage. `stage` lacks telemetry that is still to arrive; `result.json` has the complete stage."""
 
     at_ns: int
     index: int
@@ -100,7 +102,7 @@ class CheckCompleted(msgspec.Struct, frozen=True, tag="checked"):
 
 
 class RateResolved(msgspec.Struct, frozen=True, tag="rate_resolved"):
-    """A stage whose rate was a share of what an earlier one completed: its highest rate, now known."""
+    """Highest rate of a stage whose rate is a share of what an earlier one completed, now known."""
 
     at_ns: int
     stage: str
@@ -109,7 +111,7 @@ class RateResolved(msgspec.Struct, frozen=True, tag="rate_resolved"):
 
 
 class RateChanged(msgspec.Struct, frozen=True, tag="rate_changed"):
-    """By the user, while stage `index` ran."""
+    """Rate change by the user while stage `index` ran."""
 
     at_ns: int
     index: int
@@ -117,7 +119,7 @@ class RateChanged(msgspec.Struct, frozen=True, tag="rate_changed"):
 
 
 class StageExtended(msgspec.Struct, frozen=True, tag="stage_extended"):
-    """By the user, while stage `index` ran: by `by_s`, to `duration_s` from its start."""
+    """Extension of the running stage `index` by the user, by `by_s` to `duration_s` from its start."""
 
     at_ns: int
     index: int
@@ -126,14 +128,14 @@ class StageExtended(msgspec.Struct, frozen=True, tag="stage_extended"):
 
 
 class Noted(msgspec.Struct, frozen=True, tag="noted"):
-    """By the user, while the run went on."""
+    """Note added by the user during the run."""
 
     at_ns: int
     text: str
 
 
 class ColdStarted(msgspec.Struct, frozen=True, tag="cold_started"):
-    """The target was started or woken for this run; steady state is not reached yet."""
+    """Start or wake-up of the target for this run; it has not reached its steady state yet."""
 
     at_ns: int
     ready_ms: float | None
@@ -141,7 +143,7 @@ class ColdStarted(msgspec.Struct, frozen=True, tag="cold_started"):
 
 
 class VariantStarted(msgspec.Struct, frozen=True, tag="variant_started"):
-    """Of a local run: the `number`-th of `total`, from 1."""
+    """Start of a variant of a local run, the `number`-th of `total`, from 1."""
 
     at_ns: int
     number: int
@@ -150,7 +152,7 @@ class VariantStarted(msgspec.Struct, frozen=True, tag="variant_started"):
 
 
 class CallsFinished(msgspec.Struct, frozen=True, tag="calls_finished"):
-    """One scenario of a variant. `stage` lacks what is read of the machine; `result.json` has it whole."""
+    """End of one scenario of a variant. `stage` lacks machine telemetry; `result.json` has the complete stage."""
 
     at_ns: int
     facts: CallStage
@@ -158,7 +160,8 @@ class CallsFinished(msgspec.Struct, frozen=True, tag="calls_finished"):
 
 
 class VariantFinished(msgspec.Struct, frozen=True, tag="variant_finished"):
-    """`facts` lack what only the whole run tells: accuracy beside the reference's, what limits it."""
+    """End of a variant. `facts` lack values that need the whole run: accuracy beside the reference's, and the
+    bottleneck."""
 
     at_ns: int
     number: int
@@ -166,30 +169,32 @@ class VariantFinished(msgspec.Struct, frozen=True, tag="variant_finished"):
 
 
 class PairRunEvent(msgspec.Struct, frozen=True):
-    """An event of a comparison that measures two profiles in turns, about the run of one side of the `pair`-th pair."""
+    """Event of a comparison that measures two profiles in interleaved runs, about the run of one side of the `pair`-th
+    pair."""
 
     at_ns: int
     pair: int
     side: Side
     directory: str
-    """Of that run."""
+    """Directory of that run."""
 
 
 class TurnStarted(PairRunEvent, frozen=True, tag="turn_started"):
-    """The run has started."""
+    """Start of one run of a pair."""
 
     pairs: int
     """Planned number of pairs; a suspected change adds some."""
 
 
 class TurnFinished(PairRunEvent, frozen=True, tag="turn_finished"):
-    """The run was measured. An INVALID one is made again."""
+    """End of one run of a pair. An INVALID one is repeated."""
 
     status: Trust
 
 
 class RunFinished(msgspec.Struct, frozen=True, tag="run_finished"):
-    """`causes` say why the exit code is not 0, or what else to know of the end; the deciding one is first."""
+    """End of the run. `causes` explain why the exit code is not 0, and other properties of the end; the deciding one is
+    first."""
 
     at_ns: int
     status: str

@@ -1,7 +1,4 @@
-"""What is told of a GPU besides its readings: who uses it, its slices, and why its clocks are held back.
-
-What a measurement cost in energy.
-"""
+"""GPU data besides its readings: processes, MIG instances, throttle reasons, and energy use."""
 
 from __future__ import annotations
 
@@ -25,22 +22,23 @@ THROTTLE_REASONS: dict[int, str] = {
     0x200: "board limit",
     0x400: "reliability limit",
 }
-"""Bits of `gpu_throttle_reasons`, as NVML defines them."""
+"""Names of the bits of `gpu_throttle_reasons`, as NVML defines them."""
 
 THROTTLING = ~(IDLE | CLOCKS_SET)
-"""An idle GPU and clocks that somebody set are no throttling; a bit that is not known yet is."""
+"""Bits that count as throttling: all except an idle GPU and clocks set by a user, so that bits unknown to this version
+count."""
 
 
 def throttle_names(reasons: float) -> tuple[str, ...]:
-    """The reasons among the bits, from the lowest one: empty where nothing throttles."""
+    """Return the throttle reasons among the bits, lowest bit first; empty if the GPU is not throttled."""
     bits = int(reasons) & THROTTLING
     return tuple(
-        THROTTLE_REASONS.get(1 << at, f"reason {1 << at:#x}") for at in range(bits.bit_length()) if bits >> at & 1
+        THROTTLE_REASONS.get(1 << bit, f"reason {1 << bit:#x}") for bit in range(bits.bit_length()) if bits >> bit & 1
     )
 
 
 class GpuProcess(msgspec.Struct, frozen=True):
-    """A process that computes on a GPU. `memory_gib` is None where the driver does not tell (as on Windows)."""
+    """A process that computes on a GPU. `memory_gib` is None if the driver does not report it (as on Windows)."""
 
     gpu: int
     pid: int
@@ -48,7 +46,7 @@ class GpuProcess(msgspec.Struct, frozen=True):
 
 
 class MigInstance(msgspec.Struct, frozen=True):
-    """A slice of a GPU that acts as one of its own: telemetry source `gpuN/migI`."""
+    """A MIG instance, a slice of a GPU that acts as a GPU of its own: telemetry source `gpuN/migI`."""
 
     index: int
     name: str
@@ -57,9 +55,9 @@ class MigInstance(msgspec.Struct, frozen=True):
 
 
 class GpuShares(msgspec.Struct, frozen=True):
-    """Shares of a window's time, from 0 to 1: `idle` and `busy` make 1. None where the GPU does not tell.
+    """Shares of a window's time, from 0 to 1; `idle` and `busy` add up to 1. None if not reported by the GPU.
 
-    Busy is a kernel resident, however small; a busy GPU may be throttled or not.
+    Busy means that a kernel is resident, however small; a busy GPU may or may not be throttled.
     """
 
     idle: float | None
@@ -68,14 +66,15 @@ class GpuShares(msgspec.Struct, frozen=True):
 
 
 EnergyMethod = Literal["counter", "power", "average power"]
-"""The difference of the card's own counter, or the area under its power: as it is, or as a mean of its last second."""
+"""Source of an energy value: the difference of the card's own counter, or the integral of its power, either
+instantaneous or as a mean of its last second."""
 
 
 class EnergyUse(msgspec.Struct, frozen=True):
-    """Of one GPU, or of several together, in a window of `seconds`. What is withheld says why.
+    """Energy used by one GPU, or by several together, in a window of `seconds`. A withheld estimate gives its reason.
 
-    `above_idle_j` is what is left of `total_j` when the GPU's idling for as long is taken off; noise can make it
-    negative where there was next to no load.
+    `above_idle_j` is `total_j` minus the energy that the idle GPU uses in the same time; noise can make it negative
+    under almost no load.
     """
 
     total_j: Estimate
@@ -83,11 +82,11 @@ class EnergyUse(msgspec.Struct, frozen=True):
     idle_w: Estimate
     seconds: float
     method: EnergyMethod | None
-    """None where nothing could be told, and where several GPUs differ in it."""
+    """Source of the values; None if there are none, and if it differs between several GPUs."""
 
 
 class EnergyPerItem(msgspec.Struct, frozen=True):
-    """Joules per inference, per answer or per output token: `items` says of how many."""
+    """Energy in J per inference, per response or per output token; `items` is the number of items."""
 
     total_j: Estimate
     above_idle_j: Estimate

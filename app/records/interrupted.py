@@ -1,4 +1,4 @@
-"""What a run had measured when it was cut short, for a session that resumes it."""
+"""Measurements of an interrupted run, for a session that resumes it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class MeasuredStage(msgspec.Struct, frozen=True):
 
 
 class InterruptedRun(msgspec.Struct, frozen=True):
-    """`stages` came to their end, in the order run; there is at least one."""
+    """A run to resume. `stages` are the completed stages in the order run; there is at least one."""
 
     run_id: str
     started_ns: int
-    """Start of the run, on the monotonic clock of the boot that goes on."""
+    """Start of the run, on the monotonic clock of the current boot."""
     stages: tuple[MeasuredStage, ...]
 
     @property
     def ended_ns(self) -> int:
-        """End of the last complete stage."""
+        """End of the last complete stage, in ns."""
         return self.stages[-1].facts.end_ns

@@ -1,4 +1,4 @@
-"""What a local run finds of each variant of a model, besides the stages it was timed in."""
+"""Results of a local run for each variant of a model, besides its timed stages."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from app.records.estimate import Estimate, Variant
 
 Precision = Literal["as-is", "fp16", "int8-dynamic", "int8-static"]
 NoBestReason = Literal["not_trusted", "open", "missed", "cut_short"]
-"""Why no variant is the best: none can be relied on; it is open whether one met every objective; all missed one; the
-engine ended before it judged them."""
+"""Reason why there is no best variant: none is reliable; it is undecided whether one met every objective; all missed
+one; the engine ended before it evaluated them."""
 Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
-"""MLPerf's. One call after another; queries of several calls at once, the next when the last of them ended; as many
-calls as go through; calls that arrive by a Poisson process."""
+"""Scenario, as MLPerf defines it: one call after another; queries of several calls at once, each sent when the previous
+query has ended; as many calls as possible; calls that arrive in a Poisson process."""
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Nodes of one operator that one provider runs. `is_stray`: compute nodes on a provider that was not asked for."""
+    """Nodes of one operator that one provider runs. `is_stray` marks compute nodes on a provider that was not
+    requested."""
 
     operator: str
     provider: str
@@ -27,65 +28,66 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
-    """How near a variant's outputs, taken inside the measured run, came to the fp32 reference's on the CPU.
+    """Difference between a variant's outputs, recorded during the measured run, and those of the fp32 reference on the
+    CPU.
 
-    Over `rows` rows of the model's first floating-point output; None what is not defined for it: agreement and KL of an
-    output that is not scores of classes, cosines of single numbers, decibels of outputs that are equal (the ratio is
-    infinite). A row with a number that is NaN or infinite on either side counts in the agreement, and nowhere else.
+    Computed over `rows` rows of the model's first floating-point output. Undefined values are None: agreement and KL
+    divergence of an output that is not class scores, cosines of single numbers, decibels of equal outputs (the ratio is
+    infinite). A row with a NaN or infinite number on either side counts only in the agreement.
     """
 
     rows: int
     top1_agreement: Estimate | None
-    """Share of rows whose largest score is of the same class."""
+    """Share of rows whose largest score is for the same class."""
     cosine_mean: float | None
     cosine_least: float | None
     max_abs: float | None
-    """None where no row is finite on both sides."""
+    """Largest absolute difference; None if no row is finite on both sides."""
     sqnr_db: float | None
-    """10 log10(Σ y² / Σ (y − y')²), y the reference's."""
+    """Signal-to-quantization-noise ratio in dB: 10 log10(Σ y² / Σ (y − y')²), where y is the reference."""
     kl_mean: float | None
-    """Kullback-Leibler divergence in nats of the variant's softmax from the reference's."""
+    """Mean Kullback-Leibler divergence of the variant's softmax from the reference's, in nats."""
     kl_p99: float | None
     is_equal: bool
-    """Every number of every row is the same."""
+    """True if every number of every row is the same."""
     not_finite: int = 0
-    """Numbers that are NaN or infinite where the reference's are finite, or the other way round."""
+    """Count of numbers that are NaN or infinite where the reference's are finite, or the other way round."""
 
 
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """A task metric on labelled rows beside that of the fp32 reference on the same rows.
+    """A task metric on labeled rows, beside that of the fp32 reference on the same rows.
 
-    `top-1` is a share, better high; `mean absolute error` is in the label's unit, better low.
+    For `top-1`, a share, higher is better; for `mean absolute error`, in the unit of the label, lower is better.
     """
 
     metric: Literal["top-1", "mean absolute error"]
     value: Estimate
     reference: Estimate | None
-    """None where this variant is the reference, or where there is none."""
+    """Metric of the reference; None if this variant is the reference, or if there is none."""
     change: Estimate | None
-    """`value` less `reference`, paired row by row."""
+    """`value` minus `reference`, paired row by row."""
     kept: Estimate | None
-    """Of top-1, the share of the reference's that is kept; of an error, reference over value."""
+    """Retained accuracy: for top-1, value over reference; for an error, reference over value."""
     p_value: float | None
     test: Literal["McNemar", "paired bootstrap"] | None
 
 
 class BatchLaw(msgspec.Struct, frozen=True, kw_only=True):
-    """S(b) = t0 + t1 b: the time of a call of b rows. `largest` of `batches` bounds where it may be read."""
+    """Batch-time model S(b) = t0 + t1 b: the time of a call of b rows, valid up to the `largest` of `batches`."""
 
     variant: Variant
-    """Of the smallest batch."""
+    """Variant with the smallest batch."""
     t0_ms: Estimate
     t1_ms: Estimate
     r2: float | None
     batches: tuple[int, ...]
     reason: str | None = None
-    """Why the law does not hold here, or cannot be told."""
+    """Reason why the model does not fit, or cannot be fitted."""
 
 
 class Peaks(msgspec.Struct, frozen=True, kw_only=True):
-    """What a processor does at the most; FLOPs are two a multiply-add. `basis`: measured here, or assumed from a data
-    sheet. None where no figure is known."""
+    """Peak performance of a processor; one multiply-add is two FLOPs. `basis` is measured (on this machine) or assumed
+    (from a data sheet). None if no figure is known."""
 
     name: str
     flops_per_s: float | None
@@ -95,43 +97,44 @@ class Peaks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
-    """What limits a variant, and the evidence: its place under the roof of the processor it ran on."""
+    """Bottleneck of a variant with the evidence: its position under the roofline of the processor it ran on."""
 
     limit: Literal["compute", "memory", "launch or host", "copy"] | None
-    """None where nothing stands out; the sentence says why."""
+    """Limiting resource; None if none stands out, as the sentence explains."""
     sentence: str
     flops_per_s: float | None
     bytes_per_s: float | None
     flops_per_byte: float | None
     roof_share: float | None
-    """Achieved rate over what the roof allows at this intensity."""
+    """Achieved rate divided by the roofline's limit at this arithmetic intensity."""
     peaks: Peaks | None
 
 
 class ColdStartOf(msgspec.Struct, frozen=True, kw_only=True):
-    """One cold start of a variant, in a process of its own; `is_cached`: with the runtime's optimised model, or
-    engine, kept from before."""
+    """One cold start of a variant, in a process of its own. `is_cached` is True if the runtime's optimized model, or
+    engine, was stored earlier."""
 
     is_cached: bool
     process_ms: float
-    """From the parent's start of the process to the first line of its program."""
+    """Time from the parent's start of the process to the first line of its program."""
     library_load_ms: float
     session_build_ms: float
     first_inference_ms: float
 
 
 class VariantFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant, measured or not. `failure` is why it ended early, or was left out; its stages until then count."""
+    """One variant, measured or not. `failure` is the reason why it ended early or was skipped; stages completed before
+    count."""
 
     variant: Variant
     model_file: str
     model_sha256: str | None
-    """Of the file that was run: of a quantised one, not the user's."""
+    """Hash of the file that was run, which for a quantized variant is not the user's file."""
     size_bytes: int | None
     failure: str | None
     hint: str | None = None
     is_left_out: bool = False
-    """Never started: a search had no more use for it."""
+    """True if the variant was never started, because a search no longer needed it."""
     provider_used: str | None = None
     placements: tuple[Placement, ...] = ()
     cold_starts: tuple[ColdStartOf, ...] = ()
@@ -139,25 +142,25 @@ class VariantFacts(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Accuracy | None = None
     bound: Bound | None = None
     server_per_s: Estimate | None = None
-    """The highest rate of arrivals (calls of the variant's batch) that held the SLO; None where none was searched."""
+    """Highest arrival rate (in calls of the variant's batch) that met the SLO; None if not searched."""
     peak_memory_gib: float | None = None
-    """Resident memory of the process, at the most."""
+    """Peak resident memory of the process."""
     notes: tuple[str, ...] = ()
 
 
 class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`best` is the variant with the most throughput that met every SLO and kept enough of the reference's accuracy;
-    None with the `best_reason`."""
+    """Result of a local run. `best` is the variant with the highest throughput that met every SLO and retained enough
+    of the reference's accuracy; None with the `best_reason`."""
 
     variants: tuple[VariantFacts, ...]
     batch_laws: tuple[BatchLaw, ...] = ()
     best: Variant | None = None
     best_reason: NoBestReason | None = None
     as_fast: tuple[Variant, ...] = ()
-    """Others that met every SLO and are not told apart from the best by the intervals of their throughput."""
+    """Other variants that met every SLO and whose throughput intervals do not distinguish them from the best."""
     usd_per_hour: float | None = None
-    """Of the hardware the profile names."""
+    """Price per hour of the hardware that the profile names."""
     price_basis: Literal["measured", "assumed"] = "measured"
-    """Assumed where the hardware that has this price is not known to be the one that was measured."""
+    """Basis of the price: assumed if the hardware that has this price is not known to be the measured one."""
     price_note: str | None = None
-    """When that was the price, and where it is from."""
+    """Date and source of the price."""

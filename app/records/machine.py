@@ -1,4 +1,4 @@
-"""What this machine can do, and what it is doing at one moment."""
+"""Capabilities of this machine, and its current state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.records.result import Check, Environment
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A provider that the build of ONNX Runtime knows and that opens no session here."""
+    """An execution provider that the build of ONNX Runtime lists but that cannot open a session here."""
 
     provider: str
     reason: str
@@ -21,7 +21,8 @@ class MachineFacts(msgspec.Struct, frozen=True):
 
 
 class GpuNow(msgspec.Struct, frozen=True, kw_only=True):
-    """`source` is that of telemetry. What the card does not tell is None; so is all of one that is lost."""
+    """Current state of one GPU. `source` is its telemetry source. A value is None if the card does not report it; all
+    are None for a lost GPU."""
 
     source: str
     name: str
@@ -34,12 +35,12 @@ class GpuNow(msgspec.Struct, frozen=True, kw_only=True):
     clock_mhz: float | None = None
     clock_most_mhz: float | None = None
     throttled_by: tuple[str, ...] | None = None
-    """Empty where nothing holds its clocks back."""
+    """Reasons why the clocks are throttled; empty if they are not."""
 
 
 class MachineNow(msgspec.Struct, frozen=True, kw_only=True):
-    """`cores` and `memory_total_gib` are what this process may use. `gpu_note` is why GPUs that should be there are
-    not; `driver` is None without NVIDIA's."""
+    """Current state of the machine. `cores` and `memory_total_gib` are what this process may use. `gpu_note` explains
+    why expected GPUs are missing; `driver` is None without an NVIDIA driver."""
 
     cpu_percent: float | None
     cores: float | None

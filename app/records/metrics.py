@@ -1,4 +1,4 @@
-"""The catalogue of metrics: the one list that schema, objectives, reports and window read.
+"""Catalog of metrics: the single list used by the schema, objectives, reports and the window.
 
 Definitions of latency, service time, send lag and the rates are in docs/metrics.md.
 """
@@ -17,19 +17,19 @@ CALL_PART = ("p50", "p95", "p99", "mean", "max")
 
 
 Trait = Literal["stream", "tokens", "intended", "rate", "limits", "beside", "local", "device"]
-"""What decides where a metric can be an objective:
+"""Properties that decide where a metric can be an objective:
 
-- stream, tokens: of streamed responses; of APIs that generate tokens
-- intended: counts from the intended start of a request
-- rate: low at every low rate
-- limits: of responses within the limits that the SLO sets on each of them
-- beside: read beside the requests, and not known when a stage ends
-- local, device: of a local model; of the machine and its devices, which every run has
+- stream, tokens: applies to streamed responses; to APIs that generate tokens
+- intended: measured from the intended start of a request
+- rate: low whenever the offered rate is low
+- limits: applies to responses within the limits that the SLO sets on each of them
+- beside: read outside the requests, and not known when a stage ends
+- local, device: applies to a local model; to the machine and its devices, which every run has
 """
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """`aggregates` is empty for a metric that is one number a stage (a rate, a share)."""
+    """A metric of the catalog. `aggregates` is empty for a metric with a single value per stage (a rate, a share)."""
 
     name: str
     unit: str
@@ -189,23 +189,24 @@ _ALL = (
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
-_OF_RUNS = (
+_RUN_METRICS = (
     Metric("max_rate_within_slo", "1/s", "higher", (), "the highest offered rate that held every SLO"),
     Metric("usd_per_month", "USD", "lower", (), "cost of the recommended fleet, by month"),
     Metric("usd_per_1k_inferences", "USD", "lower", (), "cost of the recommended fleet, by 1,000 requests"),
     Metric("usd_per_1m_tokens", "USD", "lower", (), "cost of the recommended fleet, by 1M tokens read and written"),
 )  # fmt: skip
 
-RUN_METRICS: dict[str, Metric] = {metric.name: metric for metric in _OF_RUNS}
-"""Of a run as a whole: only gates speak of them."""
+RUN_METRICS: dict[str, Metric] = {metric.name: metric for metric in _RUN_METRICS}
+"""Metrics of a run as a whole, which only gates use."""
 
 
 def format_metric(name: str, aggregate: str | None = None) -> str:
-    """`latency_ms.p99_9`, whole or as two parts, as profiles write it: `latency_ms.p99.9`."""
+    """Format a metric as profiles write it, such as `latency_ms.p99.9`, from the whole name `latency_ms.p99_9` or its
+    two parts."""
     metric, dot, part = name.partition(".") if aggregate is None else (name, ".", aggregate)
     return f"{metric}{dot}{part.replace('_', '.')}"
 
 
 def metrics_with(trait: Trait) -> tuple[str, ...]:
-    """The names of the metrics that have the trait, in the catalogue's order."""
+    """Return the names of the metrics that have the trait, in catalog order."""
     return tuple(name for name, metric in METRICS.items() if trait in metric.traits)

@@ -1,4 +1,4 @@
-"""What a model file says of itself, what one inference costs by it, and the cards it would fit."""
+"""Metadata of a model file, its estimated cost per inference, and the GPUs it fits on."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import msgspec
 
 
 class GivenShapes(msgspec.Struct, frozen=True):
-    """Lengths the user gives to axes the model leaves open. In `shapes`, by input, None leaves an axis open."""
+    """Lengths that the user sets for axes the model leaves open. In `shapes`, keyed by input, None leaves an axis
+    open."""
 
     axes: dict[str, int] = {}
     shapes: dict[str, tuple[int | None, ...]] = {}
 
 
 class ModelValue(msgspec.Struct, frozen=True):
-    """An input or output. An open axis is its name, `NAME.INDEX` where it has none; a `shape` of None is unknown."""
+    """An input or output of a model. An open axis is given by its name, or `NAME.INDEX` if it has none; a `shape` of
+    None is unknown."""
 
     name: str
     dtype: str
@@ -21,7 +23,7 @@ class ModelValue(msgspec.Struct, frozen=True):
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """What stays in memory between inferences, once all that depends on constants alone has been computed."""
+    """Parameters that stay in memory between inferences, after constant folding."""
 
     count: int
     bytes: int
@@ -29,14 +31,15 @@ class Parameters(msgspec.Struct, frozen=True):
 
 
 class ExternalFile(msgspec.Struct, frozen=True):
-    """A file of weights beside the model; `name` is relative to the model's folder."""
+    """An external file of weights; `name` is relative to the model's folder."""
 
     name: str
     size_bytes: int
 
 
 class OperatorCount(msgspec.Struct, frozen=True):
-    """`flops` is of one inference: 0 for an operator without multiply-adds, None where it cannot be told."""
+    """Number of nodes of one operator type. `flops` counts one inference: 0 for an operator without multiply-adds, None
+    if the count is unknown."""
 
     operator: str
     nodes: int
@@ -44,17 +47,18 @@ class OperatorCount(msgspec.Struct, frozen=True):
 
 
 class Growth(msgspec.Struct, frozen=True):
-    """`fixed` + `per_row` × batch, which holds at every batch looked at."""
+    """Linear growth with the batch size: `fixed` + `per_row` × batch, valid for every batch size examined."""
 
     fixed: int
     per_row: int
 
 
 class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
-    """One inference of `batch` rows. FLOPs are two a multiply-add of the counted operators.
+    """Estimated cost of one inference of `batch` rows. One multiply-add of the counted operators is two FLOPs.
 
     `moved_bytes`: each operator reads its inputs and writes its outputs once, without fusion. `least_bytes`: weights,
-    inputs and outputs once, as if everything were fused. `memory_bytes`: weights and the peak of live activations.
+    inputs and outputs are moved once, as if everything were fused. `memory_bytes`: weights plus the peak of live
+    activations.
     """
 
     batch: int
@@ -63,7 +67,7 @@ class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
     least_bytes: int
     memory_bytes: int
     flops_per_byte: float | None
-    """FLOPs over `moved_bytes`; None where nothing moves."""
+    """Arithmetic intensity: FLOPs divided by `moved_bytes`; None if no bytes are moved."""
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +76,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     ir_version: int
     opsets: dict[str, int]
-    """Versions by domain; the standard domain is `ai.onnx`."""
+    """Opset versions by domain; the standard domain is `ai.onnx`."""
     producer: str | None
     inputs: tuple[ModelValue, ...]
     outputs: tuple[ModelValue, ...]
@@ -80,30 +84,30 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     external_files: tuple[ExternalFile, ...]
     nodes: int
     operators: tuple[OperatorCount, ...]
-    """The most frequent first."""
+    """Operator counts, most frequent first."""
     batch_axes: tuple[str, ...]
-    """Open first axes, which the batch fills; empty where the model fixes the batch or the user gave it."""
+    """Open first axes, which hold the batch; empty if the model fixes the batch size or the user set it."""
     axes: dict[str, int]
-    """The length every other open axis was given."""
+    """Length that every other open axis was set to."""
     costs: tuple[BatchCost, ...]
-    """By batch, the smallest first; empty where `cost_reason` says why."""
+    """Costs by batch size, smallest first; empty if `cost_reason` is set."""
     cost_reason: str | None
     flops_growth: Growth | None
     moved_growth: Growth | None
     memory_growth: Growth | None
     counted_operators: tuple[str, ...]
     unknown_operators: tuple[str, ...]
-    """Those whose FLOPs could not be told."""
+    """Operators whose FLOPs could not be counted."""
     unknown_nodes: int
     unknown_values: int
-    """Activations of unknown size: bytes and memory leave them out."""
+    """Number of activations of unknown size; byte and memory counts exclude them."""
 
 
 class CardFit(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a model fits one card, with 10 % of its memory kept free.
+    """Result of the check whether a model fits on one card with 10 % of its memory kept free.
 
-    `key` is the card's in the catalogue; None for a GPU of this machine that the catalogue does not know.
-    `bound_ms` is what an inference of `largest_batch` rows takes at least, by the card's published peaks.
+    `key` is the card's key in the catalog; None for a GPU of this machine that the catalog does not list. `bound_ms` is
+    the lower bound of the latency of an inference of `largest_batch` rows, from the card's published peaks.
     """
 
     name: str
@@ -111,15 +115,15 @@ class CardFit(msgspec.Struct, frozen=True, kw_only=True):
     is_here: bool
     memory_gib: float
     largest_batch: int | None
-    """Of the batches looked at; None where none fits."""
+    """Largest batch size that fits, of those examined; None if none fits."""
     bound_ms: float | None
     bound_by: str | None
-    """compute or memory."""
+    """Limiting resource: compute or memory."""
     bound_basis: str = "extrapolated"
 
 
 class ModelInspection(msgspec.Struct, frozen=True):
-    """`gpu_note` says in the driver's words why GPUs that should be here are not seen."""
+    """Inspection of a model file. `gpu_note` is the driver's message about why expected GPUs are not visible."""
 
     model: ModelFacts
     cards: tuple[CardFit, ...]

@@ -1,10 +1,5 @@
-"""What one can rent, as dated facts.
-
-What prices are made of beside the price list itself: a user's own rows, owned hardware, currencies,
-the grid.
-
-What others measured and published, as dated facts.
-"""
+"""Rental offers as dated facts: price lists, a user's own rows, owned hardware, currencies, grid intensity, and
+published measurements."""
 
 from __future__ import annotations
 
@@ -15,10 +10,10 @@ import msgspec
 
 
 class OwnedHardware(msgspec.Struct, frozen=True, kw_only=True):
-    """What one owned instance costs. Shares and rates are fractions; `power_w` is its mean draw, before the PUE.
+    """Cost of one owned instance. Shares and rates are fractions; `power_w` is its mean draw, before the PUE.
 
-    `availability` is the share of its hours in which it can serve; `units` is how many of it there are, None where
-    more can be bought.
+    `availability` is the share of hours in which it can serve; `units` is the number of instances owned, None if more
+    can be bought.
     """
 
     capex_usd: float
@@ -32,13 +27,13 @@ class OwnedHardware(msgspec.Struct, frozen=True, kw_only=True):
     support_usd_per_month: float = 0.0
     staff_usd_per_month: float = 0.0
     network_usd: float = 0.0
-    """Bought with it, and paid off over the same life."""
+    """Price of network equipment bought with the instance and depreciated over the same life."""
     availability: float = 1.0
     units: int | None = None
 
 
 class Override(msgspec.Struct, frozen=True):
-    """One cell of an offer that is the user's. `was` is what the catalogue says; None where it says nothing."""
+    """One cell of an offer that the user changed. `was` is the catalog's value; None if the catalog has none."""
 
     cell: str
     was: float | str | None
@@ -46,9 +41,9 @@ class Override(msgspec.Struct, frozen=True):
 
 
 class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a user's price list: the key, and what it says. None leaves the catalogue's cell as it is.
+    """One row of a user's price list: the key and its values. None keeps the catalog's value.
 
-    `accelerator` is "none" for a CPU-only instance. A price the row does not give is not a price of 0.
+    `accelerator` is "none" for a CPU-only instance. A missing price is not a price of 0.
     """
 
     provider: str
@@ -64,7 +59,7 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
     reserved_1y_usd_per_hour: float | None = None
     cpu_architecture: str | None = None
     country: str | None = None
-    """Of its electricity, as in the grid's table."""
+    """Country whose grid intensity applies, as in the grid table."""
     owned: OwnedHardware | None = None
 
     @property
@@ -73,7 +68,7 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PriceList(msgspec.Struct, frozen=True):
-    """A user's rows as they were imported; `version` 1 is the first."""
+    """A user's imported rows; `version` starts at 1."""
 
     rows: tuple[PriceRow, ...]
     imported_from: str
@@ -82,7 +77,7 @@ class PriceList(msgspec.Struct, frozen=True):
 
 
 class ExchangeRate(msgspec.Struct, frozen=True):
-    """What one unit of `currency`, an ISO 4217 code, was worth in USD."""
+    """Value of one unit of `currency`, an ISO 4217 code, in USD."""
 
     currency: str
     usd: float
@@ -91,7 +86,7 @@ class ExchangeRate(msgspec.Struct, frozen=True):
 
 
 class GridIntensity(msgspec.Struct, frozen=True):
-    """The mean of a country's electricity; `country` is its ISO 3166 code of two letters, or EU."""
+    """Mean carbon intensity of a country's electricity; `country` is its two-letter ISO 3166 code, or EU."""
 
     country: str
     g_co2e_per_kwh: float
@@ -101,14 +96,18 @@ class GridIntensity(msgspec.Struct, frozen=True):
 
 PriceKind = Literal["on demand", "reserved 1y", "spot", "owned"]
 Router = Literal["round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"]
-"""How requests are spread over replicas."""
+"""Load-balancing policy across replicas."""
 Work = Literal["saturated", "decode", "batched-decode", "unknown"]
-"""saturated: encoders, CNNs, diffusion and prefill at full batches. decode: a language model's, a few sequences at
-once. batched-decode: many. unknown: it is not known what binds."""
+"""Kind of work, which decides what limits it.
+
+saturated: encoders, CNNs, diffusion and prefill at full batches. decode: a language model's decoding of a few sequences
+at once. batched-decode: decoding of many. unknown: the bottleneck is not known.
+"""
 
 
 class Accelerator(msgspec.Struct, frozen=True):
-    """Dense peaks; None where no figure is published. `nvml_name_pattern` is searched in the driver's device name."""
+    """An accelerator with its dense peaks; None if no figure is published. `nvml_name_pattern` is searched in the
+    driver's device name."""
 
     key: str
     vendor: str
@@ -129,7 +128,7 @@ class Accelerator(msgspec.Struct, frozen=True):
     fp4_tflops: float | None = None
     interconnect: str | None = None
     interconnect_gb_s: float | None = None
-    """Both directions together; None is plain PCIe."""
+    """Interconnect bandwidth in GB/s, sum of both directions; None for plain PCIe."""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -148,11 +147,11 @@ class Offer(msgspec.Struct, frozen=True):
     as_of: datetime.date
     source: str
     cpu_architecture: str | None = None
-    """x86_64, arm64, or None when the row does not tell."""
+    """CPU architecture: x86_64, arm64, or None if the row does not state it."""
     overrides: tuple[Override, ...] = ()
-    """The cells that are the user's own, not the catalogue's."""
+    """Cells set by the user instead of the catalog."""
     owned: OwnedHardware | None = None
-    """Facts that planning makes a price per hour of; such an offer has no on-demand price of its own."""
+    """Facts from which planning computes an hourly price; such an offer has no on-demand price of its own."""
 
     @property
     def key(self) -> str:
@@ -160,23 +159,24 @@ class Offer(msgspec.Struct, frozen=True):
 
     @property
     def instance(self) -> str:
-        """`provider/instance`: the offer without its region."""
+        """Key of the offer without its region: `provider/instance`."""
         return f"{self.provider}/{self.instance_type}"
 
     @property
     def is_yours(self) -> bool:
-        """Whether any of it is the user's own."""
+        """True if any part of the offer is the user's own."""
         return bool(self.overrides) or self.owned is not None
 
 
 def split_key(key: str) -> tuple[str, str | None]:
-    """The instance and the region of `provider/instance@region`; `None` where it names no region."""
+    """Split `provider/instance@region` into instance and region; the region is None if the key has none."""
     instance, _, region = key.partition("@")
     return instance, region or None
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """`grid` is by country, and by provider/region where the country of a region is known."""
+    """Accelerators, offers and grid intensities. `grid` is keyed by country, and by provider/region if the country of a
+    region is known."""
 
     accelerators: dict[str, Accelerator]
     offers: tuple[Offer, ...]
@@ -187,7 +187,7 @@ class Catalogue(msgspec.Struct, frozen=True):
 
 
 class CurvePoint(msgspec.Struct, frozen=True):
-    """One stage of a capacity curve: what was offered, and what the SLO's latency was there."""
+    """One stage of a capacity curve: its offered rate, and the observed value of the SLO's latency metric."""
 
     offered_per_s: float
     latency_ms: float | None
@@ -196,8 +196,8 @@ class CurvePoint(msgspec.Struct, frozen=True):
 
 
 class CapacityCurve(msgspec.Struct, frozen=True):
-    """The target as a whole, all its replicas together. `cores_used` is what the endpoint kept busy at the max rate;
-    None when not measured."""
+    """Capacity curve of the whole target with all its replicas. `cores_used` is the CPU used by the endpoint at the
+    maximum rate; None if not measured."""
 
     points: tuple[CurvePoint, ...]
     latency_metric: str
@@ -207,16 +207,18 @@ class CapacityCurve(msgspec.Struct, frozen=True):
 
 
 class ApiPrice(msgspec.Struct, frozen=True):
-    """What somebody else takes for the same answers."""
+    """Price of a third-party API for the same responses."""
 
     usd: float
     per: Literal["1k requests", "1M tokens"]
 
 
 class OtherCards(msgspec.Struct, frozen=True):
-    """That accelerators nobody measured may be planned by ratios: of what precision and kind the model's work is.
+    """Settings that allow planning with unmeasured accelerators by performance ratios: data type and kind of the
+    model's work.
 
-    `memory_gib` is what a replica takes of each card; where it is not known, it is taken to need the measured card's.
+    `memory_gib` is the memory that a replica needs on each card; if unknown, it is assumed to need as much as the
+    measured card has.
     """
 
     dtype: str
@@ -225,11 +227,11 @@ class OtherCards(msgspec.Struct, frozen=True):
 
 
 class PlanLimits(msgspec.Struct, frozen=True):
-    """What a fleet must satisfy besides the SLO. `assurance` is P(the SLO is met); `redundancy` counts spare instances;
-    empty `regions` and `providers` admit all; None is no limit.
+    """Constraints of a fleet besides the SLO. `assurance` is the required probability that the SLO is met; `redundancy`
+    counts spare instances; empty `regions` and `providers` allow all; None is no limit.
 
-    `surge` counts spare instances on top of those, for what a rolling update takes out at once; with `zones` above one,
-    losing any zone leaves enough. `max_accelerators` is of one instance.
+    `surge` counts further spare instances for those that a rolling update takes out at once; with `zones` above 1, the
+    loss of any one zone leaves enough instances. `max_accelerators` applies to one instance.
     """
 
     assurance: float = 0.90
@@ -246,7 +248,7 @@ class PlanLimits(msgspec.Struct, frozen=True):
     other_cards: OtherCards | None = None
     vendors: tuple[str, ...] = ()
     max_power_w: float | None = None
-    """Of all accelerators of the fleet, at their TDP."""
+    """Maximum power of all accelerators of the fleet at their TDP, in W."""
     api: ApiPrice | None = None
     low_trust_prices: bool = False
-    """Whether prices of trust "low" (marketplace asks, hand-kept lists) may be recommended."""
+    """True if prices of trust "low" (marketplace asks, manually maintained lists) may be recommended."""

@@ -1,4 +1,4 @@
-"""A plan: fleets that carry a traffic inside an SLO, what they cost, and how sure that is."""
+"""A plan: fleets that serve a traffic within an SLO, their costs, and how certain these are."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from app.records.offers import PriceKind
 from app.records.traffic import Traffic
 
 Settled = Literal["simulated", "formula", "measured"]
-"""What decided a fleet's size: the simulation, a queueing formula (a preview), or the measured max rate alone."""
+"""Method that decided a fleet's size: the simulation, a queueing formula (an analytical estimate), or the measured
+maximum rate alone."""
 
 
 RejectedBy = Literal[
     "budget", "power", "owned", "price age", "price trust", "price", "slo", "capacity", "accelerators", "vendor",
     "region", "provider",
 ]  # fmt: skip
-"""What keeps an offer from being planned, the nearest to fitting first: the last four are the user's own filters."""
+"""Filter that excludes an offer, sorted by how close the offer is to fitting, closest first; the last four are the
+user's own filters."""
 RefusalId = Literal[
     "accelerator_count", "attention_heads", "measured_memory", "measured_vcpus_unknown", "memory", "no_accelerator",
     "no_language_model", "not_measured", "precision", "processor", "replica_memory_unknown", "runtime",
     "shared_accelerator", "token_time", "token_times_unknown", "unknown_figure", "unknown_precision",
     "unsupported_precision", "vcpus", "vcpus_unknown", "vendor",
 ]  # fmt: skip
-"""Why the capacity of an offer is not known."""
+"""Reason why the capacity of an offer is unknown."""
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """What is believed of a number before it is known: its 10th, 50th and 90th percentile."""
+    """Uncertainty of a number: its 10th, 50th and 90th percentile."""
 
     p10: float
     p50: float
@@ -38,24 +40,27 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 KnowledgeState = Literal["known", "uncertain", "unknown"]
-"""known: the P10–P90 range of the capacity is narrow enough to buy by. uncertain: it is over 3×, or the load points
-contradict each other. unknown: it is over 10×, and nothing is recommended."""
+"""State of knowledge of a capacity.
+
+known: the P10–P90 range is narrow enough for a purchase. uncertain: the range is over 3×, or the load points contradict
+each other. unknown: it is over 10×, and nothing is recommended.
+"""
 KnowledgeReason = Literal["narrow range", "wide range", "contradictory load points"]
 
 
 class NextMeasurement(msgspec.Struct, frozen=True):
-    """The stage that narrows the capacity most: one replica under this load for so long."""
+    """The stage that would narrow the capacity most: one replica under this load for this time."""
 
     rate_per_s: float
     duration_s: float
     expected_ratio: float
-    """P90 over P10 of the capacity afterwards."""
+    """Expected P90 over P10 of the capacity after the measurement."""
 
 
 class CapacityKnowledge(msgspec.Struct, frozen=True):
-    """How well the capacity of an instance that a plan is based on is known.
+    """How well the capacity of the instance on which a plan is based is known.
 
-    `headline` and `next_step` say the other fields in words; they are empty where the state is "known".
+    `headline` and `next_step` state the other fields as text; they are empty if the state is "known".
     """
 
     state: KnowledgeState
@@ -67,7 +72,8 @@ class CapacityKnowledge(msgspec.Struct, frozen=True):
 
 
 class Chances(msgspec.Struct, frozen=True):
-    """P(the SLO is met at the peak) with the instances that carry the load, spares left out; and one fewer or more."""
+    """Probability that the SLO is met at the peak with the planned instances without spares, with one fewer, and with
+    one more."""
 
     one_fewer: float
     planned: float
@@ -75,7 +81,8 @@ class Chances(msgspec.Struct, frozen=True):
 
 
 class UnitCosts(msgspec.Struct, frozen=True):
-    """USD per so many units: where an instance is full, at the rate the SLO allows, and at this traffic's mean."""
+    """USD per number of units: with a fully loaded instance, at the rate that the SLO allows, and at this traffic's
+    mean."""
 
     at_saturation: float | None
     at_slo: float | None
@@ -91,7 +98,7 @@ class TokenUnitCosts(msgspec.Struct, frozen=True):
 
 
 class Fleet(msgspec.Struct, frozen=True):
-    """A number of one offer's instances for the planned traffic. Infeasible offers carry `rejected` and no counts."""
+    """A fleet of one offer's instances for the planned traffic. Infeasible offers set `rejected` and have no counts."""
 
     offer: str
     provider: str
@@ -114,17 +121,17 @@ class Fleet(msgspec.Struct, frozen=True):
     price_age_days: int
     price_source: str
     risk: int
-    """0 to 4, by the worst of its `risk_reasons`."""
+    """Risk from 0 to 4, that of the worst of its `risk_reasons`."""
     risk_reasons: tuple[str, ...]
     rejected: str | None = None
     settled: Settled = "measured"
     measured_on: str | None = None
-    """Whose measurement it rests on."""
+    """Name of the measurement on which the fleet is based."""
     price_kind: PriceKind = "on demand"
     instances_needed: Spread | None = None
-    """To carry the peak inside the SLO, spares left out."""
+    """Instances needed to serve the peak within the SLO, without spares."""
     usd_per_month_needed: Spread | None = None
-    """Of so many instances and the spares."""
+    """Monthly cost of the needed instances and the spares."""
     chances: Chances | None = None
     per_1k_inferences: UnitCosts | None = None
     per_1m_tokens: TokenUnitCosts | None = None
@@ -132,15 +139,15 @@ class Fleet(msgspec.Struct, frozen=True):
     kg_co2e_per_month: Estimate | None = None
     rejected_by: RejectedBy | None = None
     refusal: RefusalId | None = None
-    """Set where the capacity is not known; `rejected` is its text."""
+    """Reason id, set if the capacity is unknown; `rejected` is its text."""
     front_chance: float | None = None
-    """That no other fleet is both cheaper and faster, given what is not sure of each."""
+    """Probability that no other fleet is both cheaper and faster, given the uncertainty of each."""
     fit_error_at_slo: float | None = None
-    """Of the service model at the SLO's own percentile: the median over all rates of its factor to the measured value,
-    minus 1. None without a service model or where that percentile was not measured."""
+    """Error of the service model at the SLO's own percentile: the median over all rates of the ratio of fitted to
+    measured value, minus 1. None without a service model or if that percentile was not measured."""
     planned_rate_per_replica_per_s: float | None = None
-    """Rate that each replica is planned at: the SLO is met there with the plan's confidence. The plan's count of
-    instances, `simulate` and the exported autoscalers all use this number. `None` in plan files of version 0.1.0."""
+    """Rate at which each replica is planned: the SLO is met there with the plan's confidence. The plan's count of
+    instances, `simulate` and the exported autoscalers all use this number. None in plan files of version 0.1.0."""
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -152,7 +159,8 @@ class Recommendation(msgspec.Struct, frozen=True):
 
 
 class Swing(msgspec.Struct, frozen=True):
-    """One input at its low and its high end, all others as planned: the month's cost, and which offer wins there."""
+    """Sensitivity of the plan to one input at its low and its high end, all others as planned: the monthly cost, and
+    the cheapest offer there."""
 
     input: str
     low: str
@@ -164,7 +172,7 @@ class Swing(msgspec.Struct, frozen=True):
 
 
 class Hour(msgspec.Struct, frozen=True):
-    """One hour of the peak day played with the recommended fleet."""
+    """One hour of the peak day, simulated with the recommended fleet."""
 
     hour: int
     arrivals_per_s: float
@@ -177,8 +185,9 @@ class Hour(msgspec.Struct, frozen=True):
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """The recommended fleet through the coming year, growth, spikes and campaigns in it: hours in which more comes than
-    it is sure to carry, the share of requests that then wait, the longest such wait, and how full it is in the mean."""
+    """12-month forecast for the recommended fleet, including growth, spikes and campaigns: hours in which the load
+    exceeds its planned capacity, the share of requests that are then delayed, the longest such delay, and its mean
+    utilization."""
 
     hours_over: float
     delayed_share: float
@@ -187,7 +196,7 @@ class Outlook(msgspec.Struct, frozen=True):
 
 
 class Commitment(msgspec.Struct, frozen=True):
-    """So many instances reserved and the rest as needed, instead of all of them on demand all the time."""
+    """Reserving some of the instances and renting the rest on demand, instead of all of them on demand all the time."""
 
     reserved: int
     usd_per_month: float
@@ -196,7 +205,7 @@ class Commitment(msgspec.Struct, frozen=True):
 
 
 class Saving(msgspec.Struct, frozen=True):
-    """What one change would make of the month's cost."""
+    """Effect of one change on the monthly cost."""
 
     change: str
     basis: Basis
@@ -210,7 +219,7 @@ class MixPart(msgspec.Struct, frozen=True):
 
 
 class Mix(msgspec.Struct, frozen=True):
-    """A fleet of several offers; None of it where one offer alone is as cheap."""
+    """A fleet of several offers; the plan has None if one offer alone is as cheap."""
 
     parts: tuple[MixPart, ...]
     usd_per_month: float
@@ -223,9 +232,9 @@ class Plan(msgspec.Struct, frozen=True):
     assurance: float
     redundancy: int
     latency_metric: str
-    """What `latency_at_peak` is, as `metric.aggregate`."""
+    """Metric of `latency_at_peak`, as `metric.aggregate`."""
     planned_on: str
-    """The date prices were aged against."""
+    """Date from which price ages were counted."""
     recommendation: Recommendation | None
     runner_up: Fleet | None
     cheapest_rejected: Fleet | None
@@ -234,15 +243,15 @@ class Plan(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     router: str | None = None
     sensitivity: tuple[Swing, ...] = ()
-    """The widest swing first."""
+    """Sensitivities, widest range first."""
     day: tuple[Hour, ...] = ()
     outlook: Outlook | None = None
     commitment: Commitment | None = None
     break_even: tuple[str, ...] = ()
-    """Of owned hardware against rented, and of one's own fleet against an API's price."""
+    """Break-even points of owned against rented hardware, and of the fleet against an API's price."""
     savings: tuple[Saving, ...] = ()
     mix: Mix | None = None
     knowledge: CapacityKnowledge | None = None
-    """Of the recommended fleet, else of the fleet that would be recommended if its capacity were known."""
+    """Knowledge of the recommended fleet, or else of the fleet that would be recommended if its capacity were known."""
     checks: tuple[Check, ...] = ()
-    """Of the recommended fleet, those that warn: each with its id, its limit and a remedy."""
+    """Checks of the recommended fleet that warn, each with its id, its limit and a remedy."""

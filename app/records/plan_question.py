@@ -1,8 +1,7 @@
-"""What a plan answers, with every fact it may use: the same question has the same plan, also next year.
+"""Complete input of a plan: the same question always gives the same plan, even years later.
 
-Measured load points, ours and other tools', as the planner reads them.
-
-A language model's shape, as its configuration file tells it.
+Also the measured load points that the planner reads, from Sizewise or other tools, and the architecture of a language
+model as given by its configuration file.
 """
 
 from __future__ import annotations
@@ -19,18 +18,19 @@ from app.records.service import ServiceFit
 from app.records.traffic import Traffic
 
 CurvePrecision = Literal["requests", "aggregates", "rounded", "typed"]
-"""What percentiles were made of: every request, the tool's own aggregates, rounded ones, or a person's word."""
+"""Source of the percentiles: all requests, the tool's own aggregates, rounded aggregates, or values typed by the
+user."""
 Gaps = Literal["random", "even", "other"]
-"""Between arrivals of an open loop: as Poisson's, all alike, or neither of them."""
+"""Distribution of the gaps between arrivals of an open loop: exponential (Poisson process), constant, or other."""
 
 
 class Rung(msgspec.Struct, frozen=True):
-    """One load point. `latencies_s` is by metric ("latency", "ttft", "tpot", "itl"), then by aggregate ("mean", "p50",
-    "p95", "p99_9", "max"); what the file does not have is absent.
+    """One load point.
 
-    `offered_per_s` is None in a closed loop, which has `clients` instead; both are None where the file does not tell
-    the load, or all was sent at once. `achieved_per_s` counts completions that succeeded. Counts are None where the
-    file has none.
+    `latencies_s` is keyed by metric ("latency", "ttft", "tpot", "itl"), then by aggregate ("mean", "p50", "p95",
+    "p99_9", "max"); values that the file lacks are absent. `offered_per_s` is None in a closed loop, which has
+    `clients` instead; both are None if the file does not report the load, or if all requests were sent at once.
+    `achieved_per_s` counts successful completions. Counts are None if the file has none.
     """
 
     offered_per_s: float | None
@@ -44,13 +44,13 @@ class Rung(msgspec.Struct, frozen=True):
     output_tokens_mean: float | None = None
     gaps: Gaps = "random"
     lengths: TokenSample | None = None
-    """Joint input and output lengths of the requests at this load; None where the source reports means at most."""
+    """Joint input and output lengths of the requests at this load; None if the source reports at most means."""
 
 
 class ForeignCurve(msgspec.Struct, frozen=True, kw_only=True):
-    """Another tool's load points, by rising load, and what a reader must know of them.
+    """Load points of another tool, by rising load, with the notes a reader needs.
 
-    `source` names files without their folders; it is empty until all files of a curve were read.
+    `source` lists file names without folders; it is empty until all files of a curve have been read.
     """
 
     tool: str
@@ -63,11 +63,12 @@ class ForeignCurve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LanguageModel(msgspec.Struct, frozen=True):
-    """A decoder of transformer layers. `parameters` counts all of them, from the weight files and not from the name.
+    """A decoder-only transformer language model.
 
-    `active_parameters` and the experts are a mixture's; `latent_dim` is what multi-head latent attention caches a layer
-    (its rank and its rotary part); `window_layers` attend to the last `window_tokens` only; `linear_layers` cache
-    nothing that grows.
+    `parameters` counts all parameters, taken from the weight files and not from the model's name. `active_parameters`
+    and the expert counts apply to a mixture of experts. `latent_dim` is the size that multi-head latent attention
+    caches per layer (its rank plus its rotary part); `window_layers` attend only to the last `window_tokens` tokens;
+    `linear_layers` have no cache that grows.
     """
 
     parameters: float
@@ -87,11 +88,12 @@ class LanguageModel(msgspec.Struct, frozen=True):
 
     @property
     def parameters_per_token(self) -> float:
-        """What one token is multiplied with."""
+        """Number of parameters used for one token."""
         return self.parameters if self.active_parameters is None else self.active_parameters
 
     def parameters_read(self, tokens: float) -> float:
-        """What a step over so many tokens reads: all that is shared, and the experts that some token is sent to."""
+        """Compute the expected number of parameters read by a step over this many tokens: all shared ones, and those of
+        each expert that at least one token is routed to."""
         if self.active_parameters is None or self.experts is None or self.experts_per_token is None:
             return self.parameters
         if self.experts_per_token >= self.experts:
@@ -104,7 +106,7 @@ class LanguageModel(msgspec.Struct, frozen=True):
 
 
 class Precision(msgspec.Struct, frozen=True):
-    """What weights are stored in, what is computed in, and what keys and values are cached in."""
+    """Data types of the weights, of the computation, and of the KV cache."""
 
     weights: str = "bf16"
     compute: str = "bf16"
@@ -112,7 +114,8 @@ class Precision(msgspec.Struct, frozen=True):
 
 
 class Engine(msgspec.Struct, frozen=True):
-    """How a serving engine is set. `utilisation` is the share of usable memory it may take; blocks are of KV cache."""
+    """Settings of a serving engine. `utilisation` is the share of usable memory it may allocate; blocks are blocks of
+    KV cache."""
 
     chunk_tokens: int = 2048
     max_sequences: int = 256
@@ -121,7 +124,7 @@ class Engine(msgspec.Struct, frozen=True):
 
 
 class SupposedModel(msgspec.Struct, frozen=True):
-    """A language model that nobody measured, planned by arithmetic from its shape and each card's data sheet."""
+    """A language model without measurements, planned analytically from its architecture and each card's data sheet."""
 
     name: str
     model: LanguageModel
@@ -130,9 +133,10 @@ class SupposedModel(msgspec.Struct, frozen=True):
 
 
 class MeasuredTarget(msgspec.Struct, frozen=True):
-    """One target's capacity, all its replicas together, and the service model of one replica where it could be fitted.
+    """Measured capacity of one target with all its replicas, and the service model of one replica if one could be
+    fitted.
 
-    `why_no_fit` says why it could not; fleets are then sized by the max rate alone.
+    `why_no_fit` explains why there is no service model; fleets are then sized by the maximum rate alone.
     """
 
     name: str
@@ -141,23 +145,24 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     fit: ServiceFit | None = None
     why_no_fit: str | None = None
     is_assumed: bool = False
-    """Its load points are a person's word, and so is all that follows from them."""
+    """True if the load points were entered by the user, so that everything derived from them is assumed."""
     is_hardware_said: bool = False
-    """What it ran on is a person's word, given for the plan: the measurement does not tell, or tells otherwise."""
+    """True if the user declared the hardware for the plan, because the measurement does not report it or reports
+    something else."""
     joules_per_inference: float | None = None
-    """Of the accelerators, above their idling; None where it was not measured."""
+    """Energy of the accelerators per inference above idle, in J; None if not measured."""
     lengths: tuple[float, float] | None = None
-    """Mean tokens of the prompts and of the answers it was measured with; None where none were counted."""
+    """Mean tokens of the prompts and of the responses in the measurement; None if none were counted."""
     token_sample: TokenSample | None = None
-    """Joint lengths of the requests it was measured with; None where only means are known."""
+    """Joint lengths of the measured requests; None if only means are known."""
     notes: tuple[str, ...] = ()
-    """What a reader must know of the measurement, as sentences."""
+    """Caveats of the measurement, as sentences."""
     load_points: tuple[Rung, ...] = ()
-    """Of one replica: a plan is held to the rates at which they met or missed the SLO."""
+    """Load points of one replica: a plan must agree with the rates at which they met or missed the SLO."""
 
 
 class PlanQuestion(msgspec.Struct, frozen=True):
-    """`today` is the date prices are aged against and growth counts from."""
+    """Input of a plan. `today` is the date from which price ages and growth are counted."""
 
     measured: tuple[MeasuredTarget, ...]
     traffic: Traffic
@@ -166,4 +171,4 @@ class PlanQuestion(msgspec.Struct, frozen=True):
     catalogue: Catalogue
     today: datetime.date
     supposed: SupposedModel | None = None
-    """What is planned by arithmetic on cards that no measurement reaches."""
+    """Model that is planned analytically on accelerators without a measurement; None if there is none."""

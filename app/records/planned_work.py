@@ -1,4 +1,4 @@
-"""How much a profile asks for, told before it is run."""
+"""Amount of work that a profile requests, estimated before it is run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import msgspec
 
 
 class PlannedSearch(msgspec.Struct, frozen=True, kw_only=True):
-    """Least and most over answers from `supposed_per_s` on: how many probes a search takes depends on what it finds."""
+    """Estimated size of a search, as ranges (lowest, highest) over the assumed max rates in `supposed_per_s`: the
+    number of probes depends on what the search finds."""
 
     probes: tuple[int, int]
     duration_s: tuple[float, float]
@@ -15,7 +16,7 @@ class PlannedSearch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImpossibleCell(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant of a grid that would fail, and why. `settles` names the field that could change that."""
+    """A variant of a grid that would fail, and the reason. `settles` names the field that could change that."""
 
     cell: str
     reason: str
@@ -23,11 +24,11 @@ class ImpossibleCell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedWork(msgspec.Struct, frozen=True, kw_only=True):
-    """`stages` count repeats, and of a local run each scenario of each variant. Times are of the load, from warm-up to
-    the last answer: without calibration, cold starts, and the judging at the end.
+    """Work of a run. `stages` includes repeats, and for a local run each scenario of each variant. Times are of the
+    load, from warm-up to the last response: without calibration, cold starts, and the evaluation at the end.
 
-    `requests` are those that come by themselves, expected; `closed_stages` have as many more as answers come fast.
-    None is not known; `tokens_reason` and `usd_reason` say why.
+    `requests` is the expected number of open-loop requests; `closed_stages` add as many more as fast as responses
+    arrive. None means unknown; `tokens_reason` and `usd_reason` say why.
     """
 
     stages: int
@@ -36,16 +37,16 @@ class PlannedWork(msgspec.Struct, frozen=True, kw_only=True):
     requests: float | None = None
     closed_stages: int = 0
     relative_stages: int = 0
-    """Whose rate is a share of what an earlier one completes."""
+    """Number of stages whose rate is a share of what an earlier one completes."""
     search: PlannedSearch | None = None
     variants: int | None = None
     tokens_in: float | None = None
     tokens_out: float | None = None
     tokens_reason: str | None = None
     usd: tuple[float, float] | None = None
-    """In the usual time, and at most."""
+    """Cost in USD for the expected time and for the maximum time."""
     usd_reason: str | None = None
     limits: tuple[str, ...] = ()
-    """Those of the profile, in words."""
+    """The profile's limits, as text."""
     cut_after: str | None = None
-    """The limit of the profile that ends it early, in words."""
+    """The limit of the profile that ends the run early, as text."""

@@ -1,7 +1,7 @@
-"""`result.json`: everything a run shows, schema 2.
+"""`result.json`: all data shown for a run, schema 2.
 
-Schema history: 1 is that of version 0.1.0; since 2, checks and causes of the exit code have ids. Additions keep the
-number; a change of meaning or a removal raises it.
+Schema history: 1 is that of version 0.1.0; since 2, checks and exit causes have ids. Additions keep the number; a
+change of meaning or a removal raises it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ SCHEMA = 2
 Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ArrivalKind = Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]
 StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "spike"]
-"""`closed`: clients that wait for answers; `varying`: a rate that changes all the time; `spike`: one that jumps up and
-comes back. Only probes, holds and steady stages are points of the capacity curve."""
+"""Kind of a stage. `closed`: clients that wait for responses; `varying`: a rate that changes continuously; `spike`: a
+rate that jumps up and returns. Only probes, holds and steady stages are points of the capacity curve."""
 
 
 IN_SWEEP = "sweep"
@@ -43,11 +43,12 @@ class Verdict(msgspec.Struct, frozen=True):
     status: Trust
     reasons: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
-    """Those of the reasons that no check of the result gives."""
+    """Reasons that no check of the result states."""
 
 
 class Objective(msgspec.Struct, frozen=True):
-    """`metric.aggregate comparator limit`, as a profile says it. The limit of a share is a fraction: 0.1 % is 0.001."""
+    """An objective `metric.aggregate comparator limit`, as a profile writes it. The limit of a share is a fraction: 0.1
+    % is 0.001."""
 
     text: str
     metric: str
@@ -56,56 +57,57 @@ class Objective(msgspec.Struct, frozen=True):
     limit: float
     level: Literal["fail", "warn"] = "fail"
     implied: bool = False
-    """No profile said it: an SLO that sets no limit on errors is held to this one."""
+    """True for the default error limit, which applies to an SLO that sets no limit on errors."""
     tags: dict[str, str] = {}
-    """Only stages that have all of these are judged; `stage` is a stage's name."""
+    """Tags that a stage must have to be evaluated; `stage` is a stage's name."""
     of: str | None = None
-    """The limit is a share of this metric of the same stage."""
+    """Metric of the same stage of which the limit is a share."""
     is_change: bool = False
-    """What is judged is by what share the metric changed against the baseline; the limit is such a share."""
+    """True if the objective is on the relative change of the metric against the baseline; the limit is such a share."""
 
     @property
     def name(self) -> str:
-        """The metric and its aggregate, as `latency_ms.p99_9`."""
+        """Identifier of the metric and its aggregate, such as `latency_ms.p99_9`."""
         return self.metric if self.aggregate is None else f"{self.metric}.{self.aggregate}"
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """An objective held against an estimate: PASS or FAIL when the whole interval is on one side of the limit."""
+    """An objective evaluated on an estimate: PASS or FAIL if the whole confidence interval is on one side of the
+    limit."""
 
     objective: Objective
     observed: Estimate
     judgement: Judgement
     stage: str | None = None
-    """The stage it was observed in: the worst one of several."""
+    """Stage in which the value was observed: the worst of several."""
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Monotonic nanoseconds: the part of a stage its numbers are taken from."""
+    """Measurement window of a stage, in monotonic ns: its numbers are computed from requests within it."""
 
     start_ns: int
     end_ns: int
 
 
 class Spike(msgspec.Struct, frozen=True):
-    """What a jump of the rate did. Seconds are None, with the reason, where it never came to it."""
+    """Effect of a jump of the rate. Durations are in s; None, with the reason, if the event did not occur."""
 
     baseline_per_s: float
     peak_per_s: float
     spike_s: float
     slo_broken_s: Estimate
-    """From the first second that broke the SLO to the last."""
+    """Time from the first second that violated the SLO to the last, in s."""
     backlog_peak: Estimate
-    """The most requests due and not answered at one time."""
+    """Maximum number of requests due and not yet completed."""
     drained_s: Estimate
-    """From the end of the spike until the backlog was back at what it was before it."""
+    """Time from the end of the spike until the backlog was back at its earlier level, in s."""
 
 
 class WorkerFacts(msgspec.Struct, frozen=True):
-    """What one of several load workers did. `lost_ns`: since when nothing was heard of it.
+    """Data of one of several load workers. `lost_ns` is the time of the last message from a lost worker.
 
-    `clock_residual_ms`: how far its clock was seen from the line that its times were moved by, at most; None where it
-    reads the clock of the engine's own machine.
+    `clock_residual_ms` is the maximum observed distance of its clock from the line used to translate its times; None if
+    it reads the clock of the engine's own machine.
     """
 
     worker: int
@@ -117,11 +119,11 @@ class WorkerFacts(msgspec.Struct, frozen=True):
     clock_residual_ms: float | None = None
     lost_ns: int | None = None
     waited_s: float | None = None
-    """That the thread which sends was ready to run and had no core; None where its system does not tell."""
+    """Time in which the sending thread was ready to run and had no core, in s; None if not reported by its OS."""
 
 
 class ErrorSample(msgspec.Struct, frozen=True):
-    """The first failure of a class, in words that hold no secret: nothing of headers, nothing of bodies."""
+    """The first failure of an error class, in text without secrets: no headers and no bodies."""
 
     error: str
     at_ns: int
@@ -141,60 +143,63 @@ class Stage(msgspec.Struct, frozen=True):
     completed: int
     errors: dict[str, int]
     metrics: dict[str, dict[str, Estimate]]
-    """By metric name, then by aggregate; a metric without aggregates has the single key "value"."""
+    """Estimates by metric name, then by aggregate; a metric without aggregates has the single key "value"."""
     verdict: Verdict
     checks: tuple[Check, ...] = ()
     held: bool | None = None
-    """Whether the point estimates met every SLO; None where nothing was judged (a warm-up), or too few answers came."""
+    """True if the point estimates met every SLO; None if nothing was evaluated (a warm-up), or with too few
+    responses."""
     scheduled_per_s: float | None = None
-    """The rate the arrivals were drawn at, which `offered_per_s` came near to; None in a closed loop."""
+    """Rate at which the arrivals were scheduled, which `offered_per_s` approximates; None in a closed loop."""
     concurrency: int | None = None
-    """Clients of a closed loop."""
+    """Number of clients of a closed loop."""
     spike: Spike | None = None
     arrivals: str | None = None
-    """How requests came, in words: "Poisson along a ramp 10 → 200/s"."""
+    """Text that describes the arrivals, such as "Poisson along a ramp 10 → 200/s"."""
     arrival_kind: ArrivalKind | None = None
     arrival_cv: float | None = None
     """Coefficient of variation of the gaps of gamma arrivals."""
     sessions: bool = False
-    """`scheduled_per_s` is of sessions; the other rates are of their requests."""
+    """True if `scheduled_per_s` is in sessions per second; the other rates are in requests per second."""
     workers: tuple[WorkerFacts, ...] = ()
-    """Who sent it, where several did."""
+    """Load workers that sent the stage, if there were several."""
     error_samples: tuple[ErrorSample, ...] = ()
-    """One a class, of all that was sent in the stage, its lead-in and drain too."""
+    """First failure per error class among all requests of the stage, including its lead-in and drain."""
     lengths: TokenSample | None = None
-    """Joint input and output lengths of the requests that completed, which a plan simulates."""
+    """Joint input and output lengths of the completed requests, for use in plan simulations."""
     in_headline: bool = False
-    """Whether the headline numbers of the run are based on it; of a local run, those of its variant. It is set when the
-    run is concluded or evaluated again."""
+    """True if the headline numbers of the run are based on this stage; for a local run, the numbers of its variant. Set
+    when the run is concluded or evaluated again."""
 
     @property
     def is_pooled(self) -> bool:
-        """Several stages together, which stand in the result themselves too."""
+        """True if this entry pools several stages, which are also in the result themselves."""
         return "pooled" in self.tags
 
 
 class MaxRate(msgspec.Struct, frozen=True):
-    """The highest offered rate that held every SLO in all its repeats, and what stopped the next higher one."""
+    """The highest offered rate that met every SLO in all its repeats, and the reason why the next higher one did
+    not."""
 
     per_s: Estimate
     slo: tuple[str, ...]
     limited_by: str
     at_least: bool = False
-    """No higher rate failed, for none was tried: the endpoint may carry more."""
+    """True if no higher rate was tried, so that the endpoint may sustain more."""
     sessions: bool = False
-    """The rate is of sessions, not of their requests."""
+    """True if the rate is in sessions per second, not in requests per second."""
     is_generators: bool = False
-    """What ended the search is the load generator: the rate is what it can vouch for, not what the endpoint carries."""
+    """True if the load generator ended the search: the rate is the highest that it can send reliably, not the
+    endpoint's limit."""
     failed_per_s: float | None = None
-    """The lowest rate above it that missed the SLO, of which `limited_by` tells; None where none did, or where the
-    generator ended the search."""
+    """Lowest higher rate that missed the SLO, described by `limited_by`; None if none did, or if the generator ended
+    the search."""
 
 
 class Knee(msgspec.Struct, frozen=True):
-    """Where a sweep's latency begins to cost more than its throughput gains, by one method; None with the `reason`.
+    """Knee of a sweep, where latency starts to rise faster than throughput, by one method; None with the `reason`.
 
-    `at` is in requests a second or in clients, by `load`; `latency_ms` is the mean there.
+    `at` is in requests per second or in clients, depending on `load`; `latency_ms` is the mean there.
     """
 
     method: Literal["power", "chord", "two lines"]
@@ -205,7 +210,7 @@ class Knee(msgspec.Struct, frozen=True):
 
 
 class Hardware(msgspec.Struct, frozen=True):
-    """What one curve was measured on: one replica's share of it is `total / replicas`."""
+    """Hardware on which one curve was measured; one replica's share of it is `total / replicas`."""
 
     description: str
     offer: str | None = None
@@ -220,13 +225,13 @@ class Hardware(msgspec.Struct, frozen=True):
 class Target(msgspec.Struct, frozen=True):
     protocol: str
     urls: tuple[str, ...]
-    """Of each replica that the load was spread over; empty where the profile gives none."""
+    """URLs of all replicas over which the load was spread; empty if the profile gives none."""
     model: str | None
     hardware: Hardware | None
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """The machine the measurement was made on. What could not be read is None."""
+    """The machine on which the measurement was made. Values that could not be read are None."""
 
     host: str
     os: str
@@ -242,13 +247,13 @@ class Environment(msgspec.Struct, frozen=True):
     nvidia_driver: str | None
     onnxruntime: str | None
     providers: tuple[str, ...]
-    """ONNX Runtime providers that opened a session here, not those the build lists."""
+    """ONNX Runtime providers that could open a session here, which may be fewer than the build lists."""
     packages: dict[str, str]
     clock_resolution_ns: int
     fingerprint: str
-    """Changes when any of the above that matters for comparing two runs changes."""
+    """Hash that changes if any value above that matters for comparing two runs changes."""
     gpu_note: str | None = None
-    """Why GPUs that should be there are not, in the driver's words; None where there is no driver at all."""
+    """Message of the driver about missing GPUs; None if there is no driver at all."""
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -257,33 +262,35 @@ class Gpu(msgspec.Struct, frozen=True):
     uuid_hash: str | None
     memory_gib: float | None
     power_limit_w: float | None
-    """The limit in force; the three below are what the card comes with, and what may be set."""
+    """Power limit in force, in W; the next three fields are the default limit and the lowest and highest that can be
+    set."""
     power_limit_default_w: float | None = None
     power_limit_lowest_w: float | None = None
     power_limit_highest_w: float | None = None
     max_sm_clock_mhz: float | None = None
     max_memory_clock_mhz: float | None = None
     pcie_generation: int | None = None
-    """Of the link as it was found, which an idle card may slow down; `pcie_max_*` is what card and slot can do."""
+    """PCIe generation of the link at the time of reading, which an idle card may lower; `pcie_max_*` is the maximum of
+    card and slot."""
     pcie_width: int | None = None
     pcie_max_generation: int | None = None
     pcie_max_width: int | None = None
     vbios: str | None = None
     driver: str | None = None
     cuda_driver: str | None = None
-    """The newest CUDA version that the driver can run, as in "13.1"."""
+    """Newest CUDA version that the driver supports, such as "13.1"."""
     mig: tuple[MigInstance, ...] = ()
 
 
 class Clock(msgspec.Struct, frozen=True):
-    """One time base for all rows. Wall time is stored once; the ratio compares the two clocks over the run."""
+    """Time base of all rows. Wall time is stored once; the ratio compares the two clocks over the run."""
 
     monotonic_start_ns: int
     wall_start: str
     duration_s: float
     wall_to_monotonic_ratio: float | None
     load_start_ns: int | None = None
-    """Start of the first stage, warm-up included, after preflight and calibration. Times of a run count from here."""
+    """Start of the first stage, including warm-up, after preflight and calibration. Times of a run count from here."""
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -298,7 +305,7 @@ CauseId = Literal[
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """One reason for how a run ended. `code` is the exit code that it alone would give."""
+    """One cause of a run's exit code. `code` is the exit code that this cause alone gives."""
 
     id: CauseId
     code: int
@@ -306,7 +313,7 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """The exit code of a run, and its causes: `code` is that of the first."""
+    """Exit code of a run, and its causes; `code` is that of the first."""
 
     code: int
     causes: tuple[Cause, ...] = ()
@@ -322,8 +329,8 @@ class Tool(msgspec.Struct, frozen=True):
 
 
 class ColdStart(msgspec.Struct, frozen=True):
-    """From the command (or the first request to what sleeps) to readiness, to the first answer, to the first of three
-    windows in a row whose medians agree."""
+    """Cold-start times from the command (or from the first request to a sleeping target) to readiness, to the first
+    response, and to the first of three consecutive windows whose medians agree."""
 
     ready_ms: Estimate
     first_answer_ms: Estimate
@@ -331,12 +338,12 @@ class ColdStart(msgspec.Struct, frozen=True):
 
 
 class Rescored(msgspec.Struct, frozen=True):
-    """That a stored run was judged again: by another SLO, or only in a part of its time (seconds from its start)."""
+    """Parameters of a re-evaluation of a stored run: another SLO, or a part of its time (in s from its start)."""
 
     slo: tuple[str, ...] | None
     window_s: tuple[float, float] | None
     own_exit_code: int
-    """That the run itself ended with."""
+    """Exit code of the original run."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -353,28 +360,29 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[Stage, ...]
     max_rate: MaxRate | None
     knees: tuple[Knee, ...] = ()
-    """Of the sweep, by three methods; empty without one."""
+    """Knees of the sweep, by three methods; empty without a sweep."""
     slo: tuple[Judged, ...]
     gates: tuple[Judged, ...]
     plan: Plan | None
     comparison: Comparison | None = None
     workload_hash: str | None = None
-    """Of what was asked, whatever the target and the load."""
+    """Hash of the requests, independent of the target and the load."""
     cold_start: ColdStart | None = None
     local: LocalResult | None = None
-    """Of a run of a local model: what is known of each variant besides its stages."""
+    """Data of each variant besides its stages, for a run of a local model."""
     notes: tuple[str, ...] = ()
-    """What a reader must know of how it was measured: approximate prompt lengths, where token counts come from."""
+    """Notes on how the run was measured: approximate prompt lengths, the source of token counts."""
     selftest: SelfTestMark | None = None
-    """The last one of this machine and version when it was measured; None where there was none."""
+    """Last self-test of this machine and version at the time of the run; None if there was none."""
     rescored: Rescored | None = None
-    """Where this is not the run's own verdict; None where it is."""
+    """Parameters of the re-evaluation that this result comes from; None for a run's original result."""
     artifacts: tuple[Artifact, ...]
     exit: Exit
 
     @property
     def zero_ns(self) -> int:
-        """Second 0 of the run for charts, windows and tables: the start of its load, or of the run without a load."""
+        """Start of the run's time axis for charts, windows and tables, in ns: the start of its load, or of the run if
+        it has no load."""
         if self.clock.load_start_ns is not None:
             return self.clock.load_start_ns
         starts_ns = [stage.window.start_ns for stage in self.stages if stage.variant is None]
@@ -382,7 +390,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of `result.json`, as published in docs/result.schema.json."""
+    """Return the JSON Schema of `result.json`, as published in docs/result.schema.json."""
     schema = msgspec.json.schema(Result)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,4 +1,4 @@
-"""How a fleet is scaled and how its replicas live: settings, plain enough to be written by hand.
+"""Autoscaling and replica lifecycle settings, simple enough to write by hand.
 
 The defaults of each autoscaler are those of the program it is named after.
 """
@@ -10,11 +10,12 @@ from typing import Literal
 import msgspec
 
 Metric = Literal["busy", "in_flight", "rate"]
-"""Per replica: the share of time it works (1 is all of it), requests in it or waiting for it, arrivals/s."""
+"""Scaling metric per replica: busy share of time (1 is always busy), requests running or queued, arrivals/s."""
 
 
 class RatePolicy(msgspec.Struct, frozen=True):
-    """At most so many pods, or so many percent of what there was, may be added or removed in any `period_s`."""
+    """Limit on the pods, as a number or as a percentage of the current count, that may be added or removed in any
+    `period_s`."""
 
     unit: Literal["pods", "percent"]
     value: float
@@ -22,8 +23,8 @@ class RatePolicy(msgspec.Struct, frozen=True):
 
 
 class ScalingRules(msgspec.Struct, frozen=True):
-    """One direction of an HPA's `behavior`. `select` says which policy counts where they differ: the one that changes
-    most, least, or none at all."""
+    """One direction of an HPA's `behavior`. `select` chooses between differing policies: the one that changes most, the
+    one that changes least, or none at all."""
 
     stabilisation_s: float
     policies: tuple[RatePolicy, ...]
@@ -35,13 +36,13 @@ DOWN = ScalingRules(300.0, (RatePolicy("percent", 100.0),))
 
 
 class Fixed(msgspec.Struct, frozen=True, tag_field="kind", tag="none"):
-    """No autoscaler."""
+    """No autoscaler: a fixed number of replicas."""
 
     replicas: int
 
 
 class HpaRules(msgspec.Struct, frozen=True, kw_only=True):
-    """How an HPA reads its metric and follows it."""
+    """How an HPA reads its metric and scales on it."""
 
     tolerance: float = 0.1
     sync_s: float = 15.0
@@ -60,10 +61,10 @@ class Hpa(HpaRules, frozen=True, tag_field="kind", tag="hpa"):
 
 
 class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
-    """KEDA: its own poll wakes the fleet from none and, after the cool-down, sends it to sleep where `min` is 0;
-    between 1 and `max` an HPA works on the metric's sum, `target` a replica. The metric is requests or arrivals/s.
+    """KEDA: its own poll scales from zero and, after the cool-down, to zero if `min` is 0; between 1 and `max` an HPA
+    scales on the metric's sum, with `target` per replica. The metric is requests or arrivals/s.
 
-    With `holds` a queue or an interceptor keeps what comes while nothing is ready; else it is refused.
+    With `holds`, a queue or an interceptor buffers requests while no replica is ready; otherwise they are refused.
     """
 
     target: float
@@ -77,9 +78,9 @@ class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
 
 
 class Knative(msgspec.Struct, frozen=True, tag_field="kind", tag="knative"):
-    """Knative's autoscaler, and so KServe's serverless mode. `capacity` is what one replica may hold at once (or
-    arrivals/s), of which `utilisation` is aimed at; `max` 0 is no limit. `burst` requests beyond what is in flight must
-    find room, else the activator stands before the replicas; −1 keeps it there always."""
+    """Knative's autoscaler, which is also KServe's serverless mode. `capacity` is the concurrency limit of one replica
+    (or arrivals/s), of which `utilisation` is the target; a `max` of 0 is no limit. If there is no room for `burst`
+    requests beyond those in flight, the activator is put in front of the replicas; −1 keeps it there always."""
 
     capacity: float = 100.0
     metric: Literal["in_flight", "rate"] = "in_flight"
@@ -97,20 +98,21 @@ class Knative(msgspec.Struct, frozen=True, tag_field="kind", tag="knative"):
 
 
 class ScheduledReplicas(msgspec.Struct, frozen=True):
-    """From this time of the day on."""
+    """Number of replicas from this time of day."""
 
     at_s: float
     replicas: int
 
 
 class Scheduled(msgspec.Struct, frozen=True, tag_field="kind", tag="schedule"):
-    """A table for the day, in order of time; before its first row the last one holds, as from the day before."""
+    """Replica schedule of a day, in order of time; before the first row, the last one applies, as from the day
+    before."""
 
     table: tuple[ScheduledReplicas, ...]
 
 
 class Predictive(msgspec.Struct, frozen=True, tag_field="kind", tag="predictive"):
-    """Replicas for the highest rate forecast within `lead_s` from now, each carrying `per_replica_per_s`."""
+    """Replicas for the highest rate forecast within `lead_s` from now, each serving `per_replica_per_s`."""
 
     per_replica_per_s: float
     lead_s: float
@@ -121,9 +123,9 @@ class Predictive(msgspec.Struct, frozen=True, tag_field="kind", tag="predictive"
 
 
 class PlannedReplica(msgspec.Struct, frozen=True):
-    """What a plan says of each of its replicas, and so where an autoscaler's settings begin: at the rate it is sized
-    for, it is `busy` for this share of the time and has `in_flight` requests. `by_hour` are replicas that carry each
-    hour of the day."""
+    """Planned load of each replica, from which an autoscaler's settings are derived: at the rate it is sized for, it is
+    `busy` for this share of the time and has `in_flight` requests. `by_hour` holds the replicas that each hour of the
+    day needs."""
 
     replicas: int
     per_s: float
@@ -136,7 +138,8 @@ Autoscaler = Fixed | Hpa | Keda | Knative | Scheduled | Predictive
 
 
 class Transfer(msgspec.Struct, frozen=True):
-    """So many bytes over the narrowest of these, each in bytes/s; None is not in the way. No bytes take no time."""
+    """Transfer of a number of bytes over the slowest of these links, each in bytes/s; None does not limit. Zero bytes
+    take no time."""
 
     size_bytes: float = 0.0
     network: float | None = None
@@ -145,15 +148,16 @@ class Transfer(msgspec.Struct, frozen=True):
 
     @property
     def median_s(self) -> float:
-        ways = [way for way in (self.network, self.disk, self.pcie) if way is not None]
-        return self.size_bytes / min(ways) if ways else 0.0
+        rates = [rate for rate in (self.network, self.disk, self.pcie) if rate is not None]
+        return self.size_bytes / min(rates) if rates else 0.0
 
 
 class ColdStartModel(msgspec.Struct, frozen=True):
-    """From wanting a replica to its first request, phase by phase: medians, each drawn lognormal with this `cv`.
+    """Time from the request for a replica to its first request, phase by phase: medians, each drawn from a lognormal
+    distribution with this `cv`.
 
-    `warm_nodes` are kept provisioned, empty and paid for. A node is refused with `refusal_probability` (no stock) and
-    asked for again after `retry_s`; nothing is paid meanwhile.
+    `warm_nodes` are kept provisioned, empty and billed. A node request is refused with `refusal_probability` (no stock)
+    and retried after `retry_s`; nothing is billed meanwhile.
     """
 
     node_s: float = 0.0
@@ -168,13 +172,13 @@ class ColdStartModel(msgspec.Struct, frozen=True):
 
     @property
     def median_s(self) -> float:
-        """With a node to provision and no refusal."""
+        """Median cold-start time in s, including node provisioning, without refusals."""
         return self.node_s + self.image.median_s + self.weights.median_s + self.engine_s + self.warm_up_s
 
 
 class FailureModel(msgspec.Struct, frozen=True):
-    """Each ready replica fails after an exponential time of this mean, takes what it holds with it, and `detect_s`
-    later starts again: on its node, where the image lies, or on a new one."""
+    """Replica failures: each ready replica fails after an exponential time of this mean, loses its requests, and
+    restarts `detect_s` later, on its node, which has the image, or on a new one."""
 
     mtbf_hours: float
     detect_s: float = 10.0
@@ -182,8 +186,8 @@ class FailureModel(msgspec.Struct, frozen=True):
 
 
 class RollingUpdate(msgspec.Struct, frozen=True):
-    """At this time every replica is replaced, with so many more than wanted at once, and so many fewer ready; shares
-    of the wanted, rounded up and down as Kubernetes does."""
+    """A rolling update at this time, which replaces every replica, with at most `surge` more than requested at once and
+    `unavailable` fewer ready; both are shares of the requested replicas, rounded up and down as in Kubernetes."""
 
     at_s: float
     surge: float = 0.25
@@ -191,7 +195,7 @@ class RollingUpdate(msgspec.Struct, frozen=True):
 
 
 class Operations(msgspec.Struct, frozen=True):
-    """How replicas start, stop and fail. A replica that leaves finishes what it holds for at most `drain_s`."""
+    """How replicas start, stop and fail. A terminating replica finishes its requests for at most `drain_s`."""
 
     cold_start: ColdStartModel = ColdStartModel()
     failures: FailureModel | None = None

@@ -1,4 +1,4 @@
-"""Whether the instrument was held against what is known, and what came of it."""
+"""Outcome of a self-test, which compares the load generator with known truths."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import msgspec
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One number of a check, and the bounds it must be within; a bound of None is none. `seen` is None where there was
-    nothing to see, which is no pass."""
+    """One number of a check, and the bounds it must be within; a bound of None does not limit. `seen` is None if
+    nothing was observed, which fails the check."""
 
     check: str
     what: str
@@ -29,7 +29,7 @@ def finding(
 
 
 class SelfTestMark(msgspec.Struct, frozen=True):
-    """What a result says of the last self-test of its machine; `failed` are the checks that did not pass."""
+    """Summary of the last self-test of a machine, stored in a result; `failed` lists the checks that did not pass."""
 
     id: str
     at: str
@@ -38,8 +38,8 @@ class SelfTestMark(msgspec.Struct, frozen=True):
 
 
 class SelfTest(msgspec.Struct, frozen=True):
-    """`at` is wall time with zone, ISO 8601; `tool` the version; `fingerprint` the machine's, as an environment has
-    it."""
+    """A self-test of one machine. `at` is wall time with zone, ISO 8601; `tool` is the version of Sizewise;
+    `fingerprint` is that of the machine's environment."""
 
     id: str
     at: str
@@ -50,13 +50,14 @@ class SelfTest(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
 
     def mark(self) -> SelfTestMark:
-        failed = dict.fromkeys(one.check for one in self.findings if not one.passed)
+        failed = dict.fromkeys(finding.check for finding in self.findings if not finding.passed)
         return SelfTestMark(self.id, self.at, self.passed, tuple(failed))
 
 
 def selftest(findings: tuple[Finding, ...], *, at: str, tool: str, fingerprint: str, duration_s: float) -> SelfTest:
-    """Its id is a hash of tool, machine, time and outcome, each finding with what was seen."""
-    passed = bool(findings) and all(one.passed for one in findings)
+    """Create a self-test record; its id is a hash of tool, machine, time and outcome, including the observed value of
+    each finding."""
+    passed = bool(findings) and all(finding.passed for finding in findings)
     identity = msgspec.json.encode((tool, fingerprint, at, passed, findings))
     short = hashlib.sha256(identity).hexdigest()[:12]
     return SelfTest(short, at, tool, fingerprint, passed, duration_s, findings)

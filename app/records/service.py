@@ -1,7 +1,7 @@
-"""Service models: how long one replica takes for what it is given. Fitted from a curve, played by the simulation.
+"""Service models: how long one replica works on its requests. Fitted to a load curve, and used by the simulation.
 
-`outside_s` is the part of a latency that holds nothing of the replica (network, parsing); `cv` is the coefficient of
-variation of a lognormal factor of mean 1 on the time it stands beside.
+`outside_s` is the part of a latency that uses no resources of the replica (network, parsing); `cv` is the coefficient
+of variation of a lognormal factor with mean 1 that multiplies the service time.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import msgspec
 Discipline = Literal["first come, first served", "processor sharing"]
 
 NO_LIMIT = 2**31 - 1
-"""Of tokens: requests were never seen to wait for room."""
+"""Token limit that means no limit: requests were never observed to queue for KV cache."""
 
 
 class RequestService(msgspec.Struct, frozen=True, tag="request"):
-    """First come, first served by `slots` alike; each request holds one for a lognormal time of this mean.
+    """First come, first served with `slots` identical servers; each request occupies one for a lognormal time with mean
+    `mean_s`.
 
-    With a `slow_share` the times are of two phases: so large a share of the requests takes `slow_factor` times as long
-    as the others, each phase with gamma times of this `cv`. A cv of 1 is a hyperexponential distribution, a cv near 0 a
-    bimodal one.
+    If `slow_share` is greater than 0, service times are a mixture of two: that share of the requests takes
+    `slow_factor` times as long as the others, each component gamma distributed with this `cv`. A cv of 1 gives a
+    hyperexponential distribution, a cv near 0 a bimodal one.
 
-    With processor sharing no request waits: all run at once and share `slots` cores equally, and none runs faster than
-    on a core of its own. The times are those of a request that runs alone.
+    With processor sharing no request is queued: all run at once and share `slots` cores equally, and none runs faster
+    than on a core of its own. The times are then those of a request that runs alone.
     """
 
     slots: int
@@ -45,9 +46,10 @@ class RequestService(msgspec.Struct, frozen=True, tag="request"):
 
 
 class BatchService(msgspec.Struct, frozen=True, tag="batch"):
-    """One batch at a time of all that waits, up to `max_batch`: a batch of b takes fixed_s + per_item_s × b.
+    """Dynamic batching, one batch at a time of up to `max_batch` requests: a batch of b takes fixed_s + per_item_s × b.
 
-    A batch begins when the replica is free and either `max_batch` wait or the oldest has waited `window_s`.
+    A batch starts when the replica is free and either `max_batch` requests are queued or the oldest has waited
+    `window_s`.
     """
 
     fixed_s: float
@@ -65,9 +67,9 @@ class BatchService(msgspec.Struct, frozen=True, tag="batch"):
 class TokenService(msgspec.Struct, frozen=True, tag="token"):
     """Continuous batching of a language model.
 
-    A step with b sequences decoding over k tokens of KV cache, which also reads p tokens of prompts, takes
-    step_s + per_sequence_s × b + per_kv_token_s × k + prefill_s_per_token × p. At most `chunk_tokens` of prompts are
-    read a step, at most `max_sequences` are in work, and what is in work fits `kv_tokens`.
+    A step with b sequences decoding over k tokens of KV cache, which also prefills p prompt tokens, takes step_s +
+    per_sequence_s × b + per_kv_token_s × k + prefill_s_per_token × p. A step prefills at most `chunk_tokens` prompt
+    tokens, at most `max_sequences` sequences run at once, and running sequences must fit in `kv_tokens`.
     """
 
     step_s: float
@@ -85,9 +87,9 @@ ServiceModel = RequestService | BatchService | TokenService
 
 
 class FittedService(msgspec.Struct, frozen=True):
-    """One law that explains the load points, with the chance that it is the one.
+    """One service model that explains the load points, with its posterior probability.
 
-    `parameters` names fields of `service` whose logarithms have the covariance `log_covariance`.
+    `parameters` names the fields of `service` whose logarithms have the covariance `log_covariance`.
     """
 
     service: ServiceModel
@@ -97,27 +99,29 @@ class FittedService(msgspec.Struct, frozen=True):
 
 
 class FitError(msgspec.Struct, frozen=True):
-    """One percentile of one rate: what was measured, and what the fitted law gives for a stage of the same length."""
+    """One percentile at one rate: the measured value, and the value that the fitted service model gives for a stage of
+    the same length."""
 
     offered_per_s: float
     aggregate: str
     measured_s: float
     fitted_s: float
     deviations: float
-    """How far apart they are, in standard deviations of such a measurement."""
+    """Difference between the measured and the fitted value, in standard deviations of such a measurement."""
 
 
 class ServiceFit(msgspec.Struct, frozen=True):
-    """Laws that explain the measured load points of one replica, the likeliest first, and how well they do.
+    """Service models that explain the measured load points of one replica, most probable first, and their goodness of
+    fit.
 
-    Nothing may be said of rates over `highest_per_s`, the most that one replica was seen to answer.
+    No statement is made about rates above `highest_per_s`, the highest rate that one replica was observed to serve.
     """
 
     laws: tuple[FittedService, ...]
     errors: tuple[FitError, ...]
     median_error: float
-    """Of |fitted / measured − 1|, over the percentiles of all rates."""
+    """Median of |fitted / measured − 1| over the percentiles of all rates."""
     spread: float
-    """By what factor the deviations are wider than sampling alone explains; the covariances are widened by it."""
+    """Factor by which the deviations exceed sampling error; the covariances are inflated by it."""
     lowest_per_s: float
     highest_per_s: float

@@ -1,4 +1,4 @@
-"""One tidy row a reading: what `telemetry.arrow` holds; and what a target's server tells of itself."""
+"""Schema of `telemetry.arrow`, one tidy row per reading, and metrics reported by a target's server."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ TELEMETRY_SCHEMA = pa.schema(
     ],
     metadata={"sizewise.telemetry": "1"},
 )
-"""`source` is host, endpoint, generator, engine, model or gpuN, a part of one (`host/core3`, `gpu0/mig1`,
-`gpu0/pid77`), or the name of a page that is scraped, and what it tells of (`scrape1/gpu0`). `metric` is a name of the
-metric catalogue, or of a scraped page. A reading that could not be had has a null value; a source that does not exist
-has no rows."""
+"""Arrow schema of `telemetry.arrow`.
+
+`source` is host, endpoint, generator, engine, model or gpuN, a part of one (`host/core3`, `gpu0/mig1`, `gpu0/pid77`),
+or the name of a scraped page, optionally with the device it reports on (`scrape1/gpu0`). `metric` is a name from the
+metric catalog or from a scraped page. A reading that failed has a null value; a source that does not exist has no rows.
+"""
 
 
 class Samples(msgspec.Struct, frozen=True):
-    """What a server shows of itself for Prometheus at one moment, each metric summed over its labels: right for
-    counters, meaningless for gauges."""
+    """Prometheus metrics of a server at one moment, each summed over its labels: correct for counters, meaningless for
+    gauges."""
 
     totals: dict[str, float]

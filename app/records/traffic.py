@@ -1,6 +1,6 @@
-"""The traffic a plan is for: a peak, the share of it that each hour brings, and what disturbs that.
+"""Traffic that a plan must serve: a peak rate, its hourly profile, and deviations from it.
 
-Rates are of requests as they come, before a cache has answered its share. Local hours are nominal: every day has 24.
+Rates are of incoming requests, before a cache serves its share. Local hours are nominal: every day has 24.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from app.records.estimate import TokenSample
 
 
 class RecurringSpike(msgspec.Struct, frozen=True):
-    """`times` the usual rate for `duration_s` from `at_s` after midnight, on these days (0 is Monday)."""
+    """A recurring spike: `times` the usual rate for `duration_s` from `at_s` after midnight, on these days (0 is
+    Monday)."""
 
     at_s: float
     duration_s: float
@@ -22,7 +23,7 @@ class RecurringSpike(msgspec.Struct, frozen=True):
 
 
 class Campaign(msgspec.Struct, frozen=True):
-    """`times` the usual rate from the first day's midnight to the end of the last."""
+    """A campaign: `times` the usual rate from midnight of the first day to the end of the last."""
 
     first: datetime.date
     last: datetime.date
@@ -30,14 +31,15 @@ class Campaign(msgspec.Struct, frozen=True):
 
 
 class Dispersion(msgspec.Struct, frozen=True):
-    """`index` is variance over mean of the counts in windows of `window_s` at the peak's rate: 1 is Poisson's."""
+    """Burstiness of arrivals: `index` is the variance-to-mean ratio of the counts in windows of `window_s` at the peak
+    rate; 1 is a Poisson process."""
 
     index: float = 1.0
     window_s: float = 60.0
 
 
 class TokenLengths(msgspec.Struct, frozen=True):
-    """Of this share of the requests; means, in tokens."""
+    """Mean input and output lengths, in tokens, of a share of the requests."""
 
     share: float
     input: float
@@ -45,7 +47,8 @@ class TokenLengths(msgspec.Struct, frozen=True):
 
 
 class RequestClass(msgspec.Struct, frozen=True):
-    """`work` is what one costs a replica beside the mean request of work 1; an empty `slo` is that of the plan."""
+    """A class of requests. `work` is the cost of one request to a replica relative to the mean request, which has 1; an
+    empty `slo` means the plan's SLO."""
 
     name: str
     share: float
@@ -54,11 +57,12 @@ class RequestClass(msgspec.Struct, frozen=True):
 
 
 class TraceFacts(msgspec.Struct, frozen=True):
-    """What a recorded trace is. None where it is too short or too even to tell.
+    """Statistics of a recorded trace. A field is None if the trace is too short or too even to estimate it.
 
-    `index_1s` and its like are the dispersion in whole windows of that length; `peak_1s_per_s` is the highest rate over
-    any second. `modulation_shape` is k of a gamma factor of mean 1, drawn each minute, that explains what varies inside
-    the hours. Shares are of the busiest; `hourly_share` needs a day of trace and `weekly_share` seven.
+    `index_1s` and the like are the dispersion index over whole windows of that length; `peak_1s_per_s` is the highest
+    rate over any second. `modulation_shape` is the shape k of a gamma factor with mean 1, drawn each minute, that
+    explains the variation within the hours. Shares are relative to the busiest hour or day; `hourly_share` needs one
+    day of trace and `weekly_share` seven.
     """
 
     count: int
@@ -79,27 +83,27 @@ class TraceFacts(msgspec.Struct, frozen=True):
 
 
 class TraceRows(msgspec.Struct, frozen=True):
-    """The requests of a trace's busiest hour in order of arrival, one row each: arrival time, input and output tokens.
+    """Requests of a trace's busiest hour in order of arrival, one row each: arrival time, input and output tokens.
 
-    Columns are little-endian arrays, which keeps a plan file small: `at_us` of unsigned 32-bit microseconds from the
-    start of the window, the token columns of signed 32-bit integers, empty where the trace has none. `app.analysis.
-    trace_rows` reads and writes them.
+    Columns are little-endian arrays, which keeps a plan file small: `at_us` holds unsigned 32-bit microseconds from the
+    start of the window, the token columns hold signed 32-bit integers and are empty if the trace has no tokens.
+    `app.analysis.traces` reads and writes them.
     """
 
     window_s: float
-    """Length of the recorded window: an hour, or the whole trace where it is shorter."""
+    """Length of the recorded window in s: an hour, or the whole trace if it is shorter."""
     at_us: bytes
     input_tokens: bytes = b""
     output_tokens: bytes = b""
     kept_share: float = 1.0
-    """Share of the window's requests that have a row; less than 1 where there are more requests than rows allowed."""
+    """Share of the window's requests that have a row; less than 1 if there are more requests than rows allowed."""
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """`hourly_share` are 24 shares of the peak, from midnight; `growth_per_year` is a fraction.
+    """Traffic of a plan. `hourly_share` holds 24 shares of the peak, from midnight; `growth_per_year` is a fraction.
 
-    `weekly_share` are seven shares of the day's level, from Monday; `uncertainty` is one sigma of the peak as a share
-    of it. Empty `tokens` and `classes`: nothing was said of them.
+    `weekly_share` holds seven shares of the day's level, from Monday; `uncertainty` is one standard deviation of the
+    peak as a share of it. `tokens` and `classes` are empty if not specified.
     """
 
     peak_per_s: float
@@ -116,6 +120,7 @@ class Traffic(msgspec.Struct, frozen=True):
     classes: tuple[RequestClass, ...] = ()
     trace: TraceFacts | None = None
     rows: TraceRows | None = None
-    """What is replayed; None without a trace, and in a plan's answer, which repeats no rows."""
+    """Trace rows to replay; None without a trace, and in a plan's result, which does not repeat them."""
     token_sample: TokenSample | None = None
-    """Joint lengths that are simulated where `tokens` are their means; None in a plan's answer, which repeats none."""
+    """Joint lengths to simulate when `tokens` holds their means; None in a plan's result, which does not repeat
+    them."""

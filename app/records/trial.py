@@ -1,7 +1,5 @@
-"""What came of one request, sent to see whether a target answers as a profile wants it.
-
-How a command failed, for the program that started it.
-"""
+"""Result of a test request that checks whether a target responds as a profile requires, and the machine-readable
+failure of a command."""
 
 from __future__ import annotations
 
@@ -16,7 +14,8 @@ Problem = Literal[
 
 
 class TlsFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Names and date are None where the certificate is not verified, for then it is not read either."""
+    """TLS connection data. Names and date are None if the certificate is not verified, because it is then not read
+    either."""
 
     version: str
     cipher: str
@@ -26,10 +25,11 @@ class TlsFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """`remedy` is what to do about the `problem`. Headers are name and value, without secrets; times are from the send.
+    """Result of a test request. `remedy` says how to fix the `problem`. Headers are name and value, without secrets;
+    times count from the send.
 
-    `is_measurable`: a run would begin; it may still have a problem that it would only note, such as an answer at once
-    where a stream was asked for.
+    `is_measurable` is True if a run would start; it may still have a problem that a run would only note, such as a
+    complete response instead of a requested stream.
     """
 
     url: str
@@ -53,7 +53,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
-    """With `--error-json` the last line on standard error, as JSON."""
+    """Last line on standard error with `--error-json`, as JSON."""
 
     exit_code: int
     message: str

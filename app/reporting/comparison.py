@@ -1,4 +1,4 @@
-"""A comparison as report data."""
+"""Comparison as report data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reports import formatting
 
 
 def comparison_report(comparison: Comparison, command: str) -> model.ComparisonReport:
-    """As a document of its own, which `command` makes again."""
+    """Return the comparison as a document of its own; `command` reproduces it."""
     return model.ComparisonReport(
         tool=f"sizewise {__version__}", command=command, comparison=comparison_section(comparison)
     )
@@ -24,15 +24,15 @@ def comparison_report(comparison: Comparison, command: str) -> model.ComparisonR
 def comparison_command(
     base: str, candidates: Sequence[str], tolerance: float, *, is_forced: bool, options: Sequence[str] = ()
 ) -> str:
-    """The line that compares so in a terminal."""
-    words = ["sizewise", "compare", base, *candidates, *options]
+    """Return the command line of a comparison."""
+    arguments = ["sizewise", "compare", base, *candidates, *options]
     if tolerance != TOLERANCE:
-        words += ["--tolerance", f"{100 * tolerance:g}%"]
-    return shlex.join([*words, *(["--force"] if is_forced else [])])
+        arguments += ["--tolerance", f"{100 * tolerance:g}%"]
+    return shlex.join([*arguments, *(["--force"] if is_forced else [])])
 
 
 def name_of_pairs(base: str, candidate: str) -> str:
-    """Of a comparison that measures profiles of these names."""
+    """Return the name of a comparison that measures profiles with these names."""
     return f"pairs of {base}" if base == candidate else f"{base} against {candidate}"
 
 
@@ -45,8 +45,10 @@ def comparison_section(comparison: Comparison) -> model.ComparisonSection:
         candidate=comparison.candidate,
         tolerance=comparison.tolerance,
         differences=tuple(
-            model.DifferenceRow(name=one.name, base=one.base, candidate=one.candidate, forbids=one.forbids)
-            for one in comparison.differences
+            model.DifferenceRow(
+                name=difference.name, base=difference.base, candidate=difference.candidate, forbids=difference.forbids
+            )
+            for difference in comparison.differences
         ),
         rows=tuple(map(_row, comparison.changes)),
         banner=_banner(comparison),
@@ -72,7 +74,7 @@ def _row(change: MetricChange) -> model.ChangeRow:
 
 
 def _outcome(comparison: Comparison) -> model.ComparisonOutcome:
-    """The verdict over all headlines."""
+    """Return the verdict over all headline metrics."""
     if not comparison.changes:
         return "not_compared"
     if comparison.is_same_run:
@@ -87,17 +89,18 @@ def _summary(comparison: Comparison, outcome: model.ComparisonOutcome) -> str:
         return ""
     if outcome == "same_run":
         return "no difference."
-    headlines = [one for one in comparison.changes if one.is_headline]
+    headlines = [change for change in comparison.changes if change.is_headline]
     counts = {
-        word: sum(one.verdict == word for one in headlines) for word in ("worse", "better", "same", "inconclusive")
+        verdict: sum(change.verdict == verdict for change in headlines)
+        for verdict in ("worse", "better", "same", "inconclusive")
     }
-    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     tolerance = formatting.percent(comparison.tolerance)
-    return f"of {len(headlines)} metrics that count, {told or 'none'} (tolerance {tolerance})."
+    return f"of {len(headlines)} metrics that count, {counts_text or 'none'} (tolerance {tolerance})."
 
 
 def _banner(comparison: Comparison) -> str | None:
-    forbidding = ", ".join(one.name for one in comparison.differences if one.forbids)
+    forbidding = ", ".join(difference.name for difference in comparison.differences if difference.forbids)
     if comparison.is_forced:
         return f"FORCED: these are not comparable ({forbidding}), and were compared all the same."
     if forbidding:

@@ -1,4 +1,4 @@
-"""The requests of each stage by the definitions of other tools, beside ours."""
+"""Metrics of each stage by the definitions of other tools, compared with those of Sizewise."""
 
 from __future__ import annotations
 
@@ -36,18 +36,23 @@ _RESPONSES = (
 
 
 def definitions(rows: pa.Table, result: Result) -> model.Definitions | None:
-    """None where no load was sent. Of the stages but warm-ups and those that stand for several others."""
-    stages = [one for one in result.stages if one.variant is None and one.kind != "warmup" and not one.is_pooled]
-    found = [(stage, numbers) for stage in stages if (numbers := _numbers(rows, stage))]
-    if not found:
+    """Return the metrics by each tool's definitions; `None` where no load was sent.
+
+    Covers the stages except warm-ups and those that stand for several others.
+    """
+    stages = [
+        stage for stage in result.stages if stage.variant is None and stage.kind != "warmup" and not stage.is_pooled
+    ]
+    numbered = [(stage, numbers) for stage in stages if (numbers := _numbers(rows, stage))]
+    if not numbered:
         return None
-    tables = tuple(_table(stage, numbers) for stage, numbers in found)
-    tools, shown = found[0][1], {row.metric for table in tables for row in table.rows}
+    tables = tuple(_table(stage, numbers) for stage, numbers in numbered)
+    tools, metrics = numbered[0][1], {row.metric for table in tables for row in table.rows}
     return model.Definitions(
-        tools=tuple(model.DefiningTool(name=one.tool, read_from=one.read_from, notes=one.notes) for one in tools),
+        tools=tuple(model.DefiningTool(name=tool.tool, read_from=tool.read_from, notes=tool.notes) for tool in tools),
         tables=tables,
-        why=tuple(_why(tools, shown)),
-        remark=_remark(shown, result.target.protocol),
+        why=tuple(_why(tools, metrics)),
+        remark=_remark(metrics, result.target.protocol),
     )
 
 
@@ -61,15 +66,15 @@ def _numbers(rows: pa.Table, stage: Stage) -> tuple[ToolNumbers, ...]:
 def _table(stage: Stage, tools: Sequence[ToolNumbers]) -> model.DefinitionTable:
     return model.DefinitionTable(
         stage=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
-        answers=tuple(one.answers for one in tools),
+        answers=tuple(tool.answers for tool in tools),
         rows=tuple(_rows(stage, tools)),
     )
 
 
 def _rows(stage: Stage, tools: Sequence[ToolNumbers]) -> Iterator[model.DefinitionRow]:
     for metric, unit in METRICS.items():
-        spreads = [one.metrics.get(metric, {}) for one in tools]
-        if not any(spreads[1:]):  # what no other tool prints is no row to compare
+        spreads = [tool.metrics.get(metric, {}) for tool in tools]
+        if not any(spreads[1:]):  # a row without a value of another tool compares nothing
             continue
         for aggregate in AGGREGATES if unit == "ms" else ("value",):
             estimates = [spread.get(aggregate) for spread in spreads]
@@ -77,20 +82,23 @@ def _rows(stage: Stage, tools: Sequence[ToolNumbers]) -> Iterator[model.Definiti
                 metric=_LABELS[metric],
                 aggregate=None if aggregate == "value" else aggregate,
                 quantities=tuple(
-                    None if one is None else quantity(one, unit, stage.verdict.status) for one in estimates
+                    None if estimate is None else quantity(estimate, unit, stage.verdict.status)
+                    for estimate in estimates
                 ),
             )
 
 
-def _why(tools: Sequence[ToolNumbers], shown: set[str]) -> Iterator[model.Definition]:
+def _why(tools: Sequence[ToolNumbers], metrics: set[str]) -> Iterator[model.Definition]:
     for metric, label in _LABELS.items():
-        if label in shown:
+        if label in metrics:
             yield from (
-                model.Definition(metric=label, tool=one.tool, why=one.why[metric]) for one in tools if metric in one.why
+                model.Definition(metric=label, tool=tool.tool, why=tool.why[metric])
+                for tool in tools
+                if metric in tool.why
             )
 
 
-def _remark(shown: set[str], protocol: str) -> str | None:
-    if _LABELS["ttft_ms"] in shown:
+def _remark(metrics: set[str], protocol: str) -> str | None:
+    if _LABELS["ttft_ms"] in metrics:
         return _RESPONSES if protocol == "openai-responses" else None
-    return _WHOLE if _LABELS["output_tokens_per_s"] in shown else _PLAIN
+    return _WHOLE if _LABELS["output_tokens_per_s"] in metrics else _PLAIN

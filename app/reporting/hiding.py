@@ -1,11 +1,8 @@
-"""A report without the names of hosts and models, and without what was sent: for whoever may see the numbers only.
+"""Redaction of hosts, models and prompts in a report, for readers who may see only the numbers.
 
-Each name is replaced by the same word in every place of the report, of the result and the profile
-that travel in it, and of what is written beside it. The run itself is not changed.
-
-The texts of records and documents: read, and written otherwise, wherever they stand.
-
-The names of hosts and models that a run tells, and the words each of them may be written by.
+Each name is replaced by the same word everywhere in the report, in the result and the profile included in it, and in
+the files written beside it. The run itself is not changed. Also iterates over and replaces the texts of records and
+documents, and finds the names of hosts and models in a run with the spellings that each may have.
 """
 
 from __future__ import annotations
@@ -29,21 +26,21 @@ from app.storage.run_directory import LONGEST_WORD, word_of_id
 from reports.model import Report
 
 _Any = TypeVar("_Any")
-_MEANT = {"unit", "metric", "percentile", "latency_metric", "aggregate", "comparator", "times"}
-"""Fields that a renderer decides by, and that no user writes."""
+_SEMANTIC_FIELDS = {"unit", "metric", "percentile", "latency_metric", "aggregate", "comparator", "times"}
+"""Fields that renderers depend on, and that no user writes."""
 _FREE_KEYS = {"tags", "labels", "env", "headers", "axes"}
 """Mappings whose keys are the user's own words."""
 
 
 def texts_of(value: object) -> Iterator[str]:
-    """Every text in it, and the free keys of its mappings, in their order."""
+    """Yield every text in the value, and the free keys of its mappings, in order."""
     return _texts(value, "")
 
 
 def with_texts(value: _Any, changed: Callable[[str], str]) -> _Any:
-    """The same with every free text changed: not one of a fixed set, nor what a renderer decides by."""
-    made: _Any = _with_texts(value, changed, "")
-    return made
+    """Return the value with every free text changed, except texts of a fixed set and those that renderers depend on."""
+    result: _Any = _with_texts(value, changed, "")
+    return result
 
 
 def _texts(value: object, name: str) -> Iterator[str]:
@@ -53,13 +50,13 @@ def _texts(value: object, name: str) -> Iterator[str]:
         for field in _free_fields(type(value)):
             yield from _texts(getattr(value, field), field)
     elif isinstance(value, tuple | list):
-        for one in value:
-            yield from _texts(one, name)
+        for item in value:
+            yield from _texts(item, name)
     elif isinstance(value, dict):
         if name in _FREE_KEYS:
             yield from (key for key in value if isinstance(key, str))
-        for key, one in value.items():
-            yield from _texts(one, str(key))
+        for key, item in value.items():
+            yield from _texts(item, str(key))
 
 
 def _with_texts(value: Any, changed: Callable[[str], str], name: str) -> Any:
@@ -67,23 +64,25 @@ def _with_texts(value: Any, changed: Callable[[str], str], name: str) -> Any:
         return changed(value)
     if isinstance(value, msgspec.Struct):
         old = {field: getattr(value, field) for field in _free_fields(type(value))}
-        return msgspec.structs.replace(value, **{field: _with_texts(one, changed, field) for field, one in old.items()})
+        return msgspec.structs.replace(
+            value, **{field: _with_texts(item, changed, field) for field, item in old.items()}
+        )
     if isinstance(value, tuple | list):
-        return type(value)([_with_texts(one, changed, name) for one in value])
+        return type(value)([_with_texts(item, changed, name) for item in value])
     if isinstance(value, dict):
         keys = [changed(key) if name in _FREE_KEYS and isinstance(key, str) else key for key in value]
-        return dict(zip(keys, (_with_texts(one, changed, str(key)) for key, one in value.items()), strict=True))
+        return dict(zip(keys, (_with_texts(item, changed, str(key)) for key, item in value.items()), strict=True))
     return value
 
 
 @cache
 def _free_fields(record: type[msgspec.Struct]) -> tuple[str, ...]:
     fields = msgspec.structs.fields(record)
-    return tuple(one.name for one in fields if one.name not in _MEANT and not _is_of_a_set(one.type))
+    return tuple(field.name for field in fields if field.name not in _SEMANTIC_FIELDS and not _is_literal(field.type))
 
 
-def _is_of_a_set(annotation: object) -> bool:
-    return get_origin(annotation) is Literal or any(map(_is_of_a_set, get_args(annotation)))
+def _is_literal(annotation: object) -> bool:
+    return get_origin(annotation) is Literal or any(map(_is_literal, get_args(annotation)))
 
 
 NamedKind = Literal["hosts", "models"]
@@ -92,18 +91,18 @@ _URL_HOST = re.compile(
 )
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 _MACHINE_LIKE = re.compile(r"(?=.*[a-z])[a-z0-9]*[0-9-][a-z0-9-]*", re.IGNORECASE)
-"""A first label that names one machine, as gpu-box-7; not `api` or `www`."""
-_OUR_MODELS = ("scripted",)
+"""First label of a host name that identifies one machine, such as gpu-box-7; not `api` or `www`."""
+_BUILT_IN_MODELS = ("scripted",)
 _MODEL_OPTION = re.compile(r"-m|--?[a-z-]*(?:model|tokenizer)[a-z-]*|--hf-repo|--lora-modules", re.IGNORECASE)
 _MODEL_FILE = re.compile(r".*\.(?:onnx|gguf|safetensors|engine|plan|pt)", re.IGNORECASE)
-_NO_NAMES = ("model", "tokenizer", "default", "digest")
-"""Stems of files that say nothing of the model."""
+_GENERIC_STEMS = ("model", "tokenizer", "default", "digest")
+"""Stems of files that do not identify the model."""
 _HOST_LABELS = ("instance", "host", "hostname", "node", "nodename", "pod")
 _MODEL_LABELS = ("model", "model_name", "model_id")
 
 
 class Name(msgspec.Struct, frozen=True):
-    """`spellings` begins with what is written most fully; `shown` stands for all of them."""
+    """Name with its spellings, the fullest first; `shown` replaces all of them."""
 
     kind: NamedKind
     spellings: tuple[str, ...]
@@ -111,31 +110,34 @@ class Name(msgspec.Struct, frozen=True):
 
 
 def names_told(result: Result, spec: object, texts: Iterable[str]) -> tuple[Name, ...]:
-    """In the order in which they are told, so that the same run gives the same. `spec` is the profile as a document;
-    `texts` are whatever else may name a host by a URL. Loopback addresses and our own scripted model name nobody."""
+    """Return the names in the order in which they occur, so that the result is reproducible.
+
+    `spec` is the profile as a document; `texts` are other texts that may have URLs with hosts. Loopback addresses and
+    the built-in scripted model are not names.
+    """
     spec_texts = tuple(texts_of(spec))
-    hosts = [*_in_texts(result.target.urls, _URL_HOST), *_hosts(result, spec)]
-    hosts += [*_in_texts((*texts_of(result), *spec_texts, *texts), _URL_HOST), *_in_texts(spec_texts, _IPV4)]
-    told_hosts = [_host_spellings(one) for one in map(_bare, hosts) if one and not _is_here(one)]
-    told_models = [one for one in map(_together, _models(result, spec)) if one]
-    return (*_numbered("hosts", told_hosts), *_numbered("models", told_models))
+    hosts = [*_find_all(result.target.urls, _URL_HOST), *_hosts(result, spec)]
+    hosts += [*_find_all((*texts_of(result), *spec_texts, *texts), _URL_HOST), *_find_all(spec_texts, _IPV4)]
+    host_spellings = [_host_spellings(host) for host in map(_strip_host, hosts) if host and not _is_loopback(host)]
+    model_names = [spellings for spellings in map(_merge_spellings, _models(result, spec)) if spellings]
+    return (*_number_names("hosts", host_spellings), *_number_names("models", model_names))
 
 
-def _numbered(kind: NamedKind, told: Iterable[tuple[str, ...]]) -> Iterator[Name]:
-    """Those with a spelling in common are one."""
+def _number_names(kind: NamedKind, spelling_groups: Iterable[tuple[str, ...]]) -> Iterator[Name]:
+    """Yield numbered names; names with a common spelling are merged."""
     groups: list[dict[str, str]] = []
-    for spellings in told:
-        words = {one.casefold(): one for one in spellings}
-        same = [group for group in groups if group.keys() & words.keys()]
+    for spellings in spelling_groups:
+        by_key = {spelling.casefold(): spelling for spelling in spellings}
+        same = [group for group in groups if group.keys() & by_key.keys()]
         if same:
-            for one in same[1:]:
-                same[0].update(one)
-                groups.remove(one)
-            same[0].update({key: one for key, one in words.items() if key not in same[0]})
+            for group in same[1:]:
+                same[0].update(group)
+                groups.remove(group)
+            same[0].update({key: spelling for key, spelling in by_key.items() if key not in same[0]})
         else:
-            groups.append(words)
-    for place, group in enumerate(groups, 1):
-        yield Name(kind, tuple(group.values()), f"{kind.removesuffix('s')}-{place}")
+            groups.append(by_key)
+    for number, group in enumerate(groups, 1):
+        yield Name(kind, tuple(group.values()), f"{kind.removesuffix('s')}-{number}")
 
 
 def _hosts(result: Result, spec: object) -> Iterator[str]:
@@ -143,30 +145,30 @@ def _hosts(result: Result, spec: object) -> Iterator[str]:
     for stage in result.stages:
         yield from (worker.host for worker in stage.workers)
     if result.comparison is not None:
-        for one in result.comparison.differences:
-            if one.id == "machine":
-                yield from (*one.base_values, *one.candidate_values)
+        for difference in result.comparison.differences:
+            if difference.id == "machine":
+                yield from (*difference.base_values, *difference.candidate_values)
     yield from _labels(spec, _HOST_LABELS)
-    for key, value in _mapping(_at(spec, "target", "headers")).items():
+    for key, value in _mapping(_value_at(spec, "target", "headers")).items():
         if str(key).casefold() in ("host", ":authority"):
             yield str(value)
 
 
-def _in_texts(texts: Iterable[str], pattern: re.Pattern[str]) -> Iterator[str]:
+def _find_all(texts: Iterable[str], pattern: re.Pattern[str]) -> Iterator[str]:
     for text in texts:
         for match in pattern.finditer(text):
             yield match[1] if pattern.groups else match[0]
 
 
-def _bare(host: str) -> str:
-    """Without port, brackets and the dot at the end."""
+def _strip_host(host: str) -> str:
+    """Return the host without port, brackets and the final dot."""
     host = host.strip()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return (host if host.count(":") > 1 else host.partition(":")[0]).rstrip(".")
 
 
-def _is_here(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     if host.casefold() in ("localhost", "n/a") or host.casefold().endswith(".localhost"):
         return True
     address = _address(host)
@@ -187,20 +189,20 @@ def _host_spellings(host: str) -> tuple[str, ...]:
 
 
 def _models(result: Result, spec: object) -> Iterator[tuple[str, ...]]:
-    """Each by all the names it has."""
+    """Yield each model with all of its names."""
     yield (result.target.model or "",)
     yield from ((stage.variant.model,) for stage in result.stages if stage.variant is not None)
     if result.local is not None:
-        for facts in result.local.variants:
-            yield facts.variant.model, facts.model_file, facts.model_sha256 or ""
-    yield from ((one,) for one in _models_asked_for(result, spec))
+        for variant in result.local.variants:
+            yield variant.variant.model, variant.model_file, variant.model_sha256 or ""
+    yield from ((name,) for name in _requested_models(result, spec))
 
 
-def _models_asked_for(result: Result, spec: object) -> Iterator[str]:
-    target = _mapping(_at(spec, "target"))
-    for holder in (target, target.get("serve"), *_items(target.get("variants"))):
-        yield from (one for one in _items(_at(holder, "model")) if isinstance(one, str))
-    yield str(_at(spec, "workload", "tokenizer") or "")
+def _requested_models(result: Result, spec: object) -> Iterator[str]:
+    target = _mapping(_value_at(spec, "target"))
+    for section in (target, target.get("serve"), *_items(target.get("variants"))):
+        yield from (name for name in _items(_value_at(section, "model")) if isinstance(name, str))
+    yield str(_value_at(spec, "workload", "tokenizer") or "")
     yield from _started_models(_mapping(target.get("start")))
     yield from _labels(spec, _MODEL_LABELS)
     if result.comparison is not None:
@@ -210,43 +212,48 @@ def _models_asked_for(result: Result, spec: object) -> Iterator[str]:
 
 
 def _started_models(start: dict[Any, Any]) -> Iterator[str]:
-    """As servers are told of them: `vllm serve NAME`, `--model NAME`, a model's file."""
-    words = [one for one in _items(start.get("command")) if isinstance(one, str)]
-    for word, after in pairwise([*words, ""]):
-        option, _, given = word.partition("=")
+    """Yield model names from a server's command: `vllm serve NAME`, `--model NAME`, a model file."""
+    words = [word for word in _items(start.get("command")) if isinstance(word, str)]
+    for word, next_word in pairwise([*words, ""]):
+        option, _, value = word.partition("=")
         if word == "serve" or _MODEL_OPTION.fullmatch(word):
-            yield "" if after.startswith("-") else after
-        elif given and _MODEL_OPTION.fullmatch(option):
-            yield given
+            yield "" if next_word.startswith("-") else next_word
+        elif value and _MODEL_OPTION.fullmatch(option):
+            yield value
         elif _MODEL_FILE.fullmatch(word):
             yield word
     yield from (str(value) for name, value in _mapping(start.get("env")).items() if "MODEL" in str(name).upper())
 
 
-def _together(names: tuple[str, ...]) -> tuple[str, ...]:
-    told = (one for one in names if one and one != "n/a" and one not in _OUR_MODELS)
-    return tuple(dict.fromkeys(spelling for one in told for spelling in _model_spellings(one)))
+def _merge_spellings(names: tuple[str, ...]) -> tuple[str, ...]:
+    known = (name for name in names if name and name != "n/a" and name not in _BUILT_IN_MODELS)
+    return tuple(dict.fromkeys(spelling for name in known for spelling in _model_spellings(name)))
 
 
 def _model_spellings(model: str) -> tuple[str, ...]:
-    """A path is known by its file and the stem of it, or by its folder where the file says nothing; `org/name` by the
-    name too."""
+    """Return the spellings of a model's name.
+
+    A path is known by its file and the file's stem, or by its folder where the file does not identify the model;
+    `org/name` also by the name alone.
+    """
     path = PurePath(model)
-    found = [model, path.name]
+    spellings = [model, path.name]
     if _MODEL_FILE.fullmatch(path.name) or path.suffix == ".json":
-        found.append(path.stem if path.stem.casefold() not in _NO_NAMES else path.parent.name)
-    return tuple(dict.fromkeys(one for one in found if one and one.casefold() not in _NO_NAMES)) or (model,)
+        spellings.append(path.stem if path.stem.casefold() not in _GENERIC_STEMS else path.parent.name)
+    return tuple(
+        dict.fromkeys(spelling for spelling in spellings if spelling and spelling.casefold() not in _GENERIC_STEMS)
+    ) or (model,)
 
 
-def _labels(spec: object, wanted: tuple[str, ...]) -> Iterator[str]:
-    """Of the pages that were read beside the run."""
-    for scrape in _items(_at(spec, "telemetry")):
-        for name, value in _mapping(_at(scrape, "labels")).items():
-            if str(name).casefold() in wanted:
+def _labels(spec: object, label_names: tuple[str, ...]) -> Iterator[str]:
+    """Yield the given labels of the pages that were scraped during the run."""
+    for scrape in _items(_value_at(spec, "telemetry")):
+        for name, value in _mapping(_value_at(scrape, "labels")).items():
+            if str(name).casefold() in label_names:
                 yield str(value)
 
 
-def _at(tree: object, *keys: str) -> object:
+def _value_at(tree: object, *keys: str) -> object:
     for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree
@@ -263,28 +270,30 @@ def _mapping(value: object) -> dict[Any, Any]:
 Kind = Literal["hosts", "models", "prompts"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 HIDDEN = "(hidden)"
-_WORDS: dict[Kind, str] = {
+_KIND_TEXTS: dict[Kind, str] = {
     "hosts": "the names and addresses of hosts",
     "models": "the names of models",
     "prompts": "what was sent, and what was to be answered",
 }
-_SENT = (
+_PROMPT_KEYS = (
     ("workload", "body"), ("workload", "bodies"), ("workload", "template"), ("workload", "extra_body"),
     ("workload", "expect"), ("target", "scripted", "answer"),
 )  # fmt: skip
 _UNREADABLE = "# Left out: it cannot be read, so that nothing in it can be hidden.\n"
-_EVERYDAY = {
+_COMMON_WORDS = {
     "api", "chat", "cpu", "cuda", "default", "endpoint", "engine", "generator", "gpu", "host", "latency", "local",
     "machine", "model", "request", "requests", "run", "server", "stage", "target", "test", "tokens", "worker",
 }  # fmt: skip
-"""Words of every report: as a name they are replaced where they stand alone."""
-_BETWEEN = r"(?:%[0-9a-f]{2}|[\W_]){1,2}"
+"""Words of every report; as names they are replaced only where they are the whole text."""
+_SEPARATORS = r"(?:%[0-9a-f]{2}|[\W_]){1,2}"
 _BEFORE, _AFTER = r"(?:(?<![^\W_])|(?<=%[0-9a-f]{2}))", r"(?![^\W_])"
 
 
 class StandIn(msgspec.Struct, frozen=True):
-    """`shown` in place of what was `written`, in so many `places` of the report and of what it carries. Of what was
-    sent `written` is the profile's key."""
+    """Replacement of the text `written` by `shown` in `places` places of the report and the documents in it.
+
+    For prompts, `written` is the key in the profile.
+    """
 
     kind: Kind
     written: str
@@ -293,7 +302,7 @@ class StandIn(msgspec.Struct, frozen=True):
 
 
 class Hidden(msgspec.Struct, frozen=True):
-    """`result` is what the report tells, without the names too."""
+    """Redacted report; `result` is redacted as well."""
 
     report: Report
     result: Result
@@ -301,87 +310,98 @@ class Hidden(msgspec.Struct, frozen=True):
     names: tuple[Name, ...]
 
     def renaming(self) -> Callable[[str], str]:
-        """Of texts from elsewhere, as the report has them."""
-        return _Replaced(self.names)
+        """Return the function that replaces the same names in other texts."""
+        return _NameReplacer(self.names)
 
 
 def hide(report: Report, result: Result, kinds: Collection[Kind]) -> Hidden:
-    """`result` is that of the report."""
+    """Redact these kinds of names in a report and its result."""
     spec = _document(report.reproduce.spec_text)
-    names = [one for one in names_told(result, spec, texts_of(report)) if one.kind in kinds]
+    names = [name for name in names_told(result, spec, texts_of(report)) if name.kind in kinds]
     spec, sent = _without_prompts(spec) if "prompts" in kinds else (spec, ())
-    replaced = _Replaced(_with_cut(names, result.name))
-    short = msgspec.structs.replace(report, result_json="", reproduce=_without_spec(report))
-    told, facts, profile = with_texts(short, replaced), with_texts(result, replaced), with_texts(spec, replaced)
-    stand_ins = (*replaced.stand_ins(), *sent)
-    hidden = tuple(kind for kind in KINDS if any(one.kind == kind for one in stand_ins))
-    notes = (_sentence(hidden),) if hidden else ()
-    facts = msgspec.structs.replace(facts, notes=(*notes, *facts.notes))
-    spec_text = report.reproduce.spec_text if not hidden else _spec_text(report.reproduce.spec_text, profile)
-    told = msgspec.structs.replace(
-        told,
-        notes=(*notes, *told.notes),
-        hidden=hidden,
-        reproduce=msgspec.structs.replace(told.reproduce, spec_text=spec_text),
-        result_json=_as_json(facts) if report.result_json and hidden else report.result_json,
+    replaced = _NameReplacer(_with_truncated(names, result.name))
+    shortened = msgspec.structs.replace(report, result_json="", reproduce=_without_spec(report))
+    redacted_report, redacted_result, profile = (
+        with_texts(shortened, replaced),
+        with_texts(result, replaced),
+        with_texts(spec, replaced),
     )
-    return Hidden(told, facts, stand_ins, replaced.names)
+    stand_ins = (*replaced.stand_ins(), *sent)
+    hidden = tuple(kind for kind in KINDS if any(stand_in.kind == kind for stand_in in stand_ins))
+    notes = (_note(hidden),) if hidden else ()
+    redacted_result = msgspec.structs.replace(redacted_result, notes=(*notes, *redacted_result.notes))
+    spec_text = report.reproduce.spec_text if not hidden else _spec_text(report.reproduce.spec_text, profile)
+    redacted_report = msgspec.structs.replace(
+        redacted_report,
+        notes=(*notes, *redacted_report.notes),
+        hidden=hidden,
+        reproduce=msgspec.structs.replace(redacted_report.reproduce, spec_text=spec_text),
+        result_json=_as_json(redacted_result) if report.result_json and hidden else report.result_json,
+    )
+    return Hidden(redacted_report, redacted_result, stand_ins, replaced.names)
 
 
 def sent_in(spec_text: str) -> tuple[str, ...]:
-    """Keys of a profile that hold what was sent, or was to be answered: the only prompts that a report has."""
-    return tuple(one.written for one in _without_prompts(_document(spec_text))[1])
+    """Return the keys of a profile that have prompts or expected responses, the only ones in a report."""
+    return tuple(prompt.written for prompt in _without_prompts(_document(spec_text))[1])
 
 
-def _sentence(hidden: Sequence[Kind]) -> str:
-    return f"Hidden in this report, and in what it carries: {'; '.join(_WORDS[one] for one in hidden)}."
+def _note(hidden: Sequence[Kind]) -> str:
+    return f"Hidden in this report, and in what it carries: {'; '.join(_KIND_TEXTS[kind] for kind in hidden)}."
 
 
-class _Replaced:
-    """Changes texts, and counts what it changed. A name is found whatever the case and whatever stands between its
-    parts, as `llama-3-1-8b` in the id of a run."""
+class _NameReplacer:
+    """Function that replaces names in texts and counts the replacements.
+
+    A name is found in any case and with any separators between its parts, such as `llama-3-1-8b` in the id of a run.
+    """
 
     def __init__(self, names: Iterable[Name]) -> None:
         self.names = tuple(names)
         self._counts: Counter[Name] = Counter()
         spellings = [(word, name) for name in self.names for word in name.spellings]
-        self._alone = {word.casefold(): name for word, name in spellings if not _is_telling(word)}
-        telling = sorted((one for one in spellings if _is_telling(one[0])), key=lambda one: -len(one[0]))
-        self._order = [name for _, name in telling]
-        within = "|".join(f"({_pattern(word)})" for word, _ in telling)
-        self._pattern = re.compile(f"{_BEFORE}(?:{within}){_AFTER}", re.IGNORECASE) if telling else None
+        self._whole_texts = {word.casefold(): name for word, name in spellings if not _is_distinctive(word)}
+        distinctive = sorted((pair for pair in spellings if _is_distinctive(pair[0])), key=lambda pair: -len(pair[0]))
+        self._order = [name for _, name in distinctive]
+        within = "|".join(f"({_pattern(word)})" for word, _ in distinctive)
+        self._pattern = re.compile(f"{_BEFORE}(?:{within}){_AFTER}", re.IGNORECASE) if distinctive else None
 
     def __call__(self, text: str) -> str:
-        alone = self._alone.get(text.casefold())
-        if alone is not None:
-            self._counts[alone] += 1
-            return alone.shown
-        return text if self._pattern is None else self._pattern.sub(self._shown, text)
+        name = self._whole_texts.get(text.casefold())
+        if name is not None:
+            self._counts[name] += 1
+            return name.shown
+        return text if self._pattern is None else self._pattern.sub(self._replacement, text)
 
     def stand_ins(self) -> tuple[StandIn, ...]:
         return tuple(
-            StandIn(one.kind, one.spellings[0], one.shown, self._counts[one]) for one in self.names if self._counts[one]
+            StandIn(name.kind, name.spellings[0], name.shown, self._counts[name])
+            for name in self.names
+            if self._counts[name]
         )
 
-    def _shown(self, match: re.Match[str]) -> str:
+    def _replacement(self, match: re.Match[str]) -> str:
         name = self._order[(match.lastindex or 1) - 1]
         self._counts[name] += 1
         return name.shown
 
 
-def _with_cut(names: list[Name], title: str) -> list[Name]:
-    """A run's id has its profile's name, and may have the half of a name that is in it."""
-    word, shown = word_of_id(title), word_of_id(_Replaced(names)(title))
-    if len(word) < LONGEST_WORD or word == shown:
+def _with_truncated(names: list[Name], title: str) -> list[Name]:
+    """Add the truncated form of a name: a run's id has its profile's name, which may end within a name."""
+    word, redacted_word = word_of_id(title), word_of_id(_NameReplacer(names)(title))
+    if len(word) < LONGEST_WORD or word == redacted_word:
         return names
-    kind = next(one.kind for one in names if _Replaced([one])(title) != title)
-    return [*names, Name(kind, (word,), shown)]
+    kind = next(name.kind for name in names if _NameReplacer([name])(title) != title)
+    return [*names, Name(kind, (word,), redacted_word)]
 
 
-def _is_telling(word: str) -> bool:
-    """Whether it is the name wherever it stands: not a number, a letter or a word of every report."""
-    is_word = sum(one.isalnum() for one in word) > 1 and any(one.isalpha() for one in word)
-    return (is_word or _is_address(word)) and word.casefold() not in _EVERYDAY
+def _is_distinctive(word: str) -> bool:
+    """Return whether the word identifies a name wherever it occurs.
+
+    A number, a letter and the common words of reports do not.
+    """
+    is_word = sum(character.isalnum() for character in word) > 1 and any(character.isalpha() for character in word)
+    return (is_word or _is_address(word)) and word.casefold() not in _COMMON_WORDS
 
 
 def _is_address(word: str) -> bool:
@@ -389,18 +409,18 @@ def _is_address(word: str) -> bool:
 
 
 def _pattern(word: str) -> str:
-    if _is_address(word) and not any(one.isalpha() for one in word):
+    if _is_address(word) and not any(character.isalpha() for character in word):
         return re.escape(word)
-    return _BETWEEN.join(re.escape(part) for part in re.split(r"[\W_]+", word) if part)
+    return _SEPARATORS.join(re.escape(part) for part in re.split(r"[\W_]+", word) if part)
 
 
 def _without_prompts(spec: Any) -> tuple[Any, tuple[StandIn, ...]]:
-    found = []
-    for path in _SENT:
+    replacements = []
+    for path in _PROMPT_KEYS:
         if value_at(spec, path) not in (REMOVED, None, [], {}, "", HIDDEN):
             spec = with_value(spec, path, HIDDEN)
-            found.append(StandIn("prompts", ".".join(path), HIDDEN, 1))
-    return spec, tuple(found)
+            replacements.append(StandIn("prompts", ".".join(path), HIDDEN, 1))
+    return spec, tuple(replacements)
 
 
 def _without_spec(report: Report) -> Any:
@@ -408,7 +428,10 @@ def _without_spec(report: Report) -> Any:
 
 
 def _document(text: str) -> Any:
-    """None where it cannot be read: written by hand, or of a newer version."""
+    """Return the parsed document.
+
+    `None` where it is not readable, such as one edited by hand, or of a newer version.
+    """
     try:
         return read_document(text.encode(), "spec.yaml").value
     except ProfileError:
@@ -416,7 +439,7 @@ def _document(text: str) -> Any:
 
 
 def _spec_text(text: str, document: Any) -> str:
-    """Written anew: a comment may hold a name in any words."""
+    """Serialize the document again, since comments may contain a name in any form."""
     if not text:
         return text
     return document_text(document) if isinstance(document, dict) else _UNREADABLE

@@ -1,4 +1,4 @@
-"""A run as llm-d Benchmark Reports: each load point is one."""
+"""Run as llm-d Benchmark Reports, one for each load point."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ _UNKNOWN = "unknown"
 
 
 def llm_d_reports(result: Result, spec_text: str) -> tuple[LlmdReport, ...]:
-    """Of every stage that put load on an endpoint, warm-ups left out, in the order they ran. What several holds come to
-    together is no load point of its own. Latency and TTFT count from the intended start where one is known."""
+    """Return one report for every stage with load on an endpoint except warm-ups, in order of execution.
+
+    Pooled stages are no load points of their own. Latency and TTFT count from the scheduled start where it is known.
+    """
     points = (stage for stage in result.stages if stage.variant is None and stage.kind != "warmup")
-    alone = [stage for stage in points if not stage.is_pooled]
-    return tuple(_report(result, stage, place, spec_text) for place, stage in enumerate(alone))
+    single = [stage for stage in points if not stage.is_pooled]
+    return tuple(_report(result, stage, index, spec_text) for index, stage in enumerate(single))
 
 
-def _report(result: Result, stage: Stage, place: int, spec_text: str) -> LlmdReport:
+def _report(result: Result, stage: Stage, index: int, spec_text: str) -> LlmdReport:
     return LlmdReport(
         version=llm_d.VERSION,
-        run=_run(result, stage, place),
-        scenario=llm_d.Scenario(stack=(_endpoint(result),), load=_load(result, stage, place, spec_text)),
+        run=_run(result, stage, index),
+        scenario=llm_d.Scenario(stack=(_endpoint(result),), load=_load(result, stage, index, spec_text)),
         results=llm_d.Results(request_performance=llm_d.RequestPerformance(aggregate=_aggregate(stage))),
     )
 
 
-def _run(result: Result, stage: Stage, place: int) -> llm_d.Run:
-    doubts = "".join(f"; {reason}" for reason in stage.verdict.reasons)
+def _run(result: Result, stage: Stage, index: int) -> llm_d.Run:
+    reasons = "".join(f"; {reason}" for reason in stage.verdict.reasons)
     return llm_d.Run(
-        uid=f"{result.run_id}-{place}",
+        uid=f"{result.run_id}-{index}",
         eid=result.run_id,
         time=_time(result, stage),
-        description=f"{result.name}, {_name(stage)}: measurement {stage.verdict.status}{doubts}",
+        description=f"{result.name}, {_name(stage)}: measurement {stage.verdict.status}{reasons}",
         keywords=("sizewise", stage.kind, stage.verdict.status),
     )
 
@@ -45,9 +47,9 @@ def _name(stage: Stage) -> str:
 
 
 def _time(result: Result, stage: Stage) -> llm_d.RunTime:
-    began, first_ns = datetime.fromisoformat(result.clock.wall_start), result.clock.monotonic_start_ns
+    started, first_ns = datetime.fromisoformat(result.clock.wall_start), result.clock.monotonic_start_ns
     start, end = (
-        began + timedelta(microseconds=(ns - first_ns) / 1e3) for ns in (stage.window.start_ns, stage.window.end_ns)
+        started + timedelta(microseconds=(ns - first_ns) / 1e3) for ns in (stage.window.start_ns, stage.window.end_ns)
     )
     return llm_d.RunTime(
         start=start.isoformat(), end=end.isoformat(), duration=f"PT{(end - start).total_seconds():.6f}S"
@@ -75,9 +77,9 @@ def _endpoint(result: Result) -> llm_d.Component:
     )
 
 
-def _load(result: Result, stage: Stage, place: int, spec_text: str) -> llm_d.LoadConfig | None:
-    asked, answered = _length(stage, "input_tokens"), _length(stage, "output_tokens")
-    if asked is None:
+def _load(result: Result, stage: Stage, index: int, spec_text: str) -> llm_d.LoadConfig | None:
+    input_length, output_length = _length(stage, "input_tokens"), _length(stage, "output_tokens")
+    if input_length is None:
         return None
     return llm_d.LoadConfig(
         metadata=llm_d.Metadata(cfg_id=result.profile_hash, description=stage.arrivals),
@@ -86,9 +88,9 @@ def _load(result: Result, stage: Stage, place: int, spec_text: str) -> llm_d.Loa
             tool_version=result.tool.version,
             source="unknown",
             parallelism=max(1, len(stage.workers)),
-            stage=place,
-            input_seq_len=asked,
-            output_seq_len=answered,
+            stage=index,
+            input_seq_len=input_length,
+            output_seq_len=output_length,
             rate_qps=None if stage.sessions else stage.scheduled_per_s,
             concurrency=stage.concurrency,
         ),
@@ -97,11 +99,11 @@ def _load(result: Result, stage: Stage, place: int, spec_text: str) -> llm_d.Loa
 
 
 def _length(stage: Stage, metric: str) -> SequenceLength | None:
-    found = stage.metrics.get(metric, {})
-    mean, most = _value(found, "mean"), _value(found, "max")
+    estimates = stage.metrics.get(metric, {})
+    mean, max_value = _value(estimates, "mean"), _value(estimates, "max")
     if mean is None:
         return None
-    return SequenceLength(distribution="other", value=mean, max=None if most is None else max(1, round(most)))
+    return SequenceLength(distribution="other", value=mean, max=None if max_value is None else max(1, round(max_value)))
 
 
 def _aggregate(stage: Stage) -> llm_d.Aggregate:
@@ -127,11 +129,13 @@ def _aggregate(stage: Stage) -> llm_d.Aggregate:
 
 
 def _statistics(stage: Stage, metric: str, unit: Unit) -> Statistics | None:
-    found = stage.metrics.get(metric, {})
-    mean = _value(found, "mean")
+    estimates = stage.metrics.get(metric, {})
+    mean = _value(estimates, "mean")
     if mean is None:
         return None
-    return Statistics(units=unit, mean=mean, **{theirs: _value(found, ours) for ours, theirs in _NAMES.items()})
+    return Statistics(
+        units=unit, mean=mean, **{field: _value(estimates, aggregate) for aggregate, field in _NAMES.items()}
+    )
 
 
 def _rate(stage: Stage, metric: str, unit: Unit) -> Statistics | None:
@@ -139,5 +143,5 @@ def _rate(stage: Stage, metric: str, unit: Unit) -> Statistics | None:
     return None if value is None else Statistics(units=unit, mean=value)
 
 
-def _value(found: dict[str, Estimate], aggregate: str) -> float | None:
-    return found[aggregate].value if aggregate in found else None
+def _value(estimates: dict[str, Estimate], aggregate: str) -> float | None:
+    return estimates[aggregate].value if aggregate in estimates else None

@@ -1,12 +1,6 @@
-"""Stages, curve and objectives of a loaded endpoint.
+"""Stages, latency curve and objectives of a loaded endpoint.
 
-Token times and rates, stage by stage.
-
-How long a target that was started or woken took to answer, and to answer steadily.
-
-The knees of a sweep.
-
-The headline numbers of a loaded endpoint.
+Also its token times and rates, cold start, knees of a sweep, and headline numbers.
 """
 
 from __future__ import annotations
@@ -27,20 +21,22 @@ _Z = 1.959964
 
 
 def headline_stages(result: Result) -> tuple[Stage, ...]:
-    """The stages of a loaded endpoint that the headline is based on."""
+    """Return the stages of a loaded endpoint that the headline is based on."""
     return tuple(stage for stage in result.stages if stage.in_headline and stage.variant is None)
 
 
 def headline_stage(result: Result, curve: model.CurveLabels) -> Stage | None:
-    """Of the stages the headline is based on, the one with the worst latency; None when there is none."""
+    """Return the headline stage with the worst latency; `None` when there is none."""
     stages = headline_stages(result)
-    return max(stages, key=lambda one: stage_quantity(one, curve.metric, curve.percentile).value or 0.0, default=None)
+    return max(
+        stages, key=lambda stage: stage_quantity(stage, curve.metric, curve.percentile).value or 0.0, default=None
+    )
 
 
 def curve_of(result: Result) -> model.CurveLabels:
-    """The time the first SLO about a percentile speaks of; p95 of what answers took when none does."""
-    for one in result.slo:
-        objective = one.objective
+    """Return the time of the first objective on a percentile, or p95 latency without one."""
+    for evaluation in result.slo:
+        objective = evaluation.objective
         if unit_of(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
             return model.CurveLabels(
                 metric=objective.metric,
@@ -52,20 +48,20 @@ def curve_of(result: Result) -> model.CurveLabels:
 
 
 def counted(result: Result) -> Literal["requests", "sessions"]:
-    """What the rates that were asked for are of."""
+    """Return whether the requested rates count requests or sessions."""
     return "sessions" if any(stage.sessions for stage in result.stages) else "requests"
 
 
 def times_of(result: Result) -> str:
-    """The metric that tells what answers took: service time where no stage knows when they should have started."""
+    """Return the latency metric: service time where no stage knows the scheduled start of its requests."""
     stages = [stage for stage in result.stages if stage.variant is None and stage.completed]
-    withheld = [stage.metrics.get("latency_ms", {}).get("mean") for stage in stages]
-    is_known = not stages or any(mean is not None and mean.value is not None for mean in withheld)
+    means = [stage.metrics.get("latency_ms", {}).get("mean") for stage in stages]
+    is_known = not stages or any(mean is not None and mean.value is not None for mean in means)
     return "latency_ms" if is_known else "service_ms"
 
 
 def stage_row(stage: Stage, curve: model.CurveLabels, times: str, start_ns: int) -> model.StageRow:
-    """`times` is the metric that the row's percentiles are of."""
+    """Return the row of a stage; `times` is the metric of its percentiles."""
     trust = stage.verdict.status
     return model.StageRow(
         name=stage.name,
@@ -110,81 +106,88 @@ def spike_rows(result: Result) -> tuple[model.SpikeSummary, ...]:
 
 
 def objective_rows(result: Result) -> tuple[model.ObjectiveRow, ...]:
-    slo = (_objective_row(one, "SLO", result) for one in result.slo)
-    gates = (_objective_row(one, "gate", result) for one in result.gates)
+    slo = (_objective_row(evaluation, "SLO", result) for evaluation in result.slo)
+    gates = (_objective_row(evaluation, "gate", result) for evaluation in result.gates)
     return (*slo, *gates)
 
 
-def _objective_row(one: Judged, kind: model.ObjectiveKind, result: Result) -> model.ObjectiveRow:
-    objective = one.objective
+def _objective_row(evaluation: Judged, kind: model.ObjectiveKind, result: Result) -> model.ObjectiveRow:
+    objective = evaluation.objective
     return model.ObjectiveRow(
         kind=kind,
         text=objective.text,
         limit=limit_of(objective),
-        observed=quantity(one.observed, unit_of_limit(objective), result.verdict.status),
-        margin=_margin(one),
-        judgement=one.judgement,
+        observed=quantity(evaluation.observed, unit_of_limit(objective), result.verdict.status),
+        margin=_margin(evaluation),
+        judgement=evaluation.judgement,
         level=objective.level,
-        stage=one.stage,
-        why=_why_open(one, result),
+        stage=evaluation.stage,
+        why=_inconclusive_reason(evaluation, result),
         implied=objective.implied,
     )
 
 
-def _why_open(one: Judged, result: Result) -> str | None:
-    """What keeps it from being settled."""
-    if one.judgement != "INCONCLUSIVE":
+def _inconclusive_reason(evaluation: Judged, result: Result) -> str | None:
+    """Return why the objective is inconclusive."""
+    if evaluation.judgement != "INCONCLUSIVE":
         return None
-    observed, limit = one.observed, one.objective.limit
+    observed, limit = evaluation.observed, evaluation.objective.limit
     if observed.value is None:
         return observed.reason
-    if one.objective.is_change or one.objective.metric in RUN_METRICS:
-        return _why_open_of_run(one)
-    if one.objective.metric in ("accuracy", "accuracy_kept"):
-        why = "the interval reaches past the limit" if observed.ci95 is not None else observed.reason
-        return f"{why}; only more labelled rows settle it{_rows_needed(one, result)}"
+    if evaluation.objective.is_change or evaluation.objective.metric in RUN_METRICS:
+        return _inconclusive_reason_of_run(evaluation)
+    if evaluation.objective.metric in ("accuracy", "accuracy_kept"):
+        reason = "the interval reaches past the limit" if observed.ci95 is not None else observed.reason
+        return f"{reason}; only more labelled rows settle it{_rows_needed(evaluation, result)}"
     if observed.ci95 is None:
         return f"{observed.reason}; a longer stage gives one"
-    if observed.value == 0 and one.objective.metric == "error_rate" and one.objective.of is None and 0 < limit < 1:
-        needed = formatting.count(_faultless(limit))
+    if (
+        observed.value == 0
+        and evaluation.objective.metric == "error_rate"
+        and evaluation.objective.of is None
+        and 0 < limit < 1
+    ):
+        needed = formatting.count(_error_free_samples(limit))
         return f"the interval reaches past the limit; {needed} requests without an error would settle it"
     return "the interval reaches past the limit; a longer stage narrows it"
 
 
-def _why_open_of_run(one: Judged) -> str | None:
-    if one.observed.ci95 is None:
-        return one.observed.reason
-    remedy = "; more repeats narrow it" if one.objective.is_change else ""
-    remedy = "; longer holds narrow it" if one.objective.metric == "max_rate_within_slo" and not remedy else remedy
+def _inconclusive_reason_of_run(evaluation: Judged) -> str | None:
+    if evaluation.observed.ci95 is None:
+        return evaluation.observed.reason
+    remedy = "; more repeats narrow it" if evaluation.objective.is_change else ""
+    remedy = (
+        "; longer holds narrow it" if evaluation.objective.metric == "max_rate_within_slo" and not remedy else remedy
+    )
     return f"the interval reaches past the limit{remedy}"
 
 
-def _rows_needed(one: Judged, result: Result) -> str:
-    """About how many rows settle what is kept, if they are like those there were; nothing where that cannot be told."""
-    variant = next((stage.variant for stage in result.stages if stage.name == one.stage), None)
+def _rows_needed(evaluation: Judged, result: Result) -> str:
+    """Return about how many rows decide the retained accuracy, assuming similar rows; empty where that is unknown."""
+    variant = next((stage.variant for stage in result.stages if stage.name == evaluation.stage), None)
     variants = () if result.local is None else result.local.variants
-    accuracy = next((facts.accuracy for facts in variants if facts.variant == variant), None)
-    if one.objective.metric != "accuracy_kept" or accuracy is None:
+    accuracy = next((row.accuracy for row in variants if row.variant == variant), None)
+    if evaluation.objective.metric != "accuracy_kept" or accuracy is None:
         return ""
-    rows = rows_to_settle(accuracy, one.objective.limit)
+    rows = rows_to_settle(accuracy, evaluation.objective.limit)
     return "" if rows is None else f", about {formatting.number(rows)} in all if they are like these"
 
 
-def _faultless(limit: float) -> int:
-    """The samples of a share of 0 whose Wilson interval ends at the limit."""
+def _error_free_samples(limit: float) -> int:
+    """Return the number of samples at which the Wilson interval of a share of 0 ends at the limit."""
     return math.ceil(_Z * _Z * (1 - limit) / limit)
 
 
-def _margin(one: Judged) -> float | None:
-    observed, limit = one.observed.value, one.objective.limit
+def _margin(evaluation: Judged) -> float | None:
+    observed, limit = evaluation.observed.value, evaluation.objective.limit
     if observed is None or limit == 0:
         return None
-    distance = limit - observed if one.objective.comparator in ("<", "<=") else observed - limit
+    distance = limit - observed if evaluation.objective.comparator in ("<", "<=") else observed - limit
     return distance / abs(limit)
 
 
 def token_rows(stages: Sequence[Stage]) -> tuple[model.TokenRow, ...]:
-    """Of stages whose answers told anything of tokens, warm-ups left out."""
+    """Return rows for the stages whose responses have tokens, except warm-ups."""
     return tuple(_token_row(stage) for stage in stages if stage.kind != "warmup" and _has_tokens(stage))
 
 
@@ -210,12 +213,16 @@ def _token_row(stage: Stage) -> model.TokenRow:
 
 
 def cold_start_parts(result: Result) -> tuple[model.Named, ...]:
-    """Empty where the target was up already."""
-    found = result.cold_start
-    if found is None:
+    """Return the times of the cold start; empty where the target was already running."""
+    cold_start = result.cold_start
+    if cold_start is None:
         return ()
-    parts = {"ready": found.ready_ms, "first answer": found.first_answer_ms, "steady answers": found.steady_ms}
-    return tuple(model.Named(name=name, quantity=quantity(one, "ms")) for name, one in parts.items())
+    parts = {
+        "ready": cold_start.ready_ms,
+        "first answer": cold_start.first_answer_ms,
+        "steady answers": cold_start.steady_ms,
+    }
+    return tuple(model.Named(name=name, quantity=quantity(estimate, "ms")) for name, estimate in parts.items())
 
 
 _METHODS = {
@@ -226,7 +233,7 @@ _METHODS = {
 
 
 def knee_section(result: Result) -> model.KneeSection | None:
-    """None without a sweep."""
+    """Return the knees of a sweep; `None` without one."""
     if not result.knees:
         return None
     note = None
@@ -249,22 +256,22 @@ _TOKENS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"))
 
 
 def load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, ...]:
-    """What a user feels in the stage, and what it carries; of tokens too where answers have them."""
+    """Return tiles for the latencies and the throughput of the stage; with tokens where responses have them."""
     times = times_of(result)
-    found = [
-        *([] if result.max_rate is not None and result.max_rate.per_s.value is not None else [_carried(stage)]),
+    tiles = [
+        *([] if result.max_rate is not None and result.max_rate.per_s.value is not None else [_throughput_tile(stage)]),
         *(_time(result, stage, metric, aggregate) for metric, aggregate in _TOKENS if metric in stage.metrics),
         *(_time(result, stage, times, aggregate) for aggregate in ("p95", "p99")),
-        *([_tile(result, stage, "Goodput", "goodput_share")] if _is_of_goodput(result) else []),
+        *([_tile(result, stage, "Goodput", "goodput_share")] if _has_goodput_objective(result) else []),
     ]
     if "output_tokens_per_s" in stage.metrics:
-        found.append(_tile(result, stage, "Output tokens", "output_tokens_per_s"))
+        tiles.append(_tile(result, stage, "Output tokens", "output_tokens_per_s"))
     if "accuracy" in stage.metrics:
-        found.append(_tile(result, stage, "Accuracy", "accuracy"))
-    return (*found, _tile(result, stage, "Error rate", "error_rate"))
+        tiles.append(_tile(result, stage, "Accuracy", "accuracy"))
+    return (*tiles, _tile(result, stage, "Error rate", "error_rate"))
 
 
-def _carried(stage: Stage) -> model.HeadlineTile:
+def _throughput_tile(stage: Stage) -> model.HeadlineTile:
     note = f"in {stage.name}"
     if stage.kind == "closed":
         return model.HeadlineTile(label="Throughput", quantity=stage_quantity(stage, "completed_per_s"), note=note)
@@ -273,8 +280,8 @@ def _carried(stage: Stage) -> model.HeadlineTile:
     )
 
 
-def _is_of_goodput(result: Result) -> bool:
-    return any(one.objective.metric == "goodput_share" for one in result.slo)
+def _has_goodput_objective(result: Result) -> bool:
+    return any(evaluation.objective.metric == "goodput_share" for evaluation in result.slo)
 
 
 def _time(result: Result, stage: Stage, metric: str, aggregate: str) -> model.HeadlineTile:
@@ -283,7 +290,10 @@ def _time(result: Result, stage: Stage, metric: str, aggregate: str) -> model.He
 
 
 def _tile(result: Result, stage: Stage, label: str, metric: str, aggregate: str | None = None) -> model.HeadlineTile:
-    limits = {(one.objective.metric, one.objective.aggregate): limit_of(one.objective) for one in result.slo}
+    limits = {
+        (evaluation.objective.metric, evaluation.objective.aggregate): limit_of(evaluation.objective)
+        for evaluation in result.slo
+    }
     return model.HeadlineTile(
         label=label,
         quantity=stage_quantity(stage, metric, aggregate or "value"),

@@ -1,6 +1,6 @@
-"""The local model: variants of a run of its own, or the stages that a served one was run in beside its endpoint.
+"""Local model in a report: the variants of a local run, or the stages of a served model that ran beside its endpoint.
 
-The headline numbers of a local run: those of its best variant.
+Also the headline numbers of a local run, which are those of its best variant.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ _COLD_START = {
 
 
 def local_section(result: Result) -> local_model.LocalSection | None:
-    """None where no local model was the target."""
+    """Return the section of a local run; `None` where the target is no local model."""
     local = result.local
     if local is None:
         return None
-    variants = [facts.variant for facts in local.variants]
+    variants = [variant.variant for variant in local.variants]
     names, families = names_of(variants), families_of(variants)
     stages = stages_by_variant(result)
-    answering = answering_by_variant(result)
-    axes = axes_of(local, answering)
-    places = front_places(local, answering, axes)
-    slo = [one.objective for one in result.slo]
+    headline_stages = answering_by_variant(result)
+    axes = axes_of(local, headline_stages)
+    positions = front_places(local, headline_stages, axes)
+    slo = [evaluation.objective for evaluation in result.slo]
     return local_model.LocalSection(
         common=common_of(variants),
         variants=tuple(
             variant_row(
-                facts,
-                stages[facts.variant],
+                variant,
+                stages[variant.variant],
                 slo,
-                place,
-                name=names[facts.variant],
-                family=families[facts.variant],
-                is_best=facts.variant == local.best,
+                position,
+                name=names[variant.variant],
+                family=families[variant.variant],
+                is_best=variant.variant == local.best,
             )
-            for facts, place in zip(local.variants, places, strict=True)
+            for variant, position in zip(local.variants, positions, strict=True)
         ),
         best=None if local.best is None else names[local.best],
-        shown=None if (shown := shown_variant(result)) is None else names[shown],
+        shown=None if (shown_name := shown_variant(result)) is None else names[shown_name],
         best_reason=None if local.best_reason is None else NO_BEST_TEXTS[local.best_reason],
-        laws=tuple(_law(law, families) for law in local.batch_laws),
+        laws=tuple(_batch_law_row(batch_law, families) for batch_law in local.batch_laws),
         axes=local_model.FrontAxes(latency=axes.latency_words, cost=axes.cost_words),
         parts=tuple(CALL_PARTS.values()),
         cold_parts=COLD_PARTS,
@@ -74,17 +74,17 @@ def local_section(result: Result) -> local_model.LocalSection | None:
 
 
 def stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
-    """Of every variant of a local run, those without a stage too."""
+    """Return the stages of every variant of a local run, including variants without a stage."""
     variants = () if result.local is None else result.local.variants
-    found: dict[Variant, list[Stage]] = {facts.variant: [] for facts in variants}
+    by_variant: dict[Variant, list[Stage]] = {variant.variant: [] for variant in variants}
     for stage in result.stages:
-        if stage.variant is not None and stage.variant in found:
-            found[stage.variant].append(stage)
-    return found
+        if stage.variant is not None and stage.variant in by_variant:
+            by_variant[stage.variant].append(stage)
+    return by_variant
 
 
 def answering_by_variant(result: Result) -> dict[Variant, tuple[Stage, ...]]:
-    """Without the rates that a search only tried."""
+    """Return the headline stages by variant, without rates that a search only tried."""
     return {
         variant: tuple(stage for stage in stages if stage.in_headline)
         for variant, stages in stages_by_variant(result).items()
@@ -92,31 +92,33 @@ def answering_by_variant(result: Result) -> dict[Variant, tuple[Stage, ...]]:
 
 
 def shown_variant(result: Result) -> Variant | None:
-    """The best one; with none, that the objectives were judged on, and else the first that was measured."""
+    """Return the best variant, else the one that the objectives were evaluated on, else the first that was measured."""
     local = result.local
     if local is None:
         return None
     if local.best is not None:
         return local.best
     by_name = {stage.name: stage.variant for stage in result.stages}
-    judged = [by_name.get(one.stage) for one in (*result.slo, *result.gates) if one.stage is not None]
+    evaluated = [
+        by_name.get(evaluation.stage) for evaluation in (*result.slo, *result.gates) if evaluation.stage is not None
+    ]
     measured = [stage.variant for stage in result.stages if stage.variant is not None]
-    return next((one for one in (*judged, *measured) if one is not None), None)
+    return next((candidate for candidate in (*evaluated, *measured) if candidate is not None), None)
 
 
-def _law(law: BatchLaw, families: Mapping[Variant, str]) -> local_model.BatchLawRow:
+def _batch_law_row(batch_law: BatchLaw, families: Mapping[Variant, str]) -> local_model.BatchLawRow:
     return local_model.BatchLawRow(
-        family=families.get(law.variant, law.variant.label),
-        t0=quantity(law.t0_ms, "ms"),
-        t1=quantity(law.t1_ms, "ms"),
-        r2=law.r2,
-        batches=law.batches,
-        reason=law.reason,
+        family=families.get(batch_law.variant, batch_law.variant.label),
+        t0=quantity(batch_law.t0_ms, "ms"),
+        t1=quantity(batch_law.t1_ms, "ms"),
+        r2=batch_law.r2,
+        batches=batch_law.batches,
+        reason=batch_law.reason,
     )
 
 
 def model_section(result: Result) -> model.ModelSection | None:
-    """Of a model that was served, and run alone beside it."""
+    """Return the section of a served model that also ran without its endpoint."""
     stages = [stage for stage in result.stages if stage.variant is not None]
     if result.local is not None or not stages or stages[0].variant is None:
         return None
@@ -131,7 +133,7 @@ def model_section(result: Result) -> model.ModelSection | None:
             for metric, label in _COLD_START.items()
             if metric in first.metrics
         ),
-        proof=tuple(check_row(check) for check in _distinct(stages)),
+        proof=tuple(check_row(check) for check in _distinct_checks(stages)),
     )
 
 
@@ -149,8 +151,8 @@ def _batch_row(stage: Stage) -> model.BatchRow:
     )
 
 
-def _distinct(stages: Sequence[Stage]) -> list[Check]:
-    """Each variant carries the same proof; what is shown is every proof once."""
+def _distinct_checks(stages: Sequence[Stage]) -> list[Check]:
+    """Return every check once, since each variant has the same ones."""
     return list(dict.fromkeys(check for stage in stages for check in stage.checks))
 
 
@@ -158,49 +160,57 @@ _TIMES = ("latency_ms", "service_ms")
 
 
 def local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
-    """Of the variant that is best, or came nearest; empty where none was measured."""
-    shown = shown_variant(result)
-    if shown is None or result.local is None:
+    """Return tiles of the best or nearest variant; empty where none was measured."""
+    best = shown_variant(result)
+    if best is None or result.local is None:
         return ()
-    stages = answering_by_variant(result).get(shown, ())
+    stages = answering_by_variant(result).get(best, ())
     fastest = fastest_stage(stages)
     if fastest is None:
         return ()
-    facts = next(one for one in result.local.variants if one.variant == shown)
+    variant = next(row for row in result.local.variants if row.variant == best)
     throughput = stage_quantity(fastest, "throughput_per_s")
     return (
-        *_arrival_tiles(facts, stages),
-        _tile(result, "Throughput", throughput, _note(result, shown, fastest), "throughput_per_s"),
+        *_arrival_tiles(variant, stages),
+        _tile(result, "Throughput", throughput, _note(result, best, fastest), "throughput_per_s"),
         *_time_tiles(result, stages),
-        *_accuracy_tiles(facts),
+        *_accuracy_tiles(variant),
         *_energy_tiles(stages),
         *_cost_tiles(result, fastest),
     )
 
 
-def _arrival_tiles(facts: VariantFacts, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
-    """Of a search for the highest rate inside the SLO."""
-    most, rows = arrivals_of(facts, stages), inferences_words(facts)
+def _arrival_tiles(row: VariantFacts, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
+    """Return the tile of a search for the highest rate within the SLO."""
+    max_rate, rows = arrivals_of(row, stages), inferences_words(row)
     note = f"as they arrive, inside the SLO{'; ' if rows else ''}{rows}"
-    return [] if most is None else [model.HeadlineTile(label="Most arrivals", quantity=most, note=note)]
+    return [] if max_rate is None else [model.HeadlineTile(label="Most arrivals", quantity=max_rate, note=note)]
 
 
-def _note(result: Result, shown: Variant, stage: Stage) -> str:
+def _note(result: Result, variant: Variant, stage: Stage) -> str:
     assert result.local is not None
-    name = names_of([one.variant for one in result.local.variants])[shown]
+    name = names_of([row.variant for row in result.local.variants])[variant]
     return f"{name}, {stage.tags['scenario']}"
 
 
 def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
-    """The times that objectives are about, where they are judged; else what a call alone takes."""
-    asked = [one.objective for one in result.slo if one.objective.metric in _TIMES and one.objective.aggregate]
-    answers = [(one, answer_of(one, stages)[0]) for one in asked]
-    told = {(stage.name, one.metric, one.aggregate or ""): stage for one, stage in answers if stage is not None}
-    first = next(iter(told.values()), None) or stages[0]
-    metric = next((metric for _, metric, _ in told), time_metric(first.tags["scenario"]))
+    """Return tiles of the times that objectives limit, where they are evaluated; else of the time of a call."""
+    objectives = [
+        evaluation.objective
+        for evaluation in result.slo
+        if evaluation.objective.metric in _TIMES and evaluation.objective.aggregate
+    ]
+    evaluated = [(objective, answer_of(objective, stages)[0]) for objective in objectives]
+    shown_stages = {
+        (stage.name, objective.metric, objective.aggregate or ""): stage
+        for objective, stage in evaluated
+        if stage is not None
+    }
+    first = next(iter(shown_stages.values()), None) or stages[0]
+    metric = next((metric for _, metric, _ in shown_stages), time_metric(first.tags["scenario"]))
     for aggregate in ("p50", "p99"):
-        told.setdefault((first.name, metric, aggregate), first)
-    ordered = sorted(told.items(), key=lambda pair: (pair[0][0] != first.name, pair[0][1], pair[0][2]))
+        shown_stages.setdefault((first.name, metric, aggregate), first)
+    ordered = sorted(shown_stages.items(), key=lambda pair: (pair[0][0] != first.name, pair[0][1], pair[0][2]))
     return [
         _tile(result, _label(metric, aggregate), stage_quantity(stage, metric, aggregate), _where(stage),
               metric, aggregate)
@@ -219,16 +229,19 @@ def _label(metric: str, aggregate: str) -> str:
 
 
 def _tile(
-    result: Result, label: str, shown: model.Quantity, note: str, metric: str, aggregate: str | None = None
+    result: Result, label: str, value: model.Quantity, note: str, metric: str, aggregate: str | None = None
 ) -> model.HeadlineTile:
-    limits = {(one.objective.metric, one.objective.aggregate): limit_of(one.objective) for one in result.slo}
-    return model.HeadlineTile(label=label, quantity=shown, limit=limits.get((metric, aggregate)), note=note)
+    limits = {
+        (evaluation.objective.metric, evaluation.objective.aggregate): limit_of(evaluation.objective)
+        for evaluation in result.slo
+    }
+    return model.HeadlineTile(label=label, quantity=value, limit=limits.get((metric, aggregate)), note=note)
 
 
-def _accuracy_tiles(facts: VariantFacts) -> list[model.HeadlineTile]:
-    if facts.accuracy is None:
+def _accuracy_tiles(variant: VariantFacts) -> list[model.HeadlineTile]:
+    if variant.accuracy is None:
         return []
-    row = accuracy_row(facts.accuracy)
+    row = accuracy_row(variant.accuracy)
     label = "Accuracy" if row.metric == "top-1" else row.metric.capitalize()
     tiles = [model.HeadlineTile(label=label, quantity=row.value, note="on the labelled rows")]
     if row.kept is not None:
@@ -246,13 +259,16 @@ def _energy_tiles(stages: Sequence[Stage]) -> list[model.HeadlineTile]:
 
 
 def _cost_tiles(result: Result, fastest: Stage) -> list[model.HeadlineTile]:
-    """The price of the hardware, and arithmetic on what was measured: as sure as that the price is of that hardware."""
+    """Return the cost tile: arithmetic on the measured throughput and the price of the hardware.
+
+    It is as certain as that the price belongs to this hardware.
+    """
     local = result.local
     if local is None or local.usd_per_hour is None:
         return []
     cost, unit = cost_of(fastest.metrics["throughput_per_s"]["value"], local.usd_per_hour)
     cost = msgspec.structs.replace(cost, basis=local.price_basis)
-    dated = f" ({local.price_note})" if local.price_note else ""
-    note = f"at {formatting.plain(local.usd_per_hour)} USD/h{dated}, never idle"
-    shown = quantity(cost, unit or "USD", fastest.verdict.status)
-    return [model.HeadlineTile(label="Cost per 1M inferences", quantity=shown, note=note)]
+    price_note = f" ({local.price_note})" if local.price_note else ""
+    note = f"at {formatting.plain(local.usd_per_hour)} USD/h{price_note}, never idle"
+    value = quantity(cost, unit or "USD", fastest.verdict.status)
+    return [model.HeadlineTile(label="Cost per 1M inferences", quantity=value, note=note)]

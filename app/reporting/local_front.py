@@ -1,8 +1,7 @@
-"""Variants beside one another: one percentile of one scenario, and one cost.
+"""Comparison of variants: one percentile of one scenario, and one cost.
 
-What variants of one run are called: what tells them from one another, and what they share.
-
-The most arrivals that a variant carries inside the SLO, where a search looked for them.
+Also the names of the variants of one run, made of their differences and common settings, and the highest arrival rate
+of a variant within the SLO where a search determined it.
 """
 
 from __future__ import annotations
@@ -20,67 +19,67 @@ from app.reporting.quantities import quantity
 from reports import formatting
 from reports.model import Quantity
 
-_HEAD = 3
-"""Model, provider and precision are one word each, and need no comma between them."""
+_HEAD_SETTINGS = 3
+"""Number of leading settings without a comma between them: model, provider and precision are one word each."""
 
 
 def common_of(variants: Sequence[Variant]) -> str:
-    """What all of them share, as in `digits cpu, 1 stream, 1 thread`."""
-    return _joined(variants[0], variants, shared=True) if variants else ""
+    """Return the settings that all variants share, such as `digits cpu, 1 stream, 1 thread`."""
+    return _join_settings(variants[0], variants, shared=True) if variants else ""
 
 
 def names_of(variants: Sequence[Variant]) -> dict[Variant, str]:
-    """As in `int8-static, batch 8`; the variant's own label where there is but one."""
+    """Return names such as `int8-static, batch 8`, or a single variant's own label."""
     if len(set(variants)) == 1:
         return {variants[0]: variants[0].label}
-    return {one: _joined(one, variants, shared=False) for one in variants}
+    return {variant: _join_settings(variant, variants, shared=False) for variant in variants}
 
 
 def families_of(variants: Sequence[Variant]) -> dict[Variant, str]:
-    """Names without the batch, for lines that run over it; the model's where nothing else differs."""
-    bare = [msgspec.structs.replace(one, batch=0) for one in variants]
-    names = names_of(bare) if len(set(bare)) > 1 else {one: one.model for one in bare}
-    return {one: names[without] for one, without in zip(variants, bare, strict=True)}
+    """Return names without the batch, for lines over the batch; the model's name where nothing else differs."""
+    bare = [msgspec.structs.replace(variant, batch=0) for variant in variants]
+    names = names_of(bare) if len(set(bare)) > 1 else {variant: variant.model for variant in bare}
+    return {variant: names[bare_variant] for variant, bare_variant in zip(variants, bare, strict=True)}
 
 
-def _joined(one: Variant, variants: Sequence[Variant], *, shared: bool) -> str:
-    others = [_settings(other) for other in variants]
-    kept = [
-        (words, place < _HEAD)
-        for place, words in enumerate(_settings(one))
-        if words and (len({other[place] for other in others}) == 1) is shared
+def _join_settings(variant: Variant, variants: Sequence[Variant], *, shared: bool) -> str:
+    settings_of_all = [_settings(settings) for settings in variants]
+    parts = [
+        (setting, index < _HEAD_SETTINGS)
+        for index, setting in enumerate(_settings(variant))
+        if setting and (len({settings[index] for settings in settings_of_all}) == 1) is shared
     ]
-    head = " ".join(words for words, is_head in kept if is_head)
-    return ", ".join([*([head] if head else []), *(words for words, is_head in kept if not is_head)])
+    head = " ".join(setting for setting, is_head in parts if is_head)
+    return ", ".join([*([head] if head else []), *(setting for setting, is_head in parts if not is_head)])
 
 
-def _settings(one: Variant) -> tuple[str, ...]:
+def _settings(variant: Variant) -> tuple[str, ...]:
     return (
-        one.model,
-        one.provider,
-        one.precision,
-        f"batch {one.batch}",
-        _counted(one.streams, "stream"),
-        _counted(one.threads, "thread"),
-        f"devices {' + '.join(one.devices)}" if one.devices else "",
+        variant.model,
+        variant.provider,
+        variant.precision,
+        f"batch {variant.batch}",
+        _format_count(variant.streams, "stream"),
+        _format_count(variant.threads, "thread"),
+        f"devices {' + '.join(variant.devices)}" if variant.devices else "",
     )
 
 
-def _counted(count: int, noun: str) -> str:
+def _format_count(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def arrivals_of(facts: VariantFacts, answering: Sequence[Stage]) -> Quantity | None:
-    """Calls a second, as trustworthy as the stages that held there; None where nobody searched."""
+    """Return the call rate with the validity of the stages that met the SLO there; `None` without a search."""
     if facts.server_per_s is None:
         return None
-    held = [stage.verdict.status for stage in answering if IN_SEARCH in stage.tags]
-    trust: Trust = "INVALID" if "INVALID" in held else "WARN" if "WARN" in held else "VALID"
+    statuses = [stage.verdict.status for stage in answering if IN_SEARCH in stage.tags]
+    trust: Trust = "INVALID" if "INVALID" in statuses else "WARN" if "WARN" in statuses else "VALID"
     return quantity(facts.server_per_s, "calls/s", trust)
 
 
 def inferences_words(facts: VariantFacts) -> str:
-    """As in `16 rows each: 8,960/s`; nothing of calls of one row."""
+    """Return text such as `16 rows each: 8,960/s`; empty for calls of one row."""
     per_s, batch = facts.server_per_s, facts.variant.batch
     if per_s is None or per_s.value is None or batch == 1:
         return ""
@@ -120,98 +119,101 @@ class FrontPosition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def time_metric(scenario: str) -> str:
-    """Where calls are due at a time of their own, waiting counts; elsewhere the time of a call is all there is."""
+    """Return the time metric of a scenario.
+
+    Latency, which includes waiting, where calls have a scheduled start of their own; elsewhere service time.
+    """
     return "latency_ms" if scenario in ("server", "multi-stream") else "service_ms"
 
 
 def axes_of(local: LocalResult, stages: Stages) -> Axes:
-    """The scenario and the percentile that the most variants have; the sharpest percentile where several do."""
-    found = [one for some in stages.values() for one in some]
+    """Return the scenario and percentile that most variants have; among several, the highest percentile."""
+    all_stages = [stage for variant_stages in stages.values() for stage in variant_stages]
     candidates = [(scenario, aggregate) for aggregate in _PERCENTILES for scenario in _SCENARIOS]
 
     def known(candidate: tuple[str, str]) -> int:
         scenario, aggregate = candidate
-        return len({one.variant for one in found if _latency(one, scenario, aggregate) is not None})
+        return len({stage.variant for stage in all_stages if _latency(stage, scenario, aggregate) is not None})
 
     scenario, aggregate = max(candidates, key=known)
     return Axes(scenario=scenario, aggregate=aggregate, usd_per_hour=local.usd_per_hour)
 
 
 def front_places(local: LocalResult, stages: Stages, axes: Axes) -> tuple[FrontPosition, ...]:
-    """One a variant, in their order. What cannot be relied on, and what ended early, is on no front."""
-    places = [_place(facts, stages[facts.variant], axes) for facts in local.variants]
+    """Return one position per variant, in order. Invalid variants and those that ended early are on no front."""
+    positions = [_position(variant, stages[variant.variant], axes) for variant in local.variants]
     points = [
-        _point(facts, place, is_trusted=_is_whole(facts, stages[facts.variant]))
-        for facts, place in zip(local.variants, places, strict=True)
+        _point(variant, position, is_trusted=_is_complete(variant, stages[variant.variant]))
+        for variant, position in zip(local.variants, positions, strict=True)
     ]
     front = front_of(points)
     return tuple(
-        msgspec.structs.replace(place, on_front=index in front and len(points) > 1)
-        for index, place in enumerate(places)
+        msgspec.structs.replace(position, on_front=index in front and len(points) > 1)
+        for index, position in enumerate(positions)
     )
 
 
 def fastest_stage(stages: Sequence[Stage]) -> Stage | None:
-    """The stage with the most throughput; of those that can be relied on, if any can."""
-    trusted = [one for one in stages if one.verdict.status != "INVALID"]
-    known = [one for one in trusted or stages if _throughput(one).value is not None]
-    return max(known, key=lambda one: _throughput(one).value or 0.0, default=None)
+    """Return the stage with the highest throughput, among valid ones if there are any."""
+    trusted = [stage for stage in stages if stage.verdict.status != "INVALID"]
+    known = [stage for stage in trusted or stages if _throughput(stage).value is not None]
+    return max(known, key=lambda stage: _throughput(stage).value or 0.0, default=None)
 
 
 def cost_of(throughput: Estimate, usd_per_hour: float | None) -> tuple[Estimate, str]:
-    """With its unit. Of a machine that is never idle."""
+    """Return the cost and its unit, for a machine that is never idle."""
     if throughput.value is None or throughput.value <= 0:
         return Estimate(None, reason=throughput.reason or "no throughput"), ""
 
-    def at(per_s: float) -> float:
+    def cost_at(per_s: float) -> float:
         if usd_per_hour is None:
             return machine_s_per_thousand_rows(per_s)
         return usd_per_million_rows(per_s, usd_per_hour)
 
-    low_high = throughput.ci95
-    ci95 = (at(low_high[1]), at(low_high[0])) if low_high is not None and low_high[0] > 0 else None
+    interval = throughput.ci95
+    ci95 = (cost_at(interval[1]), cost_at(interval[0])) if interval is not None and interval[0] > 0 else None
     unit = "s" if usd_per_hour is None else "USD"
-    return Estimate(at(throughput.value), ci95, throughput.n), unit
+    return Estimate(cost_at(throughput.value), ci95, throughput.n), unit
 
 
-def _place(facts: VariantFacts, stages: Sequence[Stage], axes: Axes) -> FrontPosition:
+def _position(variant: VariantFacts, stages: Sequence[Stage], axes: Axes) -> FrontPosition:
     fastest = fastest_stage(stages)
-    throughput = Estimate(None, reason=facts.failure or "not measured") if fastest is None else _throughput(fastest)
+    throughput = Estimate(None, reason=variant.failure or "not measured") if fastest is None else _throughput(fastest)
     trust = "VALID" if fastest is None else fastest.verdict.status
     cost, unit = cost_of(throughput, axes.usd_per_hour)
     return FrontPosition(
-        latency=_worst(stages, axes),
+        latency=_worst_latency(stages, axes),
         cost=quantity(cost, unit, trust),
         throughput=quantity(throughput, "1/s", trust),
         on_front=False,
     )
 
 
-def _worst(stages: Sequence[Stage], axes: Axes) -> Quantity:
-    """Of several rates of arrivals, at the one where it is worst."""
-    found = [one for one in stages if _latency(one, axes.scenario, axes.aggregate) is not None]
-    if not found:
+def _worst_latency(stages: Sequence[Stage], axes: Axes) -> Quantity:
+    """Return the latency at the arrival rate where it is worst."""
+    known = [stage for stage in stages if _latency(stage, axes.scenario, axes.aggregate) is not None]
+    if not known:
         return Quantity(None, "ms", reason="not measured, or of too few calls")
-    worst = max(found, key=lambda one: _latency(one, axes.scenario, axes.aggregate) or 0.0)
+    worst = max(known, key=lambda stage: _latency(stage, axes.scenario, axes.aggregate) or 0.0)
     return quantity(worst.metrics[axes.metric][axes.aggregate], "ms", worst.verdict.status)
 
 
-def _point(facts: VariantFacts, place: FrontPosition, *, is_trusted: bool) -> VariantPoint:
-    accuracy = facts.accuracy
+def _point(variant: VariantFacts, position: FrontPosition, *, is_trusted: bool) -> VariantPoint:
+    accuracy = variant.accuracy
     return VariantPoint(
-        latency_ms=place.latency.value if is_trusted else None,
-        rows_per_s=place.throughput.value,
-        cost=place.cost.value,
+        latency_ms=position.latency.value if is_trusted else None,
+        rows_per_s=position.throughput.value,
+        cost=position.cost.value,
         accuracy=accuracy.value.value if accuracy is not None and accuracy.metric == "top-1" else None,
     )
 
 
-def _is_whole(facts: VariantFacts, stages: Sequence[Stage]) -> bool:
-    return facts.failure is None and fastest_per_s(stages) is not None and not _is_spoilt(stages)
+def _is_complete(variant: VariantFacts, stages: Sequence[Stage]) -> bool:
+    return variant.failure is None and fastest_per_s(stages) is not None and not _is_invalid(stages)
 
 
-def _is_spoilt(stages: Sequence[Stage]) -> bool:
-    return any(one.verdict.status == "INVALID" for one in stages)
+def _is_invalid(stages: Sequence[Stage]) -> bool:
+    return any(stage.verdict.status == "INVALID" for stage in stages)
 
 
 def _latency(stage: Stage, scenario: str, aggregate: str) -> float | None:

@@ -1,9 +1,6 @@
-"""One variant of a local run as a report shows it.
+"""Rows of one variant of a local run.
 
-Cold starts of a variant, by their parts.
-
-The stages of one variant as rows: what answers first, and the rates that a search only tried below
-it.
+Includes its cold starts by part, and its stages: the headline ones first, then the rates that a search only tried.
 """
 
 from __future__ import annotations
@@ -40,21 +37,24 @@ COLD_PARTS = ("process", "library load", "session build", "first inference", "in
 
 
 def cold_rows(starts: Sequence[ColdStartOf]) -> tuple[ColdStartRow, ...]:
-    """Anew, and with the optimised model kept, where it was started so."""
-    kinds = ((is_cached, [one for one in starts if one.is_cached is is_cached]) for is_cached in (False, True))
-    return tuple(_cold_start_row(is_cached, some) for is_cached, some in kinds if some)
+    """Return rows for starts without and with a cached optimized model, where there were any."""
+    kinds = ((is_cached, [start for start in starts if start.is_cached is is_cached]) for is_cached in (False, True))
+    return tuple(_cold_start_row(is_cached, starts_of_kind) for is_cached, starts_of_kind in kinds if starts_of_kind)
 
 
 def _cold_start_row(is_cached: bool, starts: Sequence[ColdStartOf]) -> ColdStartRow:
     parts = np.array(
-        [[one.process_ms, one.library_load_ms, one.session_build_ms, one.first_inference_ms] for one in starts]
+        [
+            [start.process_ms, start.library_load_ms, start.session_build_ms, start.first_inference_ms]
+            for start in starts
+        ]
     )
-    whole = np.column_stack((parts, parts.sum(axis=1)))
+    with_total = np.column_stack((parts, parts.sum(axis=1)))
     return ColdStartRow(
         is_cached=is_cached,
         starts=len(starts),
-        p50=_quantities(np.median(whole, axis=0), len(starts)),
-        worst=_quantities(whole.max(axis=0), len(starts)),
+        p50=_quantities(np.median(with_total, axis=0), len(starts)),
+        worst=_quantities(with_total.max(axis=0), len(starts)),
     )
 
 
@@ -72,14 +72,17 @@ CALL_PARTS = {
 
 
 def scenario_rows(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[ScenarioRow, ...]:
-    """Of the rates that were tried, the lowest first."""
-    told = [(stage, _tried(slo, stage)) for stage in stages]
-    ordered = sorted(told, key=lambda pair: (pair[1] is not None, (pair[1] and pair[0].scheduled_per_s) or 0.0))
-    return tuple(_scenario_row(stage, tried) for stage, tried in ordered)
+    """Return the rows of the stages; of the rates that a search tried, the lowest first."""
+    rows = [(stage, _search_state(slo, stage)) for stage in stages]
+    ordered = sorted(rows, key=lambda pair: (pair[1] is not None, (pair[1] and pair[0].scheduled_per_s) or 0.0))
+    return tuple(_scenario_row(stage, search_state) for stage, search_state in ordered)
 
 
-def _tried(slo: Sequence[Objective], stage: Stage) -> Literal["held", "did not hold"] | None:
-    """None of the answer, and of what no search asked for. Where no rate held, none is the answer."""
+def _search_state(slo: Sequence[Objective], stage: Stage) -> Literal["held", "did not hold"] | None:
+    """Return whether a tried rate met the SLO; `None` for the headline, and for stages outside a search.
+
+    Where no rate met the SLO, none is the headline.
+    """
     if IN_SEARCH not in stage.tags:
         return None
     has_held = not missed_so_far(slo, [stage])
@@ -89,7 +92,7 @@ def _tried(slo: Sequence[Objective], stage: Stage) -> Literal["held", "did not h
 def _scenario_row(stage: Stage, tried: Literal["held", "did not hold"] | None) -> ScenarioRow:
     scenario = stage.tags.get("scenario", stage.kind)
     metric = time_metric(scenario)
-    trust, reasons = _doubts(stage)
+    trust, reasons = _validity(stage)
     return ScenarioRow(
         stage=stage.name,
         scenario=scenario,
@@ -107,13 +110,16 @@ def _scenario_row(stage: Stage, tried: Literal["held", "did not hold"] | None) -
     )
 
 
-def _doubts(stage: Stage) -> tuple[Trust, tuple[str, ...]]:
-    """Arrivals that were never begun are in no time of a call: whoever reads those must know."""
-    never, verdict = stage.errors.get(NOT_STARTED, 0), stage.verdict
-    if not never:
+def _validity(stage: Stage) -> tuple[Trust, tuple[str, ...]]:
+    """Return the validity and its reasons.
+
+    It includes a warning about arrivals that never started, which are in no call's time.
+    """
+    not_started, verdict = stage.errors.get(NOT_STARTED, 0), stage.verdict
+    if not not_started:
         return verdict.status, verdict.reasons
-    told = f"{formatting.count(never)} arrivals were never begun: the model could not keep up"
-    return "WARN" if verdict.status == "VALID" else verdict.status, (*verdict.reasons, told)
+    reason = f"{formatting.count(not_started)} arrivals were never begun: the model could not keep up"
+    return "WARN" if verdict.status == "VALID" else verdict.status, (*verdict.reasons, reason)
 
 
 def _part(stage: Stage, metric: str) -> Quantity:
@@ -136,8 +142,8 @@ def variant_row(
     family: str,
     is_best: bool,
 ) -> VariantRow:
-    variant, answering = facts.variant, [stage for stage in stages if stage.in_headline]
-    missed = missed_of(slo, answering) if stages else ()
+    variant, headline_stages = facts.variant, [stage for stage in stages if stage.in_headline]
+    missed = missed_of(slo, headline_stages) if stages else ()
     return VariantRow(
         name=name,
         family=family,
@@ -148,30 +154,37 @@ def variant_row(
         streams=variant.streams,
         threads=variant.threads,
         devices=variant.devices,
-        state="best" if is_best else _state(facts, answering),
-        why=_why(facts),
+        state="best" if is_best else _state(facts, headline_stages),
+        why=_failure_text(facts),
         scenarios=scenario_rows(slo, stages),
         throughput=place.throughput,
-        arrivals=arrivals_of(facts, answering),
+        arrivals=arrivals_of(facts, headline_stages),
         slo=None if not slo or not stages else _slo_state([estimate for _, estimate in missed]),
-        misses=tuple(_miss(objective, estimate) for objective, estimate in missed),
+        misses=tuple(_miss_text(objective, estimate) for objective, estimate in missed),
         latency=place.latency,
         cost=place.cost,
-        energy=energy_of(answering),
+        energy=energy_of(headline_stages),
         on_front=place.on_front,
         accuracy=None if facts.accuracy is None else accuracy_row(facts.accuracy),
         fidelity=None if facts.fidelity is None else _fidelity_row(facts.fidelity),
         cold_starts=cold_rows(facts.cold_starts),
         provider_used=facts.provider_used,
         placements=tuple(
-            PlacementRow(provider=one.provider, operator=one.operator, nodes=one.nodes, is_stray=one.is_stray)
-            for one in facts.placements
+            PlacementRow(
+                provider=placement.provider,
+                operator=placement.operator,
+                nodes=placement.nodes,
+                is_stray=placement.is_stray,
+            )
+            for placement in facts.placements
         ),
         bound=None if facts.bound is None else _bound_row(facts.bound),
-        file=PureWindowsPath(facts.model_file).name,  # which takes either slash: where it lies is the user's own
+        file=PureWindowsPath(facts.model_file).name,  # accepts both slashes; the file's folder is private to the user
         sha256=facts.model_sha256,
         size_bytes=facts.size_bytes,
-        peak_memory=Quantity(facts.peak_memory_gib, "GiB", reason=_unless(facts.peak_memory_gib, "not read")),
+        peak_memory=Quantity(
+            facts.peak_memory_gib, "GiB", reason=_reason_if_missing(facts.peak_memory_gib, "not read")
+        ),
     )
 
 
@@ -189,55 +202,55 @@ def accuracy_row(accuracy: Accuracy) -> AccuracyRow:
 
 
 def energy_of(stages: Sequence[Stage]) -> Quantity | None:
-    """Of the stage with the most throughput; None where nothing tells."""
+    """Return the energy of the stage with the highest throughput; `None` where it is unknown."""
     fastest = fastest_stage(stages)
     if fastest is None:
         return None
     known = [name for name in _ENERGY if name in fastest.metrics]
-    told = [name for name in known if fastest.metrics[name]["value"].value is not None]
-    return next((stage_quantity(fastest, name) for name in (*told, *known)), None)
+    with_value = [name for name in known if fastest.metrics[name]["value"].value is not None]
+    return next((stage_quantity(fastest, name) for name in (*with_value, *known)), None)
 
 
-def _state(facts: VariantFacts, stages: Sequence[Stage]) -> VariantState:
-    if facts.is_left_out:
+def _state(variant: VariantFacts, stages: Sequence[Stage]) -> VariantState:
+    if variant.is_left_out:
         return "left out"
-    if facts.failure is not None:
+    if variant.failure is not None:
         return "ended early"
-    return "INVALID" if any(one.verdict.status == "INVALID" for one in stages) else "measured"
+    return "INVALID" if any(stage.verdict.status == "INVALID" for stage in stages) else "measured"
 
 
 def _slo_state(missed: Sequence[Estimate]) -> SloState:
     if not missed:
         return "met"
-    return "not told" if all(one.value is None for one in missed) else "missed"
+    return "not told" if all(estimate.value is None for estimate in missed) else "missed"
 
 
-def _why(facts: VariantFacts) -> str | None:
-    if facts.failure is None:
+def _failure_text(variant: VariantFacts) -> str | None:
+    if variant.failure is None:
         return None
-    sentence = facts.failure if facts.failure.endswith(".") else f"{facts.failure}."
-    return f"{sentence} {facts.hint}" if facts.hint else sentence
+    sentence = variant.failure if variant.failure.endswith(".") else f"{variant.failure}."
+    return f"{sentence} {variant.hint}" if variant.hint else sentence
 
 
-def _miss(objective: Objective, estimate: Estimate) -> str:
+def _miss_text(objective: Objective, estimate: Estimate) -> str:
     if estimate.value is None:
         return f"{objective.text}: n/a ({estimate.reason or 'not measured'})"
     return f"{objective.text}: {formatting.value_unit(quantity(estimate, unit_of(objective.metric)))}"
 
 
-def _fidelity_row(one: Fidelity) -> FidelityRow:
+def _fidelity_row(fidelity: Fidelity) -> FidelityRow:
     no_scores = Quantity(None, "share", reason="the output is not scores of classes")
     return FidelityRow(
-        rows=one.rows,
-        agreement=no_scores if one.top1_agreement is None else quantity(one.top1_agreement, "share"),
-        cosine_mean=_plain(one.cosine_mean, "", "single numbers have no direction"),
-        cosine_least=_plain(one.cosine_least, "", "single numbers have no direction"),
-        max_abs=_plain(one.max_abs, "", "no row is finite on both sides"),
-        sqnr=_plain(one.sqnr_db, "dB", "infinite: the outputs are equal" if one.is_equal else "not defined"),
-        kl_mean=_plain(one.kl_mean, "nats", "the output is not scores of classes"),
-        kl_p99=_plain(one.kl_p99, "nats", "too few rows, or no scores of classes"),
-        is_equal=one.is_equal,
-        not_finite=one.not_finite,
+        rows=fidelity.rows,
+        agreement=no_scores if fidelity.top1_agreement is None else quantity(fidelity.top1_agreement, "share"),
+        cosine_mean=_plain(fidelity.cosine_mean, "", "single numbers have no direction"),
+        cosine_least=_plain(fidelity.cosine_least, "", "single numbers have no direction"),
+        max_abs=_plain(fidelity.max_abs, "", "no row is finite on both sides"),
+        sqnr=_plain(fidelity.sqnr_db, "dB", "infinite: the outputs are equal" if fidelity.is_equal else "not defined"),
+        kl_mean=_plain(fidelity.kl_mean, "nats", "the output is not scores of classes"),
+        kl_p99=_plain(fidelity.kl_p99, "nats", "too few rows, or no scores of classes"),
+        is_equal=fidelity.is_equal,
+        not_finite=fidelity.not_finite,
     )
 
 
@@ -256,8 +269,8 @@ def _bound_row(bound: Bound) -> BoundRow:
 
 
 def _plain(value: float | None, unit: str, reason: str) -> Quantity:
-    return Quantity(value, unit, reason=_unless(value, reason))
+    return Quantity(value, unit, reason=_reason_if_missing(value, reason))
 
 
-def _unless(value: float | None, reason: str) -> str | None:
+def _reason_if_missing(value: float | None, reason: str) -> str | None:
     return reason if value is None else None

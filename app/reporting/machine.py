@@ -1,8 +1,6 @@
-"""The environment as labelled facts.
+"""Environment of a run as labeled facts.
 
-Who sent the load, where several workers did.
-
-Telemetry readings as series of at most MAX_POINTS points.
+Also the load workers, where there were several, and telemetry as series of at most MAX_POINTS points.
 """
 
 from __future__ import annotations
@@ -23,30 +21,30 @@ from reports import formatting, model
 
 
 def workers_of(stages: Sequence[Stage]) -> tuple[WorkerFacts, ...]:
-    """What each did in all stages but the warm-ups; none where one worker sent alone."""
+    """Return the totals of each worker over all stages except warm-ups; empty for a single worker."""
     return worker_totals(stage.workers for stage in stages if stage.kind != "warmup" and not stage.is_pooled)
 
 
 def who_sent(stages: Sequence[Stage]) -> str | None:
-    """As in "4 workers on 2 hosts (a: 2, b: 2)"; None where one worker sent alone."""
+    """Return text such as "4 workers on 2 hosts (a: 2, b: 2)"; `None` for a single worker."""
     workers = workers_of(stages)
     if not workers:
         return None
     hosts = Counter(worker.host for worker in workers)
-    together = f"{len(workers)} worker{'' if len(workers) == 1 else 's'} on"
+    prefix = f"{len(workers)} worker{'' if len(workers) == 1 else 's'} on"
     if len(hosts) == 1:
-        return f"{together} {next(iter(hosts))}"
-    return f"{together} {len(hosts)} hosts ({', '.join(f'{host}: {count}' for host, count in hosts.items())})"
+        return f"{prefix} {next(iter(hosts))}"
+    return f"{prefix} {len(hosts)} hosts ({', '.join(f'{host}: {count}' for host, count in hosts.items())})"
 
 
 def clock_residual_ms(stages: Sequence[Stage]) -> float | None:
-    """The largest of any worker; None where all read one clock."""
-    residuals_ms = [one.clock_residual_ms for one in workers_of(stages) if one.clock_residual_ms is not None]
+    """Return the largest residual of any worker's clock, in ms; `None` where all use one clock."""
+    residuals_ms = [worker.clock_residual_ms for worker in workers_of(stages) if worker.clock_residual_ms is not None]
     return max(residuals_ms, default=None)
 
 
 def worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
-    """One for each worker."""
+    """Return one row for each worker."""
     start_ns = result.zero_ns
     return tuple(
         model.WorkerRow(
@@ -63,7 +61,7 @@ def worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
 
 
 def _cpu(worker: WorkerFacts) -> Estimate:
-    """It is told at the end of a stage."""
+    """Return the worker's CPU time, which it reports at the end of a stage."""
     return Estimate(worker.cpu_s) if worker.lost_ns is None else Estimate(None, reason="lost before it could tell")
 
 
@@ -74,9 +72,9 @@ def _clock(worker: WorkerFacts) -> Estimate:
 
 
 def shared_by(stages: Sequence[Stage]) -> str | None:
-    """The sentence of the method."""
-    who = who_sent(stages)
-    return None if who is None else f"The load was sent by {who}, each taking its turns of one schedule."
+    """Return the sentence about several workers for the method."""
+    workers = who_sent(stages)
+    return None if workers is None else f"The load was sent by {workers}, each taking its turns of one schedule."
 
 
 def clock_words(stages: Sequence[Stage]) -> str:
@@ -89,18 +87,20 @@ def clock_words(stages: Sequence[Stage]) -> str:
     )
 
 
-_SHORTEST_BIN_S = 0.25
+_MIN_BIN_S = 0.25
 
 
 def telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[model.TelemetrySeries, ...]:
-    """One a source and metric, in the catalogue's order; each point is the mean of its bin, None where nothing could
-    be read."""
+    """Return one series per source and metric, in the order of the catalog.
+
+    Each point is the mean of its bin, `None` where nothing could be read.
+    """
     if telemetry.empty:
         return ()
     telemetry = _with_busiest_core(telemetry)
     at_s = (telemetry["at_ns"].to_numpy() - start_ns) / 1e9
     first, last = float(at_s.min()), float(at_s.max())
-    width = max(_SHORTEST_BIN_S, (last - first) / (MAX_POINTS - 1))
+    width = max(_MIN_BIN_S, (last - first) / (MAX_POINTS - 1))
     binned = telemetry.assign(bin=np.floor((at_s - first) / width).astype(int))
     means = binned.groupby(["source", "metric", "bin"], observed=True)["value"].mean()
     order = list(METRICS)
@@ -112,16 +112,19 @@ def telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[model.Tele
 
 
 def _with_busiest_core(telemetry: pd.DataFrame) -> pd.DataFrame:
-    """All cores as one series, the busiest at each reading: a machine may have hundreds."""
+    """Replace the series of all cores by that of the busiest core at each reading.
+
+    A machine may have hundreds of cores.
+    """
     is_core = telemetry["metric"] == "core_cpu_percent"
     if not is_core.any():
         return telemetry
     busiest = telemetry[is_core].groupby("at_ns", as_index=False)["value"].max()
-    one = busiest.assign(source="busiest core", metric="core_cpu_percent")
-    whole: pd.DataFrame = pd.concat(
-        [telemetry[~is_core].astype({"source": str, "metric": str}), one], ignore_index=True
+    busiest_series = busiest.assign(source="busiest core", metric="core_cpu_percent")
+    combined: pd.DataFrame = pd.concat(
+        [telemetry[~is_core].astype({"source": str, "metric": str}), busiest_series], ignore_index=True
     )
-    return whole
+    return combined
 
 
 def _series(source: str, metric: str, means: pd.Series, first: float, width: float) -> model.TelemetrySeries:
@@ -130,15 +133,15 @@ def _series(source: str, metric: str, means: pd.Series, first: float, width: flo
         metric=metric,
         unit=METRICS[metric].unit,
         description=METRICS[metric].description,
-        at_s=tuple(round(first + (one + 0.5) * width, 3) for one in means.index),
+        at_s=tuple(round(first + (bin_index + 0.5) * width, 3) for bin_index in means.index),
         values=tuple(None if math.isnan(value) else round(value, 4) for value in means),
     )
 
 
 def environment_facts(result: Result) -> tuple[model.Fact, ...]:
-    """What the machine is; an unknown is a fact without a value."""
+    """Return the properties of the machine; an unknown one has no value."""
     machine = result.environment
-    facts = {
+    properties = {
         "Host": machine.host,
         "Operating system": machine.os,
         "CPU": machine.cpu_model,
@@ -157,12 +160,12 @@ def environment_facts(result: Result) -> tuple[model.Fact, ...]:
         **_sender_facts(result),
         **_target_facts(result),
     }
-    return tuple(model.Fact(label=label, value=value) for label, value in facts.items())
+    return tuple(model.Fact(label=label, value=value) for label, value in properties.items())
 
 
 def _sender_facts(result: Result) -> dict[str, str]:
-    who = who_sent(result.stages)
-    return {} if who is None else {"Load sent by": who}
+    workers = who_sent(result.stages)
+    return {} if workers is None else {"Load sent by": workers}
 
 
 def _target_facts(result: Result) -> dict[str, str]:

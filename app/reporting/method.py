@@ -1,7 +1,4 @@
-"""How a run was measured, in sentences made from the run itself.
-
-How a local run was measured, in sentences made from the run and its profile.
-"""
+"""Description of how a run was measured, as sentences made from the run itself and, for a local run, its profile."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ _SCENARIOS = {
 
 
 def local_sentences(result: Result, load: Mapping[str, Any]) -> tuple[str, ...]:
-    """`load` is the profile's, tolerantly read."""
+    """Return the sentences of a local run; `load` is the profile's, read leniently."""
     local = result.local
     stages = [stage for stage in result.stages if stage.variant is not None]
     if local is None or not stages:
@@ -59,9 +56,11 @@ def _processes(stages: Sequence[Stage]) -> str:
 
 def _scenarios(stages: Sequence[Stage]) -> str:
     used = dict.fromkeys(stage.tags.get("scenario", "") for stage in stages)
-    told = "; ".join(f"{name}: {_SCENARIOS[name]}" for name in used if name in _SCENARIOS)
+    descriptions = "; ".join(f"{name}: {_SCENARIOS[name]}" for name in used if name in _SCENARIOS)
     calls = formatting.count(sum(stage.completed for stage in stages))
-    return f"{calls} calls were timed, in scenarios as MLPerf defines them. {told[:1].upper()}{told[1:]}."
+    return (
+        f"{calls} calls were timed, in scenarios as MLPerf defines them. {descriptions[:1].upper()}{descriptions[1:]}."
+    )
 
 
 def _times(stages: Sequence[Stage]) -> Iterator[str]:
@@ -77,10 +76,10 @@ def _times(stages: Sequence[Stage]) -> Iterator[str]:
 
 
 def _warm_up(load: Mapping[str, Any]) -> Iterator[str]:
-    most = f", or {load['warmup']} had passed" if load.get("warmup") else ""
+    time_limit = f", or {load['warmup']} had passed" if load.get("warmup") else ""
     yield (
         "Before each scenario came calls that no number is of, until the medians of three windows in a row agreed "
-        f"within 10{formatting.THIN}%{most}."
+        f"within 10{formatting.THIN}%{time_limit}."
     )
 
 
@@ -96,14 +95,16 @@ def _stop(stages: Sequence[Stage], load: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _outputs(variants: Sequence[VariantFacts]) -> Iterator[str]:
-    compared = [one.fidelity.rows for one in variants if one.fidelity is not None]
+    compared = [variant.fidelity.rows for variant in variants if variant.fidelity is not None]
     if compared:
         rows = _range(compared)
         yield (
             f"Outputs were taken out of the measured calls themselves, {rows} rows a variant, and held against those "
             "of the fp32 model on the CPU for the same inputs."
         )
-    scored = [one.accuracy.value.n for one in variants if one.accuracy is not None and one.accuracy.value.n]
+    scored = [
+        variant.accuracy.value.n for variant in variants if variant.accuracy is not None and variant.accuracy.value.n
+    ]
     if scored:
         yield (
             f"Accuracy is of {_range(scored)} labelled rows, answered after the measurement by the session that was "
@@ -112,7 +113,7 @@ def _outputs(variants: Sequence[VariantFacts]) -> Iterator[str]:
 
 
 def _cold_starts(variants: Sequence[VariantFacts]) -> Iterator[str]:
-    starts = sum(len(one.cold_starts) for one in variants)
+    starts = sum(len(variant.cold_starts) for variant in variants)
     if starts:
         yield (
             f"{counted(starts, 'cold start')} {'was' if starts == 1 else 'were'} made, each in a new process, once "
@@ -129,16 +130,16 @@ _NAMES = {"poisson": "Poisson"}
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """What the method tells of a profile; None and empty where the profile does not say."""
+    """Parts of a profile that the method uses; `None` or empty where the profile does not have them."""
 
     seed: int | None
     arrivals: tuple[str, ...]
     load: dict[str, Any] = {}
-    """As it was written."""
+    """Load as written in the profile."""
 
 
 def read_spec(spec_text: str) -> Spec:
-    """Tolerant, for a report must come of a spec of any age."""
+    """Read a profile leniently, since a report has to work with a profile of any version."""
     try:
         spec = read_document(spec_text.encode(), "spec.yaml").value
     except ProfileError:
@@ -149,7 +150,7 @@ def read_spec(spec_text: str) -> Spec:
     seed = load.get("seed")
     return Spec(
         seed=seed if isinstance(seed, int) else None,
-        arrivals=tuple(sorted({str(one["arrivals"]) for one in loads if "arrivals" in one})),
+        arrivals=tuple(sorted({str(stage_load["arrivals"]) for stage_load in loads if "arrivals" in stage_load})),
         load=load,
     )
 
@@ -157,7 +158,7 @@ def read_spec(spec_text: str) -> Spec:
 def method_sentences(result: Result, spec: Spec, telemetry: pd.DataFrame) -> tuple[str, ...]:
     loaded = [stage for stage in result.stages if stage.variant is None]
     sentences = [
-        *_beside_sentences(result),
+        *_model_only_sentences(result),
         *local_sentences(result, spec.load),
         *(_load_sentences(loaded, spec) if loaded else ()),
         *_lag_sentences(headline_stages(result)),
@@ -172,8 +173,8 @@ def method_sentences(result: Result, spec: Spec, telemetry: pd.DataFrame) -> tup
     return tuple(sentences)
 
 
-def _beside_sentences(result: Result) -> tuple[str, ...]:
-    """Of a model that was served, and run alone beside it."""
+def _model_only_sentences(result: Result) -> tuple[str, ...]:
+    """Return the sentence about a served model that also ran without its endpoint."""
     local = [stage for stage in result.stages if stage.variant is not None]
     if not local or result.local is not None:
         return ()
@@ -187,8 +188,8 @@ def _beside_sentences(result: Result) -> tuple[str, ...]:
 def _load_sentences(loaded: list[Stage], spec: Spec) -> tuple[str, ...]:
     warmups = [stage for stage in loaded if stage.kind == "warmup"]
     closed = [stage for stage in loaded if stage.kind == "closed"]
-    who = () if (sentence := shared_by(loaded)) is None else (sentence,)
-    sentences = [*_sending_sentences(loaded, closed, spec), *who, *_time_sentences(loaded)]
+    workers = () if (sentence := shared_by(loaded)) is None else (sentence,)
+    sentences = [*_sending_sentences(loaded, closed, spec), *workers, *_time_sentences(loaded)]
     if warmups:
         length_s = sum(stage.window.end_ns - stage.window.start_ns for stage in warmups) / 1e9
         sentences.append(
@@ -199,9 +200,9 @@ def _load_sentences(loaded: list[Stage], spec: Spec) -> tuple[str, ...]:
 
 
 def _sending_sentences(loaded: list[Stage], closed: list[Stage], spec: Spec) -> Iterator[str]:
-    """How requests came: open loop, closed loop, and what each stage of a changing rate was."""
+    """Yield how requests were sent: open loop, closed loop, and each stage with a changing rate."""
     if len(closed) < len(loaded):
-        names = " and ".join(_NAMES.get(one, one) for one in spec.arrivals)
+        names = " and ".join(_NAMES.get(name, name) for name in spec.arrivals)
         arrivals = f"{names} arrivals" if names else "arrivals on a schedule"
         seed = f", seed {spec.seed}" if spec.seed is not None else ""
         yield (
@@ -219,7 +220,7 @@ def _sending_sentences(loaded: list[Stage], closed: list[Stage], spec: Spec) -> 
 
 
 def _time_sentences(loaded: list[Stage]) -> Iterator[str]:
-    measured = {name for stage in loaded for name, found in stage.metrics.items() if _has_value(found)}
+    measured = {name for stage in loaded for name, estimates in stage.metrics.items() if _has_value(estimates)}
     if "latency_ms" in measured or not any(stage.completed for stage in loaded):
         yield (
             "Latency runs from the intended start to the end of the answer, so waiting for a slow target or a slow "
@@ -238,35 +239,38 @@ def _time_sentences(loaded: list[Stage]) -> Iterator[str]:
 
 
 def _lag_sentences(answering: Sequence[Stage]) -> tuple[str, ...]:
-    """How late requests left, where it is known when they should have: the worst of the stages, part by part."""
+    """Return how late requests were sent, where the scheduled start is known.
+
+    It is the worst of the stages for each aggregate.
+    """
     lags = [stage.metrics.get("send_lag_ms", {}) for stage in answering]
-    told = []
-    for name, words in (("p50", "p50"), ("p99", "p99"), ("max", "the latest")):
+    parts = []
+    for name, label in (("p50", "p50"), ("p99", "p99"), ("max", "the latest")):
         values_ms = [lag[name].value for lag in lags if name in lag]
         worst_ms = max((value for value in values_ms if value is not None), default=None)
         if worst_ms is not None:
-            told.append(f"{formatting.seconds(max(0.0, worst_ms) / 1e3)} ({words})")
-    return (f"Requests left {', '.join(told)} after their intended start.",) if told else ()
+            parts.append(f"{formatting.seconds(max(0.0, worst_ms) / 1e3)} ({label})")
+    return (f"Requests left {', '.join(parts)} after their intended start.",) if parts else ()
 
 
 def _has_value(estimates: dict[str, Estimate]) -> bool:
-    return any(one.value is not None for one in estimates.values())
+    return any(estimate.value is not None for estimate in estimates.values())
 
 
 def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
-    """Not every hold held: the search steps back until one rate does."""
+    """Return how the search decided. Not every hold met the SLO: the search steps back until one rate does."""
     probes = [stage for stage in loaded if stage.kind == "probe"]
     holds = [stage for stage in loaded if stage.kind == "hold" and not stage.is_pooled]
     if not probes:
         return ()
     failed = sum(stage.held is False for stage in probes)
-    found = f"The max rate was looked for with {counted(len(probes), 'probe')} ({failed} failed and stay on the curve)"
+    search = f"The max rate was looked for with {counted(len(probes), 'probe')} ({failed} failed and stay on the curve)"
     if not holds:
-        return (f"{found}.",)
+        return (f"{search}.",)
     length_s = float(np.median([stage.window.end_ns - stage.window.start_ns for stage in holds])) / 1e9
     rates = len(Counter(stage.name for stage in holds))
     return (
-        f"{found}, doubling and then narrowing; {counted(len(holds), 'hold')} of {formatting.seconds(length_s)} at "
+        f"{search}, doubling and then narrowing; {counted(len(holds), 'hold')} of {formatting.seconds(length_s)} at "
         f"{counted(rates, 'rate')} decided.",
     )
 
@@ -274,10 +278,10 @@ def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
 def _statistics_sentences(result: Result) -> tuple[str, ...]:
     if not result.stages:
         return ()
-    what = "request" if result.local is None else "call"
+    unit = "request" if result.local is None else "call"
     return (
-        f"Percentiles are exact, from every {what}'s own times; one with too few samples is withheld. Intervals are "
-        f"95 %, by order statistics, widened where successive {what}s depend on one another.",
+        f"Percentiles are exact, from every {unit}'s own times; one with too few samples is withheld. Intervals are "
+        f"95 %, by order statistics, widened where successive {unit}s depend on one another.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What can be rented, or is owned, as rows of a list."""
+"""Rows of a list of offers, rented and owned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _MONEY_CELLS = {"on_demand_usd_per_hour": "USD/h", "spot_usd_per_hour": "spot", 
 
 
 class PriceListRow(msgspec.Struct, frozen=True):
-    """Prices are USD an hour; None where nobody tells one. `yours` names the cells that are the user's own."""
+    """Prices of one offer in USD per hour; `None` where unknown.
+
+    `yours` names the cells that the user has overridden.
+    """
 
     offer: str
     accelerator: str
@@ -38,28 +41,31 @@ class PriceListRow(msgspec.Struct, frozen=True):
 
 
 def known_offers() -> Catalogue:
-    """The bundled catalogue under the user's imported list, owned hardware priced."""
+    """Return the bundled catalog with the user's imported list and prices of owned hardware."""
     return priced(load_catalogue())
 
 
 def matching_offers(
     catalogue: Catalogue, *, accelerator: str | None = None, region: str | None = None, provider: str | None = None
 ) -> list[Offer]:
-    """By accelerator, then price. Raises UsageError, with the nearest, for a name that is nowhere."""
+    """Return the matching offers by accelerator, then price.
+
+    Raises UsageError, which suggests the nearest name, for an unknown name.
+    """
     if accelerator not in (None, NO_ACCELERATOR):
         find_accelerator(catalogue, str(accelerator))
     if region is not None:
         check_region(catalogue, region)
     if provider is not None:
         check_provider(catalogue, provider)
-    wanted = [
+    matches = [
         offer
         for offer in catalogue.offers
         if accelerator in (None, offer.accelerator or NO_ACCELERATOR)
         and region in (None, offer.region)
         and provider in (None, offer.provider)
     ]
-    return sorted(wanted, key=_place)
+    return sorted(matches, key=_sort_key)
 
 
 def offer_row(offer: Offer, today: datetime.date) -> PriceListRow:
@@ -74,18 +80,18 @@ def offer_row(offer: Offer, today: datetime.date) -> PriceListRow:
         as_of=offer.as_of,
         days_old=price_age_days(offer, today),
         source=offer.source,
-        yours=_yours(offer),
+        yours=_overridden_cells(offer),
     )
 
 
-def _place(offer: Offer) -> tuple[str, float, str]:
+def _sort_key(offer: Offer) -> tuple[str, float, str]:
     price = offer.on_demand_usd_per_hour
     return offer.accelerator or "", math.inf if price is None else price, offer.key
 
 
-def _yours(offer: Offer) -> str:
+def _overridden_cells(offer: Offer) -> str:
     if offer.owned is not None:
         return "owned"
     if offer.source == "yours":
         return "all"
-    return ", ".join(_MONEY_CELLS.get(one.cell, one.cell) for one in offer.overrides)
+    return ", ".join(_MONEY_CELLS.get(override.cell, override.cell) for override in offer.overrides)

@@ -1,4 +1,4 @@
-"""The plan as report data, with its fleets as rows: feasible ones by cost, then the refused ones."""
+"""Plan as report data, with its fleets as rows: feasible ones by cost, then the excluded ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from reports.plan_section import (
 )
 
 _NO_SATURATION = "no service model, or never seen full"
-_NO_SUCH_RATE = "no fleet carries it"
+_NO_RATE = "no fleet carries it"
 
 
 def plan_section(plan: Plan) -> model.PlanSection:
@@ -64,14 +64,14 @@ def plan_section(plan: Plan) -> model.PlanSection:
         commitment=_commitment(plan.commitment),
         savings=tuple(map(_saving_row, plan.savings)),
         mix=_mix(plan.mix),
-        outlook=_outlook(plan.outlook),
+        outlook=_forecast_text(plan.outlook),
         break_even=plan.break_even,
         knowledge=_knowledge(plan.knowledge),
     )
 
 
 def plan_report(plan: Plan, question: PlanQuestion, tool: str, command: str) -> PlanReport:
-    """A plan file's, which has no run of its own."""
+    """Build the report of a plan file, which has no run of its own."""
     prices = sorted(offer.as_of.isoformat() for offer in question.catalogue.offers)
     return PlanReport(
         tool=tool,
@@ -103,19 +103,23 @@ def plan_report(plan: Plan, question: PlanQuestion, tool: str, command: str) -> 
 
 def _latency_limit(plan: Plan) -> model.Limit | None:
     objectives = map(parse_objective, plan.slo)
-    limits = (limit_of(one) for one in objectives if one.level == "fail" and one.name == plan.latency_metric)
+    limits = (
+        limit_of(objective)
+        for objective in objectives
+        if objective.level == "fail" and objective.name == plan.latency_metric
+    )
     return next(limits, None)
 
 
-def _recommendation(one: records.Recommendation | None) -> model.RecommendationRow | None:
-    if one is None:
+def _recommendation(recommendation: records.Recommendation | None) -> model.RecommendationRow | None:
+    if recommendation is None:
         return None
     return model.RecommendationRow(
-        offer=one.fleet.offer,
-        sentence=one.sentence,
-        binding_constraint=one.binding_constraint,
-        why=one.why,
-        would_change_it=one.would_change_it,
+        offer=recommendation.fleet.offer,
+        sentence=recommendation.sentence,
+        binding_constraint=recommendation.binding_constraint,
+        why=recommendation.why,
+        would_change_it=recommendation.would_change_it,
     )
 
 
@@ -128,8 +132,8 @@ def _by_cost(fleet: Fleet) -> tuple[float, float, str]:
 
 
 def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
-    def number(one: Estimate, unit: str) -> model.Quantity:  # why there is none is told once, by the row
-        return quantity(one, unit) if fleet.rejected is None else model.Quantity(None, unit, basis=one.basis)
+    def number(estimate: Estimate, unit: str) -> model.Quantity:  # the reason for a missing value is in the row itself
+        return quantity(estimate, unit) if fleet.rejected is None else model.Quantity(None, unit, basis=estimate.basis)
 
     return model.OfferRow(
         offer=fleet.offer,
@@ -159,26 +163,26 @@ def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
     )
 
 
-def _knowledge(known: records.CapacityKnowledge | None) -> Knowledge | None:
-    if known is None or known.state == "known":
+def _knowledge(knowledge: records.CapacityKnowledge | None) -> Knowledge | None:
+    if knowledge is None or knowledge.state == "known":
         return None
-    spread = known.per_instance_per_s
+    spread = knowledge.per_instance_per_s
     return Knowledge(
-        state=known.state,
+        state=knowledge.state,
         per_instance_per_s=PercentileRange(p10=spread.p10, p50=spread.p50, p90=spread.p90),
-        headline=known.headline,
-        next_step=known.next_step,
+        headline=knowledge.headline,
+        next_step=knowledge.next_step,
     )
 
 
-def _chances(one: records.Chances | None) -> ChancesRow | None:
-    if one is None:
+def _chances(probabilities: records.Chances | None) -> ChancesRow | None:
+    if probabilities is None:
         return None
-    return ChancesRow(one_fewer=one.one_fewer, planned=one.planned, one_more=one.one_more)
+    return ChancesRow(one_fewer=probabilities.one_fewer, planned=probabilities.planned, one_more=probabilities.one_more)
 
 
-def _spread(one: records.Spread | None) -> PercentileRange | None:
-    return None if one is None else PercentileRange(p10=one.p10, p50=one.p50, p90=one.p90)
+def _spread(spread: records.Spread | None) -> PercentileRange | None:
+    return None if spread is None else PercentileRange(p10=spread.p10, p50=spread.p50, p90=spread.p90)
 
 
 def _front_row(fleet: Fleet) -> FrontRow:
@@ -201,28 +205,28 @@ def _unit_costs(fleet: Fleet) -> Iterator[UnitCostRow]:
             yield UnitCostRow(
                 unit=unit,
                 at_saturation=_usd(costs.at_saturation, fleet, _NO_SATURATION),
-                at_slo=_usd(costs.at_slo, fleet, _NO_SUCH_RATE),
-                at_mean=_usd(costs.at_mean, fleet, _NO_SUCH_RATE),
+                at_slo=_usd(costs.at_slo, fleet, _NO_RATE),
+                at_mean=_usd(costs.at_mean, fleet, _NO_RATE),
             )
 
 
-def _usd(value: float | None, fleet: Fleet, why_not: str) -> model.Quantity:
-    return model.Quantity(value, "USD", basis=fleet.basis, reason=why_not if value is None else None)
+def _usd(value: float | None, fleet: Fleet, reason: str) -> model.Quantity:
+    return model.Quantity(value, "USD", basis=fleet.basis, reason=reason if value is None else None)
 
 
-def _energy(one: Estimate | None, unit: str) -> model.Quantity | None:
-    return None if one is None else quantity(one, unit)
+def _energy(estimate: Estimate | None, unit: str) -> model.Quantity | None:
+    return None if estimate is None else quantity(estimate, unit)
 
 
-def _swing_row(one: records.Swing) -> SwingRow:
+def _swing_row(swing: records.Swing) -> SwingRow:
     return SwingRow(
-        input=one.input,
-        low=one.low,
-        high=one.high,
-        usd_per_month_low=one.usd_per_month_low,
-        usd_per_month_high=one.usd_per_month_high,
-        winner_low=one.winner_low,
-        winner_high=one.winner_high,
+        input=swing.input,
+        low=swing.low,
+        high=swing.high,
+        usd_per_month_low=swing.usd_per_month_low,
+        usd_per_month_high=swing.usd_per_month_high,
+        winner_low=swing.winner_low,
+        winner_high=swing.winner_high,
     )
 
 
@@ -230,54 +234,54 @@ def _day(hours: Sequence[records.Hour]) -> DaySeries | None:
     if not hours:
         return None
     return DaySeries(
-        hours=tuple(one.hour for one in hours),
-        arrivals_per_s=tuple(one.arrivals_per_s for one in hours),
-        instances=tuple(one.instances for one in hours),
-        p50_ms=tuple(one.p50_ms for one in hours),
-        p95_ms=tuple(one.p95_ms for one in hours),
-        p99_ms=tuple(one.p99_ms for one in hours),
-        good_share=tuple(one.good_share for one in hours),
-        usd=tuple(one.usd for one in hours),
+        hours=tuple(hour.hour for hour in hours),
+        arrivals_per_s=tuple(hour.arrivals_per_s for hour in hours),
+        instances=tuple(hour.instances for hour in hours),
+        p50_ms=tuple(hour.p50_ms for hour in hours),
+        p95_ms=tuple(hour.p95_ms for hour in hours),
+        p99_ms=tuple(hour.p99_ms for hour in hours),
+        good_share=tuple(hour.good_share for hour in hours),
+        usd=tuple(hour.usd for hour in hours),
     )
 
 
-def _outlook(one: records.Outlook | None) -> str | None:
-    if one is None:
+def _forecast_text(year: records.Outlook | None) -> str | None:
+    if year is None:
         return None
-    full = f"In the coming year the fleet is {100 * one.mean_utilisation:.0f} % full in the mean"
-    if one.hours_over < 1 / 60:
-        return f"{full}, and no minute brings more than it is sure to carry."
+    base_text = f"In the coming year the fleet is {100 * year.mean_utilisation:.0f} % full in the mean"
+    if year.hours_over < 1 / 60:
+        return f"{base_text}, and no minute brings more than it is sure to carry."
     return (
-        f"{full}; in {one.hours_over:,.1f} hours more comes than it is sure to carry, so that "
-        f"{100 * one.delayed_share:.2g} % of all requests wait for it, {one.worst_wait_s:,.0f} s at the longest."
+        f"{base_text}; in {year.hours_over:,.1f} hours more comes than it is sure to carry, so that "
+        f"{100 * year.delayed_share:.2g} % of all requests wait for it, {year.worst_wait_s:,.0f} s at the longest."
     )
 
 
-def _commitment(one: records.Commitment | None) -> CommitmentRow | None:
-    if one is None:
+def _commitment(commitment: records.Commitment | None) -> CommitmentRow | None:
+    if commitment is None:
         return None
     return CommitmentRow(
-        reserved=one.reserved,
-        usd_per_month=one.usd_per_month,
-        usd_per_month_on_demand=one.usd_per_month_on_demand,
-        sentence=one.sentence,
+        reserved=commitment.reserved,
+        usd_per_month=commitment.usd_per_month,
+        usd_per_month_on_demand=commitment.usd_per_month_on_demand,
+        sentence=commitment.sentence,
     )
 
 
-def _saving_row(one: records.Saving) -> SavingRow:
+def _saving_row(saving: records.Saving) -> SavingRow:
     return SavingRow(
-        change=one.change,
-        basis=one.basis,
-        usd_per_month=one.usd_per_month,
-        saved_usd_per_month=one.saved_usd_per_month,
+        change=saving.change,
+        basis=saving.basis,
+        usd_per_month=saving.usd_per_month,
+        saved_usd_per_month=saving.saved_usd_per_month,
     )
 
 
-def _mix(one: records.Mix | None) -> MixSection | None:
-    if one is None:
+def _mix(mix: records.Mix | None) -> MixSection | None:
+    if mix is None:
         return None
     return MixSection(
-        parts=tuple(MixRow(offer=part.offer, instances=part.instances) for part in one.parts),
-        usd_per_month=one.usd_per_month,
-        sentence=one.sentence,
+        parts=tuple(MixRow(offer=part.offer, instances=part.instances) for part in mix.parts),
+        usd_per_month=mix.usd_per_month,
+        sentence=mix.sentence,
     )

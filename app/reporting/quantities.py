@@ -1,4 +1,4 @@
-"""Estimates of a result as the quantities a report shows."""
+"""Conversion of estimates of a result to the quantities that a report shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def quantity(estimate: Estimate, unit: str, trust: Trust = "VALID") -> model.Qua
 
 
 def stage_quantity(stage: Stage, metric: str, aggregate: str = "value") -> model.Quantity:
-    """A metric of a stage, as trustworthy as the stage; without a value where it was not measured."""
+    """Return a metric of a stage with the stage's validity; without a value where it was not measured."""
     estimate = stage.metrics.get(metric, {}).get(aggregate) or Estimate(None, reason="not measured")
     return quantity(estimate, unit_of(metric), stage.verdict.status)
 

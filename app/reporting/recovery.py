@@ -1,4 +1,4 @@
-"""What the facts of a run tell whose engine was killed before it wrote a result."""
+"""Recovery of a result from the data of a run whose engine was killed before it wrote one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from reports.formatting import counted
 
 
 class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a run there is. `rows_left_out` are of a stage that was not finished: no number is made of them."""
+    """Extent of the recovered data. `rows_left_out` belong to a stage that did not finish and are in no number."""
 
     stages_begun: int
     stages_finished: int
@@ -44,14 +44,16 @@ class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        found = f"{self.stages_finished} of {counted(self.stages_begun, self.what)} that had begun came to an end"
-        left = f"; {self.rows_left_out:,} of {self.rows:,} rows are of one that did not, and are in no number"
-        return f"Recovered from the facts of a run that was cut short: {found}{left if self.rows_left_out else ''}."
+        ended = f"{self.stages_finished} of {counted(self.stages_begun, self.what)} that had begun came to an end"
+        unused = f"; {self.rows_left_out:,} of {self.rows:,} rows are of one that did not, and are in no number"
+        return f"Recovered from the facts of a run that was cut short: {ended}{unused if self.rows_left_out else ''}."
 
 
 def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, RecoveredData]:
-    """With the stages as they were told when each ended, to be judged again. Raises UsageError where too little is
-    there: no environment, or no stage that came to its end."""
+    """Build a result from the stages as reported at their ends, to be evaluated again.
+
+    Raises UsageError where the data is insufficient: no environment, or no finished stage.
+    """
     started = next((event for event in events if isinstance(event, RunStarted)), None)
     environment = run.environment
     stages = tuple(event.stage for event in events if isinstance(event, StageFinished | CallsFinished))
@@ -71,7 +73,7 @@ def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -
         profile_hash="",
         target=_target(run.spec_text or ""),
         environment=environment,
-        clock=Clock(started.at_ns, _began(run), (events[-1].at_ns - started.at_ns) / 1e9, None),
+        clock=Clock(started.at_ns, _start_time(run), (events[-1].at_ns - started.at_ns) / 1e9, None),
         verdict=verdict_of(checks),
         validity=checks,
         stages=with_headline(stages) if local is None else with_headlines((), stages),
@@ -88,8 +90,11 @@ def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -
 
 
 def marked_damaged(result: Result, damage: Sequence[Damage], left_out: Sequence[str] = ()) -> Result:
-    """INVALID, with the damaged files before every other reason, and the stages `left_out` since they lack rows."""
-    files = "; ".join(one.text for one in damage)
+    """Return the result as INVALID, with the damaged files as the first reason.
+
+    It also names the stages `left_out` for missing rows.
+    """
+    files = "; ".join(damaged.text for damaged in damage)
     sentence = f"DAMAGED: {files}. What is shown is of the files that are whole."
     if left_out:
         sentence += f" Not evaluated, since rows are missing: {', '.join(left_out)}."
@@ -124,11 +129,11 @@ def _local(events: Sequence[Event]) -> LocalResult | None:
     return LocalResult(variants=variants, best_reason="cut_short") if is_local else None
 
 
-def _began(run: StoredRun) -> str:
-    """The file of events is made first; where its birth is not told, this is when it was last written."""
-    told = (run.directory / EVENTS).stat()
-    at = getattr(told, "st_birthtime", None) or told.st_mtime
-    return datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
+def _start_time(run: StoredRun) -> str:
+    """Return when the run began: the creation time of the events file, or its last change where that is unknown."""
+    stat = (run.directory / EVENTS).stat()
+    timestamp = getattr(stat, "st_birthtime", None) or stat.st_mtime
+    return datetime.fromtimestamp(timestamp).astimezone().isoformat(timespec="seconds")
 
 
 def _target(spec_text: str) -> Target:
@@ -136,9 +141,9 @@ def _target(spec_text: str) -> Target:
         value = read_document(spec_text.encode(), "spec.yaml").value
     except ProfileError:
         value = None
-    told = value.get("target") if isinstance(value, dict) else None
-    target = told if isinstance(told, dict) else {}
+    section = value.get("target") if isinstance(value, dict) else None
+    target = section if isinstance(section, dict) else {}
     urls = target.get("url")
-    every = tuple(map(str, urls)) if isinstance(urls, list) else () if urls is None else (str(urls),)
+    all_urls = tuple(map(str, urls)) if isinstance(urls, list) else () if urls is None else (str(urls),)
     model = target.get("model")
-    return Target(str(target.get("protocol", "unknown")), every, None if model is None else str(model), None)
+    return Target(str(target.get("protocol", "unknown")), all_urls, None if model is None else str(model), None)

@@ -1,4 +1,4 @@
-"""A run as report data: the one translation."""
+"""Conversion of a run to report data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from app.reporting.verdict import rescored_words, verdict_of
 from reports import model
 from reports.comparison_section import ComparisonSection
 
-_NOTHING_SAID = Labels()
+_NO_LABELS = Labels()
 _OVERSIZED = (
     "No higher rate was tried, so the fleet may be larger than needed: a search, or stages of higher rates, tell what "
     "one replica carries."
@@ -49,19 +49,22 @@ def build_report(
     spec_text: str,
     command: str,
     result_json: str,
-    labels: Labels = _NOTHING_SAID,
+    labels: Labels = _NO_LABELS,
     *,
     read: StageRows | None = None,
     unverified: Sequence[str] = (),
 ) -> model.Report:
-    """Everything to be shown of a run, whole or cut short. `rows` and `telemetry` may be empty; `read` are those of the
-    rows to draw, where they were read before; `unverified` are its files that have no checksum."""
+    """Build the report of a run, complete or interrupted.
+
+    `rows` and `telemetry` may be empty; `read` are the rows to draw, where they have been read already; `unverified`
+    are the run's files without a checksum.
+    """
     spec, requests = read_spec(spec_text), request_times(rows, result, read)
     times, start_ns = times_of(result), result.zero_ns
     loaded = tuple(stage for stage in result.stages if stage.variant is None)
     curve = curve_of(result)
     local, answering = model_section(result), headline_stages(result)
-    alike = _alike(answering, headline_stage(result, curve))
+    pooled = _poolable_stages(answering, headline_stage(result, curve))
     report = model.Report(
         header=_header(result),
         verdict=verdict_of(result),
@@ -74,7 +77,7 @@ def build_report(
         curve=curve,
         load=load_series(requests, times),
         telemetry=telemetry_series(telemetry, start_ns),
-        spectra=spectra(requests, alike),
+        spectra=spectra(requests, pooled),
         errors=error_rows(requests, result.stages),
         plan=_plan(result),
         method=method_sentences(result, spec, telemetry),
@@ -90,29 +93,29 @@ def build_report(
         local=local_section(result),
         groups=group_tables(rows, answering, result.target.urls),
         workers=worker_rows(result),
-        comparison=_compared(result),
+        comparison=_comparison(result),
         selftest=_selftest(result),
-        distributions=distributions(requests, alike),
+        distributions=distributions(requests, pooled),
         heat_map=heat_map(requests, times),
     )
     return with_labels(report, result, labels, unverified)
 
 
 def with_labels(report: model.Report, result: Result, labels: Labels, unverified: Sequence[str] = ()) -> model.Report:
-    """The report of the result with what people say of the run, and nothing of what they said before."""
+    """Return the report with the run's present labels and notes in place of the previous ones."""
     return msgspec.structs.replace(
         report,
         header=msgspec.structs.replace(report.header, called=labels.title or None),
-        notes=(*_rescored(result), *_unverified(unverified), *map(_sentence, result.notes), *_said(labels)),
+        notes=(*_rescored(result), *_unverified(unverified), *map(_sentence, result.notes), *_label_notes(labels)),
     )
 
 
-def _compared(result: Result) -> ComparisonSection | None:
+def _comparison(result: Result) -> ComparisonSection | None:
     return None if result.comparison is None else comparison_section(result.comparison)
 
 
 def _plan(result: Result) -> model.PlanSection | None:
-    """With a word of warning where its capacity is only what was tried."""
+    """Return the section of the plan, with a warning where its capacity is only the highest tested rate."""
     if result.plan is None:
         return None
     section = plan_section(result.plan)
@@ -122,20 +125,22 @@ def _plan(result: Result) -> model.PlanSection | None:
 
 
 def _artifacts(result: Result) -> tuple[model.ArtifactRow, ...]:
-    return tuple(model.ArtifactRow(path=one.path, sha256=one.sha256) for one in result.artifacts)
+    return tuple(model.ArtifactRow(path=artifact.path, sha256=artifact.sha256) for artifact in result.artifacts)
 
 
-def _alike(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
-    """Stages whose answers make one distribution: those of different clients, arrivals or rates, or of a rate that
-    changes, do not."""
+def _poolable_stages(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
+    """Return the stages whose responses form one distribution.
+
+    Stages with different clients, arrivals or rates do not, and neither does one with a changing rate.
+    """
     if headline is None:
         return answering
     if headline.kind in ("closed", "varying", "spike"):
         return (headline,)
-    return tuple(stage for stage in answering if _load_of(stage) == _load_of(headline))
+    return tuple(stage for stage in answering if _load_key(stage) == _load_key(headline))
 
 
-def _load_of(stage: Stage) -> tuple[object, ...]:
+def _load_key(stage: Stage) -> tuple[object, ...]:
     return stage.arrival_kind, stage.arrival_cv, stage.scheduled_per_s, stage.sessions
 
 
@@ -161,8 +166,8 @@ def _unverified(files: Sequence[str]) -> Iterator[str]:
         yield f"Not verified: {names}: the run has no checksum of these files, so damage in them does not show."
 
 
-def _said(labels: Labels) -> Iterator[str]:
-    """What people said of the run after it."""
+def _label_notes(labels: Labels) -> Iterator[str]:
+    """Yield the tags and notes that users added to the run."""
     if labels.tags:
         yield f"Tagged {', '.join(labels.tags)}."
     for note in labels.notes:
@@ -185,23 +190,23 @@ def _header(result: Result) -> model.ReportHeader:
 
 def _target(result: Result) -> str:
     target = result.target
-    where = f"{target.protocol} at {', '.join(target.urls)}" if target.urls else target.protocol
+    endpoint = f"{target.protocol} at {', '.join(target.urls)}" if target.urls else target.protocol
     if result.local is not None:
         return f"{target.model}, run on its own" if target.model else "a local model"
-    return f"{target.model} over {where}" if target.model else where
+    return f"{target.model} over {endpoint}" if target.model else endpoint
 
 
 def _max_rate(result: Result) -> model.MaxRateSection | None:
-    found = result.max_rate
-    if found is None:
+    max_rate = result.max_rate
+    if max_rate is None:
         return None
-    per_s = quantity(found.per_s, "sessions/s" if found.sessions else "1/s", result.verdict.status)
+    per_s = quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s", result.verdict.status)
     return model.MaxRateSection(
         per_s=per_s,
-        slo=found.slo,
-        limited_by=found.limited_by,
-        at_least=found.at_least,
-        is_generators=found.is_generators,
+        slo=max_rate.slo,
+        limited_by=max_rate.limited_by,
+        at_least=max_rate.at_least,
+        is_generators=max_rate.is_generators,
     )
 
 
@@ -214,13 +219,13 @@ def _tiles(
 
 
 def _max_rate_tile(result: Result) -> tuple[model.HeadlineTile, ...]:
-    found = _max_rate(result)
-    if found is None or (found.per_s.value is None and not any(stage.kind == "probe" for stage in result.stages)):
-        return ()  # a rate nobody looked for is no number that is missing
-    if found.at_least:
-        note = "no more could be sent" if found.is_generators else "none higher tried"
-        return (model.HeadlineTile(label="Carried at least", quantity=found.per_s, note=note),)
-    return (model.HeadlineTile(label="Max rate", quantity=found.per_s),)
+    section = _max_rate(result)
+    if section is None or (section.per_s.value is None and not any(stage.kind == "probe" for stage in result.stages)):
+        return ()  # a rate that nobody searched for is not missing
+    if section.at_least:
+        note = "no more could be sent" if section.is_generators else "none higher tried"
+        return (model.HeadlineTile(label="Carried at least", quantity=section.per_s, note=note),)
+    return (model.HeadlineTile(label="Max rate", quantity=section.per_s),)
 
 
 def _cost_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
@@ -228,11 +233,13 @@ def _cost_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     if plan is None or plan.recommendation is None:
         return ()
     fleet = plan.recommendation.fleet
-    what = f"{fleet.instances} × {fleet.offer}"
+    fleet_text = f"{fleet.instances} × {fleet.offer}"
     return (
-        model.HeadlineTile(label="Cost of the fleet", quantity=quantity(fleet.usd_per_month, "USD/month"), note=what),
         model.HeadlineTile(
-            label="Cost per 1k inferences", quantity=quantity(fleet.usd_per_1k_inferences, "USD"), note=what
+            label="Cost of the fleet", quantity=quantity(fleet.usd_per_month, "USD/month"), note=fleet_text
+        ),
+        model.HeadlineTile(
+            label="Cost per 1k inferences", quantity=quantity(fleet.usd_per_1k_inferences, "USD"), note=fleet_text
         ),
     )
 

@@ -1,10 +1,7 @@
-"""Request rows as what charts draw: rates and latencies over time, percentile spectra, errors.
+"""Request rows prepared for charts: rates and latencies over time, percentile spectra, errors.
 
-What answers took, whole: the share at or below each time, and how many took how long when.
-
-What answers took in one stage of a stored run: the share at or below each time.
-
-Requests of the answering stages by target and by name, where there are several.
+Also latency distributions, as the share at or below each time, and heat maps; both also for one stage of a stored run.
+Groups the requests of the headline stages by target and by name, where there are several.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ from reports import model
 from reports.model import Spectrum
 
 NOT_DRAWN = ("stage", "index", "status", "bytes_received", "reused", "worker", "chunk_ns", "chunk_tokens")
-"""Columns of the rows that a report does not tell of."""
+"""Columns of the rows that no chart uses."""
 MAX_POINTS = 300
 _FINE_WIDTHS_S = (0.1, 0.2, 0.5)
 _BIN_WIDTHS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0)
@@ -40,22 +37,24 @@ _BIN_WIDTHS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 
 
 @dataclass(frozen=True)
 class RequestTimes:
-    """All arrivals in the order of their intended starts. What charts draw is made of them column by column, since
-    millions of rows in all their units would be gigabytes."""
+    """All arrivals in order of their scheduled start.
+
+    Charts compute what they draw column by column, since millions of rows in all their units would be gigabytes.
+    """
 
     rows: StageRows
     start_ns: int
     is_good: Mask
-    """Answered inside every limit of the SLO."""
+    """Requests with a response within every limit of the SLO."""
 
     def seconds(self, times_ns: Nanoseconds) -> Floats:
-        """From the start of the run."""
+        """Return the times in s from the start of the run."""
         return np.asarray((times_ns - self.start_ns) / 1e9)
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Equal parts of the run's time, the first from `first_s` on."""
+    """Equal parts of the run's time, the first of which starts at `first_s`."""
 
     first_s: float
     width_s: float
@@ -66,21 +65,24 @@ class Bins:
         return np.asarray(self.first_s + self.width_s * np.arange(self.count + 1), dtype=np.float64)
 
     def counts(self, times_s: Floats) -> Nanoseconds:
-        places = np.floor((times_s - self.first_s) / self.width_s).astype(np.int64)
-        inside = (places >= 0) & (places < self.count)
-        return np.bincount(places if inside.all() else places[inside], minlength=self.count)
+        indices = np.floor((times_s - self.first_s) / self.width_s).astype(np.int64)
+        inside = (indices >= 0) & (indices < self.count)
+        return np.bincount(indices if inside.all() else indices[inside], minlength=self.count)
 
 
 def request_times(rows: pd.DataFrame | pa.Table, result: Result, read: StageRows | None = None) -> RequestTimes | None:
-    """None when nothing was asked. `read` are the same rows, where they were read before, or those of them to draw."""
+    """Return the times of the requests; `None` without requests.
+
+    `read` are the same rows where they have been read already, or those of them to draw.
+    """
     if len(rows) == 0:
         return None
     read = read_rows(rows) if read is None else read
-    return RequestTimes(read, result.zero_ns, is_inside(read, [one.objective for one in result.slo]))
+    return RequestTimes(read, result.zero_ns, is_inside(read, [evaluation.objective for evaluation in result.slo]))
 
 
 def load_series(requests: RequestTimes | None, times: str = "latency_ms") -> model.LoadSeries | None:
-    """At most MAX_POINTS bins; `times` are those whose percentiles are shown."""
+    """Return series with at most MAX_POINTS bins; `times` is the metric of the percentiles."""
     if requests is None:
         return None
     rows, intended_s = requests.rows, requests.seconds(requests.rows.intended_ns)
@@ -99,23 +101,23 @@ def load_series(requests: RequestTimes | None, times: str = "latency_ms") -> mod
         p50_ms=p50,
         p95_ms=p95,
         in_flight=_in_flight(requests, bins),
-        ttft_p95_ms=ttft_p95 if any(one is not None for one in ttft_p95) else (),
-        lag_p99_ms=lag_p99 if any(one is not None for one in lag_p99) else (),
+        ttft_p95_ms=ttft_p95 if any(value is not None for value in ttft_p95) else (),
+        lag_p99_ms=lag_p99 if any(value is not None for value in lag_p99) else (),
     )
 
 
 def spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.Spectrum, ...]:
-    """Latency, service time and TTFT of the stages' successful requests, pooled."""
+    """Return latency, service time and TTFT of the stages' successful requests, pooled."""
     if requests is None:
         return ()
     rows, inside = requests.rows, inside_stages(requests, stages)
     metrics: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_ms")
     drawn = (_spectrum(metric, span_ms(rows, metric), inside) for metric in metrics)
-    return tuple(one for one in drawn if one is not None)
+    return tuple(spectrum for spectrum in drawn if spectrum is not None)
 
 
 def inside_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
-    """The successful requests of the stages' windows."""
+    """Return a mask of the successful requests in the stages' windows."""
     rows = requests.rows
     inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
     for stage in stages:
@@ -124,38 +126,38 @@ def inside_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
 
 
 def error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()) -> tuple[model.ErrorRow, ...]:
-    """By class, most frequent first: all requests of the run, failed probes included."""
+    """Return rows by class, most frequent first, for all requests of the run, including failed probes."""
     if requests is None:
         return ()
     rows = requests.rows
-    seen = {one.error: one.text for one in first_samples(stage.error_samples for stage in stages)}
-    found = []
+    samples = {sample.error: sample.text for sample in first_samples(stage.error_samples for stage in stages)}
+    error_list = []
     for error, count in sorted(rows.errors().items(), key=lambda pair: (-pair[1], pair[0])):
-        is_it = ~rows.was_started if error == NOT_STARTED else rows.is_failed & rows.error.equals(error)
-        at_s = requests.seconds(rows.intended_ns[is_it])
-        found.append(
+        has_error = ~rows.was_started if error == NOT_STARTED else rows.is_failed & rows.error.equals(error)
+        at_s = requests.seconds(rows.intended_ns[has_error])
+        error_list.append(
             model.ErrorRow(
                 error=error,
                 count=count,
                 share=quantity(share(count, rows.intended_ns.size), "share"),
                 first_s=float(at_s.min()),
                 last_s=float(at_s.max()),
-                sample=seen.get(error),
+                sample=samples.get(error),
             )
         )
-    return tuple(found)
+    return tuple(error_list)
 
 
 def _ends_ns(rows: StageRows) -> Nanoseconds:
-    """Of all that came to an end; the intended start of what did not."""
+    """Return the ends of requests; the scheduled start of those that did not end."""
     return np.where(rows.is_success | rows.is_failed, rows.end_ns, rows.intended_ns)
 
 
 def time_bins(first_s: float, last_s: float, most: int = MAX_POINTS, *, fine: bool = False) -> Bins:
-    """Of a second at least, but where they may be `fine`."""
+    """Return bins of at least a second, or shorter ones if `fine`."""
     first = math.floor(first_s)
     widths = (*_FINE_WIDTHS_S, *_BIN_WIDTHS_S) if fine else _BIN_WIDTHS_S
-    width = next((one for one in widths if (last_s - first) / one < most - 1), _BIN_WIDTHS_S[-1])
+    width = next((candidate for candidate in widths if (last_s - first) / candidate < most - 1), _BIN_WIDTHS_S[-1])
     return Bins(first, width, min(math.floor((last_s - first) / width) + 1, most))
 
 
@@ -166,30 +168,35 @@ def _per_s(bins: Bins, times_s: Floats) -> tuple[float, ...]:
 def _binned_percentiles(
     rows: StageRows, intended_s: Floats, values_ms: Floats | None, bins: Bins, shares: tuple[float, ...]
 ) -> tuple[tuple[float | None, ...], ...]:
-    """Of the answers to what was intended in each bin; the value at or above each share."""
+    """Return percentiles of the responses by bin of their scheduled start; the value at or above each share."""
     if values_ms is None:
         return ((None,) * bins.count,) * len(shares)
-    places = np.searchsorted(intended_s, bins.edges_s)
-    found: list[list[float | None]] = [[] for _ in shares]
-    for start, end in itertools.pairwise(places):
+    indices = np.searchsorted(intended_s, bins.edges_s)
+    series_list: list[list[float | None]] = [[] for _ in shares]
+    for start, end in itertools.pairwise(indices):
         part = values_ms[start:end][rows.is_success[start:end]]
         ordered = np.sort(part[~np.isnan(part)])
-        for q, series in zip(shares, found, strict=True):
-            series.append(round(float(ordered[math.ceil(q * (ordered.size - 1))]), 4) if ordered.size else None)
-    return tuple(map(tuple, found))
+        for percentile_share, series in zip(shares, series_list, strict=True):
+            series.append(
+                round(float(ordered[math.ceil(percentile_share * (ordered.size - 1))]), 4) if ordered.size else None
+            )
+    return tuple(map(tuple, series_list))
 
 
 def _in_flight(requests: RequestTimes, bins: Bins) -> tuple[int, ...]:
-    """Sent and not yet ended at the end of each bin."""
+    """Return the requests in flight at the end of each bin."""
     rows = requests.rows
     has_ended = rows.was_sent & (rows.is_success | rows.is_failed)
     sent = np.cumsum(bins.counts(requests.seconds(rows.sent_ns[rows.was_sent])))
     ended = np.cumsum(bins.counts(requests.seconds(rows.end_ns[has_ended])))
-    return tuple(int(one) for one in sent - ended)
+    return tuple(int(count) for count in sent - ended)
 
 
 def _spectrum(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
-    """A twelfth of a decade apart towards the slow end, as far as the number of values allows a percentile at all."""
+    """Return percentiles a twelfth of a decade apart in the tail.
+
+    The highest one is limited by the number of values.
+    """
     if values_ms is None:
         return None
     known = values_ms[inside & ~np.isnan(values_ms)]
@@ -197,15 +204,19 @@ def _spectrum(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Ma
         return None
     ordered = np.sort(known)
     tail = 1 - 0.5 * 10 ** (-np.arange(0, 61) / 12)
-    shares = [one for one in (*np.linspace(0.05, 0.45, 9), *tail) if needed_samples(one) <= len(ordered)]
-    ranks = [math.ceil(one * len(ordered) - 1e-9) - 1 for one in shares]
+    shares = [
+        percentile_share
+        for percentile_share in (*np.linspace(0.05, 0.45, 9), *tail)
+        if needed_samples(percentile_share) <= len(ordered)
+    ]
+    ranks = [math.ceil(percentile_share * len(ordered) - 1e-9) - 1 for percentile_share in shares]
     return model.Spectrum(
         metric=metric, n=len(ordered), share=rounded(np.array(shares), 6), ms=rounded(ordered[ranks], 4)
     )
 
 
 def rounded(values: Floats, decimals: int = 3) -> tuple[float, ...]:
-    return tuple(float(one) for one in np.round(values, decimals))
+    return tuple(float(value) for value in np.round(values, decimals))
 
 
 MOST_STEPS = 200
@@ -214,17 +225,19 @@ _METRICS: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_
 
 
 def distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.Spectrum, ...]:
-    """Of the stages' successful requests, pooled, whatever their number; at most MOST_STEPS steps, least and most among
-    them."""
+    """Return the distributions of the stages' successful requests, pooled, whatever their number.
+
+    Each has at most MOST_STEPS steps, including the minimum and the maximum.
+    """
     if requests is None:
         return ()
     inside = inside_stages(requests, stages)
     drawn = (share_steps(metric, span_ms(requests.rows, metric), inside) for metric in _METRICS)
-    return tuple(one for one in drawn if one is not None)
+    return tuple(spectrum for spectrum in drawn if spectrum is not None)
 
 
 def heat_map(requests: RequestTimes | None, times: str = "latency_ms") -> model.LatencyHeatMap | None:
-    """All answers of the run. None where nothing was answered, or everything took the same time."""
+    """Return the heat map of all responses; `None` without any, or where all took the same time."""
     values_ms = None if requests is None else span_ms(requests.rows, times)
     if requests is None or values_ms is None:
         return None
@@ -239,12 +252,15 @@ def heat_map(requests: RequestTimes | None, times: str = "latency_ms") -> model.
         bin_s=bins.width_s,
         from_s=rounded(bins.edges_s[:-1]),
         edges_ms=rounded(edges_ms, 6),
-        counts=tuple(tuple(int(one) for one in row) for row in counts),
+        counts=tuple(tuple(int(count) for count in row) for row in counts),
     )
 
 
 def share_steps(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
-    """Of the values inside that are known; None where there is none. At most MOST_STEPS, least and most among them."""
+    """Return the distribution of the known values inside; `None` without any.
+
+    It has at most MOST_STEPS steps, including the minimum and the maximum.
+    """
     if values_ms is None:
         return None
     ordered = np.sort(values_ms[inside & ~np.isnan(values_ms)])
@@ -257,22 +273,28 @@ def share_steps(metric: model.SpectrumMetric, values_ms: Floats | None, inside: 
 
 
 def _log_edges(low: float, high: float) -> Floats:
-    """As many to a factor of two, or fewer, as MOST_ROWS allow; the outermost hold least and most."""
-    per_doubling = next((one for one in (4, 3, 2, 1) if math.log2(high / low) * one <= MOST_ROWS - 1), None)
+    """Return logarithmic edges with as many steps per factor of two, or fewer, as MOST_ROWS allows.
+
+    The outermost ones enclose the minimum and the maximum.
+    """
+    per_doubling = next((steps for steps in (4, 3, 2, 1) if math.log2(high / low) * steps <= MOST_ROWS - 1), None)
     step = 1 / per_doubling if per_doubling else math.log2(high / low) / (MOST_ROWS - 1)
     first, last = math.floor(math.log2(low) / step), math.floor(math.log2(high) / step) + 1
     return np.asarray(2.0 ** (step * np.arange(first, last + 1)), dtype=np.float64)
 
 
 def compared_stages(result: Result) -> tuple[str, ...]:
-    """Names of the stages that a comparison may tell of, in their order."""
-    return tuple(dict.fromkeys(stage.name for stage in _told(result)))
+    """Return the names of the stages that a comparison may use, in order."""
+    return tuple(dict.fromkeys(stage.name for stage in _comparable_stages(result)))
 
 
 def stage_times(run: StoredRun, result: Result, stage: str) -> tuple[Spectrum, ...]:
-    """Latency from the intended start first, then the service time and those of tokens; of a local model, the time of
-    its calls. Empty without answers."""
-    stages = tuple(one for one in _told(result) if one.name == stage)
+    """Return the distributions of one stage; empty without responses.
+
+    Latency from the scheduled start first, then service time and times of tokens; for a local model, the time of its
+    calls.
+    """
+    stages = tuple(candidate for candidate in _comparable_stages(result) if candidate.name == stage)
     if result.local is not None:
         calls = _times_of_calls(run.calls(), stages)
         if calls is not None:
@@ -280,8 +302,8 @@ def stage_times(run: StoredRun, result: Result, stage: str) -> tuple[Spectrum, .
     return distributions(request_times(run.requests(NOT_DRAWN), result), stages)
 
 
-def _told(result: Result) -> Iterator[Stage]:
-    """Nothing INVALID, and no model that was run beside its endpoint: no row of that is kept."""
+def _comparable_stages(result: Result) -> Iterator[Stage]:
+    """Yield the valid stages, without those of a model that ran beside its endpoint, whose rows are not stored."""
     for stage in result.stages:
         if stage.variant is not None and result.local is None:
             continue
@@ -295,7 +317,7 @@ def _times_of_calls(calls: pa.Table, stages: tuple[Stage, ...]) -> Spectrum | No
         for name in ("begin_ns", "end_ns")
     )
     inside = np.zeros(len(begin_ns), dtype=bool)
-    with np.errstate(invalid="ignore"):  # a call that was never begun
+    with np.errstate(invalid="ignore"):  # a call that never started
         for stage in stages:
             inside |= (begin_ns >= stage.window.start_ns) & (begin_ns < stage.window.end_ns)
     return share_steps("call_ms", (end_ns - begin_ns) / 1e6, inside)
@@ -304,17 +326,17 @@ def _times_of_calls(calls: pa.Table, stages: tuple[Stage, ...]) -> Spectrum | No
 def group_tables(
     rows: pd.DataFrame | pa.Table, stages: Sequence[Stage], urls: Sequence[str] = ()
 ) -> tuple[model.GroupTable, ...]:
-    """Empty tables are left out. `urls` are the targets', in their order."""
+    """Return the tables that are not empty. `urls` are the targets', in order."""
     if len(rows) == 0:
         return ()
     windows = [stage.window for stage in stages]
-    found = (
+    tables = (
         ("Requests by target", "target", by_target(rows, windows, urls)),
         ("Requests by the name the Locust test gave them", "name", by_name(rows, windows)),
     )
     return tuple(
         model.GroupTable(title=title, column=column, rows=tuple(map(_row, groups)))
-        for title, column, groups in found
+        for title, column, groups in tables
         if groups
     )
 

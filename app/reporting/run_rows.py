@@ -1,8 +1,6 @@
-"""The stored runs as rows of a list, read once and kept in the index.
+"""Stored runs as rows of a list, read once and cached in the index.
 
-What a run found that its target carries, in a few words.
-
-The stored runs of one profile over time.
+Also the max rate of a run as text, and the stored runs of one profile over time.
 """
 
 from __future__ import annotations
@@ -37,44 +35,44 @@ from reports.model import Quantity
 
 
 def carried_words(result: Result) -> str | None:
-    """As in `238/s`, or of a local model `2,080/s, int8-static, batch 16`; None where nothing was found."""
-    found = result.max_rate
-    if found is not None and found.per_s.value is not None:
-        return _shown(quantity(found.per_s, "sessions/s" if found.sessions else "1/s"))
+    """Return text such as `238/s` or, for a local model, `2,080/s, int8-static, batch 16`; `None` without a result."""
+    max_rate = result.max_rate
+    if max_rate is not None and max_rate.per_s.value is not None:
+        return _format_quantity(quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s"))
     local = result.local
     if local is None or local.best is None:
         return None
     stages = answering_by_variant(result)[local.best]
-    facts, fastest = next(one for one in local.variants if one.variant == local.best), fastest_stage(stages)
-    arrivals = arrivals_of(facts, stages)
+    row, fastest = next(variant for variant in local.variants if variant.variant == local.best), fastest_stage(stages)
+    arrivals = arrivals_of(row, stages)
     if arrivals is not None and arrivals.value is not None:
-        most = arrivals
+        highest = arrivals
     elif fastest is not None:
-        most = stage_quantity(fastest, "throughput_per_s")
+        highest = stage_quantity(fastest, "throughput_per_s")
     else:
         return None
-    return f"{_shown(most)}, {names_of([one.variant for one in local.variants])[local.best]}"
+    return f"{_format_quantity(highest)}, {names_of([variant.variant for variant in local.variants])[local.best]}"
 
 
-def _shown(one: Quantity) -> str:
-    return formatting.value_unit(one).replace(formatting.THIN, " ")
+def _format_quantity(value: Quantity) -> str:
+    return formatting.value_unit(value).replace(formatting.THIN, " ")
 
 
 State = Literal["done", "running", "cut short", "not measured", "not read yet"]
-_VERSION = f"2 {__version__}"
-"""Of how a row is made: one made otherwise is made again."""
+_FORMAT_VERSION = f"2 {__version__}"
+"""Version of the rows' format; rows in another format are built again."""
 UNREADABLE = "unreadable"
 
 
 class RunRow(msgspec.Struct, frozen=True):
-    """One run in a list; what it does not tell is None. `verdict` is VALID, WARN or INVALID, or "unreadable"."""
+    """Run in a list; unknown fields are `None`. `verdict` is VALID, WARN or INVALID, or "unreadable"."""
 
     run_id: str
     directory: str
     name: str | None = None
-    """The profile's, by which it belongs to a series."""
+    """Name of the profile, which determines the run's series."""
     title: str | None = None
-    """What people call it."""
+    """Title given by a user."""
     state: State = "done"
     outcome: str | None = None
     verdict: str | None = None
@@ -84,42 +82,42 @@ class RunRow(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
     started_at: str | None = None
-    """Wall time with zone, ISO 8601."""
+    """Wall time with time zone, ISO 8601."""
     duration_s: float | None = None
     protocol: str | None = None
     url: str | None = None
     model: str | None = None
     size_bytes: int = 0
-    """On the disk, with its reports."""
+    """Size on disk in bytes, with its reports."""
 
     @property
     def called(self) -> str:
-        """By which a list tells it from others."""
+        """Label of the run in a list."""
         return self.title or self.name or self.run_id
 
 
 class DeletedRow(msgspec.Struct, frozen=True):
-    """One run of the trash."""
+    """Run in the trash."""
 
     run: RunRow
     deleted_at: datetime
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The oldest first. `unread` are among the rows, and are "not read yet"."""
+    """List of runs, oldest first. `unread` of the rows are in the state "not read yet"."""
 
     rows: tuple[RunRow, ...]
     unread: int = 0
 
 
 def run_rows(*, within_s: float | None = None, now_s: Callable[[], float] = time.monotonic) -> Listing:
-    """Of all stored runs; those that the index does not know are read until the time is over."""
+    """Return rows of all stored runs; those that are not in the index are read until the time limit."""
     runs, known = stored_runs(), known_rows()
     deadline_s = None if within_s is None else now_s() + within_s
     rows, fresh, unread = [], {}, 0
     for run in runs:
-        name, stamp = run.directory.name, stamp_of(run, _VERSION)
-        row = _kept(known.get(name), stamp, run.directory)
+        name, stamp = run.directory.name, stamp_of(run, _FORMAT_VERSION)
+        row = _cached_row(known.get(name), stamp, run.directory)
         if row is None and deadline_s is not None and now_s() >= deadline_s:
             row, unread = RunRow(name, str(run.directory), state="not read yet"), unread + 1
         elif row is None:
@@ -132,18 +130,18 @@ def run_rows(*, within_s: float | None = None, now_s: Callable[[], float] = time
 
 
 def deleted_rows() -> tuple[DeletedRow, ...]:
-    """Of the trash, the first deleted first."""
-    return tuple(DeletedRow(row_of(one.run), one.deleted_at) for one in deleted_runs())
+    """Return the rows of the trash, in order of deletion."""
+    return tuple(DeletedRow(row_of(deleted.run), deleted.deleted_at) for deleted in deleted_runs())
 
 
 def row_of(run: StoredRun) -> RunRow:
-    """Read from its facts. One damaged run, or one of a newer version, hides no other: it is unreadable."""
+    """Build the row of a run from its files. A damaged run, or one of a newer version, becomes an unreadable row."""
     row = RunRow(run.directory.name, str(run.directory), size_bytes=size_of(run.directory))
     try:
         labels = read_labels(run.directory)
         row = msgspec.structs.replace(row, title=labels.title or None, tags=labels.tags, notes=labels.notes)
         result = run.result
-        return _without_result(run, row) if result is None else _measured(result, row)
+        return _without_result(run, row) if result is None else _with_result(result, row)
     except UsageError:
         return msgspec.structs.replace(row, verdict=UNREADABLE)
 
@@ -154,7 +152,7 @@ def size_of(directory: Path) -> int:
         for name in names:
             try:
                 total += (Path(folder) / name).lstat().st_size
-            except OSError:  # a draft that was renamed meanwhile
+            except OSError:  # a draft that was renamed in the meantime
                 continue
     return total
 
@@ -162,28 +160,32 @@ def size_of(directory: Path) -> int:
 def matching(
     rows: Iterable[RunRow], *, words: str = "", tags: Iterable[str] = (), trust: str | None = None
 ) -> tuple[RunRow, ...]:
-    """Those that hold every word somewhere, have every tag, and are as much to be trusted as `trust` says."""
-    asked, wanted = words.casefold().split(), set(tags)
-    return tuple(row for row in rows if wanted <= set(row.tags) and trust in (None, row.verdict) and _holds(row, asked))
+    """Return the rows that contain every word, have every tag, and have the validity `trust`."""
+    search_words, required_tags = words.casefold().split(), set(tags)
+    return tuple(
+        row
+        for row in rows
+        if required_tags <= set(row.tags) and trust in (None, row.verdict) and _contains_words(row, search_words)
+    )
 
 
 def searched_text(row: RunRow) -> str:
-    """What words are looked for in."""
-    of_run = (row.run_id, row.name, row.title, row.outcome, row.verdict or row.state)
-    told = (*of_run, row.carries, row.url, row.model, row.protocol)
+    """Return the text of a row that is searched for words."""
+    run_texts = (row.run_id, row.name, row.title, row.outcome, row.verdict or row.state)
+    target_texts = (*run_texts, row.carries, row.url, row.model, row.protocol)
     notes = (note.text for note in row.notes)
-    return " ".join(one for one in (*told, *row.tags, *notes) if one).casefold()
+    return " ".join(text for text in (*target_texts, *row.tags, *notes) if text).casefold()
 
 
-def _holds(row: RunRow, asked: list[str]) -> bool:
-    if not asked:
+def _contains_words(row: RunRow, search_words: list[str]) -> bool:
+    if not search_words:
         return True
     text = searched_text(row)
-    return all(word in text for word in asked)
+    return all(word in text for word in search_words)
 
 
-def _kept(known: tuple[str, bytes] | None, stamp: str, directory: Path) -> RunRow | None:
-    """None where the index has none of this stamp. The runs' home may have moved since."""
+def _cached_row(known: tuple[str, bytes] | None, stamp: str, directory: Path) -> RunRow | None:
+    """Return the cached row; `None` where the index has none with this stamp. The runs' folder may have moved since."""
     if known is None or known[0] != stamp:
         return None
     try:
@@ -193,7 +195,7 @@ def _kept(known: tuple[str, bytes] | None, stamp: str, directory: Path) -> RunRo
     return row if row.directory == str(directory) else msgspec.structs.replace(row, directory=str(directory))
 
 
-def _measured(result: Result, row: RunRow) -> RunRow:
+def _with_result(result: Result, row: RunRow) -> RunRow:
     return msgspec.structs.replace(
         row,
         run_id=result.run_id,
@@ -214,7 +216,7 @@ def _measured(result: Result, row: RunRow) -> RunRow:
 def _without_result(run: StoredRun, row: RunRow) -> RunRow:
     started = next((event for event in run.events() if isinstance(event, RunStarted)), None)
     row = msgspec.structs.replace(
-        row, name=None if started is None else started.name, started_at=_moment_of(run.directory.name)
+        row, name=None if started is None else started.name, started_at=_start_time(run.directory.name)
     )
     if run.is_running:
         return msgspec.structs.replace(row, state="running")
@@ -223,8 +225,8 @@ def _without_result(run: StoredRun, row: RunRow) -> RunRow:
     return msgspec.structs.replace(row, state=state, exit_code=None if finished is None else finished.exit_code)
 
 
-def _moment_of(name: str) -> str | None:
-    """That a run's directory is named by."""
+def _start_time(name: str) -> str | None:
+    """Return the time in the name of a run's directory."""
     try:
         return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
     except ValueError:
@@ -232,8 +234,10 @@ def _moment_of(name: str) -> str | None:
 
 
 class Trend(msgspec.Struct, frozen=True):
-    """Of the runs that may be compared with the last one, by time; `left_out` are INVALID, or of another machine or
-    workload."""
+    """Runs that are comparable with the last one, by time.
+
+    `left_out` counts runs that are INVALID, or have another machine or workload.
+    """
 
     name: str
     runs: tuple[Result, ...]
@@ -242,14 +246,14 @@ class Trend(msgspec.Struct, frozen=True):
 
 
 def trend_of(name: str | None) -> Trend:
-    """Of the profile of that name, else of the last run's. Raises UsageError where there is no run of it."""
-    named = _runs_of(name)
+    """Return the trend of the profile with this name, or that of the last run. Raises UsageError without any run."""
+    named = _results_of(name)
     runs = comparable_runs(named)
     return Trend(named[-1].name, runs, len(named) - len(runs), series_of(runs))
 
 
 def change_words(series: MetricHistory, place: int) -> str:
-    """As in "+12 % since 20260102-120000-scores-1f2a (worse)"."""
+    """Return text such as "+12 % since 20260102-120000-scores-1f2a (worse)"."""
     change = series.changes[place]
     is_better = (change.ratio < 1) == (series.better == "lower")
     return (
@@ -258,25 +262,25 @@ def change_words(series: MetricHistory, place: int) -> str:
 
 
 def metric_name(series: MetricHistory) -> str:
-    """As in "latency_ms.p95"."""
+    """Return the name of the metric, such as "latency_ms.p95"."""
     return format_metric(series.metric, series.aggregate)
 
 
-def _runs_of(name: str | None) -> list[Result]:
-    """By time. Raises UsageError where there are none. A run without a result that can be read hides no other."""
+def _results_of(name: str | None) -> list[Result]:
+    """Return the results by time. Raises UsageError without any. Runs without a readable result are skipped."""
     rows = sorted(
         (row for row in run_rows().rows if row.verdict not in (None, UNREADABLE)),
         key=lambda row: row.started_at or "",
     )
-    wanted = name or (rows[-1].name if rows else None)
-    found = [_result(row.directory) for row in rows if row.name == wanted]
-    if not found:
+    profile_name = name or (rows[-1].name if rows else None)
+    results = [_result(row.directory) for row in rows if row.name == profile_name]
+    if not results:
         names = ", ".join(sorted({row.name or "" for row in rows}))
         raise UsageError(
-            f"there is no run of {wanted}" if wanted else "there is no run yet",
+            f"there is no run of {profile_name}" if profile_name else "there is no run yet",
             hint=f"There are runs of {names}." if names else "`sizewise quickstart` makes the first.",
         )
-    return found
+    return results
 
 
 def _result(directory: str) -> Result:

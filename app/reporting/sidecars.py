@@ -1,4 +1,4 @@
-"""What is written beside a report: its rows as Parquet, its tables as CSV."""
+"""Files written beside a report: its rows as Parquet, its tables as CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loadgen.records import REQUEST_SCHEMA
 from reports.model import Download, Report
 from reports.tables import tables_of
 
-_HOLDS = {
+_DESCRIPTIONS = {
     "stages": "every stage in numbers",
     "variants": "every variant's scenarios in numbers",
     "timeline": "rates and times over the run",
@@ -24,21 +24,23 @@ _HOLDS = {
 
 
 def with_sidecars(report: Report, run: Path, page: Path, renamed: Callable[[str], str] | None = None) -> Report:
-    """The report that tells of them, named after `page`, in its folder. `run` is the directory of the rows, whose texts
-    `renamed` changes."""
+    """Write the files and return the report with links to them.
+
+    They are named after `page`, in its folder. `run` is the directory of the rows; `renamed` changes their texts.
+    """
     downloads = []
-    for stream, schema, what in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):
-        path = page.with_name(f"{page.stem}-{what}s.parquet")
+    for stream, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):
+        path = page.with_name(f"{page.stem}-{kind}s.parquet")
         if write_parquet(run / stream, schema, path, renamed):
-            downloads.append(_download(path, f"every {what}, one a row"))
+            downloads.append(_download(path, f"every {kind}, one a row"))
     for name, text in tables_of(report).items():
         path = page.with_name(f"{page.stem}-{name}.csv")
         write_whole(path, text.encode())
-        downloads.append(_download(path, _HOLDS[name]))
+        downloads.append(_download(path, _DESCRIPTIONS[name]))
     return msgspec.structs.replace(report, downloads=tuple(downloads))
 
 
-def _download(path: Path, holds: str) -> Download:
+def _download(path: Path, description: str) -> Download:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Download(name=path.name, holds=holds, sha256=digest, size_bytes=path.stat().st_size)
+    return Download(name=path.name, holds=description, sha256=digest, size_bytes=path.stat().st_size)

@@ -1,4 +1,4 @@
-"""A stored run as report data."""
+"""Stored run as report data."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from app.storage.run_directory import StoredRun
 from reports.model import Report
 
 COMMAND = "sizewise run spec.yaml"
-"""How a run is made again, from its directory: the resolved profile holds every override, and no secret."""
+"""Command that repeats a run from its directory: the resolved profile has every override, and no secret."""
 
 
 def report_of(run: StoredRun) -> Report:
-    """Raises UsageError for a run that has no result."""
+    """Build the report of a stored run. Raises UsageError for a run without a result."""
     return build_report(
         run.measured,
         run.requests(NOT_DRAWN),

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
 
 def serve(arguments: argparse.Namespace, token: str | None) -> int:
-    """Serve in this process until a signal asks to stop; arguments as of `add_serving_arguments`. Requests must carry
-    the `token`; beyond loopback one is made where none is given."""
+    """Serve in this process until a signal asks to stop. `arguments` are those of `add_serving_arguments`.
+
+    Requests must carry `token`. Without one, a new token is generated if other machines can reach the endpoint."""
     import msgspec
 
     from app.serving.arguments import settings_of
@@ -21,20 +22,20 @@ def serve(arguments: argparse.Namespace, token: str | None) -> int:
     return 0
 
 
-def _announce(ready: EndpointReady, given: str | None) -> None:
-    """The URL that a profile's target takes to standard output, what a person wants to know to standard error."""
+def _announce(ready: EndpointReady, given_token: str | None) -> None:
+    """Write the URL for a profile's target to standard output, and messages for the user to standard error."""
     import sys
 
     sys.stdout.write(f"{ready.url}\n")
     sys.stdout.flush()
-    if ready.token is not None and given is None:
+    if ready.token is not None and given_token is None:
         sys.stderr.write(
             f"warning: {ready.url} can be reached from other machines, without encryption. "
             "Requests need this token, which is new at each start unless you give --token:\n"
             f"  Authorization: Bearer {ready.token}\n"
         )
-    why = f" ({ready.provider_reason})" if ready.provider_reason else ""
+    reason = f" ({ready.provider_reason})" if ready.provider_reason else ""
     sys.stderr.write(
-        f"serving {ready.model} on {ready.provider_used}{why}: POST {ready.url}/v2/models/{ready.model}/infer\n"
+        f"serving {ready.model} on {ready.provider_used}{reason}: POST {ready.url}/v2/models/{ready.model}/infer\n"
         "Ctrl-C answers what waits and stops.\n"
     )

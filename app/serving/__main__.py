@@ -1,4 +1,7 @@
-"""`python -m app.serving MODEL`: says it is ready in one line of JSON, an EndpointReady, on standard output."""
+"""`python -m app.serving MODEL`: serve a model.
+
+When ready, it writes an EndpointReady as one line of JSON to standard output.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoint's HTTP surface: Open Inference Protocol v2, and its counters for Prometheus."""
+"""HTTP interface of the endpoint: Open Inference Protocol v2, and counters for Prometheus."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ BODY_LIMIT_BYTES = 64 * 2**20
 
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
-_RETRY = (b"retry-after", b"1")
+_RETRY_HEADER = (b"retry-after", b"1")
 
 Header = tuple[bytes, bytes]
 
 
 class ServedModel(msgspec.Struct, frozen=True):
+    """Name and signature of the served model."""
+
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -47,7 +49,7 @@ class ServedModel(msgspec.Struct, frozen=True):
 
 
 class _RefusedError(Exception):
-    """A request answered with an error; `outcome` is how it is counted."""
+    """A request that is rejected with an error response. `outcome` is the label under which it is counted."""
 
     def __init__(self, status: int, outcome: str, sentence: str, *headers: Header) -> None:
         super().__init__(sentence)
@@ -59,21 +61,22 @@ class _RefusedError(Exception):
 def application(
     model: ServedModel, batcher: Batcher, counters: Counters, bodies_bytes: int = Limits().bodies_bytes
 ) -> Starlette:
+    """Build the ASGI application of the endpoint. `bodies_bytes` limits the bodies of all requests in flight."""
     pages = _Pages(model, batcher, counters)
     infer = Inference(model, batcher, counters, bodies_bytes)
-    here = "/v2/models/{model}"
-    versioned = here + "/versions/{version}"
+    model_path = "/v2/models/{model}"
+    version_path = model_path + "/versions/{version}"
     return Starlette(
         routes=[
-            Route(here + "/infer", infer, methods=["POST"]),
-            Route(versioned + "/infer", infer, methods=["POST"]),
+            Route(model_path + "/infer", infer, methods=["POST"]),
+            Route(version_path + "/infer", infer, methods=["POST"]),
             Route("/v2", pages.server),
             Route("/v2/health/live", pages.live),
             Route("/v2/health/ready", pages.ready),
-            Route(here, pages.metadata),
-            Route(versioned, pages.metadata),
-            Route(here + "/ready", pages.model_ready),
-            Route(versioned + "/ready", pages.model_ready),
+            Route(model_path, pages.metadata),
+            Route(version_path, pages.metadata),
+            Route(model_path + "/ready", pages.model_ready),
+            Route(version_path + "/ready", pages.model_ready),
             Route("/metrics", pages.metrics),
         ],
         exception_handlers={HTTPException: _http_error, 500: _internal_error},
@@ -81,19 +84,19 @@ def application(
 
 
 class Inference:
-    """POST …/infer, as a bare ASGI application: this is the path that is measured."""
+    """POST …/infer as a plain ASGI application, since this is the path that benchmarks measure."""
 
     def __init__(self, model: ServedModel, batcher: Batcher, counters: Counters, bodies_bytes: int) -> None:
         self._model = model
         self._batcher = batcher
         self._counters = counters
-        self._bodies_bytes, self._held_bytes = bodies_bytes, 0
+        self._bodies_bytes, self._buffered_bytes = bodies_bytes, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._counters.in_flight += 1
         outcome = "failed"
         try:
-            status, headers, body = 200, *await self._answered(scope, receive)
+            status, headers, body = 200, *await self._respond(scope, receive)
             outcome = "ok"
         except _RefusedError as refused:
             outcome = refused.outcome
@@ -101,14 +104,14 @@ class Inference:
         finally:
             self._counters.in_flight -= 1
             self._counters.count_request(outcome)
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, _length(body)]})
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, _length_header(body)]})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answered(self, scope: Scope, receive: Receive) -> tuple[tuple[Header, ...], bytes]:
+    async def _respond(self, scope: Scope, receive: Receive) -> tuple[tuple[Header, ...], bytes]:
         model = self._model
-        unknown = _unknown(model, scope["path_params"])
-        if unknown is not None:
-            raise _RefusedError(404, "not_found", unknown)
+        not_found_error = _unknown_model_error(model, scope["path_params"])
+        if not_found_error is not None:
+            raise _RefusedError(404, "not_found", not_found_error)
         if self._batcher.is_draining:
             raise _RefusedError(503, "draining", "the endpoint is stopping")
         body_length, json_length = _lengths(scope["headers"])
@@ -123,11 +126,11 @@ class Inference:
         except SizewiseError as error:
             raise _RefusedError(500, "failed", str(error)) from error
         finally:
-            self._held_bytes -= sum(map(len, parts))
-        answer, json_part = write_answer(model.name, request, model.outputs, arrays)
+            self._buffered_bytes -= sum(map(len, parts))
+        response, json_part = write_answer(model.name, request, model.outputs, arrays)
         if json_part is None:
-            return (_JSON,), answer
-        return (_BINARY, (JSON_LENGTH_HEADER, b"%d" % json_part)), answer
+            return (_JSON,), response
+        return (_BINARY, (JSON_LENGTH_HEADER, b"%d" % json_part)), response
 
     async def _receive_body(self, receive: Receive, expected_bytes: int, parts: list[bytes]) -> None:
         received = 0
@@ -140,13 +143,13 @@ class Inference:
                 raise _RefusedError(400, "bad_request", "the request ended before its body")
             part = message.get("body", b"")
             received += len(part)
-            self._held_bytes += len(part)
+            self._buffered_bytes += len(part)
             parts.append(part)
-            if self._held_bytes > self._bodies_bytes:
+            if self._buffered_bytes > self._bodies_bytes:
                 sentence = (
                     f"the requests in flight have {self._bodies_bytes} bytes together, which is the most they may"
                 )
-                raise _RefusedError(503, "bodies_full", sentence, _RETRY)
+                raise _RefusedError(503, "bodies_full", sentence, _RETRY_HEADER)
             is_more = message.get("more_body", False)
         if received > BODY_LIMIT_BYTES:
             raise _RefusedError(413, "too_large", f"a request has at most {BODY_LIMIT_BYTES} bytes")
@@ -156,13 +159,13 @@ class Inference:
         try:
             return await self._batcher.request(request.feeds, rows, joins)
         except QueueFullError as error:
-            raise _RefusedError(429, "queue_full", "as many requests wait as may", _RETRY) from error
+            raise _RefusedError(429, "queue_full", "as many requests wait as may", _RETRY_HEADER) from error
         except DrainingError as error:
             raise _RefusedError(503, "draining", "the endpoint is stopping") from error
 
 
 class _Pages:
-    """Everything but inference."""
+    """All routes except inference."""
 
     def __init__(self, model: ServedModel, batcher: Batcher, counters: Counters) -> None:
         self._model = model
@@ -180,12 +183,12 @@ class _Pages:
         return _json({"ready": is_ready}, 200 if is_ready else 503)
 
     async def model_ready(self, request: Request) -> Response:
-        self._known(request)
+        self._require_known_model(request)
         is_ready = not self._batcher.is_draining
         return _json({"name": self._model.name, "ready": is_ready}, 200 if is_ready else 503)
 
     async def metadata(self, request: Request) -> Response:
-        self._known(request)
+        self._require_known_model(request)
         return _json(
             {
                 "name": self._model.name,
@@ -200,13 +203,13 @@ class _Pages:
         text = self._counters.text(self._batcher.waiting)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    def _known(self, request: Request) -> None:
-        unknown = _unknown(self._model, request.path_params)
+    def _require_known_model(self, request: Request) -> None:
+        unknown = _unknown_model_error(self._model, request.path_params)
         if unknown is not None:
             raise HTTPException(404, unknown)
 
 
-def _unknown(model: ServedModel, path: dict[str, str]) -> str | None:
+def _unknown_model_error(model: ServedModel, path: dict[str, str]) -> str | None:
     if path["model"] != model.name:
         return f"there is no model {path['model']!r} here; there is {model.name!r}"
     if path.get("version", VERSION) != VERSION:
@@ -215,17 +218,17 @@ def _unknown(model: ServedModel, path: dict[str, str]) -> str | None:
 
 
 def _lengths(headers: Iterable[Header]) -> tuple[int, int | None]:
-    """Of the body, 0 when it is not told; and of its JSON part, None when all is JSON."""
+    """Return the length of the body, 0 if unknown, and that of its JSON part, `None` if the whole body is JSON."""
     body_length, json_length = 0, None
     for name, value in headers:
         if name == b"content-length":
-            body_length = _whole_number(name, value)
+            body_length = _parse_length(name, value)
         elif name == JSON_LENGTH_HEADER:
-            json_length = _whole_number(name, value)
+            json_length = _parse_length(name, value)
     return body_length, json_length
 
 
-def _whole_number(name: bytes, value: bytes) -> int:
+def _parse_length(name: bytes, value: bytes) -> int:
     if not value.isdigit() or len(value) > 18:
         raise _RefusedError(400, "bad_request", f"the header {name.decode()} is not a length")
     return int(value)
@@ -248,5 +251,5 @@ def _error_body(sentence: str) -> bytes:
     return msgspec.json.encode({"error": sentence})
 
 
-def _length(body: bytes) -> Header:
+def _length_header(body: bytes) -> Header:
     return b"content-length", b"%d" % len(body)

@@ -1,4 +1,4 @@
-"""The endpoint's command line: read it, and write it for a child."""
+"""Command-line arguments of the endpoint: parsed by it, and written for a child process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 from app.errors import UsageError
 from app.serving.settings import DEFAULT_CONNECTIONS, Limits, ServingSettings
 
-_DELAY = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)")
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_DELAY_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)")
+_UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MAX_DELAY_S = 60.0
-_LIMITS = {"max_batch": 4096, "queue_limit": 100_000}
+_MAX_VALUES = {"max_batch": 4096, "queue_limit": 100_000}
 
 
 def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the endpoint to a parser."""
     parser.add_argument("model", metavar="MODEL", help="an .onnx file")
     parser.add_argument("--name", help="the model's name in URLs (default: the file's)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -38,11 +39,11 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(arguments: argparse.Namespace) -> ServingSettings:
-    """Raises UsageError for a value that cannot be."""
+    """Convert parsed arguments to settings. Raises UsageError for an invalid value."""
     for option in ("threads", "max_batch", "queue_limit", "max_connections"):
         if getattr(arguments, option) < 1:
             raise UsageError(f"--{option.replace('_', '-')} is at least 1")
-    for option, limit in _LIMITS.items():
+    for option, limit in _MAX_VALUES.items():
         if getattr(arguments, option) > limit:
             raise UsageError(f"--{option.replace('_', '-')} is at most {limit:,}")
     if not 0 <= arguments.port <= 65535:
@@ -55,7 +56,7 @@ def settings_of(arguments: argparse.Namespace) -> ServingSettings:
         provider=arguments.provider,
         threads=arguments.threads,
         max_batch=arguments.max_batch,
-        queue_delay_s=_delay_s(arguments.queue_delay),
+        queue_delay_s=_parse_delay_s(arguments.queue_delay),
         queue_limit=arguments.queue_limit,
         leave_with_stdin=arguments.leave_with_stdin,
         limits=Limits(connections=arguments.max_connections),
@@ -63,7 +64,7 @@ def settings_of(arguments: argparse.Namespace) -> ServingSettings:
 
 
 def command_line(settings: ServingSettings) -> list[str]:
-    """Arguments that are read back as these settings."""
+    """Return command-line arguments that parse to these settings."""
     line = [
         f"--name={settings.name}",
         f"--host={settings.host}",
@@ -81,21 +82,21 @@ def command_line(settings: ServingSettings) -> list[str]:
 
 
 def model_name(model: str) -> str:
-    """The file's name without its suffix, in characters that need no quoting in a URL."""
+    """Return the file's stem, with characters replaced that would need quoting in a URL."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem).lstrip("._-") or "model"
 
 
 def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not _NAME_PATTERN.fullmatch(name):
         raise UsageError(f"{name!r} cannot name a model", hint="Use letters, digits, '.', '_' and '-'.")
     return name
 
 
-def _delay_s(text: str) -> float:
-    match = _DELAY.fullmatch(text.strip())
+def _parse_delay_s(text: str) -> float:
+    match = _DELAY_PATTERN.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{text!r} is not a queue delay", hint="Write it like 2ms, 500us or 0s.")
-    seconds = float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _UNIT_SECONDS[match[2]]
     if seconds > _MAX_DELAY_S:
         raise UsageError(f"a queue delay of {text} would stop the endpoint", hint=f"Use at most {_MAX_DELAY_S:g}s.")
     return seconds

@@ -1,7 +1,7 @@
-"""Dynamic batching: which waiting requests run together, and when.
+"""Dynamic batching: decides which waiting requests run together, and when.
 
-A batch starts when the model is idle and either nothing that may still come could join it, or its oldest request has
-waited the queue delay. Requests are answered in the order they came, and one of several rows is kept whole.
+A batch starts when the model is idle and either no later request could join it, or its oldest request has waited for
+the queue delay. Requests are served in arrival order, and a request with several rows is never split.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ Answer = Outputs | SizewiseError
 
 
 class QueueFullError(Exception):
-    """As many requests wait as may."""
+    """Raised when the queue has reached its limit."""
 
 
 class DrainingError(Exception):
-    """The endpoint is stopping and takes no more requests."""
+    """Raised when the endpoint is stopping and accepts no more requests."""
 
 
 class WaitingRequest(msgspec.Struct, frozen=True, eq=False):
-    """`joins` is equal for requests that can run together; None for one that always runs alone."""
+    """A request in the queue.
+
+    Requests with equal `joins` can run in one batch; `None` means that the request always runs by itself.
+    """
 
     feeds: Feeds
     rows: int
@@ -39,7 +42,7 @@ class WaitingRequest(msgspec.Struct, frozen=True, eq=False):
 
 
 class BatchQueue:
-    """Requests in the order they came. Knows no clock and no event loop."""
+    """Queue of requests in arrival order. It is independent of clocks and event loops."""
 
     def __init__(self, max_rows: int, delay_ns: int, limit: int) -> None:
         self._waiting: deque[WaitingRequest] = deque()
@@ -52,31 +55,31 @@ class BatchQueue:
         return len(self._waiting)
 
     def add(self, request: WaitingRequest) -> None:
-        """Raises QueueFullError at the limit."""
+        """Append a request. Raises QueueFullError at the limit."""
         if len(self._waiting) >= self._limit:
             raise QueueFullError
         self._waiting.append(request)
 
     def close(self) -> None:
-        """Nothing more will come, so nothing is worth waiting for."""
+        """Stop waiting for further requests, since none will arrive."""
         self._is_closed = True
 
     def due_ns(self) -> int | None:
-        """When the oldest request has waited long enough; None when nothing waits."""
+        """Return the time at which the oldest request has waited long enough, in ns; `None` if the queue is empty."""
         return self._waiting[0].arrived_ns + self._delay_ns if self._waiting else None
 
     def take(self, now_ns: int) -> list[WaitingRequest]:
-        """The next batch, or nothing while it is worth waiting for more."""
+        """Remove and return the next batch; empty while waiting for more requests is worthwhile."""
         due_ns = self.due_ns()
         if due_ns is None:
             return []
-        count, is_complete = self._head()
+        count, is_complete = self._next_batch_size()
         if not is_complete and now_ns < due_ns:
             return []
         return [self._waiting.popleft() for _ in range(count)]
 
-    def _head(self) -> tuple[int, bool]:
-        """How many requests from the front run together, and whether no later one could join them."""
+    def _next_batch_size(self) -> tuple[int, bool]:
+        """Return how many requests from the front form a batch, and whether no later request could join them."""
         first = self._waiting[0]
         rows = count = 0
         for request in self._waiting:
@@ -88,9 +91,9 @@ class BatchQueue:
 
 
 class Batcher:
-    """Gives batches to a model, one at a time. All methods belong to the event loop's thread.
+    """Passes batches to a model, one at a time. All methods must be called on the event loop's thread.
 
-    `submit(batch, done)` starts a batch elsewhere and has `done` called, on the event loop, with one answer a request.
+    `submit(batch, done)` starts a batch elsewhere and calls `done` on the event loop with one response per request.
     """
 
     def __init__(
@@ -118,21 +121,21 @@ class Batcher:
         return self._drained is not None
 
     def request(self, feeds: Feeds, rows: int, joins: object) -> asyncio.Future[Outputs]:
-        """The outputs of these rows, later. Raises QueueFullError or DrainingError at once."""
+        """Queue a request and return a future with its outputs. Raises QueueFullError or DrainingError immediately."""
         if self._drained is not None:
             raise DrainingError
-        answer: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        self._queue.add(WaitingRequest(feeds, rows, joins, self._now_ns(), answer))
+        future: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
+        self._queue.add(WaitingRequest(feeds, rows, joins, self._now_ns(), future))
         self._start_batch()
-        return answer
+        return future
 
     async def drain(self) -> None:
-        """Take no more requests, and return when all that wait have their answers."""
+        """Accept no more requests, and return when all waiting requests have been completed."""
         if self._drained is None:
             self._drained = asyncio.Event()
             self._queue.close()
             self._start_batch()
-            self._tell_drained()
+            self._notify_drained()
         await self._drained.wait()
 
     def _start_batch(self) -> None:
@@ -152,19 +155,19 @@ class Batcher:
         self._is_timer_set = False
         self._start_batch()
 
-    def _finish(self, answers: Sequence[Answer]) -> None:
+    def _finish(self, results: Sequence[Answer]) -> None:
         finished, self._running = self._running, []
-        # the model's next batch starts before the last one's answers are written
+        # Start the next batch before the responses of the last one are written.
         self._start_batch()
-        for request, answer in zip(finished, answers, strict=True):
+        for request, result in zip(finished, results, strict=True):
             if request.answer.done():
-                continue  # the client has gone
-            if isinstance(answer, SizewiseError):
-                request.answer.set_exception(answer)
+                continue  # The client has disconnected.
+            if isinstance(result, SizewiseError):
+                request.answer.set_exception(result)
             else:
-                request.answer.set_result(answer)
-        self._tell_drained()
+                request.answer.set_result(result)
+        self._notify_drained()
 
-    def _tell_drained(self) -> None:
+    def _notify_drained(self) -> None:
         if self._drained is not None and not self._running and not self._queue:
             self._drained.set()

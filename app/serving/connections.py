@@ -1,6 +1,6 @@
-"""Connections that end when they take more than the endpoint's limits.
+"""Connection limits and authorization of the endpoint.
 
-Who may use an endpoint that others can reach.
+Connections that exceed the limits are closed. An endpoint that other machines can reach requires a token.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.serving.settings import Limits
 
 _OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
-"""What load balancers and orchestrators ask, which says nothing of the model."""
+"""Paths that need no token: health checks of load balancers and orchestrators, which reveal nothing of the model."""
 
 
 def token_for(address: str, given: str | None) -> str | None:
-    """The token that requests must carry: the one given, a new one beyond loopback, None on loopback."""
+    """Return the token that requests must carry: `given`, or a new one if other machines can reach `address`.
+
+    `None` on a loopback address without a given token.
+    """
     if given is not None:
         return given
     return None if ip_address(address.partition("%")[0]).is_loopback else token_urlsafe(24)
 
 
 class TokenGuard:
-    """Answers 401 to requests without `Authorization: Bearer TOKEN`."""
+    """ASGI middleware that responds with 401 to requests without `Authorization: Bearer TOKEN`."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app, self._expected = app, f"Bearer {token}".encode()
@@ -54,7 +57,7 @@ class TokenGuard:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection within `limits`. Deadlines are looked at by `close_overdue`, so that a request costs no timer."""
+    """An HTTP connection within `limits`. `close_overdue` checks the deadlines, so that requests need no timers."""
 
     limits = Limits()
 
@@ -73,10 +76,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if was_in_head and self._is_in_head:
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
-                what = b"a request's headers have at most %d bytes" % self.limits.header_bytes
-                self._refuse(b"431 Request Header Fields Too Large", what)
+                reason = b"a request's headers have at most %d bytes" % self.limits.header_bytes
+                self._refuse(b"431 Request Header Fields Too Large", reason)
         elif self._due_s is None and (self.cycle is None or self.cycle.response_complete):
-            self._due_s = self.loop.time() + self.limits.header_s  # bytes that begin no request
+            self._due_s = self.loop.time() + self.limits.header_s  # Bytes that do not start a request.
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -95,11 +98,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def close_overdue(self, now_s: float) -> None:
         if self._due_s is None or self._due_s > now_s or self.transport.is_closing():
             return
-        part, most_s = ("headers", self.limits.header_s) if self._is_in_head else ("body", self.limits.body_s)
-        self._refuse(b"408 Request Timeout", f"a request's {part} must come within {most_s:g} s".encode())
+        part, limit_s = ("headers", self.limits.header_s) if self._is_in_head else ("body", self.limits.body_s)
+        self._refuse(b"408 Request Timeout", f"a request's {part} must come within {limit_s:g} s".encode())
 
     def _refuse(self, status: bytes, sentence: bytes, header: bytes = b"") -> None:
-        """Close the connection, with a response where none has begun."""
+        """Close the connection, with an error response if none has been started."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             body = msgspec.json.encode({"error": sentence.decode()})
             self.transport.write(
@@ -110,11 +113,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def bounded_protocol(limits: Limits) -> type[BoundedProtocol]:
-    """The class that uvicorn makes each connection of."""
+    """Return the class from which uvicorn creates each connection, with these limits."""
     return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits})
 
 
 def close_overdue(connections: set[Any], now_s: float) -> None:
-    """Those of `connections` whose request takes longer than it may."""
+    """Close those connections whose request has exceeded its deadline."""
     for connection in tuple(connections):
         connection.close_overdue(now_s)

@@ -1,4 +1,4 @@
-"""What the endpoint counts, and its text in Prometheus' format 0.0.4."""
+"""Counters of the endpoint, and their Prometheus text format (version 0.0.4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_DURATION_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 OUTCOMES = ("ok", "bad_request", "not_found", "too_large", "queue_full", "bodies_full", "draining", "failed")
 
 
@@ -21,22 +21,22 @@ class BucketHistogram:
         self._sum += value
 
     def lines(self, name: str) -> Iterator[str]:
-        so_far = 0
+        cumulative = 0
         for bound, count in zip((*map(repr, self._bounds), "+Inf"), self._counts, strict=True):
-            so_far += count
-            yield f'{name}_bucket{{le="{bound}"}} {so_far}'
+            cumulative += count
+            yield f'{name}_bucket{{le="{bound}"}} {cumulative}'
         yield f"{name}_sum {self._sum!r}"
-        yield f"{name}_count {so_far}"
+        yield f"{name}_count {cumulative}"
 
 
 class Counters:
-    """Belongs to the event loop's thread."""
+    """Metrics of the endpoint. Used on the event loop's thread only."""
 
     def __init__(self, max_batch: int) -> None:
         self.in_flight = 0
         self._requests: Counter[str] = Counter()
         self._batch_rows = BucketHistogram([2**power for power in range(max_batch.bit_length())])
-        self._inference_s = BucketHistogram(_SECONDS)
+        self._inference_s = BucketHistogram(_DURATION_BUCKETS_S)
 
     def count_request(self, outcome: str) -> None:
         self._requests[outcome] += 1

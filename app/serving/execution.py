@@ -1,4 +1,4 @@
-"""Runs batches on the model, in one thread of its own."""
+"""Runs batches on the model in a thread of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Run = Callable[[Feeds], Outputs]
 
 
 class Executor:
-    """`submit` is called on the event loop; so is what it is given to call."""
+    """Runs batches in one thread. `submit` is called on the event loop, and calls back on it."""
 
     def __init__(self, run: Run, counters: Counters, loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
@@ -31,50 +31,50 @@ class Executor:
         self._thread.submit(self._execute, batch, done)
 
     def close(self) -> None:
-        """Does not wait for an inference that still runs."""
+        """Shut down the thread without waiting for an inference in progress."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _execute(self, batch: list[WaitingRequest], done: Callable[[Sequence[Answer]], None]) -> None:
         start_ns = perf_counter_ns()
-        answers = answers_of(self._run, batch)
+        results = answers_of(self._run, batch)
         took_s = (perf_counter_ns() - start_ns) / 1e9
         rows = sum(request.rows for request in batch)
-        self._loop.call_soon_threadsafe(self._finish, done, answers, rows, took_s)
+        self._loop.call_soon_threadsafe(self._finish, done, results, rows, took_s)
 
     def _finish(
-        self, done: Callable[[Sequence[Answer]], None], answers: list[Answer], rows: int, took_s: float
+        self, done: Callable[[Sequence[Answer]], None], results: list[Answer], rows: int, took_s: float
     ) -> None:
         self._counters.count_batch(rows, took_s)
-        done(answers)
+        done(results)
 
 
 def answers_of(run: Run, batch: list[WaitingRequest]) -> list[Answer]:
-    """One answer a request, in order: its own rows of the outputs, or its own error."""
+    """Return one response per request, in order: its rows of the outputs, or its own error."""
     if len(batch) == 1:
-        return [_alone(run, batch[0])]
-    ends = np.cumsum([request.rows for request in batch])
+        return [_run_single(run, batch[0])]
+    row_ends = np.cumsum([request.rows for request in batch])
     try:
         outputs = run({name: np.concatenate([request.feeds[name] for request in batch]) for name in batch[0].feeds})
-    except Exception:  # each request then runs by itself, and is answered with its own error
+    except Exception:  # Each request then runs by itself and receives its own error.
         outputs = ()
-    if not outputs or any(output.shape[:1] != (ends[-1],) for output in outputs):
-        # one bad request must not spoil the others, nor rows be told apart that the model has mixed
-        return [_alone(run, request) for request in batch]
-    parts = [np.split(output, ends[:-1]) for output in outputs]
-    return [[part[number] for part in parts] for number in range(len(batch))]
+    if not outputs or any(output.shape[:1] != (row_ends[-1],) for output in outputs):
+        # One bad request must not fail the others, and rows that the model has mixed cannot be separated.
+        return [_run_single(run, request) for request in batch]
+    parts = [np.split(output, row_ends[:-1]) for output in outputs]
+    return [[part[index] for part in parts] for index in range(len(batch))]
 
 
-def _alone(run: Run, request: WaitingRequest) -> Answer:
+def _run_single(run: Run, request: WaitingRequest) -> Answer:
     try:
         return run(request.feeds)
     except SizewiseError as error:
         return error
-    except Exception as error:  # an answer must come whatever happens, or the request would wait for ever
+    except Exception as error:  # Every request must receive a response, otherwise it would wait forever.
         return InstrumentError(f"the inference failed: {error!r}")
 
 
 def joins_of(feeds: dict[str, Any], *, is_batchable: bool) -> tuple[int, object]:
-    """How many rows a request has, and what must be equal in another for the two to run together."""
+    """Return the number of rows of a request, and a key that is equal for requests that can run in one batch."""
     lengths = {len(array) for array in feeds.values() if array.ndim}
     if not is_batchable or len(lengths) != 1:
         return 1, None

@@ -1,6 +1,6 @@
-"""Requests and answers of the Open Inference Protocol v2 over HTTP, with tensors in JSON or as bytes after it.
+"""Requests and responses of the Open Inference Protocol v2 over HTTP, with tensors as JSON or as binary data after it.
 
-Tensors of the Open Inference Protocol: its datatypes, and arrays out of and into JSON and bytes.
+Also maps the datatypes of the protocol, and converts arrays to and from JSON and binary data.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ DATATYPES = {
     "float64": "FP64",
     "object": "BYTES",
 }
-"""The protocol's name of each NumPy type."""
+"""Datatype names of the protocol, by NumPy type."""
 
-_KINDS = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}
-"""Kinds of JSON values that each kind of tensor takes, as NumPy names kinds."""
+_ACCEPTED_KINDS = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}
+"""NumPy kinds of JSON values that a tensor of each kind accepts."""
 _PREFIX_BYTES = 4
 
 
 class BadTensorError(Exception):
-    """The request's tensor is not what it says or not what the model takes; the text is a sentence for its sender."""
+    """Raised if a tensor contradicts its declaration or the model's input. The message is for the client."""
 
 
 def array_from_json(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
-    """Flat or nested, in row-major order."""
+    """Decode a tensor from flat or nested JSON data in row-major order. Raises BadTensorError."""
     if dtype != "object" and b'"' in bytes(data):
-        # NumPy would give every element the length of the longest string
+        # NumPy would allocate the length of the longest string for every element.
         raise BadTensorError(f"its data holds values that {DATATYPES[dtype]} does not have")
     try:
         values: Array = np.array(decode_json(data), dtype=object if dtype == "object" else None)
@@ -57,28 +57,31 @@ def array_from_json(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
     if dtype == "object":
         if not all(isinstance(value, str) for value in values.flat):
             raise BadTensorError("its data holds values that are not strings")
-        return _shaped(values, shape)
-    return _shaped(_cast(values, np.dtype(dtype)), shape)
+        return _reshape(values, shape)
+    return _reshape(_cast(values, np.dtype(dtype)), shape)
 
 
 def array_from_bytes(data: memoryview, dtype: str, shape: list[int]) -> Array:
-    """Little-endian and row-major; strings each after their length. The array may share memory with `data`."""
+    """Decode a tensor from little-endian, row-major binary data, with a length before each string.
+
+    The array may share memory with `data`. Raises BadTensorError.
+    """
     if dtype == "object":
-        texts = _texts(data)
+        texts = _decode_texts(data)
         _check_count(len(texts), shape)
-        return _shaped(np.array(texts, dtype=object), shape)
-    wanted = np.dtype(dtype)
-    if len(data) != math.prod(shape) * wanted.itemsize:
+        return _reshape(np.array(texts, dtype=object), shape)
+    item_type = np.dtype(dtype)
+    if len(data) != math.prod(shape) * item_type.itemsize:
         raise BadTensorError(
-            f"it has {len(data)} bytes; {DATATYPES[dtype]} of shape {shape} has {math.prod(shape) * wanted.itemsize}"
+            f"it has {len(data)} bytes; {DATATYPES[dtype]} of shape {shape} has {math.prod(shape) * item_type.itemsize}"
         )
-    if wanted.kind == "b":
-        return _shaped(np.frombuffer(data, np.uint8).astype(bool), shape)
-    return _shaped(np.frombuffer(data, wanted), shape)
+    if item_type.kind == "b":
+        return _reshape(np.frombuffer(data, np.uint8).astype(bool), shape)
+    return _reshape(np.frombuffer(data, item_type), shape)
 
 
 def json_values(array: Array) -> list[Any]:
-    """Flat, in row-major order."""
+    """Return the values of an array as a flat list in row-major order."""
     values: list[Any] = array.ravel().tolist()
     if array.dtype.kind == "O":
         return [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in values]
@@ -92,21 +95,21 @@ def binary_values(array: Array) -> bytes:
     return b"".join(len(text).to_bytes(_PREFIX_BYTES, "little") + text for text in texts)
 
 
-def _cast(values: Array, wanted: np.dtype[Any]) -> Array:
-    if values.dtype.kind not in _KINDS[wanted.kind]:
-        raise BadTensorError(f"its data holds values that {DATATYPES[wanted.name]} does not have")
-    if wanted.kind in "iu" and values.size:
-        limits = np.iinfo(wanted)
+def _cast(values: Array, dtype: np.dtype[Any]) -> Array:
+    if values.dtype.kind not in _ACCEPTED_KINDS[dtype.kind]:
+        raise BadTensorError(f"its data holds values that {DATATYPES[dtype.name]} does not have")
+    if dtype.kind in "iu" and values.size:
+        limits = np.iinfo(dtype)
         if int(values.min()) < limits.min or int(values.max()) > limits.max:
-            raise BadTensorError(f"its data does not fit {DATATYPES[wanted.name]}")
+            raise BadTensorError(f"its data does not fit {DATATYPES[dtype.name]}")
     with np.errstate(over="ignore"):
-        cast: Array = values.astype(wanted)
-    if wanted.kind == "f" and not np.isfinite(cast).all():
-        raise BadTensorError(f"its data does not fit {DATATYPES[wanted.name]}")
+        cast: Array = values.astype(dtype)
+    if dtype.kind == "f" and not np.isfinite(cast).all():
+        raise BadTensorError(f"its data does not fit {DATATYPES[dtype.name]}")
     return cast
 
 
-def _shaped(values: Array, shape: list[int]) -> Array:
+def _reshape(values: Array, shape: list[int]) -> Array:
     try:
         return values.reshape(shape)
     except (ValueError, OverflowError) as error:
@@ -118,7 +121,7 @@ def _check_count(count: int, shape: list[int]) -> None:
         raise BadTensorError(f"it has {count} values; shape {shape} has {math.prod(shape)}")
 
 
-def _texts(data: memoryview) -> list[str]:
+def _decode_texts(data: memoryview) -> list[str]:
     texts = []
     at = 0
     while at < len(data):
@@ -138,7 +141,7 @@ JSON_LENGTH_HEADER = b"inference-header-content-length"
 
 
 class BadRequestError(Exception):
-    """The request cannot be served as it is; the text is a sentence for its sender."""
+    """Raised if a request is invalid. The message is for the client."""
 
 
 class _Parameters(msgspec.Struct, frozen=True):
@@ -147,31 +150,34 @@ class _Parameters(msgspec.Struct, frozen=True):
     binary_data_output: bool | None = None
 
 
-_NONE = _Parameters()
+_NO_PARAMETERS = _Parameters()
 
 
 class _Input(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    parameters: _Parameters = _NONE
+    parameters: _Parameters = _NO_PARAMETERS
     data: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Output(msgspec.Struct):
     name: str
-    parameters: _Parameters = _NONE
+    parameters: _Parameters = _NO_PARAMETERS
 
 
 class _Request(msgspec.Struct):
     inputs: list[_Input]
     id: str | None = None
-    parameters: _Parameters = _NONE
+    parameters: _Parameters = _NO_PARAMETERS
     outputs: list[_Output] = []
 
 
 class InferenceRequest(msgspec.Struct, frozen=True):
-    """`wanted` are the outputs asked for, by their place in the model's, each with whether its answer is bytes."""
+    """A decoded request.
+
+    `wanted` lists the requested outputs: the index among the model's outputs, and whether the response is binary.
+    """
 
     id: str | None
     feeds: dict[str, Array]
@@ -184,7 +190,11 @@ _decode = json_decoder(_Request)
 def read_request(
     body: bytes, json_length: int | None, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> InferenceRequest:
-    """`json_length` is the header that says where bytes begin; None when all is JSON. Raises BadRequestError."""
+    """Decode a request. `json_length` is the header with the length of the JSON part, `None` if there is no binary
+    part.
+
+    Raises BadRequestError.
+    """
     if json_length is not None and not 0 <= json_length <= len(body):
         raise BadRequestError(f"Inference-Header-Content-Length is {json_length}; the body has {len(body)} bytes")
     text = memoryview(body)[: len(body) if json_length is None else json_length]
@@ -192,18 +202,18 @@ def read_request(
         request = _decode(text)
     except msgspec.DecodeError as error:
         raise BadRequestError(f"the body is not a request of the Open Inference Protocol: {error}") from error
-    feeds = _feeds(request, memoryview(body)[len(text) :], {spec.name: spec for spec in inputs})
-    return InferenceRequest(request.id, feeds, _wanted(request, [spec.name for spec in outputs]))
+    feeds = _decode_feeds(request, memoryview(body)[len(text) :], {spec.name: spec for spec in inputs})
+    return InferenceRequest(request.id, feeds, _requested_outputs(request, [spec.name for spec in outputs]))
 
 
 def write_answer(
     model: str, request: InferenceRequest, outputs: Sequence[TensorSpec], arrays: Sequence[Array]
 ) -> tuple[bytes, int | None]:
-    """The body, and the length of its JSON when bytes follow it."""
+    """Return the response body, and the length of its JSON part if binary data follows."""
     described: list[dict[str, Any]] = []
     binary: list[bytes] = []
-    for place, is_binary in request.wanted:
-        spec, array = outputs[place], arrays[place]
+    for index, is_binary in request.wanted:
+        spec, array = outputs[index], arrays[index]
         output: dict[str, Any] = {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": array.shape}
         if is_binary:
             binary.append(binary_values(array))
@@ -211,10 +221,10 @@ def write_answer(
         else:
             output["data"] = json_values(array)
         described.append(output)
-    answer: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": described}
+    response: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": described}
     if request.id is not None:
-        answer["id"] = request.id
-    text = msgspec.json.encode(answer)
+        response["id"] = request.id
+    text = msgspec.json.encode(response)
     return (b"".join([text, *binary]), len(text)) if binary else (text, None)
 
 
@@ -222,25 +232,25 @@ def tensor_metadata(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
     return [{"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": spec.shape} for spec in specs]
 
 
-def _feeds(request: _Request, data: memoryview, specs: dict[str, TensorSpec]) -> dict[str, Array]:
+def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSpec]) -> dict[str, Array]:
     feeds: dict[str, Array] = {}
-    for sent in request.inputs:
-        spec = specs.get(sent.name)
+    for tensor in request.inputs:
+        spec = specs.get(tensor.name)
         if spec is None:
-            raise BadRequestError(f"the model has no input {sent.name!r}; it has {', '.join(specs)}")
-        if sent.name in feeds:
-            raise BadRequestError(f"input {sent.name!r} is there twice")
-        _check_declared(sent, spec)
-        size = sent.parameters.binary_data_size
+            raise BadRequestError(f"the model has no input {tensor.name!r}; it has {', '.join(specs)}")
+        if tensor.name in feeds:
+            raise BadRequestError(f"input {tensor.name!r} is there twice")
+        _check_declared(tensor, spec)
+        size = tensor.parameters.binary_data_size
         if size is not None and not 0 <= size <= len(data):
-            raise BadRequestError(f"input {sent.name!r} has {size} bytes; {len(data)} are left in the body")
+            raise BadRequestError(f"input {tensor.name!r} has {size} bytes; {len(data)} are left in the body")
         try:
             if size is None:
-                feeds[sent.name] = array_from_json(sent.data, spec.dtype, sent.shape)
+                feeds[tensor.name] = array_from_json(tensor.data, spec.dtype, tensor.shape)
             else:
-                feeds[sent.name] = array_from_bytes(data[:size], spec.dtype, sent.shape)
+                feeds[tensor.name] = array_from_bytes(data[:size], spec.dtype, tensor.shape)
         except BadTensorError as error:
-            raise BadRequestError(f"input {sent.name!r}: {error}") from error
+            raise BadRequestError(f"input {tensor.name!r}: {error}") from error
         data = data[size or 0 :]
     missing = [name for name in specs if name not in feeds]
     if missing:
@@ -250,26 +260,26 @@ def _feeds(request: _Request, data: memoryview, specs: dict[str, TensorSpec]) ->
     return feeds
 
 
-def _check_declared(sent: _Input, spec: TensorSpec) -> None:
-    if sent.datatype != DATATYPES[spec.dtype]:
-        raise BadRequestError(f"input {sent.name!r} is {sent.datatype}; the model takes {DATATYPES[spec.dtype]}")
-    fits = len(sent.shape) == len(spec.shape) and all(
-        length == axis or (axis == -1 and length > 0) for length, axis in zip(sent.shape, spec.shape, strict=True)
+def _check_declared(tensor: _Input, spec: TensorSpec) -> None:
+    if tensor.datatype != DATATYPES[spec.dtype]:
+        raise BadRequestError(f"input {tensor.name!r} is {tensor.datatype}; the model takes {DATATYPES[spec.dtype]}")
+    fits = len(tensor.shape) == len(spec.shape) and all(
+        length == axis or (axis == -1 and length > 0) for length, axis in zip(tensor.shape, spec.shape, strict=True)
     )
     if not fits:
-        raise BadRequestError(f"input {sent.name!r} has shape {sent.shape}; the model takes {list(spec.shape)}")
-    if (sent.parameters.binary_data_size is None) == (not sent.data):
-        raise BadRequestError(f"input {sent.name!r} needs either data or binary_data_size")
+        raise BadRequestError(f"input {tensor.name!r} has shape {tensor.shape}; the model takes {list(spec.shape)}")
+    if (tensor.parameters.binary_data_size is None) == (not tensor.data):
+        raise BadRequestError(f"input {tensor.name!r} needs either data or binary_data_size")
 
 
-def _wanted(request: _Request, names: list[str]) -> tuple[tuple[int, bool], ...]:
+def _requested_outputs(request: _Request, names: list[str]) -> tuple[tuple[int, bool], ...]:
     default = bool(request.parameters.binary_data_output)
     if not request.outputs:
-        return tuple((place, default) for place in range(len(names)))
-    wanted = {}
+        return tuple((index, default) for index in range(len(names)))
+    requested = {}
     for output in request.outputs:
         if output.name not in names:
             raise BadRequestError(f"the model has no output {output.name!r}; it has {', '.join(names)}")
-        asked = output.parameters.binary_data
-        wanted[names.index(output.name)] = default if asked is None else asked
-    return tuple(wanted.items())
+        is_binary = output.parameters.binary_data
+        requested[names.index(output.name)] = default if is_binary is None else is_binary
+    return tuple(requested.items())

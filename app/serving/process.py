@@ -1,4 +1,4 @@
-"""The endpoint as a child process, from the side that starts it."""
+"""The endpoint as a child process, from the parent's side."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from loadgen.child import Ending, end_within, start_module
 from loadgen.decoding import decode_json
 
 _STOP_LIMIT_S = 12.0
-"""More than the endpoint gives itself to drain."""
+"""Seconds to wait for the endpoint to stop: more than the endpoint's own drain limit."""
 
 
 class EndpointProcess:
-    """Serves between entering and leaving. `stop` may be called at any time, and more than once."""
+    """The endpoint in a child process, running while the context is active. `stop` may be called repeatedly at any
+    time.
+    """
 
     def __init__(self, settings: ServingSettings, *, start_limit_s: float = 60.0) -> None:
         self._settings = msgspec.structs.replace(settings, leave_with_stdin=True)
@@ -29,7 +31,7 @@ class EndpointProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._ending: Ending | None = None
         self._ready: EndpointReady | None = None
-        self._is_overdue = False
+        self._has_timed_out = False
 
     def __enter__(self) -> EndpointProcess:
         self.start()
@@ -50,7 +52,10 @@ class EndpointProcess:
         return self.ready.pid
 
     def start(self) -> None:
-        """Returns when the endpoint answers. Raises the error it told, or UnavailableError when it was not ready."""
+        """Start the endpoint and return once it responds.
+
+        Raises the error that it reported, or UnavailableError if it was not ready in time.
+        """
         with tempfile.TemporaryFile() as errors:
             arguments = command_line(self._settings)
             process = start_module("app.serving", *arguments, stdout=subprocess.PIPE, stderr=errors)
@@ -62,17 +67,17 @@ class EndpointProcess:
             code = self.stop()
             errors.seek(0)
             text = errors.read().decode(errors="replace")
-        what = f"the endpoint of {self._settings.model}"
-        if self._is_overdue:
-            raise UnavailableError(f"{what} was not ready within {self._start_limit_s:g} s")
-        raise error_told(what, code, text)
+        description = f"the endpoint of {self._settings.model}"
+        if self._has_timed_out:
+            raise UnavailableError(f"{description} was not ready within {self._start_limit_s:g} s")
+        raise error_told(description, code, text)
 
     def ending(self) -> str | None:
-        """How the endpoint's process ended; None while it runs, and before it was started."""
+        """Return how the endpoint's process ended; `None` while it runs, and before it was started."""
         return None if self._ending is None else self._ending.how()
 
     def stop(self) -> int:
-        """Lets it answer what waits, then ends it; the exit code, 0 when it was never started."""
+        """Let the endpoint complete waiting requests, then end it. Returns its exit code; 0 if it was never started."""
         process = self._process
         if process is None:
             return 0
@@ -86,11 +91,11 @@ class EndpointProcess:
     def _first_line(self, process: subprocess.Popen[bytes]) -> bytes:
         assert process.stdout is not None
 
-        def cut() -> None:
-            self._is_overdue = True
+        def kill_overdue() -> None:
+            self._has_timed_out = True
             process.kill()
 
-        timer = threading.Timer(self._start_limit_s, cut)
+        timer = threading.Timer(self._start_limit_s, kill_overdue)
         timer.start()
         try:
             return process.stdout.readline()

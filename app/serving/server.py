@@ -1,4 +1,4 @@
-"""One endpoint from start to drain, in this process."""
+"""Runs one endpoint in this process, from start to drain."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from app.serving.settings import EndpointReady, Limits, ServingSettings
 DRAIN_LIMIT_S = 8.0
 _CLOSE_LIMIT_S = 1
 _IDLE_CONNECTION_S = 300
-"""Longer than any load keeps a connection waiting, so that none is closed under a request."""
+"""Keep-alive timeout in seconds: longer than any load leaves a connection idle, so that none closes under a request."""
 
 Announce = Callable[[EndpointReady], None]
 
 
 def run(settings: ServingSettings, announce: Announce) -> None:
-    """Serves until SIGINT, SIGTERM or, when asked, the end of standard input; then drains and returns.
+    """Serve until SIGINT, SIGTERM or, if configured, the end of standard input; then drain and return.
 
-    Belongs on the main thread. Raises UsageError or UnavailableError when it cannot start.
+    Must be called on the main thread. Raises UsageError or UnavailableError if it cannot start.
     """
     session = open_session(Path(settings.model), settings.provider, settings.threads)
-    with _listening(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with _listen(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, session, listener, announce))
 
 
@@ -70,7 +70,7 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
 
 
 class DrainingServer(uvicorn.Server):
-    """Answers what waits before it closes, and meanwhile 503 to what comes."""
+    """Server that completes waiting requests before it closes, and responds with 503 to new ones meanwhile."""
 
     def __init__(self, app: Any, batcher: Batcher, limits: Limits, on_started: Callable[[], None]) -> None:
         config = uvicorn.Config(
@@ -89,7 +89,8 @@ class DrainingServer(uvicorn.Server):
         )
         super().__init__(config)
         self._batcher = batcher
-        self._ticks_between = max(1, round(min(limits.header_s, limits.body_s)))  # of 0.1 s: a tenth of the time
+        # Ticks last 0.1 s, so this is a tenth of the time.
+        self._ticks_between = max(1, round(min(limits.header_s, limits.body_s)))
         self._on_started = on_started
         self._draining: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -104,7 +105,7 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """The first signal drains, the second closes at once. Neither is raised again afterwards."""
+        """Drain at the first signal and close immediately at the second. Neither signal is raised again afterwards."""
         self._loop.call_soon_threadsafe(self.drain if self._draining is None else self._close_now)
 
     def drain(self) -> None:
@@ -144,7 +145,7 @@ def _ready(settings: ServingSettings, session: ModelSession, listener: socket.so
     )
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)

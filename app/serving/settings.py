@@ -1,9 +1,4 @@
-"""What an endpoint serves, and how it batches.
-
-What clients may take of the endpoint: connections, time and memory.
-
-What an endpoint says once, when it answers.
-"""
+"""Settings and limits of an endpoint, and its startup report."""
 
 from __future__ import annotations
 
@@ -15,9 +10,12 @@ DEFAULT_CONNECTIONS = 4096
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`header_s` counts from the connection, or the first byte of a later request, to the end of the request's headers;
-    `body_s` from there to the end of its body. `header_bytes` may be exceeded by what one read takes. `bodies_bytes`
-    are those of all requests without a response."""
+    """Limits on the connections, time and memory of clients.
+
+    `header_s` counts from the connection, or from the first byte of a later request, to the end of the request's
+    headers; `body_s` from there to the end of its body. A single read may exceed `header_bytes`. `bodies_bytes` covers
+    the bodies of all requests without a response.
+    """
 
     connections: int = DEFAULT_CONNECTIONS
     header_bytes: int = 64 * 2**10
@@ -27,7 +25,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`name` is the model's name in URLs; `port` 0 takes a free one; `queue_limit` counts waiting requests."""
+    """Settings of an endpoint.
+
+    `name` is the model's name in URLs; `port` 0 selects a free port; `queue_limit` counts waiting requests.
+    """
 
     model: str
     name: str
@@ -40,12 +41,15 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int = 128
     leave_with_stdin: bool = False
     token: str | None = None
-    """What requests must carry; None makes one where the endpoint is reached from beyond loopback."""
+    """Token that requests must carry. `None` generates one if other machines can reach the endpoint."""
     limits: Limits = Limits()
 
 
 class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
-    """`url` has no path: the protocol's begins with /v2. `max_batch` is 1 for a model whose rows cannot be joined."""
+    """Report of an endpoint once it serves requests.
+
+    `url` has no path, since paths of the protocol begin with /v2. `max_batch` is 1 for a model that cannot be batched.
+    """
 
     url: str
     model: str
@@ -53,9 +57,9 @@ class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     provider_requested: str
     provider_used: str
     provider_reason: str | None
-    """Why the provider used is not the one asked for; None where it is."""
+    """Why the provider in use is not the requested one; `None` if it is."""
     nodes_elsewhere: tuple[str, ...]
-    """Compute nodes on another provider than asked, such as `MatMul on CPUExecutionProvider`."""
+    """Compute nodes on a fallback provider, such as `MatMul on CPUExecutionProvider`."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     threads: int
@@ -64,4 +68,4 @@ class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int
     runtime_version: str
     token: str | None = None
-    """What requests must carry as `Authorization: Bearer TOKEN`; None where they need none."""
+    """Token that requests must carry as `Authorization: Bearer TOKEN`; `None` if none is needed."""

@@ -1,9 +1,7 @@
-"""Calibrates the generator with the load workers of the run, on servers that do nothing.
+"""Calibration of the load generator on null servers, with the load workers of the run.
 
-The ceiling of the load generator: the highest Poisson rate it keeps up with on a server that does
-nothing.
-
-Tries one rate on servers that do nothing, and judges what came of it.
+The capacity of the load generator is the highest Poisson rate that it sustains against a server that does nothing. Each
+calibration step tries one rate and evaluates it.
 """
 
 from __future__ import annotations
@@ -30,14 +28,16 @@ _RETRIES = 3
 
 
 class Ladder(msgspec.Struct, frozen=True):
-    """Rates a second: the first to be tried, and the ends that are not passed."""
+    """Range of rates per second to try: the first rate and the limits."""
 
     start: float
     lowest: float
     highest: float
 
     def times(self, workers: int) -> Ladder:
-        """For so many workers, which may together get no further than one."""
+        """Return the range scaled to `workers` workers. The lower limit stays: together they may be no faster than
+        one.
+        """
         return Ladder(self.start * workers, self.lowest, self.highest * workers)
 
 
@@ -46,84 +46,95 @@ CHUNKS = Ladder(16_000.0, 500.0, 128_000.0)
 
 
 def holds(achieved_share: float, late_share: float) -> bool:
-    """A rung holds when 99 % of its arrivals were sent in its time and at most 1 % of them, or of their chunks, were
-    late."""
+    """Return whether a calibration step passed: at least 99 % of its arrivals were sent in time, and at most 1 % of the
+    requests or of their chunks were late.
+    """
     return achieved_share >= 0.99 and late_share <= LATE_SHARE_LIMIT
 
 
 def climb(
     try_rate: Callable[[float], CalibrationStep | None], ladder: Ladder = REQUESTS
 ) -> tuple[CalibrationStep, ...]:
-    """Double the rate until a rung fails or the highest holds, or halve it until one holds; then try between the two.
+    """Find the highest rate that passes.
 
-    A rung that fails is tried once more, since a busy moment of the machine is not a limit of the generator; but only
-    three are, so that it ends in time on a machine that is always busy. `try_rate` returns None when the run is being
-    stopped. Every rung is returned, in the order tried.
+    Double the rate until a step fails or the upper limit passes, or halve it until a step passes; then try a rate
+    between the two.
+
+    A failed step is repeated once, since a busy moment of the machine is no limit of the generator. At most three steps
+    are repeated, so that calibration ends in time on a machine that is always busy. `try_rate` returns `None` if the
+    run is being stopped. Returns every step in the order tried.
     """
-    rungs: list[CalibrationStep] = []
+    steps: list[CalibrationStep] = []
     retries = _RETRIES
 
-    def held(rate: float) -> bool | None:
+    def try_step(rate: float) -> bool | None:
         nonlocal retries
         is_retry = False
         while True:
-            rung = try_rate(rate)
-            if rung is None:
+            step = try_rate(rate)
+            if step is None:
                 return None
-            rungs.append(rung)
-            if rung.held or is_retry or not retries:
-                return rung.held
+            steps.append(step)
+            if step.held or is_retry or not retries:
+                return step.held
             retries, is_retry = retries - 1, True
 
-    rate, outcome = ladder.start, held(ladder.start)
+    rate, outcome = ladder.start, try_step(ladder.start)
     factor = 2.0 if outcome else 0.5
-    wanted = outcome
-    while outcome is not None and outcome is wanted and ladder.lowest < rate < ladder.highest:
+    first_outcome = outcome
+    while outcome is not None and outcome is first_outcome and ladder.lowest < rate < ladder.highest:
         rate *= factor
-        outcome = held(rate)
-    if outcome is not None and outcome is not wanted:
-        held(rate / 2**0.5 if wanted else rate * 2**0.5)
-    return tuple(rungs)
+        outcome = try_step(rate)
+    if outcome is not None and outcome is not first_outcome:
+        try_step(rate / 2**0.5 if first_outcome else rate * 2**0.5)
+    return tuple(steps)
 
 
 def ceiling(rungs: tuple[CalibrationStep, ...]) -> float | None:
-    """The highest achieved rate among the rungs that held."""
-    return max((rung.achieved_per_s for rung in rungs if rung.held), default=None)
+    """Return the highest achieved rate among the steps that passed; `None` if none did."""
+    return max((step.achieved_per_s for step in rungs if step.held), default=None)
 
 
 def is_at_least(rungs: tuple[CalibrationStep, ...]) -> bool:
-    """Whether something held, and the next higher rate did not fail by the generator."""
-    return ceiling(rungs) is not None and not any(rung.is_against_generator for rung in _decisive(rungs))
+    """Return whether the capacity is a lower bound: a step passed, and the next higher rate did not fail because of the
+    load generator.
+    """
+    return ceiling(rungs) is not None and not any(step.is_against_generator for step in _decisive_steps(rungs))
 
 
 def disturbed_by_cores(rungs: tuple[CalibrationStep, ...]) -> float | None:
-    """What other processes used while the next higher rate, or the lowest, failed by them and not by the generator;
-    None where that is not why."""
-    decisive = _decisive(rungs)
-    if any(rung.is_against_generator for rung in decisive):
+    """Return the CPU cores used by other processes while the decisive rate failed because of them.
+
+    The decisive rate is the next higher one, or the lowest if none passed. `None` if other processes were not the
+    reason.
+    """
+    decisive = _decisive_steps(rungs)
+    if any(step.is_against_generator for step in decisive):
         return None
-    return max((rung.other_cores or 0.0 for rung in decisive if rung.is_disturbed), default=None)
+    return max((step.other_cores or 0.0 for step in decisive if step.is_disturbed), default=None)
 
 
-def _decisive(rungs: tuple[CalibrationStep, ...]) -> list[CalibrationStep]:
-    """The tries of the lowest rate above all that held: those beyond it failed by more."""
-    highest = max((rung.offered_per_s for rung in rungs if rung.held), default=0.0)
-    above = [rung for rung in rungs if rung.offered_per_s > highest]
-    lowest = min((rung.offered_per_s for rung in above), default=0.0)
-    return [rung for rung in above if rung.offered_per_s == lowest]
+def _decisive_steps(steps: tuple[CalibrationStep, ...]) -> list[CalibrationStep]:
+    """Return the steps at the lowest rate above all that passed: higher rates failed by a wider margin."""
+    highest = max((step.offered_per_s for step in steps if step.held), default=0.0)
+    above = [step for step in steps if step.offered_per_s > highest]
+    lowest = min((step.offered_per_s for step in above), default=0.0)
+    return [step for step in above if step.offered_per_s == lowest]
 
 
-_RUNG_S = 0.75
+_STEP_S = 0.75
 _DRAIN_S = 0.5
-_HOPELESS_MS = 100.0
+_HOPELESS_LAG_MS = 100.0
 
 
 class LoadTrial(msgspec.Struct, frozen=True):
-    """How a kind of load is tried. `per_arrival` is what each arrival brings of what is counted; `lead_in_s` is how
-    long it takes until as much ends as begins.
+    """Settings to calibrate one kind of load.
 
-    `connections` are enough for a target that answers at once: more would only be opened in a stall, and cost both
-    sides. `count` gives what came within the rung's time, and how much of it was late, as a share.
+    `per_arrival` is the number of counted events per arrival. `lead_in_s` is the time in seconds until as many requests
+    end as begin.
+
+    `connections` suffice for a target that responds immediately: more would only be opened during a stall, at a cost to
+    both sides. `count` returns the number of events within the step, and the share of them that was late.
     """
 
     ladder: Ladder
@@ -141,13 +152,16 @@ def try_rate(
     read_core_use: Callable[[Collection[int]], CoreUse | None],
     rate_per_s: float,
 ) -> CalibrationStep:
-    """`rate_per_s` is of what the trial counts. A rung that turns out hopeless is cut, and judged by what was sent.
-    `read_core_use` is of this process and others, by their ids."""
+    """Measure one calibration step at `rate_per_s` counted events per second.
+
+    A hopeless step is cut short and evaluated by what was sent. `read_core_use` covers this process and others, by
+    process id.
+    """
     plan = StagePlan(
         index=0,
         name="calibration",
         arrivals=OpenArrivals("poisson", ((0.0, rate_per_s / trial.per_arrival),)),
-        duration_s=_RUNG_S,
+        duration_s=_STEP_S,
         seed=1,
         lead_in_s=trial.lead_in_s,
         drain_s=_DRAIN_S,
@@ -155,43 +169,45 @@ def try_rate(
     batches: list[pa.RecordBatch] = []
     pids = {load.pid, *(worker.pid for worker in load.workers)}
     before, before_s = read_core_use(pids), [server.cpu_s() for server in servers]
-    ended = load.run_stage(plan, batches.append, lambda _: None, lambda progress: progress.max_lag_ms < _HOPELESS_MS)
+    ended = load.run_stage(
+        plan, batches.append, lambda _: None, lambda progress: progress.max_lag_ms < _HOPELESS_LAG_MS
+    )
     used_s = [_difference(now.cpu_s(), before) for now, before in zip(servers, before_s, strict=True)]
-    others, idle = _beside(before, read_core_use(pids), used_s)
-    rung = _rung(trial, rate_per_s, ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), used_s)
-    return msgspec.structs.replace(rung, other_cores=others, idle_cores=idle)
+    others, idle = _other_core_use(before, read_core_use(pids), used_s)
+    step = _evaluate_step(trial, rate_per_s, ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), used_s)
+    return msgspec.structs.replace(step, other_cores=others, idle_cores=idle)
 
 
-def _beside(
+def _other_core_use(
     before: CoreUse | None, now: CoreUse | None, server_cpu_s: Sequence[float | None]
 ) -> tuple[float | None, float | None]:
-    """Cores that all others used meanwhile, and that were idle."""
+    """Return the CPU cores that all other processes used, and those that were idle, between two readings."""
     if before is None or now is None or now.at_ns <= before.at_ns:
         return None, None
     elapsed_s = (now.at_ns - before.at_ns) / 1e9
     parts_s = [_difference(now.own_s, before.own_s), *server_cpu_s]
-    known_s = [one for one in parts_s if one is not None]
+    known_s = [part_s for part_s in parts_s if part_s is not None]
     others_s = now.busy_s - before.busy_s - sum(known_s)
     others = max(0.0, others_s) / elapsed_s if len(known_s) == len(parts_s) else None
     return others, (now.idle_s - before.idle_s) / elapsed_s
 
 
-def _rung(
+def _evaluate_step(
     trial: LoadTrial, rate_per_s: float, ended: StageEnded, rows: pa.Table, server_cpu_s: Sequence[float | None]
 ) -> CalibrationStep:
     sent = rows.filter(rows["sent_ns"].is_valid())
     sent_ns, intended_ns = sent["sent_ns"].to_numpy(), sent["intended_ns"].to_numpy()
     lag_ms = (sent_ns - intended_ns) / 1e6 if len(sent_ns) else np.array([np.inf])
-    in_time = int(np.count_nonzero(sent_ns <= ended.start_ns + round((_RUNG_S + LATE_MS / 1e3) * 1e9)))
+    in_time = int(np.count_nonzero(sent_ns <= ended.start_ns + round((_STEP_S + LATE_MS / 1e3) * 1e9)))
     counted, late_share = trial.count(sent, ended.start_ns)
     late_share = max(late_share, float(np.mean(lag_ms > LATE_MS)))
     measured_s = (ended.end_ns - ended.start_ns) / 1e9
     used_s = max((worker.cpu_s for worker in ended.workers), default=ended.cpu_s)
-    known_s = [one for one in server_cpu_s if one is not None]
+    known_s = [server_s for server_s in server_cpu_s if server_s is not None]
     is_whole = all(worker.lost_ns is None for worker in ended.workers)
     return CalibrationStep(
         offered_per_s=rate_per_s,
-        achieved_per_s=counted / min(_RUNG_S, measured_s),
+        achieved_per_s=counted / min(_STEP_S, measured_s),
         lag_p50_ms=float(np.median(lag_ms)),
         lag_p99_ms=float(np.percentile(lag_ms, 99, method="inverted_cdf")),
         late_share=late_share,
@@ -206,27 +222,27 @@ def _difference(now_s: float | None, before_s: float | None) -> float | None:
 
 
 def _count_requests(sent: pa.Table, start_ns: int) -> tuple[int, float]:
-    """Requests are late by their lag alone."""
-    end_ns = start_ns + round((_RUNG_S + LATE_MS / 1e3) * 1e9)
+    """Count requests sent within the step. Their only lateness is the send lag, which the caller measures."""
+    end_ns = start_ns + round((_STEP_S + LATE_MS / 1e3) * 1e9)
     return int(np.count_nonzero(sent["sent_ns"].to_numpy() <= end_ns)), 0.0
 
 
 def _count_chunks(sent: pa.Table, start_ns: int) -> tuple[int, float]:
-    """What has not come is late, and so is every chunk of an answer that was not whole."""
-    whole = sent.filter(sent["tokens_in"].is_valid())
-    if not whole.num_rows:
+    """Count chunks received within the step. Missing chunks and all chunks of an incomplete response count as late."""
+    complete = sent.filter(sent["tokens_in"].is_valid())
+    if not complete.num_rows:
         return 0, 1.0
-    chunks = whole["chunk_ns"].combine_chunks()
+    chunks = complete["chunk_ns"].combine_chunks()
     at_ns, offsets = chunks.flatten().to_numpy(), chunks.offsets.to_numpy()
     counts, firsts = np.diff(offsets), offsets[:-1] - offsets[0]
     first_due_ns = [
-        null_streams.due_ns(told, int(first_ns))
-        for told, first_ns in zip(whole["tokens_in"].to_pylist(), at_ns[firsts], strict=True)
+        null_streams.due_ns(tokens_in, int(first_ns))
+        for tokens_in, first_ns in zip(complete["tokens_in"].to_pylist(), at_ns[firsts], strict=True)
     ]
-    place = np.arange(at_ns.size) - np.repeat(firsts, counts)
-    late_ms = (at_ns - np.repeat(first_due_ns, counts) - place * null_streams.GAP_NS) / 1e6
+    chunk_index = np.arange(at_ns.size) - np.repeat(firsts, counts)
+    late_ms = (at_ns - np.repeat(first_due_ns, counts) - chunk_index * null_streams.GAP_NS) / 1e6
     in_time = int(np.count_nonzero(late_ms <= LATE_MS))
-    within = int(np.count_nonzero((at_ns >= start_ns) & (at_ns < start_ns + round(_RUNG_S * 1e9))))
+    within = int(np.count_nonzero((at_ns >= start_ns) & (at_ns < start_ns + round(_STEP_S * 1e9))))
     return within, 1 - in_time / (sent.num_rows * null_streams.CHUNKS)
 
 
@@ -245,9 +261,9 @@ TRIALS: dict[LoadKind, LoadTrial] = {
 }
 
 
-_WORKERS_A_SERVER = 2
-"""A null server uses 0.4 (plain) to 0.6 (streaming) of the CPU that the one worker asking it does."""
-_EASY = 4.0
+_WORKERS_PER_SERVER = 2
+"""Workers per null server, which uses 0.4 (plain) to 0.6 (streaming) of the CPU time of the worker that loads it."""
+_WARMUP_DIVISOR = 4.0
 
 
 def find_ceiling(
@@ -258,29 +274,30 @@ def find_ceiling(
     read_core_use: Callable[[Collection[int]], CoreUse | None],
     on_rung: Callable[[CalibrationStep], None] = lambda _: None,
 ) -> Ceiling:
-    """Of all the workers of `load`, which must be of this machine; they are to be configured again afterwards. It ends
-    early when the run is being stopped.
+    """Measure the capacity of all workers of `load`, which must run on this machine.
 
-    Raises loadgen.process.LoadError when the workers cannot go on, InstrumentError when a null server does not start.
+    The workers must be configured again afterwards. Ends early if the run is being stopped.
+
+    Raises loadgen.process.LoadError if the workers fail, and InstrumentError if a null server does not start.
     """
     trial, workers = TRIALS[kind], max(1, len(load.workers))
     with ExitStack() as running:
         servers = []
-        for _ in range(-(-workers // _WORKERS_A_SERVER)):
+        for _ in range(-(-workers // _WORKERS_PER_SERVER)):
             servers.append(start_null_server(kind))
             running.callback(servers[-1].close)
         endpoint = Endpoint(urls=tuple(server.url for server in servers), max_connections=trial.connections * workers)
         load.configure(endpoint, trial.workload)
 
-        def tried(rate_per_s: float) -> CalibrationStep | None:
-            rung = try_rate(trial, load, servers, read_core_use, rate_per_s)
+        def try_one_rate(rate_per_s: float) -> CalibrationStep | None:
+            step = try_rate(trial, load, servers, read_core_use, rate_per_s)
             if interruption.is_requested:
                 return None
-            on_rung(rung)
-            return rung
+            on_rung(step)
+            return step
 
         ladder = trial.ladder.times(workers)
-        # the first stage of a worker loads code and opens connections, and tells little of what comes after
-        try_rate(trial, load, servers, read_core_use, ladder.start / _EASY)
-        rungs = () if interruption.is_requested else climb(tried, ladder)
-    return Ceiling(kind, workers, ceiling(rungs), rungs, is_at_least(rungs), disturbed_by_cores(rungs))
+        # The first stage of a worker loads code and opens connections, so it is not representative.
+        try_rate(trial, load, servers, read_core_use, ladder.start / _WARMUP_DIVISOR)
+        steps = () if interruption.is_requested else climb(try_one_rate, ladder)
+    return Ceiling(kind, workers, ceiling(steps), steps, is_at_least(steps), disturbed_by_cores(steps))

@@ -1,4 +1,4 @@
-"""Obeys what is asked of a running engine through its run directory."""
+"""Executes commands that are sent to a running session through its run directory."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from app.records.control import AddNote, Answer, Extend, SetRate, StopRun, Wish
 from app.session.interruption import Interruption
 from loadgen.process import LoadError
 
-_LOOK_S = 0.2
-_MOST_NOTES = 100
+_POLL_S = 0.2
+_MAX_NOTES = 100
 
 
 class WishBox(Protocol):
+    """Source of control commands."""
+
     def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:
-        """Take what was asked of the run since the last call, in its order, and leave the answers."""
+        """Execute the commands received since the last call, in order, and write their replies."""
 
 
 class ControlWatch:
-    """Looks for wishes in a thread of its own, from entering to leaving."""
+    """Polls for commands in a thread of its own while the context is active."""
 
     def __init__(
         self,
@@ -32,44 +34,44 @@ class ControlWatch:
         change_rate: Callable[[float], str],
         extend: Callable[[float], str],
     ) -> None:
-        """`change_rate` and `extend` tell what they did, or raise UsageError or LoadError."""
+        """`change_rate` and `extend` return a sentence that says what they did, or raise UsageError or LoadError."""
         self._store, self._interruption = store, interruption
         self._add_note, self._change_rate, self._extend = add_note, change_rate, extend
         self._notes = 0
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="control", daemon=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="control", daemon=True)
 
     def __enter__(self) -> ControlWatch:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_over.set()
+        self._stop.set()
         self._thread.join()
 
-    def _look(self) -> None:
-        while not self._is_over.wait(_LOOK_S):
+    def _poll(self) -> None:
+        while not self._stop.wait(_POLL_S):
             try:
-                self._store.obey_wishes(self._obey)
-            except OSError:  # the disk is full: whoever writes rows tells it, and wishes can wait
+                self._store.obey_wishes(self._handle)
+            except OSError:  # The disk is full: the thread that writes rows reports it, and commands can wait.
                 continue
 
-    def _obey(self, wish: Wish) -> Answer:
+    def _handle(self, command: Wish) -> Answer:
         try:
-            return Answer(True, self._grant(wish))
+            return Answer(True, self._execute(command))
         except (UsageError, LoadError) as error:
             return Answer(False, str(error))
 
-    def _grant(self, wish: Wish) -> str:
-        match wish:
+    def _execute(self, command: Wish) -> str:
+        match command:
             case StopRun():
-                was_asked = self._interruption.is_requested
+                was_requested = self._interruption.is_requested
                 self._interruption.ask(ExitCode.INTERRUPTED)
-                what = "what was in flight is cut" if was_asked else "what is in flight may finish"
-                return f"the run is stopping: {what}"
+                effect = "what was in flight is cut" if was_requested else "what is in flight may finish"
+                return f"the run is stopping: {effect}"
             case AddNote(text=text):
-                if self._notes >= _MOST_NOTES:
-                    raise UsageError(f"the run has {_MOST_NOTES} notes, which is all it takes")
+                if self._notes >= _MAX_NOTES:
+                    raise UsageError(f"the run has {_MAX_NOTES} notes, which is all it takes")
                 self._notes += 1
                 self._add_note(_printable(text))
                 return "noted"
@@ -78,8 +80,8 @@ class ControlWatch:
             case Extend(by_s=by_s):
                 return self._extend(by_s)
             case _:
-                assert_never(wish)
+                assert_never(command)
 
 
 def _printable(text: str) -> str:
-    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())

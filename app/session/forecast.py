@@ -18,13 +18,16 @@ _SECOND_NS = 1_000_000_000
 
 
 def demand_of(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float | None) -> ConnectionDemand:
-    """At the peak of the stages. A search begins with its first rate: how far it gets is not known."""
+    """Return the connections that the peak of the stages needs.
+
+    A search counts with its first rate, since the rates it reaches are unknown.
+    """
     loads = [stage.arrivals for stage in spec.stages if stage.share_of is None]
     rates = [_peak_per_s(arrivals) for arrivals in loads]
     if spec.search is not None:
         rates.append(highest_rate(spec.search.arrivals) * spec.search.start_per_s)
-    concurrency = max((one.concurrency for one in loads if isinstance(one, ClosedArrivals)), default=0)
-    is_locust = isinstance(spec.workload, LocustWorkload)  # each of its users has connections of its own
+    concurrency = max((load.concurrency for load in loads if isinstance(load, ClosedArrivals)), default=0)
+    is_locust = isinstance(spec.workload, LocustWorkload)  # Each Locust user has connections of its own.
     return ConnectionDemand(
         concurrency=concurrency,
         rate_per_s=max(rates, default=0.0),
@@ -37,24 +40,31 @@ def demand_of(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float 
 
 
 def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> None:
-    """Raises UsageError for clients that cannot all have a connection here, whatever the target does."""
-    demand = demand_of(spec, endpoint, _workers(load), None)
-    if not demand.concurrency:  # what an open loop needs is an expectation, and only warned of
+    """Raise UsageError if this machine cannot connect all clients, regardless of the target."""
+    demand = demand_of(spec, endpoint, _worker_count(load), None)
+    if not demand.concurrency:  # The need of an open loop is only an estimate, which at most causes a warning.
         return
     allowed = msgspec.structs.replace(demand, concurrency=min(demand.concurrency, demand.max_connections))
-    for check in demand_checks(allowed, _limits_of(limits, endpoint, load)):
+    for check in demand_checks(allowed, _applicable_limits(limits, endpoint, load)):
         raise UsageError(f"{demand.concurrency:,} clients are more than this machine can connect", hint=check.hint)
 
 
 def capacity_checks(
     spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits, service_s: float | None
 ) -> tuple[Check, ...]:
-    """`service_s` is what the request of the preflight took; None where that is not what the load will see."""
-    return demand_checks(demand_of(spec, endpoint, _workers(load), service_s), _limits_of(limits, endpoint, load))
+    """Return checks of the expected demand for connections, file descriptors and ports.
+
+    `service_s` is the latency of the preflight request in seconds; `None` if it is not representative of the load.
+    """
+    return demand_checks(
+        demand_of(spec, endpoint, _worker_count(load), service_s), _applicable_limits(limits, endpoint, load)
+    )
 
 
 def timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> tuple[str, ...]:
-    """What would be needed beyond the limits if requests took until they time out, as those of an overloaded target."""
+    """Return notes on limits that would be exceeded if requests took until they time out, as with an overloaded
+    target.
+    """
     timeout_s = endpoint.timeouts.total_s
     checks = capacity_checks(spec, endpoint, load, limits, timeout_s)
     return tuple(
@@ -65,12 +75,12 @@ def timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: Machine
     )
 
 
-def _workers(load: Load) -> int:
+def _worker_count(load: Load) -> int:
     return max(1, len(load.workers))
 
 
-def _limits_of(limits: MachineLimits, endpoint: Endpoint, load: Load) -> MachineLimits:
-    """None of another machine's, and no ports of a unix socket."""
+def _applicable_limits(limits: MachineLimits, endpoint: Endpoint, load: Load) -> MachineLimits:
+    """Return the limits that apply: none if all workers run on other machines, and no port limit for a Unix socket."""
     if load.workers and not any(worker.is_local for worker in load.workers):
         return MachineLimits()
     return msgspec.structs.replace(limits, ports=None) if endpoint.unix_socket is not None else limits

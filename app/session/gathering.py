@@ -1,4 +1,4 @@
-"""The workers of a load: waited for before it, looked back on after each stage."""
+"""The workers of a load: progress while they join, and what each contributed to a stage."""
 
 from __future__ import annotations
 
@@ -15,21 +15,26 @@ from loadgen.records import Joining, LoadWorker, StageEnded, WorkerPart
 
 
 def while_gathering(telling: Telling, interruption: Interruption) -> Callable[[Joining], None]:
-    """To be called now and then with who has joined; raises LoadError when nobody waits for the others any more."""
-    told = ""
+    """Return a callback that reports how many workers have joined.
 
-    def tell(joining: Joining) -> None:
-        nonlocal told
+    The callback raises LoadError once the user has asked to stop, so that the run does not wait for the missing
+    workers.
+    """
+    last_message = ""
+
+    def report_joining(joining: Joining) -> None:
+        nonlocal last_message
         if interruption.is_requested:
             raise LoadError("the workers were not waited for")
-        if (message := _waiting(joining)) != told:
-            told = message
+        if (message := _joining_text(joining)) != last_message:
+            last_message = message
             telling.phase("workers", message)
 
-    return tell
+    return report_joining
 
 
 def facts_of(parts: Sequence[WorkerPart]) -> tuple[WorkerFacts, ...]:
+    """Convert the workers' parts of a stage to the records of the result."""
     return tuple(
         WorkerFacts(
             worker=part.worker,
@@ -47,8 +52,8 @@ def facts_of(parts: Sequence[WorkerPart]) -> tuple[WorkerFacts, ...]:
 
 
 def lost_stage(index: int, watch: StageWatch, start_ns: int, now_ns: int, load: Load) -> StageEnded:
-    """Of a stage whose workers are all lost: what they had told."""
-    everyone = load.workers or (LoadWorker(0, socket.gethostname(), load.pid, is_local=True),)
+    """Build the end report of a stage that lost all its workers, from what they had reported until then."""
+    workers = load.workers or (LoadWorker(0, socket.gethostname(), load.pid, is_local=True),)
     return StageEnded(
         index=index,
         start_ns=start_ns,
@@ -61,20 +66,20 @@ def lost_stage(index: int, watch: StageWatch, start_ns: int, now_ns: int, load: 
         first_errors=watch.seen,
         workers=tuple(
             WorkerPart(
-                worker=one.index,
-                host=one.host,
-                pid=one.pid,
+                worker=worker.index,
+                host=worker.host,
+                pid=worker.pid,
                 cpu_s=0.0,
-                sent=watch.sent_by[one.index],
+                sent=watch.sent_by[worker.index],
                 max_lag_ms=watch.max_lag_ms,
                 lost_ns=now_ns,
             )
-            for one in everyone
+            for worker in workers
         ),
     )
 
 
-def _waiting(joining: Joining) -> str:
+def _joining_text(joining: Joining) -> str:
     workers = "1 worker" if joining.expected == 1 else f"{joining.expected:,} workers"
     joined = "1 has" if joining.joined == 1 else f"{joining.joined:,} have"
     return f"waiting for {workers} at {joining.address}: {joined} joined"

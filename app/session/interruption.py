@@ -1,4 +1,4 @@
-"""The user's wish to stop: first let what is in flight finish, then cut it, then leave at once."""
+"""Stop requests of the user: the first drains in-flight requests, the second cancels them, the third exits."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from app.errors import ExitCode
 
 
 class Interruption:
-    """Set from a signal handler, read by the session between and during stages."""
+    """Stop state of a run, set from a signal handler and read by the session between and during stages."""
 
     def __init__(self) -> None:
         self.code: ExitCode | None = None
-        self._asked = 0
+        self._request_count = 0
         self._stop_load: Callable[[bool], None] | None = None
         self._last_act: Callable[[], None] | None = None
 
@@ -22,24 +22,24 @@ class Interruption:
         return self.code is not None
 
     def attach(self, stop_load: Callable[[bool], None]) -> None:
-        """`stop_load(drain)` ends the stage that runs."""
+        """Register `stop_load(drain)`, which ends the running stage."""
         self._stop_load = stop_load
 
     def before_leaving(self, last_act: Callable[[], None]) -> None:
-        """What to do before leaving at once: nothing that was started is closed then."""
+        """Register what to do before an immediate exit, at which nothing that was started is closed."""
         self._last_act = last_act
 
     def ask(self, code: ExitCode) -> None:
-        """Like `request`, by someone who may have the load cut and not have us leave at once."""
-        if self._asked < 2:
+        """Request a stop like `request`, but never exit immediately: the caller may cancel the load at most."""
+        if self._request_count < 2:
             self.request(code)
 
     def request(self, code: ExitCode) -> None:
-        self._asked += 1
+        self._request_count += 1
         self.code = self.code or code
-        if self._asked > 2:
+        if self._request_count > 2:
             if self._last_act is not None:
                 self._last_act()
             os._exit(int(self.code))
         if self._stop_load is not None:
-            self._stop_load(self._asked == 1)
+            self._stop_load(self._request_count == 1)

@@ -1,4 +1,4 @@
-"""The limits of a profile, watched while the run goes on."""
+"""Limits of a profile, checked while the run is in progress."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from app.session.spec import LimitSpec
 
 
 class LimitWatch:
+    """Tracks the run's limits on duration, requests and cost."""
+
     def __init__(self, limits: LimitSpec, started_ns: int) -> None:
         self._limits = limits
         self._started_ns = started_ns
         self._sent_before = 0
         self.reached: str | None = None
-        """The sentence that says which limit ended the run, once one did."""
+        """Message that says which limit ended the run; `None` until one did."""
 
     @property
     def abort_when(self) -> AbortRule | None:
         return self._limits.abort_when
 
     def within(self, wanted_s: float, now_ns: int) -> float:
-        """So long, or as long as the run may still take."""
+        """Return `wanted_s`, reduced to the time in seconds that the run may still take."""
         if self._limits.duration_s is None:
             return wanted_s
         return max(0.0, min(wanted_s, self._limits.duration_s - (now_ns - self._started_ns) / 1e9))
@@ -31,11 +33,11 @@ class LimitWatch:
         self._sent_before += sent
 
     def abort(self, reason: str) -> None:
-        """End the run for what a stage has come to."""
+        """End the run because of the results of a stage."""
         self.reached = self.reached or reason
 
     def check(self, now_ns: int, sent_in_stage: int = 0) -> bool:
-        """Whether the run may go on."""
+        """Return whether the run may continue, and record the limit that was reached if it may not."""
         limits, elapsed_s = self._limits, (now_ns - self._started_ns) / 1e9
         if limits.duration_s is not None and elapsed_s >= limits.duration_s:
             self.reached = f"limits.duration of {limits.duration_s:g} s was reached"

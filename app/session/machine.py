@@ -1,9 +1,7 @@
-"""What is read of this machine for a run: its facts once, its telemetry until the run ends.
+"""Readings of this machine for a run: metadata once, and telemetry until the run ends.
 
-Which of this machine's GPUs a variant's devices are.
-
-What the GPUs draw with nothing to do, read before anything is measured: energy above that is the
-model's.
+Also maps the devices of a variant to this machine's GPUs, and measures the idle power of the GPUs before anything else:
+only energy above it is attributed to the model.
 """
 
 from __future__ import annotations
@@ -26,19 +24,21 @@ from app.session.telling import Telling
 
 
 def gpus_of(variant: Variant, gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
-    """By index or UUID; the first where the variant names none. MIG instances are none of them: what NVML tells of the
-    whole card is not theirs alone."""
-    known = {gpu.index: gpu for gpu in gpus}
-    hashes = {gpu.uuid_hash: gpu for gpu in known.values() if gpu.uuid_hash is not None}
-    found = (
-        known.get(int(device)) if device.isdecimal() else hashes.get(uuid_hash(device))
+    """Return the GPUs of a variant, by index or UUID; the first GPU if the variant names none.
+
+    MIG instances are excluded: NVML reports values of the whole card, which other instances share.
+    """
+    by_index = {gpu.index: gpu for gpu in gpus}
+    by_uuid_hash = {gpu.uuid_hash: gpu for gpu in by_index.values() if gpu.uuid_hash is not None}
+    matches = (
+        by_index.get(int(device)) if device.isdecimal() else by_uuid_hash.get(uuid_hash(device))
         for device in variant.devices or ("0",)
     )
-    return tuple(gpu for gpu in found if gpu is not None)
+    return tuple(gpu for gpu in matches if gpu is not None)
 
 
 def uuid_hash(uuid: str) -> str:
-    """As environments keep it."""
+    """Return the first 12 hex digits of the UUID's SHA-256, the form in which environments store it."""
     return hashlib.sha256(uuid.encode()).hexdigest()[:12]
 
 
@@ -46,7 +46,10 @@ _IDLE_S = 2.0
 
 
 def stand_idle(telling: Telling, now_ns: Callable[[], int], pause: Callable[[float], None]) -> Window:
-    """Telemetry must be running. An endpoint that is up already may hold memory, and is taken to wait."""
+    """Measure the GPUs' idle baseline and return its time window.
+
+    Telemetry must be running. An endpoint that is already up may hold GPU memory, and is assumed to be idle.
+    """
     telling.phase("idle", "reading what the GPUs draw with nothing to do")
     start_ns = now_ns()
     pause(_IDLE_S)
@@ -54,10 +57,13 @@ def stand_idle(telling: Telling, now_ns: Callable[[], int], pause: Callable[[flo
 
 
 class MachineMonitor:
-    """Batches come from the telemetry's thread; all else is the session's."""
+    """Collects the machine's metadata and telemetry.
+
+    Batches arrive from the telemetry thread; everything else belongs to the session's thread.
+    """
 
     def __init__(self, parts: Parts | LocalParts, telling: Telling, earlier: pa.Table | None = None) -> None:
-        """`earlier` are the readings of a run that is resumed."""
+        """`earlier` holds the readings of a run that is being resumed."""
         self._parts, self._telling = parts, telling
         self._batches: list[pa.RecordBatch] = [] if earlier is None else earlier.to_batches()
 
@@ -70,30 +76,32 @@ class MachineMonitor:
         return environment
 
     def start(self, running: ExitStack) -> None:
-        """It is closed with `running`. To be called before `inspect`, which takes a second: whoever watches has then
-        something to see from the first."""
+        """Start telemetry, to be closed with `running`.
 
-        def keep(batch: pa.RecordBatch) -> None:
+        Call it before `inspect`, which takes a second, so that live views have data from the start.
+        """
+
+        def store_batch(batch: pa.RecordBatch) -> None:
             self._batches.append(batch)
             self._parts.store.append_telemetry(batch)
 
-        self._parts.telemetry.start(keep)
+        self._parts.telemetry.start(store_batch)
         self._parts.telemetry.watch("engine", os.getpid())
         running.callback(self._close)
 
     def with_selftest(self, result: Result) -> Result:
-        """With what is known of the instrument on this machine."""
-        found = self._parts.load_selftest(result.environment.fingerprint)
-        return result if found is None else replace(result, selftest=found.mark())
+        """Return the result with the self-test stored for this machine, if there is one."""
+        selftest = self._parts.load_selftest(result.environment.fingerprint)
+        return result if selftest is None else replace(result, selftest=selftest.mark())
 
     def telemetry(self) -> pd.DataFrame:
-        """All that was read; complete once `running` is closed."""
+        """Return all readings; complete once `running` is closed."""
         readings: pd.DataFrame = pa.Table.from_batches(self._batches, TELEMETRY_SCHEMA).to_pandas()
         return readings
 
     def _close(self) -> None:
         try:
             self._parts.telemetry.close()
-        except Exception as error:  # whatever befell the sampler, the run was measured
+        except Exception as error:  # A failure of the sampler does not invalidate the measurement.
             check = Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilisation is incomplete.")
             self._telling.check(check)

@@ -1,9 +1,7 @@
-"""From what was measured to the result: verdict, objectives, max rate, plan, exit code.
+"""Builds the result from the measurements: verdict, objectives, max rate, plan and exit code.
 
-What a reader must know of how a run was measured.
-
-A run held against a baseline: refused before it is measured where it cannot be, told in its result
-after.
+Also builds the notes on how the run was measured, and compares the run with a baseline: a comparison that is impossible
+is refused before the run, otherwise its outcome is part of the result.
 """
 
 from __future__ import annotations
@@ -66,12 +64,12 @@ from app.session.spec import BaselineSpec, RunSpec
 from app.telemetry.clock import ClockReading
 from loadgen.workloads import OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
-_CEILING = (
+_GRPC_CEILING_NOTE = (
     "The generator's ceiling is that of plain HTTP requests: gRPC calls cost it more, so look at the generator's CPU "
     "too."
 )
 
-_SESSIONS = (
+_SESSIONS_NOTE = (
     "Arrivals are sessions of several turns: rates asked for, and a max rate, count sessions; offered, achieved, good "
     "and completed rates count their requests."
 )
@@ -80,49 +78,53 @@ _SESSIONS = (
 def notes_of(
     workload: Workload, told: Sequence[str], token_sources: Counter[str], by_user: Sequence[str]
 ) -> tuple[str, ...]:
-    """Each once: what was told before and at the preflight, where tokens were counted, what the user noted."""
+    """Return the notes of the result without duplicates: on the workload, from the session, on token counts, and from
+    the user.
+    """
     noted = (f"Noted during the run: {text}" for text in by_user)
-    return tuple(dict.fromkeys((*_of_manner(workload), *told, *_of_tokens(token_sources), *noted)))
+    return tuple(dict.fromkeys((*_workload_notes(workload), *told, *_token_notes(token_sources), *noted)))
 
 
-def _of_manner(workload: Workload) -> tuple[str, ...]:
+def _workload_notes(workload: Workload) -> tuple[str, ...]:
     match workload:
         case OipWorkload(transport="grpc" | "grpc-stream"):
-            return (_CEILING,)
+            return (_GRPC_CEILING_NOTE,)
         case OpenAiWorkload(api="chat" | "completions" | "responses", prompts=SyntheticPrompts(turns=turns)):
-            return () if turns is None else (_SESSIONS,)
+            return () if turns is None else (_SESSIONS_NOTE,)
         case _:
             return ()
 
 
-def _of_tokens(counts: Counter[str]) -> tuple[str, ...]:
+def _token_notes(counts: Counter[str]) -> tuple[str, ...]:
     notes = []
     if counts["chunks"]:
         share = counts["chunks"] / counts.total()
-        whose = "" if share == 1 else f" of {100 * share:.3g} % of the answers"
-        notes.append(f"Output tokens{whose} are chunks of the stream, each counted as one: the server told no usage.")
+        scope = "" if share == 1 else f" of {100 * share:.3g} % of the answers"
+        notes.append(f"Output tokens{scope} are chunks of the stream, each counted as one: the server told no usage.")
     if counts["tokenizer"]:
         notes.append("Output tokens were counted with the profile's tokenizer where the server told no usage.")
     return tuple(notes)
 
 
-_HINT = "Take a baseline of this machine and workload, or have it compared and stamped with --force."
+_BASELINE_HINT = "Take a baseline of this machine and workload, or have it compared and stamped with --force."
 
 
 def refuse_other_machine(spec: RunSpec | LocalSpec, environment: Environment) -> None:
-    """Raises UsageError where what is known before the run forbids the comparison."""
+    """Raise UsageError if what is known before the run forbids the comparison with its baseline."""
     if spec.baseline is None or spec.baseline.is_forced:
         return
-    here = Machine(environment, spec.target, spec.workload_hash)
-    differences = machine_differences([machine_of(run) for run in spec.baseline.runs], [here])
-    forbidding = [one for one in differences if one.forbids]
+    current = Machine(environment, spec.target, spec.workload_hash)
+    differences = machine_differences([machine_of(run) for run in spec.baseline.runs], [current])
+    forbidding = [difference for difference in differences if difference.forbids]
     if forbidding:
-        raise UsageError(f"the baseline cannot be compared: {differences_in_words(forbidding)}", hint=_HINT)
+        raise UsageError(f"the baseline cannot be compared: {differences_in_words(forbidding)}", hint=_BASELINE_HINT)
 
 
 def held_against(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
-    """With the comparison, gates on changes judged by it, and the exit that follows. As it is without a baseline, and
-    where the measurement is INVALID, no number of which is to be relied on."""
+    """Return the result with its comparison to the baseline, including gates on changes and the exit code.
+
+    Unchanged without a baseline, or if the measurement is INVALID and none of its numbers can be relied on.
+    """
     if baseline is None or result.verdict.status == "INVALID":
         return result
     comparison = compare_runs(baseline.runs, [result], tolerance=baseline.tolerance, is_forced=baseline.is_forced)
@@ -130,7 +132,7 @@ def held_against(result: Result, baseline: BaselineSpec | None, gating: Gating) 
 
 
 def _comparison_causes(comparison: Comparison, gating: Gating) -> Iterator[Cause]:
-    forbidding = [one for one in comparison.differences if one.forbids]
+    forbidding = [difference for difference in comparison.differences if difference.forbids]
     if forbidding and not comparison.is_forced:
         text = f"the baseline cannot be compared: {differences_in_words(forbidding)}"
         yield Cause("baseline_refused", ExitCode.USAGE, text)
@@ -145,13 +147,13 @@ def _comparison_causes(comparison: Comparison, gating: Gating) -> Iterator[Cause
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a run found out, before it is judged."""
+    """All measurements of a run before evaluation."""
 
     environment: Environment
     local: tuple[Stage, ...]
     stages: tuple[Stage, ...]
     pooled: Stage | None
-    """The last holds of a search that found its rate, together."""
+    """The final hold stages of a successful search, pooled into one stage."""
     search: SearchOutcome | None
     checks: tuple[Check, ...]
     lost_gpus: tuple[int, ...]
@@ -161,7 +163,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     wall_start: datetime.datetime
     limit_reached: str | None
     target_failure: str | None
-    """Why the target could not be loaded, or not to the end, though it was reached."""
+    """Why a target that was reached could not be loaded, or not to the end of the run."""
     interrupted: ExitCode | None
     target_ended: str | None = None
     """Which process of the target ended during the run, and how."""
@@ -170,18 +172,18 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...]) -> Result:
-    """The result of a run, however it ended."""
+    """Build the result of a run, however it ended."""
     answering = answering_stages(measured.stages, measured.search)
     validity = (*measured.checks, *_closing_checks(measured, answering), *_accuracy_checks(spec, answering))
     verdict = verdict_of(validity)
-    found = _max_rate(spec, measured)
+    highest = _max_rate(spec, measured)
     judged_on = judged_stages(measured.stages, answering, measured.pooled)
-    slo = tuple(judge_worst(one, judged_on) for one in (binding(spec.slo) if spec.slo else ()))
-    plan = _plan(spec, measured.stages, found)
-    of_run = run_metrics(found, plan)
-    gates = tuple(judge_gate(one, judged_on, measured.stages, of_run) for one in spec.gates)
-    spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
-    causes = _causes(spec, measured, spoilt, slo + gates, found)
+    slo = tuple(judge_worst(objective, judged_on) for objective in (binding(spec.slo) if spec.slo else ()))
+    plan = _plan(spec, measured.stages, highest)
+    of_run = run_metrics(highest, plan)
+    gates = tuple(judge_gate(objective, judged_on, measured.stages, of_run) for objective in spec.gates)
+    invalid_verdict = verdict_of([check for check in validity if check.verdict == "INVALID"])
+    causes = _causes(spec, measured, invalid_verdict, slo + gates, highest)
     loaded = measured.stages + (() if measured.pooled is None else (measured.pooled,))
     result = Result(
         tool=Tool("sizewise", __version__),
@@ -196,8 +198,8 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         ),
         verdict=verdict,
         validity=validity,
-        stages=measured.local + with_headline(loaded, judged_on, found),
-        max_rate=found,
+        stages=measured.local + with_headline(loaded, judged_on, highest),
+        max_rate=highest,
         knees=knees_of(measured.stages),
         slo=slo,
         gates=gates,
@@ -234,9 +236,13 @@ def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[C
 
 
 def _accuracy_checks(spec: RunSpec, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
-    """Of the stage with the most labelled rows."""
-    found = [stage.metrics["accuracy"]["value"] for stage in answering if "accuracy" in stage.metrics]
-    check = chance_check(max(found, key=lambda one: one.n or 0), spec.accuracy_by_chance) if found else None
+    """Check the accuracy of the stage with the most labeled rows against chance."""
+    accuracies = [stage.metrics["accuracy"]["value"] for stage in answering if "accuracy" in stage.metrics]
+    check = (
+        chance_check(max(accuracies, key=lambda estimate: estimate.n or 0), spec.accuracy_by_chance)
+        if accuracies
+        else None
+    )
     return () if check is None else (check,)
 
 
@@ -250,7 +256,7 @@ def clock_of(started: ClockReading, ended: ClockReading, wall_start: datetime.da
 
 
 def _causes(
-    spec: RunSpec, measured: Measured, verdict: Verdict, judged: tuple[Judged, ...], found: MaxRate | None
+    spec: RunSpec, measured: Measured, verdict: Verdict, evaluations: tuple[Judged, ...], highest: MaxRate | None
 ) -> list[Cause]:
     causes: list[Cause] = []
     if measured.interrupted is not None:
@@ -260,29 +266,29 @@ def _causes(
     if measured.limit_reached is not None:
         causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
     loaded = [stage for stage in measured.stages if stage.kind != "warmup"]
-    has_ended = measured.target_ended is not None  # then its process is the cause, and not what it sustains
+    has_ended = measured.target_ended is not None  # The end of its process is then the cause, not what it sustains.
     if not any(stage.completed for stage in loaded) and (loaded or not causes) and not has_ended:
-        why = measured.target_failure or "the target answered no request with success"
-        causes.append(Cause("target_failed", ExitCode.GATE_FAILED, why))
+        reason = measured.target_failure or "the target answered no request with success"
+        causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
     elif measured.target_failure is not None:
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measured.target_failure))
-    causes += causes_of(judged, spec.gating)
-    is_without = found is None or (found.per_s.value is None and not found.is_generators)
+    causes += causes_of(evaluations, spec.gating)
+    is_without = highest is None or (highest.per_s.value is None and not highest.is_generators)
     is_searched = spec.search is not None and measured.interrupted is None and not has_ended
     if is_searched and is_without and "slo" in spec.gating.kinds:
-        causes.append(no_rate_cause(found.per_s.reason if found else "the search did not run"))
+        causes.append(no_rate_cause(highest.per_s.reason if highest else "the search did not run"))
     return causes
 
 
-def _plan(spec: RunSpec, stages: tuple[Stage, ...], found: MaxRate | None) -> Plan | None:
-    if spec.plan is None or spec.target.hardware is None or found is None or found.per_s.value is None:
+def _plan(spec: RunSpec, stages: tuple[Stage, ...], highest: MaxRate | None) -> Plan | None:
+    if spec.plan is None or spec.target.hardware is None or highest is None or highest.per_s.value is None:
         return None
-    stands = [stage for stage in stages if stage.verdict.status != "INVALID"]
+    valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID"]
     target = measured_target(
         spec.run_id,
         spec.target.hardware,
-        capacity_curve(stages, spec.slo, found),
-        rungs_of(stands, spec.target.hardware.replicas),
+        capacity_curve(stages, spec.slo, highest),
+        rungs_of(valid_stages, spec.target.hardware.replicas),
     )
     return plan_fleets(
         PlanQuestion((target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalogue, spec.plan.today)

@@ -1,4 +1,4 @@
-"""What a session needs from the world, as small protocols. `app.wiring` builds the real ones, tests their own."""
+"""External dependencies of a session, as small protocols. `app.wiring` builds the real ones, tests build their own."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from loadgen.workloads import Workload
 
 
 class Load(Protocol):
-    """One load worker, or several behind their master. `stop` may be called from a signal handler while `run_stage`
-    blocks."""
+    """One load worker, or several behind their master.
+
+    `stop` may be called from a signal handler while `run_stage` blocks."""
 
     @property
     def pid(self) -> int: ...
@@ -42,7 +43,7 @@ class Load(Protocol):
 
     @property
     def workers(self) -> tuple[LoadWorker, ...]:
-        """Those of a master, in their order; empty where the one worker speaks for itself."""
+        """Workers of the master, ordered by index; empty if there is a single worker without a master."""
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None: ...
 
@@ -59,10 +60,10 @@ class Load(Protocol):
     def stop(self, drain: bool) -> None: ...
 
     def change_rate(self, rate_per_s: float) -> None:
-        """Of the running stage's open arrivals, from any thread."""
+        """Change the rate of the running stage's open arrivals; may be called from any thread."""
 
     def extend(self, duration_s: float) -> None:
-        """The running stage, to last so long from its start; from any thread."""
+        """Set the total duration of the running stage, from its start; may be called from any thread."""
 
     def close(self) -> None: ...
 
@@ -90,7 +91,7 @@ class RunningVariant(Protocol):
 
 
 class ServedEndpoint(Protocol):
-    """The embedded endpoint, started when the profile asks for it."""
+    """The embedded endpoint, started if the profile requests it."""
 
     @property
     def pid(self) -> int: ...
@@ -99,66 +100,69 @@ class ServedEndpoint(Protocol):
     def ready(self) -> EndpointReady: ...
 
     def ending(self) -> str | None:
-        """How its process ended, as in "was killed by SIGKILL"; None while it runs."""
+        """Return how its process ended, as in "was killed by SIGKILL"; `None` while it runs."""
 
     def stop(self) -> object: ...
 
 
 class ScriptedTarget(Protocol):
-    """A server of known timings, started instead of a real target when the profile asks for it."""
+    """A server with known timings, started instead of a real target if the profile requests it."""
 
     @property
     def pid(self) -> int: ...
 
     @property
     def url(self) -> str:
-        """As a target's URL: with the path that its protocol's base URL has."""
+        """URL of the target, including the path of its protocol's base URL."""
 
     def ending(self) -> str | None:
-        """How its process ended, as in "was killed by SIGKILL"; None while it runs."""
+        """Return how its process ended, as in "was killed by SIGKILL"; `None` while it runs."""
 
     def close(self) -> None: ...
 
 
 class StartedServer(Protocol):
-    """The target's own server, started by its command. `stop` ends it with all it started, and may be called again."""
+    """The target's own server, started by a command.
+
+    `stop` ends the server and every process that it started, and may be called again."""
 
     @property
     def pid(self) -> int: ...
 
     @property
     def started_ns(self) -> int:
-        """When the command was started, monotonic."""
+        """Start of the command, in monotonic ns."""
 
     def is_ready(self) -> bool:
-        """Whether the readiness URL answers with 2xx; asked once, at most a second long."""
+        """Return whether the readiness URL responds with a 2xx status. Sends one request, which takes at most one
+        second."""
 
     def ending(self) -> str | None:
-        """How the command ended, as in "ended with code 1"; None while it runs."""
+        """Return how the command ended, as in "ended with code 1"; `None` while it runs."""
 
     def last_lines(self) -> tuple[str, ...]:
-        """The end of what it printed, without secrets."""
+        """Return the last lines that the server printed, with secrets redacted."""
 
     def stop(self) -> None: ...
 
     def kill(self) -> None:
-        """At once, from a signal handler."""
+        """Kill the server immediately; may be called from a signal handler."""
 
 
 class NullServer(Protocol):
-    """A server that answers at once with nothing, or streams: what the generator's ceiling is found on."""
+    """A server that responds immediately, with an empty response or a stream, for calibrating the load generator."""
 
     @property
     def url(self) -> str: ...
 
     def cpu_s(self) -> float | None:
-        """That it has used so far; None where that cannot be read."""
+        """Return the CPU seconds used so far; `None` if they cannot be read."""
 
     def close(self) -> None: ...
 
 
 class Telemetry(Protocol):
-    """Samples from `start` to `close`; batches go to the sink from a thread of its own."""
+    """Telemetry sampler that runs from `start` to `close` and calls the sink from a thread of its own."""
 
     def start(self, sink: Callable[[pa.RecordBatch], None]) -> None: ...
 
@@ -166,7 +170,7 @@ class Telemetry(Protocol):
 
     @property
     def gpu_processes(self) -> tuple[GpuProcess, ...]:
-        """Those that compute on this machine's GPUs just now."""
+        """Processes that currently compute on this machine's GPUs."""
 
     @property
     def lost_gpus(self) -> tuple[int, ...]: ...
@@ -175,8 +179,10 @@ class Telemetry(Protocol):
 
 
 class Store(Protocol):
-    """The run directory. `append_telemetry` is called from the telemetry's thread, `obey_wishes` from one of its own,
-    all else from the session's."""
+    """The run directory.
+
+    `append_telemetry` is called from the telemetry thread, `obey_wishes` from the control thread, and everything else
+    from the session's thread."""
 
     def write_environment(self, environment: Environment) -> None: ...
 
@@ -185,18 +191,18 @@ class Store(Protocol):
     def append_requests(self, batch: pa.RecordBatch) -> None: ...
 
     def stage_requests(self, stage: int, without: Collection[str]) -> pa.Table:
-        """What was appended of one stage, but for some columns."""
+        """Return the request rows of one stage, without the columns in `without`."""
 
     def sync_rows(self) -> None:
-        """Return once every row is on the disk."""
+        """Return once all rows are on disk."""
 
     def telemetry(self) -> pa.Table:
-        """What was appended."""
+        """Return all telemetry appended so far."""
 
     def append_telemetry(self, batch: pa.RecordBatch) -> None: ...
 
     def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:
-        """Take what was asked of the run since the last call, in its order, and leave the answers."""
+        """Execute the commands received since the last call, in order, and write their replies."""
 
     def seal(self) -> tuple[Artifact, ...]: ...
 
@@ -204,36 +210,43 @@ class Store(Protocol):
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """Functions start a thing when the session wants it; each is closed by the session."""
+    """Dependencies of a session.
+
+    The functions start a resource when the session needs it; the session closes each one."""
 
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
     start_load: Callable[[Callable[[Joining], None]], Load]
-    """Tells of workers that are waited for, and who has joined."""
+    """Start the load workers. Its argument is called with the workers that have joined while others are awaited."""
     start_null_server: Callable[[LoadKind], NullServer]
     start_endpoint: Callable[[], ServedEndpoint] | None
     start_alone: Callable[[VariantJob], RunningVariant] | None
-    """The model of the embedded endpoint, by itself."""
+    """Start the model of the embedded endpoint in a process of its own."""
     telemetry: Telemetry
     store: Store
     load_calibration: Callable[[str, datetime.datetime], Calibration | None]
-    """The one stored for this machine's fingerprint, when it is recent."""
+    """Return the stored calibration for a machine's fingerprint if it is recent, else `None`."""
     store_calibration: Callable[[Calibration], object]
     read_clock: Callable[[], ClockReading]
     now_ns: Callable[[], int]
     wall_now: Callable[[], datetime.datetime]
     start_scripted: Callable[[], ScriptedTarget] | None = None
     start_server: Callable[[StartSpec], StartedServer] | None = None
-    """Raises UsageError for a command that does not exist, UnavailableError when something else is ready already."""
+    """Start the target's own server.
+
+    Raises UsageError if the command does not exist, and UnavailableError if another server is already ready."""
     require_permission: Callable[[tuple[str, ...]], None] = lambda _: None
-    """Of the hosts that a user's Locust test names itself. Raises UsageError for one that may not be loaded."""
+    """Check the hosts that a user's Locust test names itself. Raises UsageError if one may not be loaded."""
     pause: Callable[[float], None] = time.sleep
     read_core_use: Callable[[Collection[int]], CoreUse | None] = lambda _: None
-    """Of this machine, and what this process and those of some ids use of it."""
+    """Return the CPU use of this machine, of this process and of the processes with the given ids; `None` if
+    unknown."""
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: ()
-    """What the target's servers count, in the order of its URLs; None for one that does not tell. Never raises."""
+    """Return the counters of the target's servers, ordered by its URLs; `None` for one that exports none.
+
+    Never raises."""
     local_limits: MachineLimits = MachineLimits()
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None
-    """The last one of this machine's fingerprint."""
+    """Return the last self-test stored for a machine's fingerprint, or `None`."""
 
 
 Emit = Callable[[Event], None]

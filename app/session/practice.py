@@ -1,4 +1,4 @@
-"""What a practitioner would ask of a run: were the prompts different, and did the server remember any of them?"""
+"""Checks of benchmark practice: whether the prompts were distinct, and whether the server cached any of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from loadgen.workloads import (
     Workload,
 )
 
-_OFTEN = 20
+_REUSE_WARNING_FACTOR = 20
 _SAME_BODY = "Every request had the same body: a cache before the model would have answered all but the first."
 
 
 class PracticeWatch:
-    """Belongs to the session: told of the preflight, and of when the measured load begins and ends."""
+    """Detects reused prompts and prefix-cache hits during one run.
+
+    The session calls it with the preflight report, and when the measured load begins and ends.
+    """
 
     def __init__(self, spec: RunSpec, parts: Parts, telling: Telling, interruption: Interruption) -> None:
         self._workload, self._parts = spec.workload, parts
@@ -34,7 +37,7 @@ class PracticeWatch:
         self._distinct: int | None = None
 
     def heed(self, report: PreflightDone | None) -> None:
-        """Of a language model's prompts, whether they are all alike."""
+        """Check that the prompts of a language model are distinct; do nothing for other workloads."""
         if report is None or report.distinct is None or report.prepared is None:
             return
         self._distinct = report.distinct
@@ -44,9 +47,9 @@ class PracticeWatch:
         self._before = self._read(endpoint)
 
     def load_ends(self, endpoint: Endpoint) -> None:
-        """Whether the counters of a prefix cache moved."""
+        """Check whether the server's prefix-cache counters moved during the measured load."""
         after = self._read(endpoint) if any(self._before) else ()
-        check = prefix_cache_check(self._before, after, is_wanted=_shares_on_purpose(self._workload))
+        check = prefix_cache_check(self._before, after, is_wanted=_reuses_prompts_by_design(self._workload))
         if check is None:
             return
         self._telling.check(check)
@@ -55,34 +58,37 @@ class PracticeWatch:
             self._telling.note(f"{share} of the prompt tokens came from the server's prefix cache.")
 
     def notes(self, sent: int) -> Iterator[str]:
-        """`sent` are all requests, those of the warm-up too."""
+        """Return notes on reused prompts and bodies. `sent` counts all requests, including the warm-up."""
         if _has_one_body(self._workload):
             yield _SAME_BODY
         if self._distinct is None or self._distinct < 2:
             return
-        times = sent / self._distinct
-        if times > _OFTEN:
+        sends = sent / self._distinct
+        if sends > _REUSE_WARNING_FACTOR:
             yield (
-                f"Each of the {self._distinct:,} different prompts was sent {times:,.0f} times on average, so a cache "
+                f"Each of the {self._distinct:,} different prompts was sent {sends:,.0f} times on average, so a cache "
                 "of prompts may have saved the model work."
             )
 
     def _read(self, endpoint: Endpoint) -> tuple[Samples | None, ...]:
-        """Language models are asked by their own API, or by plain HTTP; of the others none has such a cache."""
-        is_asked = isinstance(self._workload, OpenAiWorkload | HttpWorkload)
-        return self._parts.read_metrics(endpoint) if is_asked and not self._interruption.is_requested else ()
+        """Read the counters of the target's servers.
+
+        Only targets of OpenAI and plain HTTP workloads are read, since no other kind has a prefix cache.
+        """
+        has_counters = isinstance(self._workload, OpenAiWorkload | HttpWorkload)
+        return self._parts.read_metrics(endpoint) if has_counters and not self._interruption.is_requested else ()
 
 
 def asks_lengths(workload: Workload) -> bool:
-    """Whether the profile says how many tokens answers are to have."""
+    """Return whether the profile sets the number of output tokens per response."""
     if not isinstance(workload, OpenAiWorkload) or workload.api in ("embeddings", "rerank"):
         return False
     prompts = workload.prompts
     return not isinstance(prompts, SyntheticPrompts | DatasetPrompts) or prompts.output_tokens is not None
 
 
-def _shares_on_purpose(workload: Workload) -> bool:
-    """By beginnings that prompts share, sessions that grow, or a popularity that some prompts have."""
+def _reuses_prompts_by_design(workload: Workload) -> bool:
+    """Return whether prompts overlap by design: shared prefixes, multi-turn sessions, or a skewed popularity."""
     if not isinstance(workload, OpenAiWorkload):
         return False
     prompts = workload.prompts

@@ -1,4 +1,4 @@
-"""Drives the search for the highest rate that holds the SLO, probe by probe."""
+"""Search for the highest rate within the SLO, probe by probe."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from app.session.spec import SearchSpec, StageOrder
 
 PROBE_DRAIN_S = 3.0
 _RETRIES = 2
-_RETRIES_IN_ALL = 4
-"""After so many, one a probe is enough."""
+_TOTAL_RETRIES = 4
+"""Retries of a search before each further probe is limited to one retry."""
 
 
 class RunsStages(Protocol):
-    """A stage runner, as the search sees it."""
+    """Interface of the stage runner that the search needs."""
 
     @property
     def may_go_on(self) -> bool: ...
@@ -37,22 +37,25 @@ def find_max_rate(
     longest_answer_s: float,
     now_ns: Callable[[], int],
 ) -> SearchOutcome:
-    """A stage that is INVALID says nothing of the endpoint. It is run again, in case the generator's machine was
-    disturbed; one that stays INVALID is a rate beyond what the generator can send."""
+    """Search for the highest rate within the SLO.
+
+    An INVALID stage is no evidence about the endpoint. It is repeated in case the generator's machine was disturbed; if
+    it stays INVALID, the rate counts as beyond the capacity of the load generator."""
     search = RateSearch(start_per_s=wanted.start_per_s, repeats=wanted.repeats)
-    started_ns, left = now_ns(), _RETRIES_IN_ALL
+    started_ns, retries_left = now_ns(), _TOTAL_RETRIES
     while (probe := next_within(search, wanted, slo, (now_ns() - started_ns) / 1e9)) is not None:
-        order = _order(probe, wanted, slo, longest_answer_s)
-        for _ in range(1 + max(1, min(left, _RETRIES))):
+        order = _stage_order(probe, wanted, slo, longest_answer_s)
+        for _ in range(1 + max(1, min(retries_left, _RETRIES))):
             if not runner.may_go_on:
                 return search.outcome()
             stage = runner.run(order)
             if not runner.may_go_on:
-                return search.outcome()  # cut short by the user, a limit or a server that left: it tells of no rate
-            if not _is_generators(stage):
+                # Cut short by the user, a limit, or the end of a server: this stage says nothing about the rate.
+                return search.outcome()
+            if not _is_generator_limited(stage):
                 search.record(probe, bool(stage.held))
                 break
-            left -= 1
+            retries_left -= 1
         else:
             search.record_beyond(probe)
     outcome = search.outcome()
@@ -62,8 +65,10 @@ def find_max_rate(
 
 
 def next_within(search: RateSearch, wanted: SearchSpec, slo: tuple[Objective, ...], elapsed_s: float) -> Probe | None:
-    """The next of a search that has gone on for so long. It is told how many of that probe's length still fit in its
-    time, and so holds what it is sure of before that is over."""
+    """Return the next probe of a search that has run for `elapsed_s` seconds, or `None` when it is done.
+
+    The search is told how many more probes of that duration fit into its time limit, so that it confirms its best rate
+    before the time is over."""
     while (probe := search.next()) is not None and wanted.within_s is not None:
         fitting = max(0.0, wanted.within_s - elapsed_s) / hold_s(wanted.hold_s, probe.rate_per_s, slo)
         if fitting >= search.probes_left:
@@ -73,26 +78,28 @@ def next_within(search: RateSearch, wanted: SearchSpec, slo: tuple[Objective, ..
 
 
 def hold_s(wanted_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> float:
-    """At least what is wanted, and so long that Poisson arrivals are enough for the SLO's percentiles.
+    """Return the duration of a step in seconds: at least `wanted_s`, and long enough for the SLO's percentiles.
 
-    Four standard deviations more than needed: a percentile withheld for want of samples would fail a good rate.
-    """
+    The expected number of Poisson arrivals is four standard deviations above the required number of samples: a
+    percentile withheld for too few samples would fail a good rate."""
     needed = samples_needed(slo)
     return max(wanted_s, (needed + 4 * math.sqrt(needed)) / rate_per_s)
 
 
-def _order(probe: Probe, wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float) -> StageOrder:
+def _stage_order(probe: Probe, search: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float) -> StageOrder:
     return StageOrder(
         name=f"{probe.kind} {digits(probe.rate_per_s)}/s",
         kind=probe.kind,
         repeat=probe.repeat,
-        arrivals=scaled(wanted.arrivals, probe.rate_per_s),
-        duration_s=hold_s(wanted.hold_s, probe.rate_per_s, slo),
+        arrivals=scaled(search.arrivals, probe.rate_per_s),
+        duration_s=hold_s(search.hold_s, probe.rate_per_s, slo),
         drain_s=min(PROBE_DRAIN_S, longest_answer_s),
         ends_when_saturated=True,
     )
 
 
-def _is_generators(stage: Stage) -> bool:
-    """Without a judgement it was ended by the generator's own backlog."""
+def _is_generator_limited(stage: Stage) -> bool:
+    """Return whether the load generator caused the stage to fail.
+
+    A stage without an SLO evaluation was ended by the generator's own backlog."""
     return stage.verdict.status == "INVALID" or stage.held is None

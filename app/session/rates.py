@@ -1,4 +1,4 @@
-"""The rates of a stage: what is known of them before it runs, and what an earlier stage decides."""
+"""Rates of a stage: those known before it runs, and those derived from an earlier stage."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from app.session.spec import ShareOf
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
 MOST_ARRIVALS = 50_000_000
-"""A schedule is laid out before its stage: 400 MB of times."""
+"""Maximum arrivals of one stage. The schedule is computed before the stage and takes 400 MB at this size."""
 
 Rates = tuple[tuple[float, float], ...]
 
 
 def constant_rate(arrivals: Arrivals) -> float | None:
-    """The one rate of open arrivals; None where it varies, and where answers or a trace decide."""
+    """Return the constant rate of open arrivals; `None` if it varies, or if responses or a trace determine it."""
     return one_rate(arrivals.rates) if isinstance(arrivals, OpenArrivals) else None
 
 
 def one_rate(rates: Rates) -> float | None:
-    """The rate of a curve that never changes; None of one that does, and of none."""
+    """Return the rate of a rate curve that never changes; `None` if it changes or the curve is empty."""
     first = rates[0][1] if rates else None
     return first if all(rate == first for _, rate in rates) else None
 
@@ -37,8 +37,10 @@ def highest_rate(arrivals: OpenArrivals) -> float:
 
 
 def warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
-    """What to warm up with for a stage: the rate it begins with, or its mean where it begins with none; its clients in
-    a closed loop."""
+    """Return the arrivals to warm up with for a stage.
+
+    Open arrivals use the stage's initial rate, or its mean rate if it starts at zero. A closed loop keeps its clients.
+    """
     match arrivals:
         case ClosedArrivals():
             return arrivals
@@ -50,14 +52,16 @@ def warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
 
 
 def share_of(wanted: ShareOf, stages: Sequence[Stage]) -> float | None:
-    """The rate: this share of what the stage, its repeats together, completed a second. None when that is not known."""
+    """Return the rate derived from an earlier stage: a share of its completed requests per second.
+
+    Averages over the repeats of that stage; `None` if it completed nothing."""
     completed = [
         estimate.value
         for stage in stages
         if stage.name == wanted.stage and (estimate := stage.metrics.get("completed_per_s", {}).get("value"))
     ]
-    known = [value for value in completed if value]
-    return wanted.share * float(np.mean(known)) if known else None
+    rates = [value for value in completed if value]
+    return wanted.share * float(np.mean(rates)) if rates else None
 
 
 def _mean_rate(rates: Rates, duration_s: float) -> float:

@@ -1,4 +1,4 @@
-"""Earlier stages of a resumed run, handed out again in place of the stages that would measure them."""
+"""Replay of a resumed run: returns the stages measured earlier instead of measuring them again."""
 
 from __future__ import annotations
 
@@ -11,28 +11,34 @@ from app.session.spec import StageOrder
 
 
 class Replay:
-    """The session of a resumed run asks for the same stages again: for those that came to their end, it gets what was
-    measured then."""
+    """Stages of an interrupted run that the resumed session does not measure again.
+
+    The session of a resumed run requests the same stages; completed ones are returned from storage."""
 
     def __init__(self, interrupted: InterruptedRun | None, now_ns: Callable[[], int]) -> None:
         self._left = deque(interrupted.stages if interrupted is not None else ())
         self._resumed_ns = 0 if interrupted is None else interrupted.started_ns
         self._now_ns = now_ns
         self._gap_ns = 0
-        self.needs_warmup = any(one.facts.kind != "warmup" for one in self._left)
-        """Whether stages were measured before, for which the target was warm: it may be cold by now."""
+        self.needs_warmup = any(stage.facts.kind != "warmup" for stage in self._left)
+        """Whether stages were measured earlier on a warm target, which may be cold by now."""
 
     @property
     def is_over(self) -> bool:
         return not self._left
 
     def clock_ns(self) -> int:
-        """The run's time without the gap in which nobody measured; during the replay, that of the earlier stages."""
+        """Return the run's clock in ns without the gap between interruption and resumption.
+
+        During the replay it is the time of the earlier stages."""
         return self._resumed_ns if self._left else self._now_ns() - self._gap_ns
 
     def take(self, order: StageOrder) -> tuple[list[MeasuredStage], MeasuredStage | None]:
-        """The stage that was ordered, or None where it was not measured yet, and before it the warm-ups of an earlier
-        resumption, which nobody orders. Raises UsageError where the stages are not those of this profile."""
+        """Return the stored stage for `order`, or `None` if it was not measured.
+
+        The list holds warm-ups of an earlier resumption that come before it and that the session does not request.
+
+        Raises UsageError if the stored stages are not those of this profile."""
         skipped: list[MeasuredStage] = []
         while self._left:
             facts = self._left[0].facts
@@ -48,12 +54,12 @@ class Replay:
         return skipped, None
 
     def rest(self) -> list[MeasuredStage]:
-        """What was measured and is not ordered any more, since the session ends."""
+        """Return the stored stages that the session did not request before it ended."""
         return [self._next() for _ in range(len(self._left))]
 
     def _next(self) -> MeasuredStage:
-        found = self._left.popleft()
-        self._resumed_ns = found.facts.end_ns
+        stage = self._left.popleft()
+        self._resumed_ns = stage.facts.end_ns
         if not self._left:
-            self._gap_ns = self._now_ns() - found.facts.end_ns
-        return found
+            self._gap_ns = self._now_ns() - stage.facts.end_ns
+        return stage

@@ -1,4 +1,4 @@
-"""One run, phase by phase. It prints nothing: whatever happens is told as an event."""
+"""One endpoint run, phase by phase. It prints nothing: everything that happens is emitted as an event."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from app.session.telling import Telling
 from app.session.warmup import warm_up
 from loadgen.process import LoadError
 
-_MEASURING: dict[LoadKind, str] = {
+_CALIBRATION_MESSAGES: dict[LoadKind, str] = {
     "plain": "finding the most this generator can send",
     "streaming": "finding the most streams that this generator can read",
 }
 
 
 class RunOutcome(msgspec.Struct, frozen=True):
-    """The rows are in the store."""
+    """Result of a run with its serialized form and telemetry; the rows are in the store."""
 
     result: Result
     result_text: str
@@ -58,17 +58,18 @@ def run(
     interruption: Interruption,
     interrupted: InterruptedRun | None = None,
 ) -> RunOutcome:
-    """Measure, judge and store one run; every part that was started is closed, however it ends. With `interrupted`, go
-    on after the last stage that it measured: the result is that of one run.
+    """Measure, evaluate and store one run, and close every resource that was started, however it ends.
 
-    Raises UsageError and UnavailableError before anything was measured; what goes wrong later ends in the result.
+    With `interrupted`, continue after the last stage that it measured; the result covers the whole run.
+
+    Raises UsageError and UnavailableError before anything is measured; later failures become part of the result.
     """
     with ExitStack() as parts_running:
         return _Session(spec, parts, emit, interruption, parts_running, interrupted).execute()
 
 
 class ResumeError(SizewiseError):
-    """The session of a resumed run ended before it could go on: the run is as cut short as before."""
+    """Raised when a resumed run ends before it can continue. The stored run remains interrupted as before."""
 
     def __init__(self, code: ExitCode | None) -> None:
         hint = "`sizewise runs resume` can try again; `sizewise report RUN --recover` reports what was measured."
@@ -76,8 +77,8 @@ class ResumeError(SizewiseError):
         self.exit_code = code or ExitCode.INVALID
 
 
-def _since(clock: Clock, started_ns: int) -> Clock:
-    """The clock of a resumed run, from its first start on; the ratio is that of the resumed part."""
+def _resumed_clock(clock: Clock, started_ns: int) -> Clock:
+    """Return the clock of a resumed run, counted from its first start. The clock ratio is that of the resumed part."""
     before = datetime.timedelta(microseconds=(clock.monotonic_start_ns - started_ns) / 1e3)
     return msgspec.structs.replace(
         clock,
@@ -127,7 +128,7 @@ class _Session:
         )
         with control:
             if self._interrupted is not None:
-                self._tell_of_resumption(self._interrupted)
+                self._report_resumption(self._interrupted)
             self._machine.start(self._parts_running)
             environment = self._machine.inspect()
             refuse_other_machine(self._spec, environment)
@@ -140,7 +141,7 @@ class _Session:
                 self._measure(environment)
         return self._conclude(environment)
 
-    def _tell_of_resumption(self, interrupted: InterruptedRun) -> None:
+    def _report_resumption(self, interrupted: InterruptedRun) -> None:
         stages = len(interrupted.stages)
         after_s = (self._parts.now_ns() - interrupted.ended_ns) / 1e9
         text = f"after {stages} stage{'s' if stages > 1 else ''}, {after_s:,.0f} s after the last of them ended"
@@ -162,25 +163,25 @@ class _Session:
     def _extend(self, by_s: float) -> str:
         if self._runner is None:
             raise UsageError("no stage is running just now")
-        answer = self._runner.extend(by_s)
+        message = self._runner.extend(by_s)
         at_s = (self._parts.now_ns() - self._started.monotonic_ns) / 1e9
-        self._telling.note(f"By the user, {at_s:.1f} s into the run: {answer}.")
-        return answer
+        self._telling.note(f"By the user, {at_s:.1f} s into the run: {message}.")
+        return message
 
     def _measure_model(self) -> None:
-        alone = self._spec.alone
-        if alone is None or self._interruption.is_requested:
+        standalone = self._spec.alone
+        if standalone is None or self._interruption.is_requested:
             return
         self._telling.phase("model", "measuring the model alone on this machine")
         try:
-            found = measure_alone(alone, self._parts, self._telling, self._interruption)
+            measured = measure_alone(standalone, self._parts, self._telling, self._interruption)
         except InstrumentError as error:
             if not self._interruption.is_requested:
                 self._telling.check(Check("model_alone", str(error), None, None, "WARN", error.hint))
             return
-        self._local = found.stages
-        if found.provider.verdict == "INVALID":
-            self._telling.check(found.provider)
+        self._local = measured.stages
+        if measured.provider.verdict == "INVALID":
+            self._telling.check(measured.provider)
 
     def _measure(self, environment: Environment) -> None:
         try:
@@ -206,17 +207,17 @@ class _Session:
             self._practice.load_ends(self._target.endpoint)
         except LoadError as error:
             if self._runner is None and self._interruption.is_requested:
-                return  # nobody waits for the first answer any more
+                return  # The user has stopped the run, so the first response does not matter any more.
             has_measured = self._runner is not None and bool(self._runner.facts)
             self._target_failure = failure_of_target(error, has_measured=has_measured)
             if self._target_failure is None:
                 self._telling.check(Check("load_worker", error.message, None, None, "INVALID", error.hint))
-        self._look_after_server()
+        self._check_target_processes()
 
     def _reach_target(self, load: Load, environment: Environment) -> Ceilings:
-        """The generator's ceilings, and the workers configured for the target, which has answered.
+        """Configure the workers for a target that has responded, and return the load generator's capacity.
 
-        What is started cold is asked after the calibration, which would stand between its start and its first answer.
+        A target that starts cold is contacted after the calibration, which would otherwise delay its first response.
         """
         if not self._may_measure:
             return Ceilings()
@@ -230,7 +231,7 @@ class _Session:
         return self._calibrate(load, environment)
 
     def _check_capacity(self, load: Load) -> None:
-        """Before the load: does this machine have the connections, descriptors and ports that it needs?"""
+        """Check before the load that this machine has the connections, file descriptors and ports it needs."""
         report = self._target.preflight
         service_ms = None if report is None or self._target.starts_cold else report.service_ms
         service_s = None if service_ms is None else service_ms / 1e3
@@ -243,15 +244,15 @@ class _Session:
 
     def _calibrate(self, load: Load, environment: Environment) -> Ceilings:
         finder = CeilingFinder(self._parts, environment.fingerprint, self._interruption)
-        found = finder.find(
+        ceilings = finder.find(
             load,
             self._spec.workload,
             measure_again=self._spec.recalibrate,
-            on_measuring=lambda kind: self._telling.phase("calibrate", _MEASURING[kind]),
+            on_measuring=lambda kind: self._telling.phase("calibrate", _CALIBRATION_MESSAGES[kind]),
         )
         if finder.has_measured:
             load.configure(self._target.endpoint, self._spec.workload)
-        return found
+        return ceilings
 
     def _new_runner(self, load: Load, ceilings: Ceilings) -> StageRunner:
         return StageRunner(
@@ -277,22 +278,22 @@ class _Session:
 
     def _run_stages(self, runner: StageRunner) -> None:
         if self._spec.stages and runner.may_go_on:
-            self._tell_of_stages()
+            self._report_stages()
         for order in orders_of(self._spec, runner, self._telling, self._parts.now_ns):
             if not runner.may_go_on:
                 return
             runner.run(order)
 
-    def _tell_of_stages(self) -> None:
+    def _report_stages(self) -> None:
         planned = self._spec.stages
         text, is_all = f"{len(planned)} stage(s)", self._spec.search is None
-        lasting_s = sum(one.lasts_s for one in planned)
+        duration_s = sum(stage.lasts_s for stage in planned)
         self._telling.phase(
-            "stages", text, stages=len(planned) if is_all else None, stages_s=lasting_s if is_all else None
+            "stages", text, stages=len(planned) if is_all else None, stages_s=duration_s if is_all else None
         )
 
-    def _look_after_server(self) -> None:
-        """Report a process of the target that ended; raises UnavailableError when that was before the first stage."""
+    def _check_target_processes(self) -> None:
+        """Report a process of the target that ended. Raises UnavailableError if it ended before the first stage."""
         check = self._target.end_check()
         if check is None:
             return
@@ -315,12 +316,12 @@ class _Session:
         stages = runner.summarise(telemetry) if runner else ()
         if environment.gpus and self._spec.is_here:
             stages = tuple(with_gpu_use(stage, telemetry, self._idle) for stage in stages)
-        holds = holds_of_the_answer(stages, self._search)
+        hold_indices = holds_of_the_answer(stages, self._search)
         measured = Measured(
             environment=environment,
             local=self._local,
             stages=stages,
-            pooled=runner.pool(holds, telemetry) if runner and holds else None,
+            pooled=runner.pool(hold_indices, telemetry) if runner and hold_indices else None,
             search=self._search,
             checks=tuple(self._telling.checks),
             lost_gpus=self._parts.telemetry.lost_gpus,
@@ -342,6 +343,6 @@ class _Session:
         )
         result = self._machine.with_selftest(conclude(self._spec, measured, self._parts.store.seal()))
         if self._interrupted is not None:
-            result = msgspec.structs.replace(result, clock=_since(result.clock, self._interrupted.started_ns))
+            result = msgspec.structs.replace(result, clock=_resumed_clock(result.clock, self._interrupted.started_ns))
         text = self._parts.store.write_result(result)
         return RunOutcome(result, text, telemetry)

@@ -1,6 +1,6 @@
-"""What one run is to do: a profile with everything resolved. Made by wiring, read by the session.
+"""Specification of one run: a profile with everything resolved.
 
-What a stage runner is told to run.
+The wiring builds it and the session reads it. It includes what the stage runner is given for each stage.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loadgen.workloads import Workload
 
 
 class StageLoad(msgspec.Struct, frozen=True):
-    """A stage and its load."""
+    """Name, kind and load of a stage."""
 
     name: str
     kind: StageKind
@@ -30,7 +30,7 @@ class StageLoad(msgspec.Struct, frozen=True):
 
 
 class StageOrder(StageLoad, frozen=True, kw_only=True):
-    """`drain_s`: how long answers are waited for after the last arrival."""
+    """A stage to run now. `drain_s` is how long to wait for responses after the last arrival, in seconds."""
 
     drain_s: float
     ends_when_saturated: bool = False
@@ -38,28 +38,31 @@ class StageOrder(StageLoad, frozen=True, kw_only=True):
 
 
 class ShareOf(msgspec.Struct, frozen=True):
-    """A rate that an earlier stage decides: this share of what it completed a second."""
+    """A rate derived from an earlier stage: `share` times its completed requests per second."""
 
     stage: str
     share: float
 
 
 class StageSpec(StageLoad, frozen=True):
-    """With `share_of`, the rates of the open `arrivals` are in units of what that stage gives."""
+    """A stage of the profile. With `share_of`, the rates of the open `arrivals` are multiples of the rate it gives."""
 
     share_of: ShareOf | None = None
     in_sweep: bool = False
-    """One of a sweep's loads, which come in rising order."""
+    """Whether the stage is one of a sweep's loads, which are ordered by increasing rate."""
 
     @property
     def lasts_s(self) -> float:
-        """Its load, without the drain after it."""
+        """Duration of the load in seconds, including the lead-in and excluding the drain."""
         return self.lead_in_s + self.duration_s
 
 
 class SearchSpec(msgspec.Struct, frozen=True):
-    """`arrivals` at a rate of 1, to be scaled by the rate that is tried. `within_s`: no probe is begun that would end
-    later than this; None where the search takes the time it needs."""
+    """Search for the highest rate within the SLO.
+
+    `arrivals` have a rate of 1 and are scaled by each tried rate. `within_s` is the time limit in seconds: no probe
+    starts that would end later. `None` means no limit.
+    """
 
     arrivals: OpenArrivals
     start_per_s: float
@@ -69,9 +72,10 @@ class SearchSpec(msgspec.Struct, frozen=True):
 
 
 class StartSpec(msgspec.Struct, frozen=True):
-    """The target's own server, started for the run and stopped after it: up when `ready_url` answers with 2xx.
+    """Command that starts the target's own server for the run; the server is stopped afterwards.
 
-    `environment` is added to this process's, and holds resolved secrets.
+    The server is ready when `ready_url` responds with a 2xx status. `environment` is added to the environment of this
+    process and holds resolved secrets.
     """
 
     command: tuple[str, ...]
@@ -82,7 +86,7 @@ class StartSpec(msgspec.Struct, frozen=True):
 
 
 class LimitSpec(msgspec.Struct, frozen=True):
-    """None is no limit; `usd_per_hour` is what the target costs while it is measured."""
+    """Limits of the run; `None` means no limit. `usd_per_hour` is the cost of the target while it is measured."""
 
     duration_s: float | None = None
     requests: int | None = None
@@ -92,7 +96,7 @@ class LimitSpec(msgspec.Struct, frozen=True):
 
 
 class AloneSpec(msgspec.Struct, frozen=True):
-    """`seconds` is the most for each batch."""
+    """Standalone measurement of the embedded endpoint's model. `seconds` is the maximum time per batch size."""
 
     job: VariantJob
     name: str
@@ -101,7 +105,7 @@ class AloneSpec(msgspec.Struct, frozen=True):
 
 
 class PlanSpec(msgspec.Struct, frozen=True):
-    """`today` is the date prices are aged against."""
+    """Inputs of the capacity plan. `today` is the date used to compute the age of prices."""
 
     traffic: Traffic
     limits: PlanLimits
@@ -110,16 +114,23 @@ class PlanSpec(msgspec.Struct, frozen=True):
 
 
 class BaselineSpec(msgspec.Struct, frozen=True):
-    """Results of earlier runs; `tolerance` is the share by which a metric may change and still be the same."""
+    """Results of earlier runs to compare with.
+
+    `tolerance` is the relative change, as a fraction, up to which a metric counts as unchanged.
+    """
 
     runs: tuple[Result, ...]
     tolerance: float
     is_forced: bool = False
-    """Compare although a difference forbids it."""
+    """Compare even if a difference between the runs forbids it."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """`endpoint` holds resolved secrets and is never written anywhere; a served target fills its URL in later."""
+    """Specification of a run against an endpoint.
+
+    `endpoint` holds resolved secrets and is never written anywhere. If the run starts its target, the URL is filled in
+    later.
+    """
 
     run_id: str
     name: str
@@ -136,19 +147,19 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSpec
     plan: PlanSpec | None
     recalibrate: bool
-    """Measure the generator's ceiling even where a recent one is stored."""
+    """Measure the capacity of the load generator even if a recent calibration is stored."""
     alone: AloneSpec | None = None
-    """The model of the embedded endpoint, to be measured by itself first."""
+    """Model of the embedded endpoint, measured standalone before it is served."""
     is_here: bool = False
-    """A single target, on this machine: what its GPUs take is the target's."""
+    """Whether the only target runs on this machine, so that GPU power and energy are attributed to it."""
     start: StartSpec | None = None
     wakes: bool = False
-    """The endpoint may be scaled to zero: ask until it answers, and tell how long that took."""
+    """Whether the endpoint may be scaled to zero: retry until it responds, and report how long that took."""
     gating: Gating = Gating()
     notes: tuple[str, ...] = ()
-    """Sentences for the result that are known before the run: a proxy between, a scripted target."""
+    """Notes for the result that are known before the run, such as a proxy in between or a scripted target."""
     workload_hash: str | None = None
     accuracy_by_chance: float | None = None
-    """What always answering with the most frequent label would score; None without labels."""
+    """Accuracy of always predicting the most frequent label; `None` without labels."""
     baseline: BaselineSpec | None = None
-    """What the result is compared with."""
+    """Baseline that the result is compared with."""

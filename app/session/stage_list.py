@@ -1,4 +1,4 @@
-"""The stages of a profile, in their order, with the rates that earlier ones decide."""
+"""Yields the stages of a profile in order, with rates derived from earlier stages."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from app.session.stages import StageRunner
 from app.session.telling import Telling
 from loadgen.records import OpenArrivals
 
-_ENOUGH = 2
-"""Rates in a row whose backlog kept growing, after which a sweep tries no higher one."""
+_MAX_SATURATED_RATES = 2
+"""Consecutive sweep rates with a growing backlog after which no higher rate is tried."""
 
 
 def orders_of(spec: RunSpec, runner: StageRunner, telling: Telling, now_ns: Callable[[], int]) -> Iterator[StageOrder]:
-    """Each is made when it is asked for, from what has been measured by then; one whose rate cannot be known is left
-    out, with a check that says so. What a sweep need not try any more is left out with a note."""
-    left_out: list[str] = []
+    """Yield the stages to run; each is built on demand, from what has been measured by then.
+
+    A stage whose rate cannot be determined is skipped with a check. Stages that a sweep need not try any more are
+    skipped with a note."""
+    skipped: list[str] = []
     for stage in spec.stages:
-        if stage.in_sweep and _is_far_enough(stage, runner):
-            left_out.append(stage.name)
+        if stage.in_sweep and _is_sweep_saturated(stage, runner):
+            skipped.append(stage.name)
             continue
         arrivals = stage.arrivals
         if stage.share_of is not None and isinstance(arrivals, OpenArrivals):
-            resolved = _resolved(stage, arrivals, runner, telling)
+            resolved = _resolve_rate(stage, arrivals, runner, telling)
             if resolved is None:
                 continue
             arrivals = resolved
@@ -44,30 +46,34 @@ def orders_of(spec: RunSpec, runner: StageRunner, telling: Telling, now_ns: Call
             ends_when_saturated=stage.in_sweep,
             tags={IN_SWEEP: "yes"} if stage.in_sweep else {},
         )
-    if left_out:
-        names = ", ".join(dict.fromkeys(left_out))
-        telling.note(f"The sweep ended where {_ENOUGH} rates in a row were beyond the target; left out: {names}.")
+    if skipped:
+        names = ", ".join(dict.fromkeys(skipped))
+        telling.note(
+            f"The sweep ended where {_MAX_SATURATED_RATES} rates in a row were beyond the target; left out: {names}."
+        )
 
 
-def _is_far_enough(stage: StageSpec, runner: StageRunner) -> bool:
-    """Whether every stage at the two rates before this one was ended by its backlog."""
+def _is_sweep_saturated(stage: StageSpec, runner: StageRunner) -> bool:
+    """Return whether every stage at the previous two sweep rates was ended by its backlog."""
     rate_per_s = constant_rate(stage.arrivals)
     swept: dict[float, bool] = {}
     for facts in runner.facts:
         if IN_SWEEP in facts.tags and facts.rate_per_s is not None and facts.rate_per_s != rate_per_s:
             swept[facts.rate_per_s] = swept.get(facts.rate_per_s, True) and facts.over_saturated
-    return len(swept) >= _ENOUGH and all(list(swept.values())[-_ENOUGH:])
+    return len(swept) >= _MAX_SATURATED_RATES and all(list(swept.values())[-_MAX_SATURATED_RATES:])
 
 
-def _resolved(stage: StageSpec, arrivals: OpenArrivals, runner: StageRunner, telling: Telling) -> OpenArrivals | None:
-    wanted = stage.share_of
-    assert wanted is not None
-    rate_per_s = share_of(wanted, runner.stages)
+def _resolve_rate(
+    stage: StageSpec, arrivals: OpenArrivals, runner: StageRunner, telling: Telling
+) -> OpenArrivals | None:
+    share = stage.share_of
+    assert share is not None
+    rate_per_s = share_of(share, runner.stages)
     if rate_per_s is None:
-        why = f"its rate is a share of what {wanted.stage} completed a second, which was nothing"
-    elif highest_rate(found := scaled(arrivals, rate_per_s)) * stage.duration_s > MOST_ARRIVALS:
-        why = f"at {digits(rate_per_s)}/s it would be more than {MOST_ARRIVALS:,} requests"
+        reason = f"its rate is a share of what {share.stage} completed a second, which was nothing"
+    elif highest_rate(resolved := scaled(arrivals, rate_per_s)) * stage.duration_s > MOST_ARRIVALS:
+        reason = f"at {digits(rate_per_s)}/s it would be more than {MOST_ARRIVALS:,} requests"
     else:
-        return found
-    telling.check(Check("stage_left_out", stage.name, None, None, "WARN", f"{stage.name} was left out: {why}."))
+        return resolved
+    telling.check(Check("stage_left_out", stage.name, None, None, "WARN", f"{stage.name} was left out: {reason}."))
     return None

@@ -1,8 +1,7 @@
-"""Listens to one running stage: tells how it goes, and ends it when it cannot hold or may not go on.
+"""Monitors a running stage: reports its progress, and ends it when it is saturated or reaches a limit.
 
-The first failure of each class: told once a run, kept of each stage.
-
-What the rows of a running stage say: counted a few times a second, all that came since at once.
+Also reports the first failure of each error class once per run, and counts the rows of the stage a few times per
+second.
 """
 
 from __future__ import annotations
@@ -29,16 +28,18 @@ from loadgen.records import ClosedArrivals, FirstError, Progress, StageStarted
 
 
 class FirstErrors:
+    """Emits the first failure of each error class once per run."""
+
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._told: set[str] = set()
+        self._emitted: set[str] = set()
 
     def take(self, seen: Sequence[FirstError], stage: int, now_ns: int) -> tuple[ErrorSample, ...]:
-        """Those of a running stage, as it keeps them; whichever are new to the run are told."""
-        samples = tuple(ErrorSample(one.error, one.at_ns, one.text) for one in seen)
+        """Return the error samples of a stage, and emit those whose class is new to the run."""
+        samples = tuple(ErrorSample(error.error, error.at_ns, error.text) for error in seen)
         for sample in samples:
-            if sample.error not in self._told and len(self._told) < MOST_CLASSES:
-                self._told.add(sample.error)
+            if sample.error not in self._emitted and len(self._emitted) < MOST_CLASSES:
+                self._emitted.add(sample.error)
                 self._emit(ErrorSeen(at_ns=now_ns, stage=stage, sample=sample))
         return samples
 
@@ -51,8 +52,11 @@ _RECENT_ROWS = 1000
 
 
 class Tally:
-    """Reading rows costs some milliseconds of CPU, hardly more for ten thousand than for one: so they are kept until
-    they are counted."""
+    """Running counts over the rows of a stage.
+
+    Rows are buffered until they are counted: reading them costs some milliseconds of CPU, hardly more for ten thousand
+    rows than for one.
+    """
 
     def __init__(self, slo: Sequence[Objective]) -> None:
         self._slo = slo
@@ -60,7 +64,9 @@ class Tally:
         self._batches: list[pa.RecordBatch] = []
         self._recent_lags_ms = np.empty(0)
         self.good: int | None = 0
-        """Answered inside every SLO; None where a limit counts from a start that is not known."""
+        """Number of responses within every SLO objective; `None` if an objective counts from an unknown intended
+        start.
+        """
         self.errors = Counter[str]()
 
     def take(self, batch: pa.RecordBatch) -> None:
@@ -84,16 +90,16 @@ class Tally:
 
     @property
     def lag_p99_ms(self) -> float | None:
-        """Of the last thousand; None where it cannot be known."""
+        """p99 send lag of the last 1,000 requests, in ms; `None` if it is unknown."""
         return float(np.percentile(self._recent_lags_ms, 99)) if self._recent_lags_ms.size else None
 
 
-_OF_LATENCY = ["intended_ns", "sent_ns", "end_ns"]
-_UNKNOWN = (None, None, None)
+_LATENCY_COLUMNS = ["intended_ns", "sent_ns", "end_ns"]
+_UNKNOWN_PERCENTILES = (None, None, None)
 
 
 class StageWatch:
-    """`drain` ends the stage without cutting what is in flight."""
+    """Monitor of one running stage. `drain` ends the stage without canceling in-flight requests."""
 
     def __init__(
         self,
@@ -110,23 +116,23 @@ class StageWatch:
         self._drain, self._is_draining, self._is_target_gone = drain, False, is_target_gone
         self._rate_per_s = constant_rate(order.arrivals)
         self.sent_by = Counter[int]()
-        """Requests, by the number of the worker."""
+        """Requests sent, by worker index."""
         self.max_lag_ms = 0.0
         self.start_ns: int | None = None
-        """Of the measured part; None until it is known."""
+        """Start of the measurement window, in ns; `None` until the workers report it."""
         self.is_over_saturated = False
         self._is_behind = False
         self._unanswered: list[tuple[int, int]] = []
-        self._undone: list[tuple[int, int]] = []
-        self._recent: deque[float] = deque(maxlen=_RECENT_ROWS)
-        self._first_ms: list[float] = []
+        self._incomplete: list[tuple[int, int]] = []
+        self._recent_ms: deque[float] = deque(maxlen=_RECENT_ROWS)
+        self._first_latencies_ms: list[float] = []
         self._tally, self._first_errors = Tally(slo), first_errors
         self.seen: tuple[FirstError, ...] = ()
-        """Of each class of errors the first, as far as it was told."""
+        """First failure of each error class reported so far."""
 
     @property
     def is_ending(self) -> bool:
-        """It was told to start no more."""
+        """Whether the stage has been told to start no more requests."""
         return self._is_draining or self.is_over_saturated or self._is_behind
 
     @property
@@ -153,28 +159,32 @@ class StageWatch:
     def take(self, batch: pa.RecordBatch) -> None:
         self.sent_by[batch["worker"][0].as_py() or 0] += batch.num_rows - batch["sent_ns"].null_count
         self._tally.take(batch)
-        answered = batch.select(_OF_LATENCY).filter(batch["error"].is_null())
+        answered = batch.select(_LATENCY_COLUMNS).filter(batch["error"].is_null())
         began_ns = pc.coalesce(answered["intended_ns"], answered["sent_ns"])
         latency_ms = pc.subtract(answered["end_ns"], began_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
-        self._recent.extend(latency_ms[-_RECENT_ROWS:])
-        self._first_ms.extend(latency_ms[: FIRST_ANSWERS - len(self._first_ms)])
+        self._recent_ms.extend(latency_ms[-_RECENT_ROWS:])
+        self._first_latencies_ms.extend(latency_ms[: FIRST_ANSWERS - len(self._first_latencies_ms)])
 
     def goes_on(self, progress: Progress) -> bool:
         self.max_lag_ms = progress.max_lag_ms
         if len(progress.first_errors) > len(self.seen):
             self.seen = progress.first_errors
             self._first_errors.take(self.seen, self._index, progress.at_ns)
-        self._tell(progress)
+        self._emit_snapshot(progress)
         if self._order.ends_when_saturated and self._rate_per_s is not None:
             self._watch_backlog(progress, self._rate_per_s)
         if not self._is_draining and self._must_end(progress):
             self._is_draining = True
-            self._drain()  # what is in flight is the target's to answer: cutting it would count against it
+            self._drain()  # Canceling in-flight requests would count against the target, so let them finish.
         return not (self.is_over_saturated or self._is_behind)
 
-    def _tell(self, progress: Progress) -> None:
+    def _emit_snapshot(self, progress: Progress) -> None:
         self._tally.count()
-        p50, p95, p99 = np.percentile(np.fromiter(self._recent, float), (50, 95, 99)) if self._recent else _UNKNOWN
+        p50, p95, p99 = (
+            np.percentile(np.fromiter(self._recent_ms, float), (50, 95, 99))
+            if self._recent_ms
+            else _UNKNOWN_PERCENTILES
+        )
         self._emit(
             events.Snapshot(
                 at_ns=progress.at_ns,
@@ -194,14 +204,17 @@ class StageWatch:
         )
 
     def _watch_backlog(self, progress: Progress, rate_per_s: float) -> None:
-        """What was sent and not answered is the endpoint's backlog. Where only with what should have been sent it grows
-        too far, it is the generator that cannot keep up: the stage ends, and says nothing of the endpoint."""
+        """Detect a growing backlog.
+
+        Requests sent without a response are the endpoint's backlog. If only the count that includes unsent requests
+        grows too far, the load generator cannot keep up: the stage ends, and says nothing about the endpoint.
+        """
         answered = progress.completed + progress.failed
         self._unanswered.append((progress.at_ns, progress.sent - answered))
-        self._undone.append((progress.at_ns, progress.intended - answered))
-        answer_s = float(np.percentile(self._first_ms, 95)) / 1e3 if self._first_ms else None
+        self._incomplete.append((progress.at_ns, progress.intended - answered))
+        answer_s = float(np.percentile(self._first_latencies_ms, 95)) / 1e3 if self._first_latencies_ms else None
         self.is_over_saturated = is_over_saturated(self._unanswered, rate_per_s, self._slo, answer_s)
-        self._is_behind = is_over_saturated(self._undone, rate_per_s, self._slo, answer_s)
+        self._is_behind = is_over_saturated(self._incomplete, rate_per_s, self._slo, answer_s)
 
     def _watch_abort(self, progress: Progress) -> None:
         rule = self._limits.abort_when
@@ -213,7 +226,7 @@ class StageWatch:
             (progress.at_ns - self.start_ns) / 1e9,
             failed=progress.failed,
             completed=progress.completed,
-            recent_ms=self._recent,
+            recent_ms=self._recent_ms,
         )
         if reason is not None:
             self._limits.abort(reason)

@@ -1,4 +1,4 @@
-"""Runs stages on the load worker: stores their rows, makes their facts, changes rate and end of the one that runs."""
+"""Runs stages on the load workers: stores their rows, summarizes them, and changes a running stage on request."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, 
 from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 _CHANGEABLE: tuple[StageKind, ...] = ("steady", "varying", "spike")
-"""A warm-up is not measured, and a search lives on its rates being what it chose."""
+"""Kinds of stage whose rate can be changed. A warm-up is not measured, and a search depends on its own rates."""
 
 _EXTENDABLE: tuple[StageKind, ...] = ("steady", "closed")
-"""A curve or a trace ends where it ends."""
-_LEAST_LEFT_S = 1.0
-"""Of a stage that is to be extended: all workers must hear of it before its arrivals end."""
+"""Kinds of stage that can be extended. A rate curve or a trace has an end of its own."""
+_MIN_LEFT_S = 1.0
+"""Minimum time left, in seconds, to extend a stage: all workers must be informed before its arrivals end."""
 
-_NOT_COUNTED = ("stage", "index", "status", "bytes_received", "reused", "target", "name")
-"""Columns of the rows that no number of a stage is made of."""
+_UNUSED_COLUMNS = ("stage", "index", "status", "bytes_received", "reused", "target", "name")
+"""Columns of the request rows that no metric of a stage uses."""
 
 
 @dataclass
 class _Running:
-    """`per_s` is the highest rate so far."""
+    """The stage in progress. `per_s` is its highest rate so far."""
 
     index: int
     order: StageOrder
@@ -56,7 +56,10 @@ class _Running:
 
 
 class StageRunner:
-    """Keeps no rows: those of a stage are read back from the store where they are asked for, and forgotten again."""
+    """Runs stages and stores their rows.
+
+    Holds no rows in memory: those of a stage are read back from the store when needed, and released again.
+    """
 
     def __init__(
         self,
@@ -86,9 +89,9 @@ class StageRunner:
         self.facts: list[StageFacts] = []
         self.sent = 0
         self.token_sources = Counter[str]()
-        """Of all answers, by where their token counts come from."""
+        """Number of responses by the source of their token counts."""
         self.stages: list[Stage] = []
-        """Of each stage, its numbers without telemetry, in the order run."""
+        """Summary of each stage without telemetry, in execution order."""
 
     @property
     def may_go_on(self) -> bool:
@@ -96,10 +99,11 @@ class StageRunner:
         return not is_stopped and self._limits.check(self._now_ns())
 
     def run(self, order: StageOrder) -> Stage:
-        """Run one stage to its end, however it ends. Its rows are stored before this returns. In a resumed run a stage
-        that was measured before is not run again.
+        """Run one stage to its end, however it ends, and store its rows.
 
-        Raises LoadError where the workers cannot go on; what they had sent by then is a stage all the same.
+        In a resumed run, a stage that was measured before is not run again.
+
+        Raises LoadError if the workers fail; the requests sent until then still form a stage.
         """
         skipped, earlier = self._replay.take(order)
         self._restore(skipped)
@@ -131,7 +135,7 @@ class StageRunner:
             self._first_errors,
         )
 
-        def keep(batch: pa.RecordBatch) -> None:
+        def store_batch(batch: pa.RecordBatch) -> None:
             self._store.append_requests(batch)
             watch.take(batch)
             self.token_sources.update(batch["tokens_from"].drop_null().to_pylist())
@@ -139,24 +143,25 @@ class StageRunner:
         per_s = highest_rate(order.arrivals) if isinstance(order.arrivals, OpenArrivals) else 0.0
         running = self._running = _Running(index, order, watch, order.duration_s, per_s)
         try:
-            ended = self._load.run_stage(plan, keep, watch.started, watch.goes_on)
+            ended = self._load.run_stage(plan, store_batch, watch.started, watch.goes_on)
         except LoadError:
             if watch.start_ns is not None and watch.sent:
-                self._keep(running, lost_stage(index, watch, watch.start_ns, self._now_ns(), self._load))
+                self._finish_stage(running, lost_stage(index, watch, watch.start_ns, self._now_ns(), self._load))
             raise
         finally:
             self._running = None
-        return self._keep(running, ended)
+        return self._finish_stage(running, ended)
 
-    def _keep(self, running: _Running, ended: StageEnded) -> Stage:
+    def _finish_stage(self, running: _Running, ended: StageEnded) -> Stage:
         index, watch = ended.index, running.watch
         lasted_s = running.duration_s if ended.duration_s is None else ended.duration_s
         facts = self._facts(running.order, ended, lasted_s, over_saturated=watch.is_over_saturated)
         self.sent += watch.sent
         self._limits.add_sent(watch.sent)
-        self._limits.check(self._now_ns())  # the stage may have ended where the limit on requests cut its schedule
+        # The limit on requests may have cut the schedule of this stage, so check it again.
+        self._limits.check(self._now_ns())
         rows = read_rows(self._rows(index))
-        pa.default_memory_pool().release_unused()  # the table's, as large as the rows once more
+        pa.default_memory_pool().release_unused()  # Frees the memory of the table, which is as large as the rows.
         stage = summarise_rows(rows, None, facts, self._slo)
         self.facts.append(facts)
         self.stages.append(stage)
@@ -165,22 +170,24 @@ class StageRunner:
         return stage
 
     def restore_rest(self) -> None:
-        """Take over the stages of the resumed run that were not ordered again, since the session ends before."""
+        """Add the stored stages of a resumed run that were not requested again because the session ended early."""
         self._restore(self._replay.rest())
 
     def _restore(self, earlier: Sequence[MeasuredStage]) -> None:
-        for one in earlier:
-            rows = self._store.stage_requests(one.facts.index, ())
+        for stored in earlier:
+            rows = self._store.stage_requests(stored.facts.index, ())
             sent = len(rows) - rows["sent_ns"].null_count
             self.sent += sent
             self._limits.add_sent(sent)
             self.token_sources.update(rows["tokens_from"].drop_null().to_pylist())
-            self.facts.append(one.facts)
-            self.stages.append(one.stage)
+            self.facts.append(stored.facts)
+            self.stages.append(stored.stage)
 
     def change_rate(self, rate_per_s: float) -> str:
-        """Of the running stage, to its end; from any thread. The sentence that says so; raises UsageError when no stage
-        runs whose rate can be changed."""
+        """Change the rate of the running stage until its end; may be called from any thread.
+
+        Returns a sentence that confirms it. Raises UsageError if no stage with a changeable rate is running.
+        """
         running = self._running
         if running is None:
             raise UsageError("no stage is running just now")
@@ -195,14 +202,17 @@ class StageRunner:
         return f"stage {order.name} now runs at {rate_per_s:g}/s"
 
     def extend(self, by_s: float) -> str:
-        """The running stage, by so much; from any thread. The sentence that says so; raises UsageError when no stage
-        runs that can be made longer. The run's limits hold all the same."""
+        """Extend the running stage by `by_s` seconds; may be called from any thread.
+
+        Returns a sentence that confirms it. The run's limits still apply. Raises UsageError if no extendable stage is
+        running.
+        """
         running, now_ns = self._running, self._now_ns()
         if running is None or running.watch.start_ns is None:
             raise UsageError("no stage is running just now")
         _refuse_to_extend(running.order)
         left_s = running.duration_s - (now_ns - running.watch.start_ns) / 1e9
-        if left_s < _LEAST_LEFT_S or running.watch.is_ending or self._interruption.is_requested:
+        if left_s < _MIN_LEFT_S or running.watch.is_ending or self._interruption.is_requested:
             raise UsageError(f"the running stage, {running.order.name}, is about to end")
         duration_s = running.duration_s + by_s
         if running.per_s * duration_s > MOST_ARRIVALS:
@@ -215,18 +225,18 @@ class StageRunner:
         return f"stage {running.order.name} was extended by {by_s:g} s, to {duration_s:g} s{until}"
 
     def summarise(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
-        """Every stage again, now with the telemetry that was still on its way when it ended."""
+        """Return all stages with their telemetry, including readings that arrived after the stage ended."""
         return tuple(
             with_telemetry(stage, telemetry, facts, self._slo)
             for stage, facts in zip(self.stages, self.facts, strict=True)
         )
 
     def pool(self, indices: Sequence[int], telemetry: pd.DataFrame) -> Stage:
-        """Stages of one rate as one, by their places in the order run."""
+        """Pool stages of the same rate into one, given their indices in execution order."""
         return pool_stages(map(self._rows, indices), telemetry, [self.facts[index] for index in indices], self._slo)
 
     def _rows(self, index: int) -> pa.Table:
-        return self._store.stage_requests(index, _NOT_COUNTED)
+        return self._store.stage_requests(index, _UNUSED_COLUMNS)
 
     def _facts(self, order: StageOrder, ended: StageEnded, lasted_s: float, *, over_saturated: bool) -> StageFacts:
         arrivals, workload = order.arrivals, self._workload
@@ -238,7 +248,7 @@ class StageRunner:
             kind="varying" if _was_changed(arrivals, rates) and order.kind in _CHANGEABLE else order.kind,
             repeat=order.repeat,
             tags=order.tags,
-            arrival_kind=_manner(arrivals, workload),
+            arrival_kind=_arrival_kind(arrivals, workload),
             rate_per_s=one_rate(rates),
             duration_s=lasted_s,
             extended_s=lasted_s - order.duration_s,
@@ -275,22 +285,22 @@ def _has_sessions(workload: Workload) -> bool:
 
 
 def _refuse_to_extend(order: StageOrder) -> None:
-    """Raises UsageError for what has an end of its own."""
+    """Raise UsageError if the stage determines its own end."""
     if order.kind in ("warmup", "probe", "hold"):
         raise UsageError(f"the running stage, {order.name}, lasts as long as what it is to find needs")
     if order.kind not in _EXTENDABLE or isinstance(order.arrivals, TraceArrivals):
-        what = "a trace" if isinstance(order.arrivals, TraceArrivals) else "a curve of rates"
-        raise UsageError(f"the running stage, {order.name}, plays {what}, and that ends where it ends")
+        source = "a trace" if isinstance(order.arrivals, TraceArrivals) else "a curve of rates"
+        raise UsageError(f"the running stage, {order.name}, plays {source}, and that ends where it ends")
 
 
 def _was_changed(arrivals: Arrivals, rates: Rates) -> bool:
-    """Whether a rate was played that was not ordered; a stage stopped early lacks some that were."""
+    """Return whether a rate was used that the order does not contain. A stage that ended early may lack some rates."""
     if not isinstance(arrivals, OpenArrivals):
         return False
     return not {rate for _, rate in rates} <= {rate for _, rate in arrivals.rates}
 
 
-def _manner(
+def _arrival_kind(
     arrivals: Arrivals, workload: Workload
 ) -> Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]:
     if isinstance(workload, LocustWorkload):

@@ -1,9 +1,7 @@
-"""The target of a run, made ready to be measured: started or woken when the profile says so, and asked once.
+"""The target of a run: started or woken up if the profile requests it, and checked with a preflight request.
 
-One request before the load: is there a target at all, and does it let us in?
-
-A target that is started or woken for the run: how long until it is ready, until it answers, until
-it is steady.
+The preflight request shows whether the target is reachable and authorizes us. For a target that is started or woken up,
+the time until it is ready, until its first response and until it is steady is measured.
 """
 
 from __future__ import annotations
@@ -42,29 +40,29 @@ _HINT_WITHOUT_METADATA = "Check target.model and the server's log: requests are 
 
 
 def hint_where_unreachable(report: PreflightDone) -> str | None:
-    """What to do where no load can be measured: no connection, no permission, another protocol than the profile's, or
-    no metadata to build requests from.
+    """Return what to do if no load can be measured: no connection, no permission, the wrong protocol, or no metadata to
+    build requests from.
 
-    None for any other failure: it is the target's response to the workload, and the run measures it.
+    `None` for any other failure: it is the target's response to the workload, and the run measures it.
     """
-    if report.error is None:  # of a status, because workload.expect has it
+    if report.error is None:  # `workload.expect` accepts this status.
         return None
     hint = _HINTS.get(report.status) or _HINTS.get(report.error)
     return hint if report.can_send else hint or _HINT_WITHOUT_METADATA
 
 
 def require_reachable(report: PreflightDone, url: str) -> None:
-    """Raises UnavailableError where no load can be measured."""
+    """Raise UnavailableError if no load can be measured."""
     hint = hint_where_unreachable(report)
     if hint is not None:
         raise UnavailableError(f"{url} cannot be measured: {report.detail}", hint=hint)
 
 
 def failure_of_target(error: LoadError, *, has_measured: bool) -> str | None:
-    """The sentence for a target that was reached and could not be loaded; None when the worker itself is at fault.
+    """Return the message for a target that was reached but could not be loaded; `None` if the worker itself failed.
 
-    Raises UsageError for a workload that cannot be built and UnavailableError for a target that is not there, unless
-    something was measured before: what was measured is then kept.
+    If nothing has been measured yet, raises UsageError for a workload that cannot be built and UnavailableError for an
+    unreachable target. Otherwise what was measured is kept.
     """
     if not has_measured and error.is_workload_wrong:
         raise UsageError(error.message, hint=error.hint) from error
@@ -74,14 +72,14 @@ def failure_of_target(error: LoadError, *, has_measured: bool) -> str | None:
 
 
 WAKE_LIMIT_S = 600.0
-"""How long a sleeping endpoint is asked: more than nodes with accelerators take to come up."""
+"""Maximum time to wait for a sleeping endpoint, in seconds: longer than GPU nodes take to start."""
 
 _PAUSE_S = 0.02
-_NOT_YET = ("connect", "send", "timeout", "truncated", "http-5xx")
+_RETRYABLE_ERRORS = ("connect", "send", "timeout", "truncated", "http-5xx")
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """The clock to wait by, and the user's wish not to."""
+    """Clock and pause used while waiting, and the stop request that ends it."""
 
     now_ns: Callable[[], int]
     pause: Callable[[float], None]
@@ -89,9 +87,9 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 def await_ready(server: StartedServer, start: StartSpec, waiting: Waiting) -> None:
-    """Returns when the readiness URL answers with 2xx, or when the user wishes to stop.
+    """Wait until the readiness URL responds with a 2xx status, or the user asks to stop.
 
-    Raises UnavailableError when the command ends before that, or takes too long.
+    Raises UnavailableError if the command ends earlier or the timeout is exceeded.
     """
     name = start.command[0]
     deadline_ns = waiting.now_ns() + round(start.timeout_s * 1e9)
@@ -99,27 +97,28 @@ def await_ready(server: StartedServer, start: StartSpec, waiting: Waiting) -> No
         if server.is_ready():
             return
         if (ending := server.ending()) is not None:
-            raise UnavailableError(f"target.start: {name} {ending} before it was ready", hint=_last(server))
+            raise UnavailableError(f"target.start: {name} {ending} before it was ready", hint=_last_output_hint(server))
         if waiting.now_ns() >= deadline_ns:
-            why = f"{name} was not ready within {start.timeout_s:g} s: {start.ready_url} did not answer with 2xx"
-            raise UnavailableError(f"target.start: {why}", hint=_last(server))
+            reason = f"{name} was not ready within {start.timeout_s:g} s: {start.ready_url} did not answer with 2xx"
+            raise UnavailableError(f"target.start: {reason}", hint=_last_output_hint(server))
         waiting.pause(_PAUSE_S)
 
 
 def await_answer(
     load: Load, url: str, limit_s: float, ending: Callable[[], str | None], waiting: Waiting
 ) -> PreflightDone:
-    """The first success, or the last failure when none came in time or waiting would not help.
+    """Send preflight requests until one succeeds. Returns the last failure if none did in time, or if waiting is
+    pointless.
 
-    Raises UnavailableError when there is nothing to measure in the end, or when the server's command has ended.
+    Raises UnavailableError if the target cannot be measured, or if the server's command has ended.
     """
     deadline_ns = waiting.now_ns() + round(limit_s * 1e9)
     while True:
         report = load.preflight()
-        if (how := ending()) is not None and report.error is not None:
-            raise UnavailableError(f"{how} before its first response: {report.detail}")
+        if (end_text := ending()) is not None and report.error is not None:
+            raise UnavailableError(f"{end_text} before its first response: {report.detail}")
         is_over = waiting.now_ns() >= deadline_ns or waiting.interruption.is_requested
-        if is_over or not _may_come(report):
+        if is_over or not _is_retryable(report):
             require_reachable(report, url)
             return report
         waiting.pause(_PAUSE_S)
@@ -128,37 +127,40 @@ def await_answer(
 def estimate_cold_start(
     began_ns: int, ready_ns: int | None, answered_ns: int | None, steady_ns: int | None, *, warms_up: bool = True
 ) -> ColdStart:
-    """Milliseconds from `began_ns`; None where it never came to it, or where nothing tells."""
+    """Return the cold-start times in ms from `began_ns`, each without a value if it was not reached or not
+    measurable.
+    """
     unsteady = "no three warm-up windows in a row agreed" if warms_up else "load.warmup is 0s"
     return ColdStart(
-        ready_ms=_since(began_ns, ready_ns, "an endpoint that is woken tells no readiness apart from its first answer"),
-        first_answer_ms=_since(began_ns, answered_ns, "the first request was not answered with success"),
-        steady_ms=_since(began_ns, steady_ns, unsteady),
+        ready_ms=_elapsed(
+            began_ns, ready_ns, "an endpoint that is woken tells no readiness apart from its first answer"
+        ),
+        first_answer_ms=_elapsed(began_ns, answered_ns, "the first request was not answered with success"),
+        steady_ms=_elapsed(began_ns, steady_ns, unsteady),
     )
 
 
-def _since(began_ns: int, at_ns: int | None, reason: str) -> Estimate:
+def _elapsed(began_ns: int, at_ns: int | None, reason: str) -> Estimate:
     return Estimate(None, reason=reason) if at_ns is None else Estimate((at_ns - began_ns) / 1e6, n=1)
 
 
-def _may_come(report: PreflightDone) -> bool:
-    return report.error in _NOT_YET or report.status == 429
+def _is_retryable(report: PreflightDone) -> bool:
+    return report.error in _RETRYABLE_ERRORS or report.status == 429
 
 
-def _last(server: StartedServer) -> str | None:
+def _last_output_hint(server: StartedServer) -> str | None:
     lines = server.last_lines()
     return "It said: " + "\n  ".join(lines) if lines else "It printed nothing."
 
 
-_CLOSES = (
+_CLOSES_NOTE = (
     "The target closes a connection after each answer, though it promises to keep it: every request opened its own, "
     "and its latency holds the opening."
 )
 
 
 class TargetRunner:
-    """Starts what the profile wants started; `parts_running` closes it. `ending` reports a process of the target that
-    ended by itself."""
+    """Starts and prepares the target of a run. `parts_running` closes what was started."""
 
     def __init__(
         self, spec: RunSpec, parts: Parts, telling: Telling, waiting: Waiting, parts_running: ExitStack
@@ -167,7 +169,7 @@ class TargetRunner:
         self._waiting, self._parts_running = waiting, parts_running
         self._server: StartedServer | None = None
         self._processes: list[tuple[str, Callable[[], str | None]]] = []
-        """The name of each process that was started to be measured, and how it ended."""
+        """Name of each process that was started for the measurement, with a function that returns how it ended."""
         self._began_ns = 0
         self._ready_ns: int | None = None
         self._answered_ns: int | None = None
@@ -179,20 +181,20 @@ class TargetRunner:
         return self._spec.start is not None or self._spec.wakes
 
     def start_built_in(self) -> None:
-        """The embedded endpoint or the scripted server, when the profile asks for one of them."""
+        """Start the embedded endpoint or the scripted server if the profile requests one of them."""
         if self._parts.start_scripted is not None:
             self._telling.phase("endpoint", "starting the scripted server")
             scripted = self._parts.start_scripted()
             self._parts_running.callback(scripted.close)
             self._processes.append(("the scripted server", scripted.ending))
-            self._take(scripted.url, scripted.pid)
+            self._use_server(scripted.url, scripted.pid)
         if self._parts.start_endpoint is not None:
             self._telling.phase("endpoint", "starting the embedded endpoint")
             served = self._parts.start_endpoint()
             self._parts_running.callback(served.stop)
             self._processes.append(("the embedded endpoint", served.ending))
             ready = served.ready
-            self._take(ready.url, served.pid)
+            self._use_server(ready.url, served.pid)
             if not any(check.id == "provider" for check in self._telling.checks):
                 self._telling.check(
                     provider_check(
@@ -201,49 +203,53 @@ class TargetRunner:
                 )
 
     def ask(self, load: Load) -> None:
-        """One request. Raises UnavailableError where no load could tell anything."""
+        """Send the preflight request. Raises UnavailableError if no load can be measured."""
         is_locust = isinstance(self._spec.workload, LocustWorkload)
-        self._telling.phase("preflight", f"{'loading' if is_locust else 'sending one request to'} {self._shown}")
+        self._telling.phase("preflight", f"{'loading' if is_locust else 'sending one request to'} {self._display_name}")
         load.configure(self.endpoint, self._spec.workload)
         report = load.preflight()
-        require_reachable(report, self._shown)
+        require_reachable(report, self._display_name)
         self._parts.require_permission(report.hosts)
-        self._heed(report, load)
+        self._apply_preflight(report, load)
 
     def ask_cold(self, load: Load) -> None:
-        """Start the server or wake the endpoint, and ask until the first success. Raises UnavailableError."""
+        """Start the server or wake the endpoint, and send requests until one succeeds. Raises UnavailableError."""
         load.configure(self.endpoint, self._spec.workload)
         self._began_ns = self._parts.now_ns()
         limit_s = WAKE_LIMIT_S
         if self._spec.start is not None:
             limit_s = self._spec.start.timeout_s
             self._start_server()
-        self._telling.phase("preflight", f"asking {self._shown} until it answers")
+        self._telling.phase("preflight", f"asking {self._display_name} until it answers")
         if self._waiting.interruption.is_requested:
             return
-        report = await_answer(load, self._shown, limit_s, self.ending, self._waiting)
+        report = await_answer(load, self._display_name, limit_s, self.ending, self._waiting)
         if report.error is None:
             self._answered_ns = report.end_ns or self._parts.now_ns()
-        self._heed(report, load)
-        told = self.cold_start(None)
-        self._telling.emit(events.ColdStarted(self._parts.now_ns(), told.ready_ms.value, told.first_answer_ms.value))
+        self._apply_preflight(report, load)
+        cold_start = self.cold_start(None)
+        self._telling.emit(
+            events.ColdStarted(self._parts.now_ns(), cold_start.ready_ms.value, cold_start.first_answer_ms.value)
+        )
 
     def ending(self) -> str | None:
-        """Which process of the target ended and how, as in "the scripted server was killed by SIGKILL"; None while all
-        run, and where the run started none."""
+        """Return which process of the target ended and how, as in "the scripted server was killed by SIGKILL".
+
+        `None` while all processes run, or if the run started none.
+        """
         ended = ((name, ending()) for name, ending in self._processes)
-        return next((f"{name} {how}" for name, how in ended if how is not None), None)
+        return next((f"{name} {end_text}" for name, end_text in ended if end_text is not None), None)
 
     def end_check(self) -> Check | None:
-        """INVALID with the process of the target that ended during the run; None where all still run."""
-        how = self.ending()
-        if how is None:
+        """Return an INVALID check if a process of the target ended during the run; `None` if all still run."""
+        end_text = self.ending()
+        if end_text is None:
             return None
         hint = "The target did not run to the end of the measurement: find out why it ended, and measure again."
         if self._server is not None:
             lines = self._server.last_lines()
             hint += f" Its last output: {lines[-1]}" if lines else " It printed nothing."
-        return Check(TARGET_PROCESS, how, None, None, "INVALID", hint)
+        return Check(TARGET_PROCESS, end_text, None, None, "INVALID", hint)
 
     def cold_start(self, steady_ns: int | None) -> ColdStart:
         warms_up = self._spec.warmup_s > 0
@@ -265,11 +271,11 @@ class TargetRunner:
         if not self._waiting.interruption.is_requested:
             self._ready_ns = self._parts.now_ns()
 
-    def _take(self, url: str, pid: int) -> None:
+    def _use_server(self, url: str, pid: int) -> None:
         self._parts.telemetry.watch("endpoint", pid)
         self.endpoint = msgspec.structs.replace(self.endpoint, urls=(url,))
 
-    def _heed(self, report: PreflightDone, load: Load) -> None:
+    def _apply_preflight(self, report: PreflightDone, load: Load) -> None:
         self.preflight = report
         if report.error is not None:
             self._telling.phase("preflight", f"it failed: {report.detail}")
@@ -277,12 +283,12 @@ class TargetRunner:
         if not report.keeps_connection:
             self.endpoint = msgspec.structs.replace(self.endpoint, reuses_connections=False)
             load.configure(self.endpoint, self._spec.workload)
-            self._telling.note(_CLOSES)
+            self._telling.note(_CLOSES_NOTE)
         for sentence in report.notes:
             self._telling.note(sentence)
 
     @property
-    def _shown(self) -> str:
+    def _display_name(self) -> str:
         workload = self._spec.workload
         if isinstance(workload, LocustWorkload):
             return workload.file

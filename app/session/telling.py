@@ -1,4 +1,4 @@
-"""What a session tells as it goes, and keeps for its result."""
+"""Event log of a session: emits events as they happen, and collects checks and notes for the result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from app.session.parts import Emit
 
 
 class Telling:
-    """`emit` may be called from any thread: one event at a time goes out."""
+    """Emits events and collects the checks and notes of one run.
+
+    Safe to use from any thread: a lock lets one event out at a time.
+    """
 
     def __init__(self, emit: Emit, now_ns: Callable[[], int]) -> None:
         self._emit, self._now_ns = emit, now_ns
@@ -32,7 +35,7 @@ class Telling:
         self.emit(events.CheckCompleted(at_ns=self._now_ns(), check=check))
 
     def note(self, sentence: str) -> None:
-        """For the result alone."""
+        """Add a note to the result without emitting an event."""
         self.notes.append(sentence)
 
     def note_by_user(self, text: str) -> None:

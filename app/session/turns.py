@@ -1,4 +1,4 @@
-"""Two profiles measured in turns (A B, B A, …), so that what drifts on the machine meets both alike."""
+"""Interleaved A/B measurement of two profiles (A B, B A, …), so that drift of the machine affects both alike."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from app.records.comparison import Side
 from app.records.result import Result
 
 PAIRS = 7
-_TRIES = 3
-"""An INVALID run is no repeat, and is made again."""
+_MAX_ATTEMPTS = 3
+"""Maximum attempts for one run: an INVALID run does not count as a repeat and is measured again."""
 
 
 class PairPlan(msgspec.Struct, frozen=True):
-    """`pairs` of runs, and as many again where the first ones raise a suspicion; none begun that would end after
-    `max_s`."""
+    """Number of A/B pairs and the time limit.
+
+    As many pairs again are measured if the first `pairs` suggest a change. No pair starts that would end after `max_s`
+    seconds."""
 
     pairs: int
     max_s: float
@@ -27,7 +29,7 @@ class PairPlan(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One run to make, of the `pair`-th of `pairs`, within a time."""
+    """One run to measure: its side, its pair (from 1) out of `pairs`, and the seconds left for it."""
 
     pair: int
     pairs: int
@@ -36,6 +38,8 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Turns(msgspec.Struct, frozen=True):
+    """Results of the measured pairs, by side."""
+
     base: tuple[Result, ...]
     candidate: tuple[Result, ...]
     notes: tuple[str, ...] = ()
@@ -47,23 +51,25 @@ def measure_in_turns(
     now_s: Callable[[], float],
     tell: Callable[[str], None],
 ) -> Turns:
-    """`measure` makes one run, and gives None where the time did not suffice. `tell` hears why there are more of them.
+    """Measure two profiles in interleaved A/B pairs.
 
-    Ends early where the first pair may not be compared, and where the time is over. Raises InstrumentError where runs
-    are INVALID time and again.
-    """
-    return _Measuring(order, measure, now_s, tell).execute()
+    `measure` performs one run and returns `None` if the time did not suffice. `tell` receives a message whenever more
+    runs are needed than planned.
+
+    Ends early if the first pair is not comparable, or if the time is over. Raises InstrumentError if several runs in a
+    row are INVALID."""
+    return _PairMeasurement(order, measure, now_s, tell).execute()
 
 
-class _Measuring:
+class _PairMeasurement:
     def __init__(
         self,
         order: PairPlan,
         measure: Callable[[Turn], Result | None],
         now_s: Callable[[], float],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
-        self._order, self._measure, self._now_s, self._tell = order, measure, now_s, tell
+        self._order, self._measure, self._now_s, self._report = order, measure, now_s, report
         self._ends_s = now_s() + order.max_s
         self._longest_s = 0.0
         self._runs: dict[Side, list[Result]] = {"base": [], "candidate": []}
@@ -71,17 +77,19 @@ class _Measuring:
     def execute(self) -> Turns:
         pairs = self._order.pairs
         if not self._measure_pairs(pairs):
-            return self._turns(f"The time was over after {len(self._runs['base'])} of {pairs} pairs.")
+            return self._results(f"The time was over after {len(self._runs['base'])} of {pairs} pairs.")
         if not self._is_suspected():
-            return self._turns()
-        self._tell(f"a change is suspected: {pairs} more pairs are to tell")
+            return self._results()
+        self._report(f"a change is suspected: {pairs} more pairs are to tell")
         if not self._measure_pairs(2 * pairs):
             done = len(self._runs["base"])
-            return self._turns(f"A change was suspected, and the time was over after {done} of {2 * pairs} pairs.")
-        return self._turns(f"A change was suspected after {pairs} pairs: {pairs} more were measured to tell.")
+            return self._results(f"A change was suspected, and the time was over after {done} of {2 * pairs} pairs.")
+        return self._results(f"A change was suspected after {pairs} pairs: {pairs} more were measured to tell.")
 
     def _measure_pairs(self, until: int) -> bool:
-        """False where the time was over before; True too where there is nothing to compare."""
+        """Measure until there are `until` pairs.
+
+        Returns `False` if the time ran out first. Returns `True` early if the first pair is not comparable."""
         while len(self._runs["base"]) < until:
             started_s = self._now_s()
             if started_s + self._longest_s > self._ends_s or not self._measure_pair(until):
@@ -92,32 +100,32 @@ class _Measuring:
         return True
 
     def _measure_pair(self, until: int) -> bool:
-        place = len(self._runs["base"])
-        sides: tuple[Side, Side] = ("candidate", "base") if place % 2 else ("base", "candidate")
-        found: dict[Side, Result] = {}
+        index = len(self._runs["base"])
+        sides: tuple[Side, Side] = ("candidate", "base") if index % 2 else ("base", "candidate")
+        results: dict[Side, Result] = {}
         for side in sides:
-            result = self._valid(Turn(place + 1, until, side, 0.0))
+            result = self._measure_valid_run(Turn(index + 1, until, side, 0.0))
             if result is None:
                 return False
-            found[side] = result
-        for side, result in found.items():
+            results[side] = result
+        for side, result in results.items():
             self._runs[side].append(result)
         return True
 
-    def _valid(self, turn: Turn) -> Result | None:
+    def _measure_valid_run(self, turn: Turn) -> Result | None:
         reasons = ""
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             left_s = self._ends_s - self._now_s()
             result = self._measure(msgspec.structs.replace(turn, within_s=left_s)) if left_s > 0 else None
             if result is None or result.verdict.status != "INVALID":
                 return result
             reasons = "; ".join(result.verdict.reasons)
-            self._tell(f"this run of the {turn.side} is INVALID, and is made again: {reasons}")
-        raise InstrumentError(f"{_TRIES} runs of the {turn.side} in a row are INVALID: {reasons}")
+            self._report(f"this run of the {turn.side} is INVALID, and is made again: {reasons}")
+        raise InstrumentError(f"{_MAX_ATTEMPTS} runs of the {turn.side} in a row are INVALID: {reasons}")
 
     def _is_forbidden(self) -> bool:
         compared = compare_runs(self._runs["base"], self._runs["candidate"], is_forced=self._order.is_forced)
-        return any(one.forbids for one in compared.differences) and not self._order.is_forced
+        return any(difference.forbids for difference in compared.differences) and not self._order.is_forced
 
     def _is_suspected(self) -> bool:
         order = self._order
@@ -126,5 +134,5 @@ class _Measuring:
         )
         return is_suspected(compared.changes, order.tolerance)
 
-    def _turns(self, *notes: str) -> Turns:
+    def _results(self, *notes: str) -> Turns:
         return Turns(tuple(self._runs["base"]), tuple(self._runs["candidate"]), notes)

@@ -1,4 +1,4 @@
-"""Equal windows of load until three medians in a row agree; they stay in the facts as warm-up."""
+"""Warm-up of a run: equal windows of load until three consecutive medians agree. They are stored as warm-up stages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ LONGEST_DRAIN_S = 10.0
 
 
 def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
-    """When the first of the three windows that agreed began, monotonic; None when no three did, or none were run."""
+    """Warm up until three consecutive windows agree on the median latency.
+
+    Returns the start of the first of these windows, in monotonic ns; `None` if no three windows agreed or there was no
+    warm-up.
+    """
     arrivals = _arrivals(spec)
     if spec.warmup_s <= 0 or arrivals is None:
         return None
@@ -42,7 +46,10 @@ def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
 
 
 def _arrivals(spec: RunSpec) -> Arrivals | None:
-    """Of what comes first; a rate that an earlier stage decides is none to begin with."""
+    """Return the arrivals of the first stage or of the search's start.
+
+    `None` if the first rate depends on an earlier stage.
+    """
     if spec.search is not None:
         return scaled(spec.search.arrivals, spec.search.start_per_s)
     first = spec.stages[0]

@@ -1,4 +1,4 @@
-"""Which secrets may be sent to which hosts, as the user has allowed: a file in Sizewise's home."""
+"""Store which secrets the user allows to be sent to which hosts, in a file in Sizewise's home folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _MAX_BYTES = 4 * 2**20
 
 
 class AllowedSecrets(msgspec.Struct, frozen=True):
-    """`profile` is its name; `references` say where the secrets are, such as `env:API_KEY`."""
+    """Permission to send secrets to a host; `profile` is the name of the profile.
+
+    `references` says where the secrets are stored, for example `env:API_KEY`.
+    """
 
     profile: str
     host: str
@@ -24,13 +27,14 @@ class AllowedSecrets(msgspec.Struct, frozen=True):
 
 def is_allowed(wanted: AllowedSecrets) -> bool:
     return any(
-        (one.profile, one.host) == (wanted.profile, wanted.host) and set(wanted.references) <= set(one.references)
-        for one in _read()
+        (stored.profile, stored.host) == (wanted.profile, wanted.host)
+        and set(wanted.references) <= set(stored.references)
+        for stored in _read()
     )
 
 
 def allow(wanted: AllowedSecrets) -> None:
-    """Remember it. Raises StorageError."""
+    """Store a permission. Raises StorageError."""
     if is_allowed(wanted):
         return
     path = _path()
@@ -46,7 +50,7 @@ def _path() -> Path:
 
 
 def _read() -> tuple[AllowedSecrets, ...]:
-    """Raises UsageError for a file that is damaged."""
+    """Read all permissions. Raises UsageError if the file is damaged."""
     path = _path()
     try:
         with path.open("rb") as file:

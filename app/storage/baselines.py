@@ -1,4 +1,4 @@
-"""What new runs are compared with: a run named by hand, or the one promoted for its profile's name."""
+"""Find the runs that new runs are compared with: a run given by the user, or the one promoted for its profile name."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from loadgen.decoding import decode_json
 
 PROMOTED = "promoted"
 _POINTERS = "baselines.json"
-"""In the runs' home: by profile name the run's id, or the directory of a run that is elsewhere."""
+"""Name of the file in the runs' home that maps profile names to the promoted run.
+
+The run is stored as its id, or as its directory if that is elsewhere.
+"""
 _RUNS = "`sizewise runs list` shows the runs there are."
 _PROMOTE = "`sizewise runs promote RUN` makes a run the baseline of its profile."
 
 
 def promote(run: StoredRun) -> Result:
-    """Make it the baseline of its profile's name, in place of the one before. Raises UsageError for what failed."""
+    """Make a run the baseline of its profile name, replacing the previous one. Raises UsageError if the run failed."""
     result = run.measured
     if result.verdict.status == "INVALID" or result.exit.code != 0:
         why = (
@@ -34,7 +37,9 @@ def promote(run: StoredRun) -> Result:
             f"{result.run_id} cannot be a baseline: {why}", hint=f"Promote a run that passed. This one: {causes}"
         )
     directory, home = run.directory.resolve(), runs_home()
-    pointers = _pointers() | {result.name: directory.name if directory.parent == home.resolve() else str(directory)}
+    pointers = _read_pointers() | {
+        result.name: directory.name if directory.parent == home.resolve() else str(directory)
+    }
     try:
         home.mkdir(parents=True, exist_ok=True)
         write_whole(home / _POINTERS, msgspec.json.format(msgspec.json.encode(pointers, order="sorted"), indent=2))
@@ -44,7 +49,7 @@ def promote(run: StoredRun) -> Result:
 
 
 def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
-    """One, or several repeats by commas. Raises UsageError as `read_baseline` does."""
+    """Read one run, or several repeats separated by commas. Raises UsageError like `read_baseline`."""
     names = [references] if Path(references).exists() else [name for name in references.split(",") if name]
     if not names:
         raise UsageError("the name of a run is empty", hint=_RUNS)
@@ -52,7 +57,7 @@ def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
 
 
 def read_sides(base: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
-    """What is compared: the baseline's repeats, and the candidate's. Raises UsageError as `read_baseline` does."""
+    """Read the repeats of the baseline and of the candidate. Raises UsageError like `read_baseline`."""
     if PROMOTED in candidates:
         raise UsageError("'promoted' is a baseline, and no candidate", hint="Name the candidate's run.")
     candidate = tuple(run for text in candidates for run in read_baselines(text, ""))
@@ -60,49 +65,48 @@ def read_sides(base: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...]
 
 
 def read_baseline(reference: str, profile_name: str) -> Result:
-    """Of a run by its id, directory or "last", of a `result.json`, of another tool's result, or of what was promoted
-    for this name.
+    """Read a run given by its id, directory or "last", a `result.json`, another tool's result, or the promoted run.
 
-    Raises UsageError where there is none, and InvalidRunError where no number of it is to be relied on.
+    Raises UsageError if there is none, and InvalidRunError if the run is INVALID, because its numbers are unreliable.
     """
-    result = _result_of(reference, profile_name)
+    result = _read_result(reference, profile_name)
     if result.verdict.status == "INVALID":
         why = f"{result.run_id} is INVALID: no number of it is to be relied on"
         raise InvalidRunError(why, hint="Give another run.")
     return result
 
 
-def _result_of(reference: str, profile_name: str) -> Result:
+def _read_result(reference: str, profile_name: str) -> Result:
     if reference == PROMOTED:
-        return _promoted(profile_name).measured
+        return _promoted_run(profile_name).measured
     path = Path(reference)
     if not path.is_file():
         return find_run(reference).measured
     try:
         return decode_result(path.read_bytes())
     except (msgspec.DecodeError, OSError) as error:
-        return _of_another_tool(path, f"{path} cannot be read as a result: {error}")
+        return _read_foreign_result(path, f"{path} cannot be read as a result: {error}")
 
 
-def _of_another_tool(path: Path, why_not_ours: str) -> Result:
+def _read_foreign_result(path: Path, message: str) -> Result:
     try:
         return foreign_result(read_foreign([path]))
     except UsageError as error:
         hint = f"Give a run, its directory, its result.json, or another tool's result ({error})."
-        raise UsageError(why_not_ours, hint=hint) from None
+        raise UsageError(message, hint=hint) from None
 
 
-def _promoted(profile_name: str) -> StoredRun:
-    named = _pointers().get(profile_name)
+def _promoted_run(profile_name: str) -> StoredRun:
+    named = _read_pointers().get(profile_name)
     if named is None:
         raise UsageError(f"no run of {profile_name!r} was promoted", hint=_PROMOTE)
-    directory = runs_home() / named  # an absolute path stays what it is
+    directory = runs_home() / named  # an absolute path is unchanged by the join
     if not directory.is_dir():
         raise UsageError(f"the run promoted for {profile_name!r} is gone: {named}", hint=_PROMOTE)
     return StoredRun(directory)
 
 
-def _pointers() -> dict[str, str]:
+def _read_pointers() -> dict[str, str]:
     path = runs_home() / _POINTERS
     try:
         return decode_json(path.read_bytes(), dict[str, str])

@@ -1,9 +1,7 @@
-"""A run as one zip: every file with its hash, and the same bytes each time.
+"""Export and import runs as bundles: reproducible zip files that hold every file of a run with its hash.
 
-What makes a zip a bundle: its limits, its names, and a result that seals what it holds.
-
-A run from a zip that anybody may have made: read with limits, checked, and taken in whole or not at
-all.
+A bundle has limits on its size and file names, and a result that seals its contents. An imported zip may come from
+anybody, so it is read within limits, checked, and imported completely or not at all.
 """
 
 from __future__ import annotations
@@ -37,17 +35,20 @@ BUNDLE = "bundle.json"
 MOST_FILES = 2_000
 MOST_BYTES = 16 << 30
 MOST_RATIO = 250
-"""What is unpacked is at most so many times as large as the zip: rows of a run take a fifth, zeros a thousandth."""
-_LONGEST_LIST = 1 << 20
-"""Bytes of the zip's own list of contents, and of ours."""
-_LONGEST_RESULT = 64 << 20
+"""Maximum ratio of unpacked size to zip size. Rows of a run compress to a fifth, zeros to a thousandth."""
+_MAX_LIST_BYTES = 1 << 20
+"""Maximum size in bytes of the zip's directory and of `bundle.json`."""
+_MAX_RESULT_BYTES = 64 << 20
 _HINT = "Bundles are written by `sizewise runs export RUN`."
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9 ._=+@,()-]{0,98}[A-Za-z0-9_)])?")
 
 
 def is_name(path: str) -> bool:
-    """Whether a run's file may be called so, on any system: in the run's directory, or in one folder of it."""
+    """Return whether a file of a run may have this path on any system.
+
+    It may be in the run's directory or in one folder of it.
+    """
     parts = path.split("/")
     return len(parts) <= 2 and parts[0] != CONTROL and all(_NAME.fullmatch(part) for part in parts)
 
@@ -56,21 +57,23 @@ def is_run_id(name: str) -> bool:
     return "/" not in name and is_name(name)
 
 
-class _Bounded(io.FileIO):
-    """A zip's list of contents is read in one piece, whose length the zip says: one that would fill the memory is
-    refused."""
+class _BoundedFile(io.FileIO):
+    """A file that refuses reads that are too large.
+
+    The directory of a zip is read in one piece of the length that the zip states, which could exhaust the memory.
+    """
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _LONGEST_LIST:
+        if size is not None and size > _MAX_LIST_BYTES:
             raise zipfile.BadZipFile("its list of contents is longer than that of any run")
         return super().read(size)
 
 
 @contextmanager
 def opened_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Whatever a damaged zip, or the disk, raises while it is read comes out as one sentence."""
+    """Open a bundle. Raise any error of a damaged zip or of the disk as a UsageError with one sentence."""
     try:
-        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+        with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
         raise refused(path, f"it is no whole zip: {error}") from error
@@ -79,23 +82,23 @@ def opened_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def listed_bundle(archive: zipfile.ZipFile, path: Path) -> Bundle:
-    """What the bundle says it holds, once that is what the zip lists, and within the limits."""
+    """Return the contents that a bundle declares, after checking that they match the zip's directory and the limits."""
     infos = archive.infolist()
-    _keep_within_limits(infos, path)
+    _check_limits(infos, path)
     for info in infos:
-        _look_at(info, path)
+        _check_entry(info, path)
     bundle = _bundle(archive, path)
-    listed = {f"{bundle.run_id}/{one.path}": one.size for one in bundle.files}
+    listed = {f"{bundle.run_id}/{file.path}": file.size for file in bundle.files}
     if len(listed) != len(bundle.files):
         raise refused(path, "it lists a file twice")
-    held = {info.filename: info.file_size for info in infos if info.filename != BUNDLE}
-    odd = sorted(name for name in held.keys() | listed.keys() if held.get(name) != listed.get(name))
-    if odd:
-        raise refused(path, f"what it lists is not what it holds: {odd[0]!r}")
+    contained = {info.filename: info.file_size for info in infos if info.filename != BUNDLE}
+    differing = sorted(name for name in contained.keys() | listed.keys() if contained.get(name) != listed.get(name))
+    if differing:
+        raise refused(path, f"what it lists is not what it holds: {differing[0]!r}")
     return bundle
 
 
-def _keep_within_limits(infos: list[zipfile.ZipInfo], path: Path) -> None:
+def _check_limits(infos: list[zipfile.ZipInfo], path: Path) -> None:
     if len(infos) > MOST_FILES + 1:
         raise refused(path, f"it holds {len(infos):,} files, and a run has at most {MOST_FILES:,}")
     if len({info.filename.casefold() for info in infos}) != len(infos):
@@ -107,7 +110,7 @@ def _keep_within_limits(infos: list[zipfile.ZipInfo], path: Path) -> None:
         raise refused(path, f"it would unpack to more than {MOST_RATIO} times its size")
 
 
-def _look_at(info: zipfile.ZipInfo, path: Path) -> None:
+def _check_entry(info: zipfile.ZipInfo, path: Path) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG) or info.filename.endswith("/"):
         raise refused(path, f"{info.filename!r} is no plain file")
@@ -118,7 +121,7 @@ def _look_at(info: zipfile.ZipInfo, path: Path) -> None:
 def _bundle(archive: zipfile.ZipFile, path: Path) -> Bundle:
     if BUNDLE not in archive.namelist():
         raise refused(path, f"it has no {BUNDLE}")
-    if archive.getinfo(BUNDLE).file_size > _LONGEST_LIST:
+    if archive.getinfo(BUNDLE).file_size > _MAX_LIST_BYTES:
         raise refused(path, f"its {BUNDLE} is longer than that of any run")
     try:
         bundle = decode_json(archive.read(BUNDLE), Bundle)
@@ -126,19 +129,19 @@ def _bundle(archive: zipfile.ZipFile, path: Path) -> Bundle:
         raise refused(path, f"its {BUNDLE} is of a newer version, or damaged: {error}") from error
     if not is_run_id(bundle.run_id):
         raise refused(path, f"{bundle.run_id!r} is no id of a run")
-    for one in bundle.files:
-        if not is_name(one.path):
-            raise refused(path, f"{one.path!r} is no name of a run's file")
-    missing = {RESULT, EVENTS}.difference(one.path for one in bundle.files)
+    for file in bundle.files:
+        if not is_name(file.path):
+            raise refused(path, f"{file.path!r} is no name of a run's file")
+    missing = {RESULT, EVENTS}.difference(file.path for file in bundle.files)
     if missing:
         raise refused(path, f"it holds no {min(missing)}")
     return bundle
 
 
 def verify_result(archive: zipfile.ZipFile, path: Path, bundle: Bundle) -> None:
-    """The result is of this run, can be read, and its facts are those that it sealed."""
+    """Check that the result belongs to this run, can be read, and that the other files match the hashes in it."""
     name = f"{bundle.run_id}/{RESULT}"
-    if archive.getinfo(name).file_size > _LONGEST_RESULT:
+    if archive.getinfo(name).file_size > _MAX_RESULT_BYTES:
         raise refused(path, f"its {RESULT} is longer than that of any run")
     text = archive.read(name)
     try:
@@ -150,9 +153,9 @@ def verify_result(archive: zipfile.ZipFile, path: Path, bundle: Bundle) -> None:
         raise refused(path, f"its {RESULT} cannot be read: {error}") from error
     if result.run_id != bundle.run_id:
         raise refused(path, f"its {RESULT} is of another run")
-    found = {one.path: one for one in bundle.files}
+    files = {file.path: file for file in bundle.files}
     for artifact in result.artifacts:
-        if not _is_sealed(found.get(artifact.path), artifact.sha256):
+        if not _is_sealed(files.get(artifact.path), artifact.sha256):
             raise refused(path, f"{artifact.path} is not the one that its {RESULT} was made of")
 
 
@@ -170,9 +173,9 @@ _UNIX, _MODE = 3, 0o100644
 
 
 def export_run(run: StoredRun, path: Path) -> Bundle:
-    """Write a bundle of a finished run to `path`: whole, or not at all.
+    """Write the bundle of a finished run to `path`, completely or not at all.
 
-    Raises UsageError for a run that has no result, or holds what no bundle can.
+    Raises UsageError if the run has no result, or contains a file that bundles cannot hold.
     """
     run_id, names = run.measured.run_id, _names(run.directory)
     if not is_run_id(run_id):
@@ -193,7 +196,7 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
 
 
 def _check(draft: Path, directory: Path) -> None:
-    """By what an import checks: nobody is handed a bundle that no Sizewise takes in."""
+    """Apply the checks of an import, so that no bundle is written that Sizewise would refuse."""
     try:
         with opened_bundle(draft) as archive:
             verify_result(archive, draft, listed_bundle(archive, draft))
@@ -204,7 +207,7 @@ def _check(draft: Path, directory: Path) -> None:
 
 
 def _names(directory: Path) -> list[str]:
-    """All files but hidden ones, drafts and what is asked of a running engine, sorted."""
+    """Return the names of all files except hidden ones, drafts and control files of a running engine, sorted."""
     names = []
     for path in directory.rglob("*"):
         name = PurePosixPath(path.relative_to(directory)).as_posix()
@@ -231,9 +234,9 @@ def _write(out: IO[bytes], directory: Path, run_id: str, names: list[str]) -> Bu
 
 
 def _add(archive: zipfile.ZipFile, entry: str, name: str, path: Path) -> BundledFile:
-    """Hashed as it is read: what the hash is of is what is in the zip."""
+    """Add a file to the zip, hashing the bytes as they are written, so that the hash matches the content of the zip."""
     info, digest = _info(entry), hashlib.sha256()
-    info.file_size = path.stat().st_size  # by which the zip chooses its format
+    info.file_size = path.stat().st_size  # the zip format depends on the size
     size = 0
     with path.open("rb") as source, archive.open(info, "w") as target:
         while piece := source.read(PIECE_BYTES):
@@ -244,21 +247,24 @@ def _add(archive: zipfile.ZipFile, entry: str, name: str, path: Path) -> Bundled
 
 
 def _info(entry: str) -> zipfile.ZipInfo:
-    """Of no moment, owner or system, so that the same run is the same zip."""
+    """Build a zip entry without time, owner or system, so that bundles are reproducible."""
     info = zipfile.ZipInfo(entry, _TIME)
     info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, _UNIX, _MODE << 16
     return info
 
 
 ACTIVE = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg")
-"""Files that a browser runs scripts of. A bundle's own are read, checked and left out: a report is made again."""
+"""Extensions of files with scripts that a browser would run.
+
+Such files in a bundle are read and checked but not imported, because reports can be rendered again.
+"""
 
 
 def import_run(path: Path) -> tuple[Path, bool]:
-    """The run's directory in the runs' home, and whether it is new there.
+    """Import a bundle. Return the run's directory in the runs' home, and whether it is new there.
 
-    Raises UsageError for a bundle that is damaged, hostile or of a newer version, and for one whose id another run has;
-    nothing is left of it then.
+    Raises UsageError for a bundle that is damaged, malicious or of a newer version, or whose id belongs to another run.
+    In that case nothing is imported.
     """
     home = runs_home()
     with opened_bundle(path) as archive:
@@ -266,8 +272,8 @@ def import_run(path: Path) -> tuple[Path, bool]:
         home.mkdir(parents=True, exist_ok=True)
         directory = home / bundle.run_id
         if os.path.lexists(directory):
-            return _known(path, bundle, directory), False
-        total = sum(one.size for one in bundle.files)
+            return _existing_run(path, bundle, directory), False
+        total = sum(file.size for file in bundle.files)
         if total > shutil.disk_usage(home).free:
             raise UsageError(f"{path} takes {total / 2**20:,.0f} MiB unpacked, and {home} has less")
         staging = Path(tempfile.mkdtemp(prefix=".import-", dir=home))
@@ -282,9 +288,9 @@ def import_run(path: Path) -> tuple[Path, bool]:
 
 
 def import_directory(path: Path) -> tuple[Path, bool]:
-    """As `import_run`, of a run's directory that lies elsewhere: it goes through a bundle, and so through every check.
+    """Import a run's directory from elsewhere through a bundle, so that all checks of `import_run` apply.
 
-    Raises UsageError for one that was not measured to its end too.
+    Raises UsageError as `import_run` does, and also if the run is not finished.
     """
     run = StoredRun(path)
     if path.resolve().parent == runs_home().resolve():
@@ -294,32 +300,35 @@ def import_directory(path: Path) -> tuple[Path, bool]:
         export_run(run, bundle)
         try:
             return import_run(bundle)
-        except UsageError as error:  # which names the bundle that nobody saw
+        except UsageError as error:  # replaces the name of the temporary bundle in the message
             raise UsageError(str(error).replace(str(bundle), str(path)), hint=error.hint) from None
 
 
-def _known(path: Path, bundle: Bundle, directory: Path) -> Path:
-    """The directory, where the run that is there is the same: its result seals all its facts."""
-    (given,) = (one.sha256 for one in bundle.files if one.path == RESULT)
-    there = directory / RESULT
-    if there.is_file() and hashlib.sha256(there.read_bytes()).hexdigest() == given:
+def _existing_run(path: Path, bundle: Bundle, directory: Path) -> Path:
+    """Return the directory if the existing run is the same one, judging by its result, which seals all its files."""
+    (sha256,) = (file.sha256 for file in bundle.files if file.path == RESULT)
+    result_path = directory / RESULT
+    if result_path.is_file() and hashlib.sha256(result_path.read_bytes()).hexdigest() == sha256:
         return directory
     hint = "Rename that directory, or `sizewise runs delete` it, and import again."
     raise UsageError(f"another run has the id of the one in {path}: {directory}", hint=hint)
 
 
 def _unpack(archive: zipfile.ZipFile, path: Path, bundle: Bundle, directory: Path) -> None:
-    for one in bundle.files:
-        target = directory / one.path
+    for file in bundle.files:
+        target = directory / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        kept = target if target.suffix.casefold() not in ACTIVE else Path(os.devnull)
-        with archive.open(f"{bundle.run_id}/{one.path}") as source, kept.open("xb" if kept is target else "wb") as out:
-            while piece := source.read(PIECE_BYTES):  # to the size that the zip lists, whatever it is packed of
+        destination = target if target.suffix.casefold() not in ACTIVE else Path(os.devnull)
+        with (
+            archive.open(f"{bundle.run_id}/{file.path}") as source,
+            destination.open("xb" if destination is target else "wb") as out,
+        ):
+            while piece := source.read(PIECE_BYTES):  # reads no more than the size that the zip lists
                 digest.update(piece)
                 out.write(piece)
             out.flush()
-            if kept is target:
+            if destination is target:
                 os.fsync(out.fileno())
-        if digest.hexdigest() != one.sha256:
-            raise refused(path, f"{one.path} is not what its checksum says")
+        if digest.hexdigest() != file.sha256:
+            raise refused(path, f"{file.path} is not what its checksum says")

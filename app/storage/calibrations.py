@@ -1,6 +1,6 @@
-"""What this machine was last calibrated to send, kept so that a run need not measure it again.
+"""Store the calibration of this machine's load generator and its last self-test.
 
-The last self-test of this machine, which results refer to.
+A stored calibration saves runs from measuring it again. Results refer to the last self-test.
 """
 
 from __future__ import annotations
@@ -25,25 +25,27 @@ def calibration_path() -> Path:
 
 
 def store_calibration(calibration: Calibration) -> None:
-    """Beside what is stored and still counts; a ceiling that was measured again takes the place of the old one. Those
-    that other processes disturbed are not stored."""
+    """Merge a calibration into the stored one, where newer capacities replace older ones of the same kind.
+
+    Measurements disturbed by other processes are not stored.
+    """
     calibration = calibration.lasting()
     if not calibration.ceilings:
         return
     stored = stored_calibration(calibration.fingerprint, datetime.fromisoformat(calibration.measured_at))
-    together = calibration if stored is None else stored.joined(calibration)
+    merged = calibration if stored is None else stored.joined(calibration)
     path = calibration_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, msgspec.json.format(msgspec.json.encode(together), indent=2))
+    write_whole(path, msgspec.json.format(msgspec.json.encode(merged), indent=2))
 
 
 def stored_calibration(fingerprint: str, now: datetime) -> Calibration | None:
-    """The stored one, when it is of this machine as it is now and younger than a day."""
+    """Return the stored calibration if it is less than a day old and this machine has not changed since."""
     try:
         calibration = decode_json(calibration_path().read_bytes(), Calibration)
         age = now - datetime.fromisoformat(calibration.measured_at)
     except (OSError, ValueError, TypeError):
-        return None  # a cache: what cannot be read, or was written by another version, is measured again
+        return None  # this is a cache: a file that cannot be read, or is from another version, is measured again
     is_recent = timedelta(0) <= age < KEPT_FOR
     return calibration if is_recent and calibration.fingerprint == fingerprint else None
 
@@ -53,7 +55,7 @@ def selftest_path() -> Path:
 
 
 def store_selftest(selftest: SelfTest) -> None:
-    """In place of the one before, whether it passed or not."""
+    """Store a self-test, passed or failed, in place of the previous one. Raises UsageError."""
     path = selftest_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,10 +65,10 @@ def store_selftest(selftest: SelfTest) -> None:
 
 
 def stored_selftest(fingerprint: str) -> SelfTest | None:
-    """When it is of this machine as it is now, and of this version: what has changed since was not proved."""
+    """Return the stored self-test if it applies to this machine and this version of Sizewise."""
     try:
         selftest = decode_json(selftest_path().read_bytes(), SelfTest)
     except (OSError, ValueError, RecursionError):
-        return None  # as good as none: what cannot be read, or was written by another version
+        return None  # the file cannot be read or is from another version
     is_ours = selftest.fingerprint == fingerprint and selftest.tool == __version__
     return selftest if is_ours else None

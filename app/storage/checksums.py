@@ -1,4 +1,4 @@
-"""`checksums.txt`: the SHA-256 of every file of a run, as `sha256sum -c` reads it."""
+"""Write `checksums.txt`: the SHA-256 of every file of a run, in the format of `sha256sum -c`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from app.storage.run_directory import write_whole
 
 
 def write_checksums(directory: Path, exports: Iterable[str]) -> None:
-    """Of the facts, the result and the `exports` that there are; what else lies in the directory is not the run's.
-    Takes the place of the journal of a run that has ended."""
+    """Write the checksums of the facts, the result and the existing `exports`; other files in the directory are
+    ignored.
+
+    The checksums replace the journal of a run that has ended.
+    """
     outputs = (f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))
     names = (name for name in (*FACTS, *exports, *outputs) if (directory / name).is_file())
     _write(directory, {name: _sha256(directory / name) for name in names})
@@ -21,7 +24,7 @@ def write_checksums(directory: Path, exports: Iterable[str]) -> None:
 
 
 def renew_checksum(directory: Path, name: str) -> None:
-    """Of one file that was written anew; the others keep what was written of them, so that damage still shows."""
+    """Update the checksum of one rewritten file. The others keep their stored checksum, so that damage still shows."""
     path = directory / CHECKSUMS
     if path.exists():
         known = (line.partition("  ") for line in path.read_text("utf-8").splitlines())

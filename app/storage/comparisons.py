@@ -1,7 +1,7 @@
-"""A comparison that measures two profiles in turns, as it is kept while it goes on: its runs are stored as all runs.
+"""Store a comparison that measures two profiles in interleaved pairs of runs. Its runs are stored like all runs.
 
-Its directory holds what a run's does where the two are alike, so that it is followed, asked and found in the same way:
-`events.jsonl`, and the door at which it is asked to stop.
+Its directory has the same events file (`events.jsonl`) and control folder as a run, so that it can be followed, stopped
+and found in the same way.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from app.storage.run_directory import EVENTS, runs_home, write_whole
 from app.storage.whole_file import WholeFile
 
 COMPARISON = "comparison.json"
-_MOST = 20
+_MAX_COMPARISONS = 20
 
 
 def comparisons_home() -> Path:
-    """Beside the runs."""
+    """Return the folder of comparisons, beside that of the runs."""
     return runs_home().parent / "comparisons"
 
 
 def going_comparisons() -> tuple[Path, ...]:
-    """Of those in their home, the ones that still measure: the newest first."""
+    """Return the comparisons in their home folder that are still running, the newest first."""
     home = comparisons_home()
     if not home.is_dir():
         return ()
-    newest = sorted((path for path in home.iterdir() if (path / EVENTS).is_file()), reverse=True)[:_MOST]
-    return tuple(path for path in newest if _is_going(path))
+    newest = sorted((path for path in home.iterdir() if (path / EVENTS).is_file()), reverse=True)[:_MAX_COMPARISONS]
+    return tuple(path for path in newest if _is_running(path))
 
 
 class ComparisonWriter:
-    """Events and wishes may each come from a thread of their own."""
+    """Write a comparison. Events and commands may come from different threads."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises UsageError when the directory already holds one, or cannot be made."""
+        """Create the comparison. Raises UsageError if the directory already holds one or cannot be created."""
         hint = "Choose another --record."
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -79,8 +79,8 @@ class ComparisonWriter:
         self.close()
 
 
-def _is_going(directory: Path) -> bool:
+def _is_running(directory: Path) -> bool:
     try:
         return ending_of(directory) == "running"
-    except OSError:  # it was deleted meanwhile, or belongs to somebody else
+    except OSError:  # deleted in the meantime, or owned by another user
         return False

@@ -1,4 +1,4 @@
-"""How a run ended, as its first and last lines tell: cheap, for many runs at once."""
+"""Determine how a run ended from its first and last events, which is cheap enough for many runs at once."""
 
 from __future__ import annotations
 
@@ -17,36 +17,42 @@ from loadgen.decoding import json_decoder
 
 Ending = Literal["ended", "running", "cut short"]
 _DECODE: Callable[[bytes], Event] = json_decoder(Event)
-_HEAD, _TAIL = 1 << 16, 1 << 16
-_RECENT = timedelta(days=14)
-_MOST = 50
-_WHOLE = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
-"""Of runs that took their whole time."""
+_HEAD_BYTES, _TAIL_BYTES = 1 << 16, 1 << 16
+_MAX_AGE = timedelta(days=14)
+_MAX_RUNS = 50
+_COMPLETE = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
+"""Exit codes of runs that took their full time."""
 
 
 class Unfinished(msgspec.Struct, frozen=True):
-    """A run that goes on, or was cut short with its engine gone. `name` is of its profile, None where nothing tells."""
+    """A run that is still running, or was cut short because its engine died.
+
+    `name` is the name of its profile, or `None` if unknown.
+    """
 
     directory: Path
     ending: Ending
     name: str | None
     last_written: datetime
     size_bytes: int
-    """Of the rows and readings that are there."""
+    """Size of the stored rows and telemetry samples, in bytes."""
 
 
 def unfinished_runs(now: datetime) -> tuple[Unfinished, ...]:
-    """Of the runs' home, those of the last two weeks: the newest first."""
+    """Return the unfinished runs of the last two weeks in the runs' home, the newest first."""
     home = runs_home()
     if not home.is_dir():
         return ()
-    newest = sorted((path for path in home.iterdir() if (path / EVENTS).is_file()), reverse=True)[:_MOST]
-    found = (_unfinished(path, now) for path in newest)
-    return tuple(one for one in found if one is not None and now - one.last_written < _RECENT)
+    newest = sorted((path for path in home.iterdir() if (path / EVENTS).is_file()), reverse=True)[:_MAX_RUNS]
+    candidates = (_unfinished(path, now) for path in newest)
+    return tuple(run for run in candidates if run is not None and now - run.last_written < _MAX_AGE)
 
 
 def ending_of(directory: Path) -> Ending:
-    """A run with a result has ended, whatever befell its engine afterwards. Raises OSError."""
+    """Return how a run ended.
+
+    A run with a result has ended, whatever happened to its engine afterwards. Raises OSError.
+    """
     if (directory / RESULT).exists() or _finished(directory / EVENTS) is not None:
         return "ended"
     started = _started(directory / EVENTS)
@@ -62,14 +68,14 @@ def _unfinished(directory: Path, now: datetime) -> Unfinished | None:
         started = _started(directory / EVENTS)
         written = datetime.fromtimestamp((directory / EVENTS).stat().st_mtime, tz=now.tzinfo)
         size = sum(path.stat().st_size for path in directory.glob("*.arrow"))
-    except OSError:  # it was deleted meanwhile, or belongs to somebody else
+    except OSError:  # deleted in the meantime, or owned by another user
         return None
     return Unfinished(directory, ending, None if started is None else started.name, written, size)
 
 
 def _started(events: Path) -> RunStarted | None:
     with events.open("rb") as file:
-        line = file.read(_HEAD).split(b"\n", 1)[0]
+        line = file.read(_HEAD_BYTES).split(b"\n", 1)[0]
     event = _event(line)
     return event if isinstance(event, RunStarted) else None
 
@@ -77,10 +83,10 @@ def _started(events: Path) -> RunStarted | None:
 def _finished(events: Path) -> RunFinished | None:
     with events.open("rb") as file:
         size = file.seek(0, 2)
-        file.seek(max(0, size - _TAIL))
-        lines = file.read(_TAIL).split(b"\n")[:-1]
-    found = (_event(line) for line in lines if b"run_finished" in line)
-    return next((event for event in found if isinstance(event, RunFinished)), None)
+        file.seek(max(0, size - _TAIL_BYTES))
+        lines = file.read(_TAIL_BYTES).split(b"\n")[:-1]
+    events_at_end = (_event(line) for line in lines if b"run_finished" in line)
+    return next((event for event in events_at_end if isinstance(event, RunFinished)), None)
 
 
 def _event(line: bytes) -> Event | None:
@@ -91,15 +97,15 @@ def _event(line: bytes) -> Event | None:
 
 
 def last_lasted_s(name: str) -> float | None:
-    """Seconds that the last whole run of a profile took; None where there was none among the newest."""
+    """Return the duration in s of a profile's last complete run, or `None` if none of the newest runs is one."""
     home = runs_home()
-    newest = sorted(home.iterdir(), reverse=True)[:_MOST] if home.is_dir() else []
+    newest = sorted(home.iterdir(), reverse=True)[:_MAX_RUNS] if home.is_dir() else []
     for directory in newest:
         try:
             started = _started(directory / EVENTS)
             finished = _finished(directory / EVENTS)
-        except OSError:  # no run is in it
+        except OSError:  # the directory holds no run
             continue
-        if started is not None and finished is not None and started.name == name and finished.exit_code in _WHOLE:
+        if started is not None and finished is not None and started.name == name and finished.exit_code in _COMPLETE:
             return (finished.at_ns - started.at_ns) / 1e9
     return None

@@ -1,4 +1,4 @@
-"""Whether a directory is on a network file system, where rows of a run can come late or get lost."""
+"""Detect network file systems, on which rows of a run can arrive late or get lost."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ class NetworkMount(msgspec.Struct, frozen=True):
 
 
 def network_mount(directory: Path, mounts: Path = MOUNTS) -> NetworkMount | None:
-    """The network file system that a directory is on, or will be; None on a local one, and where the system does not
-    list its mounts."""
+    """Return the network file system that a directory is, or will be, on.
+
+    Return `None` on a local file system, and if the operating system does not list its mounts.
+    """
     try:
         lines = mounts.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return None
-    place = directory.resolve()
-    found: NetworkMount | None = None
+    resolved = directory.resolve()
+    mount: NetworkMount | None = None
     for line in lines:
         fields = line.split()
         if len(fields) < 3:
             continue
         point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), fields[1])
-        is_nearer = found is None or len(Path(point).parts) >= len(Path(found.mount_point).parts)
-        if is_nearer and place.is_relative_to(point):
-            found = NetworkMount(fields[2], point)
-    return found if found is not None and found.kind in _NETWORK_TYPES else None
+        is_nearer = mount is None or len(Path(point).parts) >= len(Path(mount.mount_point).parts)
+        if is_nearer and resolved.is_relative_to(point):
+            mount = NetworkMount(fields[2], point)
+    return mount if mount is not None and mount.kind in _NETWORK_TYPES else None

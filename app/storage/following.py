@@ -1,4 +1,4 @@
-"""Reading what a run writes while it goes on: each whole line or batch once, what is cut short the next time."""
+"""Read the files of a running run: each complete line or batch once, incomplete ones on a later call."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _CHUNK = 1 << 18
-_LONGEST_LINE = 1 << 24
-"""No event comes near it: what is longer is no line of ours, and is not kept in memory."""
+_MAX_LINE_BYTES = 1 << 24
+"""Maximum length of a line in bytes.
+
+Events are far shorter; a longer line is not an event and is not kept in memory.
+"""
 
 
 class EventFollower:
-    """The events of `events.jsonl`, one at a time, in their order. The file may not be there yet."""
+    """Read the events of `events.jsonl` one at a time, in order. The file need not exist yet."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._at, self._rest = path, 0, b""
+        self._path, self._offset, self._partial = path, 0, b""
         self._lines: deque[bytes] = deque()
         self._decode: Callable[[bytes], Event] = json_decoder(Event)
         self.damaged = 0
-        """Lines that are no event of this version, and were left out."""
+        """Number of lines that were skipped because they are not events of this version."""
 
     def take(self) -> Event | None:
-        """The next one; None where there is no further whole line yet."""
+        """Return the next event, or `None` if there is no further complete line yet."""
         while True:
             if not self._lines and not self._read():
                 return None
@@ -46,23 +49,23 @@ class EventFollower:
                     self.damaged += 1
 
     def _read(self) -> bool:
-        """Whether anything came."""
+        """Read the next chunk, and return whether it held any data."""
         try:
             with self._path.open("rb") as file:
-                file.seek(self._at)
+                file.seek(self._offset)
                 content = file.read(_CHUNK)
         except OSError:
             return False
-        self._at += len(content)
-        *lines, self._rest = (self._rest + content).split(b"\n")
-        if len(self._rest) > _LONGEST_LINE:
-            self._rest, self.damaged = b"", self.damaged + 1
+        self._offset += len(content)
+        *lines, self._partial = (self._partial + content).split(b"\n")
+        if len(self._partial) > _MAX_LINE_BYTES:
+            self._partial, self.damaged = b"", self.damaged + 1
         self._lines.extend(lines)
         return bool(content)
 
 
 class RunFollower:
-    """The events of a run, and whether its engine still writes them."""
+    """Read the events of a run, and tell whether its engine still writes them."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -75,7 +78,7 @@ class RunFollower:
         return self._events.damaged
 
     def take(self) -> Event | None:
-        """The next one; None where there is no further one yet."""
+        """Return the next event, or `None` if there is none yet."""
         event = self._events.take()
         match event:
             case RunStarted(pid=pid):
@@ -85,7 +88,7 @@ class RunFollower:
         return event
 
     def is_written(self) -> bool:
-        """Whether more may come. What was written just before the engine went is still to be taken."""
+        """Return whether more events may follow. Events written just before the engine ended must still be read."""
         if self.finished is not None:
             return False
         if self._pid is None:
@@ -94,29 +97,29 @@ class RunFollower:
 
 
 class StreamFollower:
-    """The batches of an Arrow stream that is being written. The file may not be there yet."""
+    """Read the batches of an Arrow stream that is being written. The file need not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._at: int | None = None
+        self._offset: int | None = None
 
     def take(self, most: int) -> list[pa.RecordBatch]:
-        """The next whole ones, at most so many."""
+        """Return the next complete batches, at most `most` of them."""
         import pyarrow as pa
 
         batches: list[pa.RecordBatch] = []
         try:
-            if self._at is not None and self._path.stat().st_size <= self._at:
+            if self._offset is not None and self._path.stat().st_size <= self._offset:
                 return batches
             with pa.OSFile(str(self._path)) as source, pa.ipc.open_stream(source) as stream:
-                if self._at is None:
-                    self._at = source.tell()
-                source.seek(self._at)  # the reader takes each batch from where the file stands
+                if self._offset is None:
+                    self._offset = source.tell()
+                source.seek(self._offset)  # the reader reads each batch from the file's current position
                 while len(batches) < most and whole_batch_ahead(source):
                     batch = stream.read_next_batch()
                     batch.validate(full=True)
                     batches.append(batch)
-                    self._at = source.tell()
+                    self._offset = source.tell()
         except (StopIteration, EOFError, ValueError, OSError, pa.ArrowException):
-            return batches  # no schema yet, or damage: nothing behind it can be read
+            return batches  # no schema yet, or damage, after which nothing can be read
         return batches

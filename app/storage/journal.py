@@ -1,4 +1,6 @@
-"""`journal.crc`: the CRC-32 of everything that a running engine has written, until `checksums.txt` takes its place."""
+"""The journal of a running engine (`journal.crc`): the CRC-32 of everything written, until `checksums.txt`
+replaces it.
+"""
 
 from __future__ import annotations
 
@@ -21,27 +23,28 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _LINE = re.compile(rb"([0-9a-f]{8}) (\d{1,15}) ([!-~]+)\n")
-_LONGEST_LINE = 4096
+_MAX_LINE_BYTES = 4096
 _PIECE_BYTES = 1 << 20
 
 
 class Journal:
-    """Appends to the files of one run, with a line for each append: the CRC-32 of the file up to its new end, that end,
-    and the file's name.
+    """Append to the files of one run, and log each append: the file's CRC-32 up to its new end, this end, and its name.
 
-    The line is written before the data, and no two threads append at once. So a killed engine leaves at most one append
-    that is not whole, that of the last line; whatever else is missing or different is damage.
+    The log line is written before the data, and no two threads append at once. A killed engine therefore leaves at most
+    one incomplete append, that of the last line; any other missing or different data is damage.
     """
 
     def __init__(self, directory: Path, kept: Mapping[str, int] | None = None) -> None:
-        """With `kept`, of a run that is resumed: the bytes that remain of each stream. Its other files remain as they
-        are. Raises OSError."""
+        """Create the journal. Raises OSError.
+
+        For a run that is resumed, `kept` gives the bytes that remain of each stream; its other files remain unchanged.
+        """
         path = directory / JOURNAL
         self._lock = threading.Lock()
         self._ends: dict[str, tuple[int, int]] = {}
         lines = []
-        for name, size in ({} if kept is None else _sizes(directory, kept)).items():
-            crc = _crc_of(directory / name, size)
+        for name, size in ({} if kept is None else _kept_sizes(directory, kept)).items():
+            crc = _compute_crc(directory / name, size)
             self._ends[name] = (size, crc)
             lines.append(_line(crc, size, name))
         if kept is not None:
@@ -50,8 +53,10 @@ class Journal:
         self._file.write(b"".join(lines))
 
     def append(self, file: WholeFile, content: ReadableBuffer) -> int:
-        """Write `content` at the end of a file, and return the number of bytes. Where there is no room for it, neither
-        the file nor the journal has any of it."""
+        """Append `content` to a file and return the number of bytes written.
+
+        If the disk is full, neither the file nor the journal contains any of it.
+        """
         name = file.path.name
         with self._lock:
             size, crc = self._ends.get(name, (0, 0))
@@ -61,24 +66,24 @@ class Journal:
                 self._file.write(_line(end[1], end[0], name))
                 written = file.write(content)
             except OSError:
-                _shorten(file, size)
-                _shorten(self._file, lines)
+                _truncate(file, size)
+                _truncate(self._file, lines)
                 raise
             self._ends[name] = end
             return written
 
     def replace(self, name: str, content: bytes) -> None:
-        """Call before a file is written as a whole."""
+        """Log the new content of a file that is written as a whole. Call it before writing the file."""
         with self._lock:
             lines = self._file.tell()
             try:
                 self._file.write(_line(zlib.crc32(content), len(content), name))
             except OSError:
-                _shorten(self._file, lines)
+                _truncate(self._file, lines)
                 raise
 
     def sync(self) -> None:
-        """Return once the lines are on the disk."""
+        """Flush the journal to the disk."""
         if not self._file.closed:
             self._file.sync()
 
@@ -87,48 +92,50 @@ class Journal:
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What the journal of a run says of its files.
+    """The state of a run's files according to its journal.
 
-    `whole` are the bytes, from the beginning of each stream, that are as they were written; a stream in `cut` or
-    `changed` has an append that is missing or different behind them. `changed` also has the names of other files.
-    `is_journal_whole` is False where the journal itself lacks lines, or has one that no engine wrote.
+    `whole` maps each stream to the number of bytes, from its start, that are intact. A stream in `cut` or `changed` has
+    an append that is missing or different after these; `changed` also holds the names of other changed files.
+    `is_journal_whole` is false if the journal lacks lines, or has a line that no engine wrote.
     """
 
     whole: dict[str, int]
     cut: frozenset[str]
     changed: frozenset[str]
     listed: frozenset[str]
-    """Names of the files that the journal has a checksum of."""
+    """Names of the files that have a checksum in the journal."""
     is_journal_whole: bool
 
 
 def verified(directory: Path) -> Verified | None:
-    """Compare a run whose engine is gone with its journal; None where it has none."""
+    """Compare the files of a run whose engine has ended with its journal. Return `None` if it has no journal."""
     streams = {name: _Stream(directory / name) for name in STREAMS}
     matches: dict[str, bool] = {}
     contents: dict[str, tuple[int, int] | None] = {}
     is_whole, last = True, ""
     try:
         with (directory / JOURNAL).open("rb") as journal:
-            while line := journal.readline(_LONGEST_LINE):
-                found = _LINE.fullmatch(line)
-                if found is None:
+            while line := journal.readline(_MAX_LINE_BYTES):
+                match = _LINE.fullmatch(line)
+                if match is None:
                     # An unfinished last line was being written when the engine was killed; its data was not.
-                    is_whole &= not line.endswith(b"\n") and len(line) < _LONGEST_LINE
+                    is_whole &= not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES
                     continue
-                crc, end, name = int(found[1], 16), int(found[2]), found[3].decode()
+                crc, end, name = int(match[1], 16), int(match[2]), match[3].decode()
                 last = name
                 if name in STREAMS:
                     streams[name].compare(end, crc)
                 elif _is_whole_file(name):
-                    if name not in contents:  # a journal of anybody's may name it a million times
+                    if (
+                        name not in contents
+                    ):  # hashed once, because an untrusted journal may name a file a million times
                         contents[name] = _content(directory / name)
                     matches[name] = matches.get(name, False) or contents[name] in (None, (end, crc))
                 else:
                     is_whole = False
     except FileNotFoundError:
         return None
-    except OSError:  # a folder, or somebody else's
+    except OSError:  # a folder, or owned by another user
         is_whole = False
     finally:
         for stream in streams.values():
@@ -146,24 +153,24 @@ def verified(directory: Path) -> Verified | None:
 
 
 class _Stream:
-    """One stream of a run, compared with the lines of the journal in their order."""
+    """One stream of a run, compared with the journal line by line."""
 
     def __init__(self, path: Path) -> None:
-        """A stream that is not there is an empty one."""
+        """Open the stream; a missing file counts as an empty stream."""
         self._file = path.open("rb") if path.is_file() else io.BytesIO()
         self.size = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
         self._crc = 0
-        self._before = 0
+        self._previous_end = 0
         self.end = 0
-        """Of the last line."""
+        """End of the stream according to the last journal line, in bytes."""
         self.whole = 0
-        """Bytes that are as they were written."""
+        """Number of intact bytes from the start of the stream."""
         self.is_changed = False
 
     def compare(self, end: int, crc: int) -> None:
-        self._before, self.end = self.end, end
-        if self.is_changed or self.whole < self._before or end > self.size:
+        self._previous_end, self.end = self.end, end
+        if self.is_changed or self.whole < self._previous_end or end > self.size:
             return
         for piece in _pieces(self._file, end - self.whole):
             self._crc = zlib.crc32(piece, self._crc)
@@ -172,29 +179,31 @@ class _Stream:
             self.whole = end
 
     def is_cut(self, *, is_last: bool) -> bool:
-        """Whether more is missing than a killed engine can leave unwritten."""
-        return not self.is_changed and self.size < (self._before if is_last else self.end)
+        """Return whether more data is missing than a killed engine can leave unwritten."""
+        return not self.is_changed and self.size < (self._previous_end if is_last else self.end)
 
     def close(self) -> None:
         self._file.close()
 
 
 def _content(path: Path) -> tuple[int, int] | None:
-    """Size and CRC-32; None where the file is not there: the engine was killed before it had written it."""
+    """Return size and CRC-32, or `None` if the file is missing because the engine was killed before it wrote the
+    file.
+    """
     try:
         size = path.stat().st_size
-        return size, _crc_of(path, size)
+        return size, _compute_crc(path, size)
     except FileNotFoundError:
         return None
 
 
-def _sizes(directory: Path, kept: Mapping[str, int]) -> dict[str, int]:
+def _kept_sizes(directory: Path, kept_bytes: Mapping[str, int]) -> dict[str, int]:
     names = [*WHOLE_FACTS, *(f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))]
     whole = {name: (directory / name).stat().st_size for name in names if (directory / name).is_file()}
-    return whole | dict(kept)
+    return whole | dict(kept_bytes)
 
 
-def _crc_of(path: Path, size: int) -> int:
+def _compute_crc(path: Path, size: int) -> int:
     crc = 0
     with path.open("rb") as file:
         for piece in _pieces(file, size):
@@ -213,7 +222,7 @@ def _is_whole_file(name: str) -> bool:
     return name in WHOLE_FACTS or (folder == OUTPUTS and rest == Path(rest).name)
 
 
-def _shorten(file: WholeFile, size: int) -> None:
+def _truncate(file: WholeFile, size: int) -> None:
     with contextlib.suppress(OSError):
         file.truncate(size)
         file.seek(size)

@@ -1,4 +1,4 @@
-"""Title, tags and notes of a run, kept beside its facts."""
+"""Store the title, tags and notes of a run beside its facts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABELS = "labels.json"
 
 
 def read_labels(run_directory: Path) -> Labels:
-    """Empty where nobody said anything. Raises UsageError for a file that cannot be read."""
+    """Read the labels of a run, which are empty if none were set. Raises UsageError if the file cannot be read."""
     path = run_directory / LABELS
     if not path.exists():
         return Labels()
@@ -33,35 +33,35 @@ def read_labels(run_directory: Path) -> Labels:
 
 
 def set_title(run_directory: Path, title: str) -> Labels:
-    """Empty takes it away. Raises UsageError for one that is too long, and changes nothing then."""
-    words = _one_line(title)
-    if len(words) > TITLE_LENGTH:
-        raise UsageError(f"a title has at most {TITLE_LENGTH} characters, and this one {len(words)}")
-    return _written(run_directory, replace(read_labels(run_directory), title=words))
+    """Set the title of a run; an empty one removes it. Raises UsageError, without a change, if it is too long."""
+    clean_title = _one_line(title)
+    if len(clean_title) > TITLE_LENGTH:
+        raise UsageError(f"a title has at most {TITLE_LENGTH} characters, and this one {len(clean_title)}")
+    return _write_labels(run_directory, replace(read_labels(run_directory), title=clean_title))
 
 
 def add_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
-    """Raises UsageError for what is no tag, and changes nothing then."""
+    """Add tags to a run. Raises UsageError, without a change, if a tag is not valid."""
     given = set(tags)
-    wrong = sorted(tag for tag in given if not re.search(TAG, tag) or tag.endswith("\n"))
-    if wrong:
+    invalid = sorted(tag for tag in given if not re.search(TAG, tag) or tag.endswith("\n"))
+    if invalid:
         hint = "A tag is up to 64 letters, digits and . _ : / = @ + - and begins with a letter or digit."
-        raise UsageError(f"{wrong[0]!r} is no tag", hint=hint)
+        raise UsageError(f"{invalid[0]!r} is no tag", hint=hint)
     labels = read_labels(run_directory)
-    together = given | set(labels.tags)
-    if len(together) > MOST_TAGS:
-        raise UsageError(f"a run takes {MOST_TAGS} tags, and these would be {len(together)}")
-    return _written(run_directory, replace(labels, tags=tuple(sorted(together))))
+    all_tags = given | set(labels.tags)
+    if len(all_tags) > MOST_TAGS:
+        raise UsageError(f"a run takes {MOST_TAGS} tags, and these would be {len(all_tags)}")
+    return _write_labels(run_directory, replace(labels, tags=tuple(sorted(all_tags))))
 
 
 def remove_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
-    """Raises UsageError for a tag that the run has not, and changes nothing then."""
+    """Remove tags from a run. Raises UsageError, without a change, if the run lacks a tag."""
     labels, given = read_labels(run_directory), set(tags)
     missing = sorted(given.difference(labels.tags))
     if missing:
         have = f"It has {', '.join(labels.tags)}." if labels.tags else "It has none."
         raise UsageError(f"the run in {run_directory} has no tag {missing[0]!r}", hint=have)
-    return _written(run_directory, replace(labels, tags=tuple(tag for tag in labels.tags if tag not in given)))
+    return _write_labels(run_directory, replace(labels, tags=tuple(tag for tag in labels.tags if tag not in given)))
 
 
 def add_note(run_directory: Path, text: str, at: datetime) -> Labels:
@@ -69,15 +69,15 @@ def add_note(run_directory: Path, text: str, at: datetime) -> Labels:
     if len(labels.notes) >= MOST_NOTES:
         raise UsageError(f"the run has {MOST_NOTES} notes, which is all it takes")
     note = Note(at.isoformat(timespec="seconds"), text)
-    return _written(run_directory, replace(labels, notes=(*labels.notes, note)))
+    return _write_labels(run_directory, replace(labels, notes=(*labels.notes, note)))
 
 
 def put_labels(run_directory: Path, labels: Labels) -> Labels:
-    """As they were before: undoing what was said. Raises UsageError where they cannot be written."""
-    return _written(run_directory, labels)
+    """Restore earlier labels, to undo a change. Raises UsageError if they cannot be written."""
+    return _write_labels(run_directory, labels)
 
 
-def _written(run_directory: Path, labels: Labels) -> Labels:
+def _write_labels(run_directory: Path, labels: Labels) -> Labels:
     try:
         write_whole(run_directory / LABELS, msgspec.json.format(msgspec.json.encode(labels), indent=2))
     except OSError as error:
@@ -86,5 +86,5 @@ def _written(run_directory: Path, labels: Labels) -> Labels:
 
 
 def _one_line(text: str) -> str:
-    """What steers no terminal: the file may be of another's hand."""
-    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    """Return the text on one line without control characters. The file may come from someone else."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

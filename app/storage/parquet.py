@@ -1,4 +1,7 @@
-"""The rows of a run as Parquet, for other programs. Row groups follow each other, so any number of rows fits."""
+"""Export the rows of a run as Parquet, for other programs.
+
+Rows are written group by group, so any number of rows fits.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,20 @@ import pyarrow as pa
 
 from app.storage.streams import stream_batches
 
-_TOGETHER = 256
-"""Batches to a row group."""
+_BATCHES_PER_GROUP = 256
+"""Number of batches per row group."""
 
 
 def write_parquet(stream: Path, schema: pa.Schema, path: Path, renamed: Callable[[str], str] | None = None) -> int:
-    """All whole batches of an Arrow stream with the columns it has in common with `schema`; returns the number of rows.
-    The file is there whole or not at all; none is made of a stream without a row. `renamed` changes its texts."""
+    """Write all complete batches of an Arrow stream to a Parquet file, and return the number of rows.
+
+    The file has the columns that the stream shares with `schema`, and `renamed` is applied to its texts. It is written
+    completely or not at all, and not written for a stream without rows.
+    """
     from pyarrow import parquet
 
     batches = stream_batches(stream, schema)
-    first = list(islice(batches, _TOGETHER))
+    first = list(islice(batches, _BATCHES_PER_GROUP))
     if not first:
         return 0
     draft, rows = path.with_name(path.name + ".part"), 0
@@ -29,22 +35,22 @@ def write_parquet(stream: Path, schema: pa.Schema, path: Path, renamed: Callable
         with parquet.ParquetWriter(file, first[0].schema, compression="zstd") as writer:
             while first:
                 group = pa.Table.from_batches(first)
-                group = group if renamed is None else _renamed(group, renamed)
+                group = group if renamed is None else _rename_texts(group, renamed)
                 writer.write_table(group)
                 rows += group.num_rows
-                first = list(islice(batches, _TOGETHER))
+                first = list(islice(batches, _BATCHES_PER_GROUP))
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
     return rows
 
 
-def _renamed(table: pa.Table, renamed: Callable[[str], str]) -> pa.Table:
-    for place, field in enumerate(table.schema):
+def _rename_texts(table: pa.Table, renamed: Callable[[str], str]) -> pa.Table:
+    for index, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
-            column = table.column(place).combine_chunks().dictionary_encode()
-            words = pa.array(
-                [None if one is None else renamed(one) for one in column.dictionary.to_pylist()], pa.utf8()
+            column = table.column(index).combine_chunks().dictionary_encode()
+            texts = pa.array(
+                [None if text is None else renamed(text) for text in column.dictionary.to_pylist()], pa.utf8()
             )
-            table = table.set_column(place, field, words.take(column.indices))
+            table = table.set_column(index, field, texts.take(column.indices))
     return table

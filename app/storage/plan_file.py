@@ -1,6 +1,6 @@
-"""A plan file: one question with every fact that went into it, and its answer, as YAML that can be diffed.
+"""Plan files: a planning question with all its inputs, and its result, as YAML that can be diffed.
 
-What planning takes for granted of a plan file's facts, since a file can be edited by hand.
+The module also checks what planning assumes about these inputs, since a file can be edited by hand.
 """
 
 from __future__ import annotations
@@ -22,115 +22,123 @@ from app.records.plan import Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.service import BatchService, FittedService, RequestService, TokenService
 
-_LEAST, _MOST = 1e-9, 1e9
-_MOST_AT_ONCE = 100_000
-"""Of slots, sequences and replicas: the simulation keeps a row for each."""
+_MIN, _MAX = 1e-9, 1e9
+_MAX_AT_ONCE = 100_000
+"""Maximum number of slots, sequences and replicas. The simulation keeps a row for each."""
 Bound = tuple[str, float, float, float]
-"""What it is, the value, the least and the most it may be."""
+"""Description of a value, the value, its minimum and its maximum."""
 
 
 def impossible_fact(question: PlanQuestion) -> str | None:
-    """What of them cannot be; None where all can."""
-    return next(_impossible(question), None)
+    """Return what is impossible about the inputs of a plan, or `None` if all are possible."""
+    return next(_iter_impossible(question), None)
 
 
-def _impossible(question: PlanQuestion) -> Iterator[str]:
-    yield from _no_numbers(msgspec.to_builtins(question), "question")
-    if question.traffic.rows is not None and (wrong := invalid_rows(question.traffic.rows)) is not None:
-        yield wrong
+def _iter_impossible(question: PlanQuestion) -> Iterator[str]:
+    yield from _find_nan(msgspec.to_builtins(question), "question")
+    if question.traffic.rows is not None and (problem := invalid_rows(question.traffic.rows)) is not None:
+        yield problem
     samples = [question.traffic.token_sample, *(target.token_sample for target in question.measured)]
-    yield from (wrong for sample in samples if sample is not None and (wrong := invalid_sample(sample)) is not None)
-    for name, value, least, most in _bounds(question):
-        if not least <= value <= most:
-            yield f"{name} is {value:g}, and may be {least:g} to {most:g}"
+    yield from (problem for sample in samples if sample is not None and (problem := invalid_sample(sample)) is not None)
+    for name, value, minimum, maximum in _bounds(question):
+        if not minimum <= value <= maximum:
+            yield f"{name} is {value:g}, and may be {minimum:g} to {maximum:g}"
     for target in question.measured:
-        for law in () if target.fit is None else target.fit.laws:
-            stray = next((one for one in law.parameters if one not in law.service.__struct_fields__), None)
-            if stray is not None:
-                yield f"{target.name} has a law with a parameter {stray!r} that it does not have"
-            if [len(row) for row in law.log_covariance] != [len(law.parameters)] * len(law.parameters):
+        for fitted in () if target.fit is None else target.fit.laws:
+            unknown = next((name for name in fitted.parameters if name not in fitted.service.__struct_fields__), None)
+            if unknown is not None:
+                yield f"{target.name} has a law with a parameter {unknown!r} that it does not have"
+            if [len(row) for row in fitted.log_covariance] != [len(fitted.parameters)] * len(fitted.parameters):
                 yield f"{target.name} has a law whose log_covariance does not fit its parameters"
 
 
-def _no_numbers(value: object, name: str) -> Iterator[str]:
+def _find_nan(value: object, name: str) -> Iterator[str]:
     if isinstance(value, dict):
-        for key, one in value.items():
-            yield from _no_numbers(one, f"{name}.{key}")
+        for key, item in value.items():
+            yield from _find_nan(item, f"{name}.{key}")
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _no_numbers(one, name)
+        for item in value:
+            yield from _find_nan(item, name)
     elif isinstance(value, float) and math.isnan(value):
         yield f"{name} is no number"
 
 
 def _bounds(question: PlanQuestion) -> Iterator[Bound]:
     traffic, limits = question.traffic, question.limits
-    yield "traffic.peak_per_s", traffic.peak_per_s, _LEAST, 1e7
-    yield "traffic.growth_per_year", traffic.growth_per_year, _LEAST - 1, 100.0
+    yield "traffic.peak_per_s", traffic.peak_per_s, _MIN, 1e7
+    yield "traffic.growth_per_year", traffic.growth_per_year, _MIN - 1, 100.0
     yield "the number of traffic.hourly_share", len(traffic.hourly_share), 24, 24
     yield "the number of traffic.weekly_share", len(traffic.weekly_share), 7, 7
-    yield "the largest of traffic.hourly_share", max(traffic.hourly_share, default=0.0), _LEAST, _MOST
-    yield "the largest of traffic.weekly_share", max(traffic.weekly_share, default=0.0), _LEAST, _MOST
+    yield "the largest of traffic.hourly_share", max(traffic.hourly_share, default=0.0), _MIN, _MAX
+    yield "the largest of traffic.weekly_share", max(traffic.weekly_share, default=0.0), _MIN, _MAX
     yield "traffic.cache_share", traffic.cache_share, 0.0, 0.9999
-    yield "traffic.dispersion.window_s", traffic.dispersion.window_s, _LEAST, _MOST
-    for times in (one.times for ones in (traffic.spikes, traffic.campaigns) for one in ones):
-        yield "times of a spike or campaign", times, _LEAST, 1e6
-    for one in traffic.classes:
-        yield f"work of the class {one.name}", one.work, _LEAST, _MOST
+    yield "traffic.dispersion.window_s", traffic.dispersion.window_s, _MIN, _MAX
+    for times in (change.times for changes in (traffic.spikes, traffic.campaigns) for change in changes):
+        yield "times of a spike or campaign", times, _MIN, 1e6
+    for request_class in traffic.classes:
+        yield f"work of the class {request_class.name}", request_class.work, _MIN, _MAX
     if traffic.classes:
-        yield "the sum of shares of traffic.classes", sum(one.share for one in traffic.classes), 0.99, 1.01
+        yield (
+            "the sum of shares of traffic.classes",
+            sum(request_class.share for request_class in traffic.classes),
+            0.99,
+            1.01,
+        )
     yield "limits.assurance", limits.assurance, 0.5, 0.9999
     yield "limits.redundancy", limits.redundancy, 0, 999
     yield "limits.zones", limits.zones, 1, 9
     yield "limits.surge", limits.surge, 0, 1000
     for offer in question.catalogue.offers:
-        yield f"the price of {offer.key}", offer.on_demand_usd_per_hour or 0.0, 0.0, _MOST
+        yield f"the price of {offer.key}", offer.on_demand_usd_per_hour or 0.0, 0.0, _MAX
         yield f"the vCPUs of {offer.key}", offer.vcpus or 0.0, 0.0, 10_000
         yield f"the accelerators of {offer.key}", offer.accelerator_count, 0.0, 1_000
     for target in question.measured:
-        yield from _of_target(target)
+        yield from _target_bounds(target)
 
 
-def _of_target(target: MeasuredTarget) -> Iterator[Bound]:
-    yield f"replicas of {target.name}", target.hardware.replicas, 1, _MOST_AT_ONCE
-    yield f"max_rate_per_s of {target.name}", target.curve.max_rate_per_s, 0.0, _MOST
+def _target_bounds(target: MeasuredTarget) -> Iterator[Bound]:
+    yield f"replicas of {target.name}", target.hardware.replicas, 1, _MAX_AT_ONCE
+    yield f"max_rate_per_s of {target.name}", target.curve.max_rate_per_s, 0.0, _MAX
     for point in target.load_points:
-        yield f"offered_per_s of a load point of {target.name}", point.offered_per_s or 0.0, 0.0, _MOST
-    for law in () if target.fit is None else target.fit.laws:
-        for name, value, least, most in _of_law(law):
-            yield f"{name} of a law of {target.name}", value, least, most
+        yield f"offered_per_s of a load point of {target.name}", point.offered_per_s or 0.0, 0.0, _MAX
+    for fitted in () if target.fit is None else target.fit.laws:
+        for name, value, minimum, maximum in _service_bounds(fitted):
+            yield f"{name} of a law of {target.name}", value, minimum, maximum
     if target.fit is not None:
         yield f"the number of laws of {target.name}", len(target.fit.laws), 1, 1000
-        yield f"the sum of chances of {target.name}", math.fsum(law.chance for law in target.fit.laws), _LEAST, _MOST
+        yield f"the sum of chances of {target.name}", math.fsum(fitted.chance for fitted in target.fit.laws), _MIN, _MAX
 
 
-def _of_law(law: FittedService) -> Iterator[Bound]:
-    match law.service:
+def _service_bounds(fitted: FittedService) -> Iterator[Bound]:
+    match fitted.service:
         case RequestService(slots=slots, mean_s=mean_s, slow_share=slow_share, slow_factor=slow_factor):
-            yield "slots", slots, 1, _MOST_AT_ONCE
+            yield "slots", slots, 1, _MAX_AT_ONCE
             yield "slow_share", slow_share, 0.0, 1.0
-            yield "slow_factor", slow_factor, _LEAST, _MOST
-            yield "mean_s", mean_s, _LEAST, _MOST
+            yield "slow_factor", slow_factor, _MIN, _MAX
+            yield "mean_s", mean_s, _MIN, _MAX
         case BatchService(max_batch=max_batch, fixed_s=fixed_s, per_item_s=per_item_s):
-            yield "max_batch", max_batch, 1, _MOST_AT_ONCE
-            yield "fixed_s + per_item_s", fixed_s + per_item_s, _LEAST, _MOST
+            yield "max_batch", max_batch, 1, _MAX_AT_ONCE
+            yield "fixed_s + per_item_s", fixed_s + per_item_s, _MIN, _MAX
         case TokenService(max_sequences=sequences, chunk_tokens=chunk_tokens, kv_tokens=kv_tokens, step_s=step_s):
-            yield "max_sequences", sequences, 1, _MOST_AT_ONCE
-            yield "chunk_tokens", chunk_tokens, 1, _MOST
+            yield "max_sequences", sequences, 1, _MAX_AT_ONCE
+            yield "chunk_tokens", chunk_tokens, 1, _MAX
             yield "kv_tokens", kv_tokens, 1, 1e15
-            yield "step_s", step_s, _LEAST, _MOST
+            yield "step_s", step_s, _MIN, _MAX
 
 
 MOST_BYTES = 8 * 1024**2
-"""A plan over the whole catalogue takes 0.7 MiB, and the requests of a trace at most 1.6 MiB more."""
+"""Maximum size of a plan file in bytes.
+
+A plan over the whole catalog takes 0.7 MiB, and the requests of a trace at most 1.6 MiB more.
+"""
 MAX_EVENTS = 500_000
-"""Limit for the scalars and brackets of the YAML: a plan over the whole catalogue has 55,000, read in 0.6 s."""
+"""Maximum number of YAML scalars and brackets. A plan over the whole catalog has 55,000, which are read in 0.6 s."""
 VERSION = 1
 _MARK = b"sizewise_plan:"
 
 
 class PlanFile(msgspec.Struct, frozen=True):
-    """Version 1 is the first. Additions keep the number."""
+    """Contents of a plan file. `sizewise_plan` is the format version; additions do not change it."""
 
     sizewise_plan: Literal[1]
     tool: str
@@ -139,7 +147,7 @@ class PlanFile(msgspec.Struct, frozen=True):
 
 
 def is_plan_file(path: Path) -> bool:
-    """Whether it begins as one does."""
+    """Return whether a file starts like a plan file."""
     try:
         with path.open("rb") as file:
             return file.read(len(_MARK)) == _MARK
@@ -148,7 +156,7 @@ def is_plan_file(path: Path) -> bool:
 
 
 def read_plan(path: Path) -> PlanFile:
-    """Raises UsageError where it is not a whole plan file of this version."""
+    """Read a plan file. Raises UsageError if it is not a complete plan file of this version."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f"{path} is larger than any plan ({MOST_BYTES >> 20} MiB)")
@@ -161,8 +169,8 @@ def read_plan(path: Path) -> PlanFile:
         written = yaml.load(text, Loader=yaml.CSafeLoader)
         _refuse_newer(path, written)
         file = msgspec.convert(written, PlanFile)
-        if (wrong := impossible_fact(file.question)) is not None:
-            raise ValueError(wrong)
+        if (problem := impossible_fact(file.question)) is not None:
+            raise ValueError(problem)
         return file
     except (OSError, RecursionError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -178,11 +186,13 @@ def _refuse_newer(path: Path, written: object) -> None:
 
 
 def plan_text(file: PlanFile) -> str:
-    """The same for the same plan, to the byte, also when it was read from such a text."""
-    as_read = msgspec.convert(msgspec.to_builtins(file), PlanFile)  # a whole number where a float is due: 8.0, not 8
+    """Return the text of a plan file. The same plan gives the same bytes, even after it was read from such a text."""
+    as_read = msgspec.convert(
+        msgspec.to_builtins(file), PlanFile
+    )  # whole numbers of float fields become floats: 8.0, not 8
     return yaml.dump(
         msgspec.to_builtins(as_read),
-        Dumper=_Plain,
+        Dumper=_PlainDumper,
         sort_keys=False,
         allow_unicode=True,
         width=120,
@@ -191,23 +201,23 @@ def plan_text(file: PlanFile) -> str:
 
 
 def write_plan(path: Path, file: PlanFile) -> None:
-    """Whole or not at all: an older file stays until the new one is on disk."""
+    """Write a plan file completely or not at all: an older file stays until the new one is on the disk."""
     text = plan_text(file).encode()
-    part = path.parent / f".{path.name}.part"
+    draft = path.parent / f".{path.name}.part"
     try:
-        with part.open("wb") as out:
+        with draft.open("wb") as out:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())
-        part.replace(path)
+        draft.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):  # where it could not be made, it may not be removed either
-            part.unlink()
+        with contextlib.suppress(OSError):  # the draft may not exist
+            draft.unlink()
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
-class _Plain(yaml.CSafeDumper):
-    """Without anchors for what stands twice."""
+class _PlainDumper(yaml.CSafeDumper):
+    """YAML dumper that writes repeated values in full, without anchors."""
 
     def ignore_aliases(self, *_: object) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""A stored result, decoded from bytes that anybody may have written."""
+"""Decode stored results from untrusted bytes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ _decode = json_decoder(Result)
 
 
 def other_schema(content: bytes) -> str | None:
-    """Which schema a result, or the first event of a run, is of where it is not this version's, as a clause of a
-    message; None where it is this one's, or nothing can be read. Without a number it is schema 1."""
+    """Return, as a clause of a message, which schema a result or a run's first event has if it differs from this
+    version's.
+
+    Return `None` if the schema is this version's, or if nothing can be read. A document without a number has schema 1.
+    """
     try:
         document = decode_json(content)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -27,12 +30,15 @@ def other_schema(content: bytes) -> str | None:
 
 
 def decode_result(content: bytes) -> Result:
-    """Raises msgspec.DecodeError for what is not a result of this version: also for an objective of a metric that this
-    version does not know, and for a start that is not a time."""
+    """Decode a result.
+
+    Raises msgspec.DecodeError if it is not a result of this version, if an objective uses an unknown metric, or if the
+    start is not a time.
+    """
     result = _decode(content)
-    for judged in (*result.slo, *result.gates):
-        if judged.objective.metric not in METRICS and judged.objective.metric not in RUN_METRICS:
-            raise msgspec.ValidationError(f"the objective {judged.objective.text!r} is of an unknown metric")
+    for evaluated in (*result.slo, *result.gates):
+        if evaluated.objective.metric not in METRICS and evaluated.objective.metric not in RUN_METRICS:
+            raise msgspec.ValidationError(f"the objective {evaluated.objective.text!r} is of an unknown metric")
     try:
         datetime.fromisoformat(result.clock.wall_start)
     except ValueError as error:

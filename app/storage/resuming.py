@@ -1,4 +1,4 @@
-"""Continuing a run that was cut short: what of its files is kept, and the writer that appends to them."""
+"""Resume a run that was cut short: what of its files is kept, and the writer that appends to them."""
 
 from __future__ import annotations
 
@@ -41,44 +41,46 @@ from app.storage.streams import stage_spans
 from loadgen.records import REQUEST_SCHEMA
 
 _SIGNALS = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
-_AGAIN = "Run its profile again."
-_MADE_AGAIN = (RESULT, JOURNAL)
-_ALL_BUT_STAGES = tuple(name for name in REQUEST_SCHEMA.names if name != "stage")
+_RERUN_HINT = "Run its profile again."
+_REGENERATED = (RESULT, JOURNAL)
+_COLUMNS_BUT_STAGE = tuple(name for name in REQUEST_SCHEMA.names if name != "stage")
 
 
 def interrupted_run(run: StoredRun) -> InterruptedRun:
-    """What the run measured before it was cut short. Raises UsageError, with the reason, where it cannot be resumed,
-    and DamagedError where what would remain of it is not what was written."""
+    """Return what a run measured before it was cut short.
+
+    Raises UsageError with the reason if it cannot be resumed, and DamagedError if the data to keep is damaged.
+    """
     if run.is_written:
         raise UsageError(f"{run.directory} is still running", hint="Wait for it, or `sizewise runs stop` it.")
-    damage = tuple(one for one in run.damage if one.path not in _MADE_AGAIN)
+    damage = tuple(file for file in run.damage if file.path not in _REGENERATED)
     whole_bytes = _whole_bytes(run)
-    if any(one.whole_bytes is None for one in damage) or (damage and not whole_bytes[EVENTS]):
+    if any(file.whole_bytes is None for file in damage) or (damage and not whole_bytes[EVENTS]):
         raise damaged_error(run.directory, damage)
     events = run.events(whole_bytes.get(EVENTS))
     started = _first_started(run, events)
     if any(isinstance(event, VariantStarted | CallsFinished) for event in events):
         raise UsageError(
             "a run of a local model cannot be resumed: its variants are measured in one session",
-            hint=f"{_AGAIN} `sizewise report RUN --recover` reports the variants that came to their end.",
+            hint=f"{_RERUN_HINT} `sizewise report RUN --recover` reports the variants that came to their end.",
         )
     finished = next((event for event in events if isinstance(event, RunFinished)), None)
     if finished is not None and finished.exit_code not in _SIGNALS:
-        raise UsageError(f"{run.directory} came to its end, so there is nothing to resume", hint=_AGAIN)
+        raise UsageError(f"{run.directory} came to its end, so there is nothing to resume", hint=_RERUN_HINT)
     if _last_write_s(run) < time.time() - _uptime_s():
         raise UsageError(
             f"{run.directory} cannot be resumed: the machine was restarted since, and its monotonic clock with it",
-            hint=f"{_AGAIN} `sizewise report RUN --recover` reports the stages that came to their end.",
+            hint=f"{_RERUN_HINT} `sizewise report RUN --recover` reports the stages that came to their end.",
         )
-    rows = _rows_of_stages(run, whole_bytes.get(REQUESTS))
+    rows = _count_rows(run, whole_bytes.get(REQUESTS))
     ended = [event for event in events if isinstance(event, StageFinished)]
-    while ended and (_is_cut_by_the_end(ended[-1]) or rows[ended[-1].index] < _least_rows(ended[-1])):
+    while ended and (_is_cut_by_run_end(ended[-1]) or rows[ended[-1].index] < _min_rows(ended[-1])):
         ended.pop()
-    if not ended or any(rows[event.index] < _least_rows(event) for event in ended):
+    if not ended or any(rows[event.index] < _min_rows(event) for event in ended):
         if damage:
             raise damaged_error(run.directory, damage)
-        raise UsageError(f"{run.directory} was cut short before one stage of it had ended", hint=_AGAIN)
-    if any(one.path == TELEMETRY for one in damage) and _last_reading_ns(run, whole_bytes) < ended[-1].facts.end_ns:
+        raise UsageError(f"{run.directory} was cut short before one stage of it had ended", hint=_RERUN_HINT)
+    if any(file.path == TELEMETRY for file in damage) and _last_reading_ns(run, whole_bytes) < ended[-1].facts.end_ns:
         raise damaged_error(run.directory, damage)
     return InterruptedRun(
         started.run_id, started.at_ns, tuple(MeasuredStage(event.facts, event.stage) for event in ended)
@@ -86,19 +88,22 @@ def interrupted_run(run: StoredRun) -> InterruptedRun:
 
 
 def reopened(run: StoredRun, interrupted: InterruptedRun) -> RunWriter:
-    """A writer that appends to the run. Rows and events after its last complete stage are discarded, and so are a
-    result and reports of its interrupted part; what came before stays as it is."""
+    """Return a writer that appends to the run.
+
+    Rows and events after its last complete stage are discarded, and so are the result and the reports of its
+    interrupted part. Everything before stays unchanged.
+    """
     whole_bytes = _whole_bytes(run)
     events, last = run.events(whole_bytes.get(EVENTS)), interrupted.stages[-1].facts.index
-    place = next(at for at, event in enumerate(events) if isinstance(event, StageFinished) and event.index == last)
+    last_event = next(i for i, event in enumerate(events) if isinstance(event, StageFinished) and event.index == last)
     started = msgspec.structs.replace(_first_started(run, events), pid=os.getpid())
-    lines = (run.directory / EVENTS).read_bytes().splitlines(keepends=True)[: place + 1]
+    lines = (run.directory / EVENTS).read_bytes().splitlines(keepends=True)[: last_event + 1]
     lines[0] = msgspec.json.encode(started) + b"\n"
     content = b"".join(lines)
     spans, end = stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA, whole_bytes.get(REQUESTS))
-    indices = {one.facts.index for one in interrupted.stages}
+    indices = {stage_run.facts.index for stage_run in interrupted.stages}
     dropped = [start for stage, (start, _) in spans.items() if stage not in indices]
-    kept = KeptParts(
+    kept_parts = KeptParts(
         events_bytes=len(content),
         requests_bytes=min(dropped, default=end),
         telemetry_bytes=stage_spans(run.directory / TELEMETRY, TELEMETRY_SCHEMA, whole_bytes.get(TELEMETRY))[1],
@@ -108,28 +113,28 @@ def reopened(run: StoredRun, interrupted: InterruptedRun) -> RunWriter:
         with contextlib.suppress(FileNotFoundError):
             (run.directory / name).unlink()
     write_whole(run.directory / EVENTS, content)
-    return RunWriter(run.directory, kept)
+    return RunWriter(run.directory, kept_parts)
 
 
 def _first_started(run: StoredRun, events: list[Event]) -> RunStarted:
     if not events or not isinstance(events[0], RunStarted):
-        raise UsageError(f"{run.directory} was cut short before it began to measure", hint=_AGAIN)
+        raise UsageError(f"{run.directory} was cut short before it began to measure", hint=_RERUN_HINT)
     return events[0]
 
 
-def _is_cut_by_the_end(event: StageFinished) -> bool:
-    """Whether it was stopped by what ended the run."""
+def _is_cut_by_run_end(event: StageFinished) -> bool:
+    """Return whether the stage was stopped by the event that ended the run."""
     return event.facts.stopped_early and not event.facts.over_saturated
 
 
-def _least_rows(event: StageFinished) -> int:
-    """One of each request that came to an end."""
+def _min_rows(event: StageFinished) -> int:
+    """Return the minimum number of rows of a stage: one for each request that ended."""
     return event.stage.completed + sum(event.stage.errors.values())
 
 
-def _rows_of_stages(run: StoredRun, whole_bytes: int | None) -> Counter[int]:
-    stages = run.requests(_ALL_BUT_STAGES, whole_bytes=whole_bytes)["stage"].value_counts()
-    return Counter({one["values"]: one["counts"] for one in stages.to_pylist()})
+def _count_rows(run: StoredRun, whole_bytes: int | None) -> Counter[int]:
+    stages = run.requests(_COLUMNS_BUT_STAGE, whole_bytes=whole_bytes)["stage"].value_counts()
+    return Counter({count["values"]: count["counts"] for count in stages.to_pylist()})
 
 
 def _last_reading_ns(run: StoredRun, whole_bytes: Mapping[str, int]) -> int:
@@ -138,9 +143,9 @@ def _last_reading_ns(run: StoredRun, whole_bytes: Mapping[str, int]) -> int:
 
 
 def _whole_bytes(run: StoredRun) -> dict[str, int]:
-    """Of each file, those that its journal confirms; empty where it has none."""
-    found = verified(run.directory)
-    return {} if found is None else found.whole
+    """Return the number of intact bytes of each file according to the journal; empty without a journal."""
+    state = verified(run.directory)
+    return {} if state is None else state.whole
 
 
 def _last_write_s(run: StoredRun) -> float:
@@ -148,5 +153,5 @@ def _last_write_s(run: StoredRun) -> float:
 
 
 def _uptime_s() -> float:
-    """Since the monotonic clock began, with the time that the machine slept."""
+    """Return the time in s since the monotonic clock started, including the time that the machine slept."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else float("inf")

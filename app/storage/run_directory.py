@@ -1,4 +1,4 @@
-"""A run directory: the facts of one run, written as they come, and read back whole or cut short."""
+"""Run directories: the facts of one run, written as they arrive, and read back even if the run was cut short."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ _FIRST_COLUMNS = (
 )  # fmt: skip
 _ADDED_LATER = tuple(name for name in REQUEST_SCHEMA.names if name not in _FIRST_COLUMNS)
 
-_LONGEST_START = 1 << 20
-"""Bytes of a run's first event, at most."""
+_MAX_START_BYTES = 1 << 20
+"""Maximum size of a run's first event in bytes."""
 LONGEST_WORD = 40
-"""Of a profile's name in the id of a run."""
+"""Maximum length of a profile's name in the id of a run."""
 _RUNS = "`sizewise runs list` shows the runs there are."
 _SCHEMA = "Open it with the version of Sizewise that it was measured with."
 _T = TypeVar("_T")
 
 
 def runs_home() -> Path:
-    """Where runs live when no --out is given: SIZEWISE_HOME, else the user's data folder."""
+    """Return the default folder of runs, used without --out: in SIZEWISE_HOME, or in the user's data folder."""
     home = os.environ.get("SIZEWISE_HOME")
     if home:
         return Path(home) / "runs"
@@ -72,17 +72,17 @@ def runs_home() -> Path:
 
 
 def new_run_id(name: str, at: datetime) -> str:
-    """Sorts by time, tells the profile, and does not repeat."""
+    """Create a run id that sorts by time, contains the profile name and is unique."""
     return f"{at:%Y%m%d-%H%M%S}-{word_of_id(name)}-{secrets.token_hex(2)}"
 
 
 def word_of_id(name: str) -> str:
-    """By which a run's id tells its profile."""
+    """Return the form of a profile's name that is used in run ids."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_WORD] or "run"
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write under another name, flush to the disk, rename: the file is there whole or not at all."""
+    """Write a file completely or not at all: under another name, flushed to the disk, then renamed."""
     draft = path.with_name(path.name + ".part")
     with draft.open("wb") as file:
         file.write(content)
@@ -93,7 +93,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_document(path: Path, content: bytes) -> Path:
-    """To where a user wants it. Raises UsageError where that cannot be."""
+    """Write a file to a place that the user chose. Raises UsageError if that is impossible."""
     try:
         write_whole(path, content)
     except OSError as error:
@@ -102,7 +102,7 @@ def write_document(path: Path, content: bytes) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """So that a rename in it survives a loss of power."""
+    """Flush a folder to the disk, so that a rename in it survives a loss of power."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -113,7 +113,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 class KeptParts(msgspec.Struct, frozen=True):
-    """What a resumed run keeps of its files: bytes from their beginning, and where the rows of each stage are."""
+    """The parts of its files that a resumed run keeps: bytes from the start, and the position of each stage's rows."""
 
     events_bytes: int
     requests_bytes: int
@@ -122,16 +122,18 @@ class KeptParts(msgspec.Struct, frozen=True):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """By the name of the file."""
+        """Number of kept bytes by file name."""
         return {EVENTS: self.events_bytes, REQUESTS: self.requests_bytes, TELEMETRY: self.telemetry_bytes}
 
 
 class RunWriter:
-    """Writes one run's facts. Requests, telemetry and events may each come from a thread of their own."""
+    """Write the facts of one run. Requests, telemetry and events may come from different threads."""
 
     def __init__(self, directory: Path, kept: KeptParts | None = None) -> None:
-        """With `kept`, continues the run in the directory. Raises UsageError when the directory already holds another
-        run or cannot be made."""
+        """Create the run, or continue the run in the directory if `kept` is given.
+
+        Raises UsageError if the directory already holds another run or cannot be created.
+        """
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if kept is None and (directory / EVENTS).exists():
@@ -169,23 +171,26 @@ class RunWriter:
             self._journal.sync()
 
     def sync_rows(self) -> None:
-        """Return once every row is on the disk: at the end of a stage, before it is reported as finished."""
+        """Flush all rows to the disk. Call it at the end of a stage, before the stage is reported as finished."""
         for stream in (self._requests, self._calls, self._telemetry):
             if stream is not None:
                 stream.sync()
         self._journal.sync()
 
     def append_requests(self, batch: pa.RecordBatch) -> None:
-        """A batch is of one stage, and the batches of a stage follow each other."""
+        """Append a batch of requests, all of one stage. The batches of a stage must follow each other."""
         self._append(self._requests, batch)
 
     def stage_requests(self, stage: int, without: Collection[str] = ()) -> pa.Table:
-        """Of one stage, read back from the file but for the columns that nobody asks for."""
+        """Read the requests of one stage back from the file, without the columns `without`."""
         span = self._spans.get(stage, (0, 0))
         return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, without=without, span=span, is_own=True)
 
     def append_calls(self, batch: pa.RecordBatch) -> None:
-        """As requests, of a local model: a run has either. The file is made with the first of them."""
+        """Append a batch of calls of a local model, in the same way as requests; a run has one or the other.
+
+        The file is created with the first batch.
+        """
         if self._calls is None:
             self._calls = StreamWriter(self.directory / CALLS, CALL_SCHEMA, journal=self._journal)
         self._append(self._calls, batch)
@@ -203,7 +208,10 @@ class RunWriter:
             self._spans[stage] = (self._spans.get(stage, (before, before))[0], stream.size)
 
     def keep_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
-        """As the array `outputs` of an .npz, whose absolute path it returns; they are among the facts."""
+        """Store model outputs as the array `outputs` of an .npz file, and return its absolute path.
+
+        They are part of the facts.
+        """
         folder = self.directory / OUTPUTS
         folder.mkdir(exist_ok=True)
         content = io.BytesIO()
@@ -221,11 +229,13 @@ class RunWriter:
         self._control.obey(obey)
 
     def seal(self) -> tuple[Artifact, ...]:
-        """Close the bulk streams and return every fact file with its hash, by name."""
+        """Close the row streams, and return every fact file with its hash, by name."""
         self._close_streams()
         names = (SPEC, ENVIRONMENT, CALIBRATION, REQUESTS, CALLS, TELEMETRY)
-        given = sorted(f"{OUTPUTS}/{path.name}" for path in (self.directory / OUTPUTS).glob("*.npz"))
-        return tuple(_artifact(self.directory, name) for name in (*names, *given) if (self.directory / name).exists())
+        output_names = sorted(f"{OUTPUTS}/{path.name}" for path in (self.directory / OUTPUTS).glob("*.npz"))
+        return tuple(
+            _artifact(self.directory, name) for name in (*names, *output_names) if (self.directory / name).exists()
+        )
 
     def write_result(self, result: Result) -> str:
         """Write result.json and return its text."""
@@ -261,10 +271,10 @@ class RunWriter:
 
 
 class StoredRun:
-    """A run read back. What a killed run lacks is None or empty; `is_complete` is told by its events."""
+    """A stored run. Facts that a killed run lacks are `None` or empty; its events determine `is_complete`."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises UsageError when the directory holds no run."""
+        """Open the run. Raises UsageError if the directory holds no run."""
         if not (directory / EVENTS).exists() and not (directory / RESULT).exists():
             raise UsageError(f"{directory} holds no run", hint=_RUNS)
         self.directory = directory
@@ -275,15 +285,17 @@ class StoredRun:
 
     @property
     def result(self) -> Result | None:
-        """Raises UsageError when result.json is of another schema, and DamagedError when it is not what was
-        written."""
+        """The result, or `None` if there is none.
+
+        Raises UsageError if result.json has another schema, and DamagedError if it was changed after it was written.
+        """
         if (self.directory / RESULT).exists() and (damage := result_damage(self.directory)) is not None:
             raise damaged_error(self.directory, (damage,))
         return self.unverified_result
 
     @property
     def unverified_result(self) -> Result | None:
-        """As `result`, whatever the checksums are: for whoever says so beside it."""
+        """The result without a check of its checksum, for callers that report the damage themselves."""
         return self._read(RESULT, decode_result)
 
     @property
@@ -299,7 +311,9 @@ class StoredRun:
         return self._read(RESULT, bytes.decode)
 
     def events(self, whole_bytes: int | None = None) -> list[Event]:
-        """All whole lines, or those in the first `whole_bytes`; a last line cut short is left out."""
+        """Return the events of all complete lines, or of those in the first `whole_bytes`, without an incomplete last
+        line.
+        """
         decode = json_decoder(Event)
         path = self.directory / EVENTS
         lines = path.read_bytes()[:whole_bytes].split(b"\n")[:-1] if path.exists() else []
@@ -316,12 +330,12 @@ class StoredRun:
 
     @property
     def finished(self) -> RunFinished | None:
-        """How it ended; None where it goes on, or was killed."""
+        """Event of the run's end, or `None` if it is still running or was killed."""
         return next((event for event in self.events() if isinstance(event, RunFinished)), None)
 
     @property
     def is_running(self) -> bool:
-        """Whether its engine goes on, as far as this machine can tell."""
+        """True if the engine still runs, as far as this machine can determine."""
         events = self.events()
         started = next((event for event in events if isinstance(event, RunStarted)), None)
         has_engine = started is not None and is_engine_there(self.directory, started.pid)
@@ -329,22 +343,22 @@ class StoredRun:
 
     @property
     def damage(self) -> tuple[Damage, ...]:
-        """What of its files is not as it was written. Of a run that goes on nothing can be said."""
+        """Files that differ from what was written. Always empty for a run that is still being written."""
         return () if self.is_written else damage_of(self.directory)
 
     @property
     def unverified(self) -> tuple[str, ...]:
-        """Names of its files that have no checksum, so that damage in them does not show."""
+        """Names of files without a checksum, in which damage would go unnoticed."""
         return () if self.is_written else unverified_files(self.directory)
 
     @property
     def is_written(self) -> bool:
-        """Whether an engine still appends to its files, whatever they hold."""
+        """True if an engine still appends to the files, whatever they contain."""
         path = self.directory / EVENTS
         if (self.directory / CHECKSUMS).exists() or not path.exists():
             return False
         with path.open("rb") as file:
-            line = file.readline(_LONGEST_START)
+            line = file.readline(_MAX_START_BYTES)
         try:
             started = json_decoder(Event)(line)
         except msgspec.DecodeError:
@@ -353,8 +367,10 @@ class StoredRun:
 
     @property
     def measured(self) -> Result:
-        """Raises UsageError where there is no result to read, saying why there is none, and DamagedError where one of
-        the files it was made of is not what it was."""
+        """The result of a complete, intact run.
+
+        Raises UsageError with the reason if there is no result, and DamagedError if any file it is based on is damaged.
+        """
         if damage := self.damage:
             raise damaged_error(self.directory, damage)
         result = self.result
@@ -377,21 +393,24 @@ class StoredRun:
         damage: list[DamagedError] | None = None,
         whole_bytes: int | None = None,
     ) -> pa.Table:
-        """But for the columns that nobody asks for. Of an older schema, those it lacks are null. With `damage` an error
-        is put there instead of raised, and the rows before it are returned. Behind `whole_bytes` nothing is read."""
+        """Return the requests, without the columns `without`. Columns that an older schema lacks are null.
+
+        With `damage`, an error is appended to this list instead of raised, and the rows before it are returned. Nothing
+        after the first `whole_bytes` is read.
+        """
         path = self.directory / REQUESTS
         return read_stream(
             path, REQUEST_SCHEMA, added_later=_ADDED_LATER, without=without, damage=damage, end=whole_bytes
         )
 
     def calls(self) -> pa.Table:
-        """Of a local model; empty where the run was of an endpoint."""
+        """Return the calls of a local model; empty for a run of an endpoint."""
         if not (self.directory / CALLS).exists():
             return CALL_SCHEMA.empty_table()
         return read_stream(self.directory / CALLS, CALL_SCHEMA)
 
     def telemetry(self, damage: list[DamagedError] | None = None, whole_bytes: int | None = None) -> pa.Table:
-        """With `damage` and `whole_bytes` as `requests`."""
+        """Return the telemetry samples; `damage` and `whole_bytes` have the same meaning as for `requests`."""
         return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, damage=damage, end=whole_bytes)
 
     def _read(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
@@ -411,28 +430,30 @@ class StoredRun:
 
 
 def name_of_run(directory: Path) -> str:
-    """What `find_run` finds it by: its id in the runs' home, else its path."""
+    """Return the name by which `find_run` finds a run: its id in the runs' home, otherwise its path."""
     return directory.name if directory.parent == runs_home() else str(directory)
 
 
 def find_run(name: str) -> StoredRun:
-    """A run by its directory, its id, the unique beginning of its id, or "last": the last one that measured something
-    or is still running."""
+    """Find a run by its directory, its id, a unique prefix of its id, or "last". Raises UsageError.
+
+    "last" is the last run that measured something or is still running.
+    """
     directory = Path(name)
     if directory.is_dir():
         return StoredRun(directory)
     runs = stored_runs()
     if name == "last" and runs:
         return next((run for run in reversed(runs) if _is_running_or_measured(run)), runs[-1])
-    found = [run for run in runs if run.directory.name.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    problem = "no run is" if not found else f"{len(found)} runs begin with"
+    matching = [run for run in runs if run.directory.name.startswith(name)]
+    if len(matching) == 1:
+        return matching[0]
+    problem = "no run is" if not matching else f"{len(matching)} runs begin with"
     raise UsageError(f"{problem} {name!r}", hint=_RUNS)
 
 
 def stored_runs() -> list[StoredRun]:
-    """The runs of `runs_home`, oldest first."""
+    """Return the runs in `runs_home`, the oldest first."""
     home = runs_home()
     if not home.is_dir():
         return []
@@ -440,7 +461,10 @@ def stored_runs() -> list[StoredRun]:
 
 
 def _is_running_or_measured(run: StoredRun) -> bool:
-    """Whether it has a result with a stage, goes on, or was killed after its first row. A damaged result counts."""
+    """Return whether the run has a result with a stage, is running, or was killed after its first row.
+
+    A damaged result counts as one.
+    """
     try:
         result = run.result
         if result is not None:

@@ -1,4 +1,4 @@
-"""What was read of the runs, kept beside them: a cache that can be deleted at any time, and is made again."""
+"""An index of the runs' list rows, stored beside the runs. It is a cache that can be deleted at any time."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ from app.storage.run_directory import EVENTS, RESULT, StoredRun, runs_home
 INDEX = ".index.sqlite"
 _WAIT_S = 2.0
 _TABLE = "CREATE TABLE IF NOT EXISTS rows (name TEXT PRIMARY KEY, stamp TEXT NOT NULL, row BLOB NOT NULL)"
-_GET = "SELECT name, stamp, row FROM rows WHERE typeof(name) = 'text' AND typeof(row) = 'blob'"
-_PUT = "INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET stamp = excluded.stamp, row = excluded.row"
+_SELECT = "SELECT name, stamp, row FROM rows WHERE typeof(name) = 'text' AND typeof(row) = 'blob'"
+_UPSERT = (
+    "INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET stamp = excluded.stamp, row = excluded.row"
+)
 
 
 def stamp_of(run: StoredRun, version: str) -> str:
-    """Other than before whenever a file of the run that a list tells of was written, or `version` reads it."""
+    """Return a stamp that changes whenever a file that the list shows was written, or the reading `version` changes."""
     directory = run.directory
-    result = _written(directory / RESULT)
-    parts = [version, _written(directory), result, _written(directory / LABELS)]
-    return " ".join(parts if result else [*parts, _written(directory / EVENTS)])
+    result = _file_stamp(directory / RESULT)
+    parts = [version, _file_stamp(directory), result, _file_stamp(directory / LABELS)]
+    return " ".join(parts if result else [*parts, _file_stamp(directory / EVENTS)])
 
 
 def known_rows() -> dict[str, tuple[str, bytes]]:
-    """By the run's directory the stamp that it had, and its row; empty where there is no index that can be read."""
+    """Return stamp and row by run directory; empty if there is no readable index."""
     path = runs_home() / INDEX
     if not path.is_file():
         return {}
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=_WAIT_S)) as index:
-            return {name: (stamp, row) for name, stamp, row in index.execute(_GET)}
-    except sqlite3.Error:  # damaged, or of another kind: it is written anew
+            return {name: (stamp, row) for name, stamp, row in index.execute(_SELECT)}
+    except sqlite3.Error:  # damaged, or another kind of file: it is created again
         with contextlib.suppress(OSError):
             path.unlink()
         return {}
 
 
 def keep_rows(rows: Mapping[str, tuple[str, bytes]], gone: set[str]) -> None:
-    """Without a word where it cannot be written: the rows are read again then."""
+    """Update the index, and ignore write errors: the rows are then read again."""
     home = runs_home()
     if not (rows or gone) or not home.is_dir():
         return
@@ -51,11 +53,11 @@ def keep_rows(rows: Mapping[str, tuple[str, bytes]], gone: set[str]) -> None:
         index,
     ):
         index.execute(_TABLE)
-        index.executemany(_PUT, values)
+        index.executemany(_UPSERT, values)
         index.executemany("DELETE FROM rows WHERE name = ?", [(name,) for name in gone])
 
 
-def _written(path: Path) -> str:
+def _file_stamp(path: Path) -> str:
     try:
         facts = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether the files of a run are still what they were when it ended."""
+"""Check whether the files of a run are unchanged since it ended."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """One file of a run that is not what it was when the run ended."""
+    """A file of a run that differs from what it was when the run ended."""
 
     path: str
     problem: Literal["missing", "changed", "cut off"]
     whole_bytes: int | None = None
-    """From the beginning of the file, those that are as they were written; None where nothing tells."""
+    """Number of intact bytes from the start of the file, or `None` if unknown."""
 
     @property
     def text(self) -> str:
@@ -35,26 +35,26 @@ class Damage(msgspec.Struct, frozen=True):
 
 
 class _Sealed(msgspec.Struct):
-    """The part of a result that seals the files it was made of."""
+    """The part of a result that holds the hashes of the files it is based on."""
 
     artifacts: tuple[Artifact, ...]
 
 
 def damage_of(directory: Path) -> tuple[Damage, ...]:
-    """Compare every data file of a run with the checksums in `result.json` and `checksums.txt`, and those of a run that
-    was cut short with its journal.
+    """Compare the data files of a run with the checksums in `result.json` and `checksums.txt`, or with the journal.
 
-    Files are hashed once as long as neither their size nor their time changes: 2.5 million rows take about 0.3 s.
+    The journal is used for a run that was cut short. Files are hashed once as long as neither size nor time changes:
+    2.5 million rows take about 0.3 s.
     """
-    found: dict[str, Damage] = {}
-    for one in _damages(directory):
-        found.setdefault(one.path, one)
-    return tuple(found.values())
+    by_path: dict[str, Damage] = {}
+    for damage in _damages(directory):
+        by_path.setdefault(damage.path, damage)
+    return tuple(by_path.values())
 
 
 def unverified_files(directory: Path) -> tuple[str, ...]:
-    """Data files of a run that hold something and have no checksum."""
-    known = {*(_checksums(directory) or {}), *(one.path for one in _artifacts(directory / RESULT))}
+    """Return the non-empty data files of a run that have no checksum."""
+    known = {*(_checksums(directory) or {}), *(artifact.path for artifact in _artifacts(directory / RESULT))}
     if (journal := verified(directory)) is not None:
         known |= journal.listed
     sizes = {name: (directory / name).stat().st_size for name in FACTS if (directory / name).is_file()}
@@ -62,17 +62,17 @@ def unverified_files(directory: Path) -> tuple[str, ...]:
 
 
 def result_damage(directory: Path) -> Damage | None:
-    """Compare `result.json` alone: cheap enough for every run of a list."""
+    """Check `result.json` alone, which is cheap enough for every run of a list."""
     sums = _checksums(directory)
     if sums is None:
         return Damage(CHECKSUMS, "changed")
     if not sums:
-        return next((one for one in _journal_damages(directory) if one.path == RESULT), None)
-    return _compared(directory, RESULT, sums[RESULT]) if RESULT in sums else None
+        return next((damage for damage in _journal_damages(directory) if damage.path == RESULT), None)
+    return _compare(directory, RESULT, sums[RESULT]) if RESULT in sums else None
 
 
 def damaged_error(directory: Path, found: tuple[Damage, ...]) -> DamagedError:
-    what = "; ".join(one.text for one in found[:5]) + (f"; and {len(found) - 5} more" if found[5:] else "")
+    what = "; ".join(damage.text for damage in found[:5]) + (f"; and {len(found) - 5} more" if found[5:] else "")
     hint = "Restore its files from a copy, or use what is whole: `sizewise report RUN --recover`."
     return DamagedError(f"{directory} is DAMAGED: {what}", hint=hint)
 
@@ -89,20 +89,20 @@ def _damages(directory: Path) -> Iterator[Damage]:
             expected.setdefault(artifact.path, set()).add(artifact.sha256)
     for name in sorted(expected):
         for checksum in expected[name]:
-            if (damage := _compared(directory, name, checksum)) is not None:
+            if (damage := _compare(directory, name, checksum)) is not None:
                 yield damage
                 break
 
 
 def _journal_damages(directory: Path) -> Iterator[Damage]:
-    found = verified(directory)
-    if found is None:
+    state = verified(directory)
+    if state is None:
         return
-    if not found.is_journal_whole:
+    if not state.is_journal_whole:
         yield Damage(JOURNAL, "changed")
-    for name in sorted(found.cut | found.changed):
-        problem = _problem(directory / name, is_cut=name in found.cut)
-        yield Damage(name, problem, found.whole.get(name))
+    for name in sorted(state.cut | state.changed):
+        problem = _problem(directory / name, is_cut=name in state.cut)
+        yield Damage(name, problem, state.whole.get(name))
 
 
 def _problem(path: Path, *, is_cut: bool) -> Literal["missing", "changed", "cut off"]:
@@ -112,13 +112,13 @@ def _problem(path: Path, *, is_cut: bool) -> Literal["missing", "changed", "cut 
 
 
 def _is_data(name: str) -> bool:
-    """Whether a name is of the run's own data; reports are made of it, and can be made again."""
+    """Return whether a file belongs to the run's own data. Reports do not, since they can be rendered again."""
     folder, _, rest = name.rpartition("/")
     return name in FACTS or (folder == OUTPUTS and rest == Path(rest).name)
 
 
 def _checksums(directory: Path) -> dict[str, str] | None:
-    """By name; empty where the run has none, None where the list itself is damaged."""
+    """Return checksums by file name: empty if the run has none, `None` if the list itself is damaged."""
     try:
         text = (directory / CHECKSUMS).read_bytes().decode()
     except FileNotFoundError:
@@ -126,24 +126,24 @@ def _checksums(directory: Path) -> dict[str, str] | None:
     except (OSError, UnicodeDecodeError):
         return None
     lines = text.split("\n")
-    found = [_LINE.fullmatch(line) for line in lines[:-1]]
-    sums = {line[2]: line[1] for line in found if line is not None}
-    is_whole = not lines[-1] and len(sums) == len(found) and {EVENTS, RESULT} <= sums.keys()
+    matches = [_LINE.fullmatch(line) for line in lines[:-1]]
+    sums = {line[2]: line[1] for line in matches if line is not None}
+    is_whole = not lines[-1] and len(sums) == len(matches) and {EVENTS, RESULT} <= sums.keys()
     return sums if is_whole else None
 
 
 def _artifacts(result: Path) -> tuple[Artifact, ...]:
     try:
         return decode_json(result.read_bytes(), _Sealed).artifacts
-    except (OSError, msgspec.DecodeError):  # a result that cannot be read is told of by whoever reads it
+    except (OSError, msgspec.DecodeError):  # callers that read the result report that it cannot be read
         return ()
 
 
-def _compared(directory: Path, name: str, checksum: str) -> Damage | None:
+def _compare(directory: Path, name: str, checksum: str) -> Damage | None:
     path = directory / name
     try:
-        found = path.stat()
-        sha256 = _sha256(path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        status = path.stat()
+        sha256 = _sha256(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     except OSError:
         return Damage(name, "missing")
     if sha256 == checksum:

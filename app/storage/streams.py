@@ -1,4 +1,4 @@
-"""Arrow streams that are appended batch by batch and can be read after a kill at any byte."""
+"""Arrow streams that are appended batch by batch, and can be read after a kill at any byte."""
 
 from __future__ import annotations
 
@@ -22,39 +22,48 @@ if TYPE_CHECKING:
 
 _HINT = "Restore the file from a copy. `sizewise report RUN --recover` uses what is whole."
 _END = b"\xff\xff\xff\xff\0\0\0\0"
-"""Of an Arrow IPC stream: the mark of a message, of no length."""
+"""End-of-stream marker of Arrow IPC: a message prefix with length zero."""
 
 MAX_ROWS = 100_000_000
-"""Limit for one file. A run of a day at 1,000 requests/s has 86 million."""
+"""Maximum number of rows per file. A one-day run at 1,000 requests/s has 86 million."""
 MAX_COLUMNS = 256
 MAX_BATCH_ROWS = 1 << 20
 MAX_BATCH_BYTES = 1 << 30
 
-_TOGETHER = 256
-"""Batches made one piece of a column: many enough that pieces are few, few enough that what is copied is small."""
+_BATCHES_PER_CHUNK = 256
+"""Number of batches that are combined into one chunk of a column.
+
+It is large enough to keep the number of chunks low, and small enough to keep the copies small.
+"""
 
 
 class StreamWriter:
-    """An Arrow IPC stream in a file. One thread writes; each batch is in the operating system's hands on return.
+    """Write an Arrow IPC stream to a file from one thread.
 
-    A batch is one write: Arrow's own writer makes one of each of its buffers, which costs more than all else.
+    Each batch is handed to the operating system before returning.
+
+    A batch is a single write. Arrow's own writer makes one write for each buffer, which costs more than everything
+    else.
     """
 
     def __init__(
         self, path: Path, schema: pa.Schema, kept_bytes: int | None = None, journal: Journal | None = None
     ) -> None:
-        """`schema` has no dictionaries, and is that of every batch. `kept_bytes` of an existing stream are appended
-        to. What is written has its checksums in the `journal`."""
+        """Open the stream.
+
+        `schema` has no dictionaries and applies to every batch. New batches are appended after the first `kept_bytes`
+        of an existing stream. The checksums of all writes go to the `journal`.
+        """
         self._file = WholeFile(path, kept_bytes)
         self._journal = journal
         self.size = kept_bytes or self._write(schema.serialize())
-        """Bytes written so far."""
+        """Number of bytes written so far."""
 
     def append(self, batch: pa.RecordBatch) -> None:
         self.size += self._write(batch.serialize())
 
     def sync(self) -> None:
-        """Return once every batch is on the disk."""
+        """Flush all batches to the disk."""
         if not self._file.closed:
             self._file.sync()
 
@@ -87,42 +96,46 @@ def read_stream(
     damage: list[DamagedError] | None = None,
     end: int | None = None,
 ) -> pa.Table:
-    """Every whole batch of the file, in order; an empty table when the file holds not even its schema.
+    """Read all complete batches of a file, in order. The table is empty if the file lacks even a complete schema.
 
-    Columns that `schema` lacks, and those named in `without`, are left out; older files lack those `added_later`, which
-    are then null. `span` are the bytes from the beginning of one batch to the end of another, else all are read. What
-    is all null takes no memory. Raises UsageError when another column is missing or of another type, and DamagedError
-    when what is there is not what any writer wrote. `is_own` leaves out the validation of values: for the process that
-    wrote the file. With `damage` an error is put there instead of raised, and what was read before it is returned.
-    `end` is where a batch ends, behind which nothing is read.
+    Columns that are not in `schema`, or are named in `without`, are left out. Columns in `added_later`, which older
+    files lack, are then null. Columns of only nulls take no memory. `span` limits the read to the bytes from the start
+    of one batch to the end of another. `end` is the end of a batch after which nothing is read. `is_own` skips the
+    validation of values, for the process that wrote the file.
+
+    Raises UsageError if another column is missing or has another type, and DamagedError if the content was not written
+    by Sizewise. With `damage`, an error is appended to this list instead of raised, and the rows before it are
+    returned.
     """
-    wanted = pa.schema([field for field in schema if field.name not in without], schema.metadata)
-    parts: list[pa.Table] = []
+    columns = pa.schema([field for field in schema if field.name not in without], schema.metadata)
+    tables: list[pa.Table] = []
     if end == 0:
-        return wanted.empty_table()
+        return columns.empty_table()
     try:
-        found = _read_schema(path)
-        if found is None:
-            return wanted.empty_table()
-        batches = _whole_batches(path, _places(path, found, wanted, added_later), span or (0, end))
-        together = _TOGETHER if damage is None else 1  # so that all before the damage is kept
-        while some := list(islice(batches, together)):
-            parts.append(_compact(None if is_own else path, some, wanted))
+        stored = _read_schema(path)
+        if stored is None:
+            return columns.empty_table()
+        batches = _whole_batches(path, _column_indices(path, stored, columns, added_later), span or (0, end))
+        chunk_batches = _BATCHES_PER_CHUNK if damage is None else 1  # so that everything before the damage is kept
+        while chunk := list(islice(batches, chunk_batches)):
+            tables.append(_compact(None if is_own else path, chunk, columns))
     except DamagedError as error:
         if damage is None:
             raise
         damage.append(error)
-    return pa.concat_tables(parts) if parts else wanted.empty_table()
+    return pa.concat_tables(tables) if tables else columns.empty_table()
 
 
 def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Every whole batch that has a row, one by one, with those columns of `schema` that the file has too. None where it
-    holds not even its own schema. Raises as `read_stream` does."""
-    found = _read_schema(path)
-    if found is None:
+    """Yield every complete, non-empty batch, with the columns of `schema` that the file also has.
+
+    Yields nothing if the file lacks even a complete schema. Raises as `read_stream` does.
+    """
+    stored = _read_schema(path)
+    if stored is None:
         return
-    common = pa.schema([field for field in schema if found.get_all_field_indices(field.name)])
-    for batch in _whole_batches(path, _places(path, found, common, ()), (0, None)):
+    common = pa.schema([field for field in schema if stored.get_all_field_indices(field.name)])
+    for batch in _whole_batches(path, _column_indices(path, stored, common, ()), (0, None)):
         if batch.num_rows:
             _validate(path, batch)
             yield batch
@@ -131,11 +144,13 @@ def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 def stage_spans(
     path: Path, schema: pa.Schema, whole_bytes: int | None = None
 ) -> tuple[dict[int, tuple[int, int]], int]:
-    """Where the batches of each stage begin and end in the file, and where the last whole batch ends; of its first
-    `whole_bytes`, where they are given. Raises UsageError for a file of another schema, as of another version, and
-    DamagedError for what no writer wrote."""
-    found = _read_schema(path)
-    if found is None or not found.equals(schema):
+    """Return the start and end of each stage's batches in the file, and the end of the last complete batch.
+
+    `whole_bytes` limits the read to the start of the file. Raises UsageError if the file has another schema, for
+    example that of another version, and DamagedError if the content was not written by Sizewise.
+    """
+    stored = _read_schema(path)
+    if stored is None or not stored.equals(schema):
         raise UsageError(f"{path} was written by another version of Sizewise", hint="Run the profile again.")
     spans: dict[int, tuple[int, int]] = {}
     end = 0
@@ -154,17 +169,19 @@ def stage_spans(
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether a stream that was closed lacks its end: bytes are missing, and those that are there may be right."""
+    """Return whether a closed stream lacks its end. Bytes are missing then, but the existing ones may be intact."""
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
         return file.read() != _END
 
 
 def whole_batch_ahead(source: pa.NativeFile) -> bool:
-    """Whether a whole batch begins where the file stands, which is left there. False at the end of the stream, and
-    where the writer has not finished one. Raises ValueError for bytes that no writer of ours wrote: compressed ones
-    too, and more rows than a batch ever has."""
-    at, size = source.tell(), source.size()
+    """Return whether a complete batch starts at the current position of the file, and leave the position unchanged.
+
+    Return false at the end of the stream, and for a batch that is not fully written. Raises ValueError for bytes that
+    Sizewise does not write, such as compressed batches or batches with too many rows.
+    """
+    position, size = source.tell(), source.size()
     prefix = source.read(MESSAGE_PREFIX_BYTES)
     if len(prefix) < MESSAGE_PREFIX_BYTES:
         return False
@@ -179,14 +196,14 @@ def whole_batch_ahead(source: pa.NativeFile) -> bool:
     header = batch_header(prefix + metadata)
     if header.rows > MAX_BATCH_ROWS or header.body_bytes > MAX_BATCH_BYTES:
         raise ValueError(f"a batch of {header.rows:,} rows and {header.body_bytes:,} bytes")
-    if at + len(prefix) + length + header.body_bytes > size:
+    if position + len(prefix) + length + header.body_bytes > size:
         return False
-    source.seek(at)
+    source.seek(position)
     return True
 
 
 def _read_schema(path: Path) -> pa.Schema | None:
-    """None where there is no file, or not the whole schema."""
+    """Return the schema, or `None` if there is no file or no complete schema."""
     try:
         with pa.OSFile(str(path)) as source:
             prefix = source.read(MESSAGE_PREFIX_BYTES)
@@ -203,32 +220,34 @@ def _read_schema(path: Path) -> pa.Schema | None:
     return schema
 
 
-def _places(path: Path, found: pa.Schema, wanted: pa.Schema, added_later: Collection[str]) -> list[int]:
-    """Where the wanted columns stand in the file."""
-    places = []
-    for field in wanted:
-        of_that_name = found.get_all_field_indices(field.name)
-        if field.name in added_later and not of_that_name:
+def _column_indices(path: Path, stored: pa.Schema, columns: pa.Schema, added_later: Collection[str]) -> list[int]:
+    """Return the indices of the wanted columns in the file."""
+    indices = []
+    for field in columns:
+        matching = stored.get_all_field_indices(field.name)
+        if field.name in added_later and not matching:
             continue
-        if [found.field(place).type for place in of_that_name] != [field.type]:
+        if [stored.field(index).type for index in matching] != [field.type]:
             raise UsageError(
                 f"{path} cannot be read: it has no one column {field.name} of type {field.type}",
                 hint="It may come from another version of Sizewise, or be damaged.",
             )
-        places += of_that_name
-    return places
+        indices += matching
+    return indices
 
 
-def _whole_batches(path: Path, places: list[int], span: tuple[int, int | None]) -> Iterator[pa.RecordBatch]:
-    """To the end of the span or the stream, or the place where the writer was killed. Not yet validated."""
-    options = pa.ipc.IpcReadOptions(included_fields=places)
-    at, rows = 0, 0
+def _whole_batches(path: Path, indices: list[int], span: tuple[int, int | None]) -> Iterator[pa.RecordBatch]:
+    """Yield complete batches up to the end of the span or the stream, or to where the writer was killed, without
+    validation.
+    """
+    options = pa.ipc.IpcReadOptions(included_fields=indices)
+    position, rows = 0, 0
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source, options=options) as stream:
             if span[0]:
-                source.seek(span[0])  # the reader takes each batch from where the file stands
+                source.seek(span[0])  # the reader reads each batch from the file's current position
             while span[1] is None or source.tell() < span[1]:
-                at = source.tell()
+                position = source.tell()
                 if not whole_batch_ahead(source):
                     return
                 batch = stream.read_next_batch()
@@ -237,24 +256,30 @@ def _whole_batches(path: Path, places: list[int], span: tuple[int, int | None]) 
                     raise UsageError(f"{path} has more than {MAX_ROWS:,} rows", hint="Split the measurement into runs.")
                 yield batch
     except (ValueError, EOFError, StopIteration, OSError, pa.ArrowException) as error:
-        raise _damaged(path, at, error) from error
+        raise _damaged(path, position, error) from error
 
 
 def _validate(path: Path, rows: pa.RecordBatch | pa.Table) -> None:
-    """Arrow reads offsets and lengths as the file has them; used unchecked, wrong ones end the process by a signal."""
+    """Validate values read from a file.
+
+    Arrow uses offsets and lengths as the file states them; invalid ones would crash the process.
+    """
     try:
         rows.validate(full=True)
     except (pa.ArrowException, ValueError) as error:
         raise _damaged(path, None, error) from error
 
 
-def _damaged(path: Path, at: int | None, error: Exception) -> DamagedError:
-    where = "" if at is None else f" after byte {at:,}"
+def _damaged(path: Path, position: int | None, error: Exception) -> DamagedError:
+    where = "" if position is None else f" after byte {position:,}"
     return DamagedError(f"{path} is damaged{where}: {' '.join(str(error).split())[:200]}", hint=_HINT)
 
 
 def _compact(untrusted: Path | None, batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    """Each column in one piece: as it was read, it would hold on to all columns of its batch, also those left out."""
+    """Combine the batches into one chunk per column.
+
+    Unless copied, a column would keep all columns of its batch in memory, including those left out.
+    """
     table = pa.Table.from_batches(batches)
     if untrusted is not None:
         _validate(untrusted, table)
@@ -269,7 +294,7 @@ def _compact(untrusted: Path | None, batches: list[pa.RecordBatch], schema: pa.S
 
 
 def _nulls(count: int, kind: pa.DataType) -> pa.Array:
-    """They share their memory."""
+    """Return a null array that shares its memory with others."""
     return _many_nulls(1 << count.bit_length(), kind).slice(0, count)
 
 

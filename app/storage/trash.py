@@ -1,6 +1,6 @@
-"""Deleted runs: kept in the runs' home until somebody asks for their end.
+"""The trash of deleted runs, which stay in the runs' home until they are purged.
 
-A deleted run stands in a folder named by the time of its deletion, and is itself as it was.
+A deleted run is moved, unchanged, to a folder named after the time of deletion.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ class DeletedRun(msgspec.Struct, frozen=True):
 
 
 def delete_runs(runs: list[StoredRun], now: datetime) -> None:
-    """Move them to the trash: all, or none where one is running, or is kept in a place of the user's own."""
+    """Move runs to the trash: all of them, or none if one is running or stored outside the runs' home.
+
+    Raises UsageError.
+    """
     home = runs_home().resolve()
     for run in runs:
         if run.is_running:
@@ -37,48 +40,52 @@ def delete_runs(runs: list[StoredRun], now: datetime) -> None:
     folder = _trash() / now.astimezone(UTC).strftime(_STAMP)
     for run in runs:
         target = folder / run.directory.resolve().name
-        if target.exists():  # deleted, imported again and deleted, in one second
+        if target.exists():  # deleted, imported and deleted again within a second
             raise UsageError(f"{target.name} was deleted just now: wait a second")
         _move(run.directory.resolve(), target)
 
 
 def deleted_runs() -> list[DeletedRun]:
-    """The first deleted first."""
-    found = []
+    """Return the deleted runs, the first deleted first."""
+    runs = []
     for folder, deleted_at in _folders():
         for path in sorted(folder.iterdir()):
-            with contextlib.suppress(UsageError):  # no run is in it
-                found.append(DeletedRun(StoredRun(path), deleted_at))
-    return found
+            with contextlib.suppress(UsageError):  # the folder holds no run
+                runs.append(DeletedRun(StoredRun(path), deleted_at))
+    return runs
 
 
 def restore_run(name: str) -> Path:
-    """Bring back a run by its id, or the unique beginning of it; of several by one id, the last deleted."""
-    found = {one.run.directory.name: one.run for one in deleted_runs() if one.run.directory.name.startswith(name)}
-    if len(found) != 1 and name not in found:
-        problem = "no deleted run is" if not found else f"{len(found)} deleted runs begin with"
+    """Restore a run by its id or a unique prefix of it; of several with the same id, the last deleted."""
+    matching = {
+        deleted.run.directory.name: deleted.run
+        for deleted in deleted_runs()
+        if deleted.run.directory.name.startswith(name)
+    }
+    if len(matching) != 1 and name not in matching:
+        problem = "no deleted run is" if not matching else f"{len(matching)} deleted runs begin with"
         raise UsageError(f"{problem} {name!r}", hint=_DELETED)
-    directory = found[name].directory if name in found else next(iter(found.values())).directory
+    directory = matching[name].directory if name in matching else next(iter(matching.values())).directory
     target = runs_home() / directory.name
     if target.exists():
         raise UsageError(f"{target} is there again", hint="Delete or move that one first.")
     _move(directory, target)
-    with contextlib.suppress(OSError):  # others were deleted with it
+    with contextlib.suppress(OSError):  # not empty if other runs were deleted at the same time
         directory.parent.rmdir()
     return target
 
 
 def purge(now: datetime) -> list[str]:
-    """End what was deleted more than 30 days ago, and tell its names."""
-    gone = []
+    """Remove runs that were deleted more than 30 days ago, and return their names."""
+    purged = []
     for folder, deleted_at in _folders():
         if now - deleted_at > KEPT_FOR:
-            gone += sorted(path.name for path in folder.iterdir())
+            purged += sorted(path.name for path in folder.iterdir())
             try:
                 shutil.rmtree(folder)
             except OSError as error:
                 raise UsageError(f"{folder} cannot be removed: {error.strerror}") from error
-    return gone
+    return purged
 
 
 def _trash() -> Path:
@@ -86,7 +93,7 @@ def _trash() -> Path:
 
 
 def _folders() -> list[tuple[Path, datetime]]:
-    """By time of deletion; what else lies in the trash is none of ours."""
+    """Return the trash folders by time of deletion, ignoring other files in the trash."""
     folders = []
     for path in sorted(_trash().glob("*Z")):
         with contextlib.suppress(ValueError):

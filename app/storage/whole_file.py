@@ -1,4 +1,4 @@
-"""A file that is written without a buffer, each write whole or an error."""
+"""An unbuffered file whose writes are complete or raise an error."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 
 class WholeFile(io.FileIO):
-    """A new file without a buffer, or an existing one cut off after `kept_bytes`. Python's own may write a part and
-    tell it only in the returned count."""
+    """A new unbuffered file, or an existing one truncated to `kept_bytes`.
+
+    Python's raw files may write only a part of the data and report it only in the returned count.
+    """
 
     def __init__(self, path: Path, kept_bytes: int | None = None) -> None:
         super().__init__(path, "x" if kept_bytes is None else "r+")
@@ -24,14 +26,14 @@ class WholeFile(io.FileIO):
             self.seek(kept_bytes)
 
     def sync(self) -> None:
-        """Return once what was written is on the disk."""
+        """Flush all writes to the disk."""
         os.fsync(self.fileno())
 
     def write(self, content: ReadableBuffer, /) -> int:
-        left = whole = memoryview(content).cast("B")
-        while left:
-            written = super().write(left)
+        remaining = data = memoryview(content).cast("B")
+        while remaining:
+            written = super().write(remaining)
             if not written:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.name))
-            left = left[written:]
-        return len(whole)
+            remaining = remaining[written:]
+        return len(data)

@@ -1,6 +1,6 @@
-"""What the control group of this process may use, and uses: a container's share of its machine (Linux, v1 and v2).
+"""Limits and usage of this process's control group: a container's share of its machine (Linux, v1 and v2).
 
-How busy each core is that this process may run on.
+Includes the utilization of each core that this process may run on.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import psutil
 
 
 class CoreReader:
-    """Cores are counted as the system lists those that are switched on."""
+    """Reads the utilization of cores, numbered as the OS lists those that are online."""
 
     def __init__(self) -> None:
-        self._last_s = _times_of_cores()
+        self._last_s = _core_times()
 
     def read(self) -> dict[int, float | None]:
-        """Percent of the time since the last reading, by core; None within one tick of the system's clock."""
-        before_s, self._last_s = self._last_s, _times_of_cores()
+        """Return the busy percentage of each core since the last reading; None within one tick of the system's
+        clock."""
+        before_s, self._last_s = self._last_s, _core_times()
         return {
             core: None if core not in before_s else busy_percent(before_s[core], times_s)
             for core, times_s in self._last_s.items()
@@ -29,33 +30,35 @@ class CoreReader:
 
 
 def busy_percent(before_s: tuple[float, float], now_s: tuple[float, float]) -> float | None:
-    """Of two pairs of busy and all core-seconds; None where no time passed, or it was counted anew."""
+    """Compute the busy percentage between two pairs of busy and total core-seconds; None if no time passed, or the
+    counters were reset."""
     busy_s, all_s = now_s[0] - before_s[0], now_s[1] - before_s[1]
     return min(100.0, max(0.0, 100 * busy_s / all_s)) if all_s > 0 else None
 
 
 def busy_and_all_of(times: Any) -> tuple[float, float]:
-    """Core-seconds spent on work, and in all."""
-    # Linux counts a guest's time in `user` as well
-    everything = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-    return everything - times.idle - getattr(times, "iowait", 0.0), everything
+    """Return core-seconds spent on work, and in total."""
+    # Linux also counts a guest's time in `user`
+    total_s = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return total_s - times.idle - getattr(times, "iowait", 0.0), total_s
 
 
-def _times_of_cores() -> dict[int, tuple[float, float]]:
-    every = dict(enumerate(psutil.cpu_times(percpu=True)))
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else every.keys()
-    # a container may be told of fewer cores than it has numbers of
-    cores = [core for core in every if core in usable] or list(every)
-    return {core: busy_and_all_of(every[core]) for core in cores}
+def _core_times() -> dict[int, tuple[float, float]]:
+    by_core = dict(enumerate(psutil.cpu_times(percpu=True)))
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else by_core.keys()
+    # a container may see fewer cores than the numbers in its affinity mask suggest
+    cores = [core for core in by_core if core in usable] or list(by_core)
+    return {core: busy_and_all_of(by_core[core]) for core in cores}
 
 
 _UNLIMITED_BYTES = 2**60
-"""Version 1 says "no limit" as a number just under 2**63."""
+"""Limit from which a value means "no limit": version 1 reports a number just under 2**63."""
 
 
 @dataclass(frozen=True)
 class Cgroup:
-    """Limits are the tightest on the way up; None where there is no limit, or no control groups at all."""
+    """Limits of a control group, the lowest of the group and its ancestors; None without a limit, or without control
+    groups."""
 
     cpu_limit_cores: float | None = None
     memory_limit_bytes: int | None = None
@@ -63,7 +66,7 @@ class Cgroup:
     _memory_directory: Path | None = None
 
     def cpu_used_s(self) -> float | None:
-        """CPU time the group has used since it was made."""
+        """Return the CPU time used by the group since its creation, in s."""
         directory = self._cpu_directory
         if directory is None:
             return None
@@ -74,7 +77,8 @@ class Cgroup:
         return None if usage_ns is None else usage_ns / 1e9
 
     def memory_used_bytes(self) -> int | None:
-        """Memory that would count against the limit when it gets tight: file pages not lately used are left out."""
+        """Return memory in bytes that counts against the limit under pressure: file pages not used recently are
+        excluded."""
         directory = self._memory_directory
         if directory is None:
             return None
@@ -82,7 +86,7 @@ class Cgroup:
         if used is None:
             return None
         stat = directory / "memory.stat"
-        # in version 1 the plain entry leaves the child groups out
+        # in version 1 the plain entry excludes child groups
         reclaimable = _entry(stat, "total_inactive_file") or _entry(stat, "inactive_file") or 0
         return max(0, used - reclaimable)
 
@@ -93,14 +97,14 @@ def read_cgroup(proc: Path = Path("/proc/self")) -> Cgroup:
     used_cpu = cpu if _is_version_2(cpu) else _directories(proc, "cpuacct")
     return Cgroup(
         cpu_limit_cores=_tightest([_cpu_limit(directory) for directory in cpu]),
-        memory_limit_bytes=_whole(_tightest([_memory_limit(directory) for directory in memory])),
+        memory_limit_bytes=_to_int(_tightest([_memory_limit(directory) for directory in memory])),
         _cpu_directory=used_cpu[0] if used_cpu else None,
         _memory_directory=memory[0] if memory else None,
     )
 
 
 def _directories(proc: Path, controller: str) -> list[Path]:
-    """The group's directory for a controller and those above it, up to the mount; empty where there is none."""
+    """Return the group's directory for a controller and its ancestors, up to the mount; empty if there is none."""
     groups = {}
     for line in _lines(proc / "cgroup"):
         _, controllers, path = line.split(":", 2)
@@ -112,19 +116,20 @@ def _directories(proc: Path, controller: str) -> list[Path]:
             continue
         root, point = mount
         relative = group.removeprefix(root.rstrip("/")).strip("/")
-        own = point / relative if (point / relative).is_dir() else point
-        return [own, *(above for above in own.parents if above.is_relative_to(point))]
+        directory = point / relative if (point / relative).is_dir() else point
+        return [directory, *(parent for parent in directory.parents if parent.is_relative_to(point))]
     return []
 
 
 def _mount(proc: Path, controller: str | None) -> tuple[str, Path] | None:
-    """(root within the hierarchy, mount point) of a version 1 controller, or of version 2 when it is None."""
+    """Find (root within the hierarchy, mount point) of a version 1 controller, or of version 2 if `controller` is
+    None."""
     for line in _lines(proc / "mountinfo"):
-        placed, _, kind = line.partition(" - ")
-        fields, described = placed.split(), kind.split()
-        if controller is None and described[0] == "cgroup2":
+        mount_fields, _, kind = line.partition(" - ")
+        fields, type_fields = mount_fields.split(), kind.split()
+        if controller is None and type_fields[0] == "cgroup2":
             return fields[3], Path(fields[4])
-        if controller is not None and described[0] == "cgroup" and controller in described[-1].split(","):
+        if controller is not None and type_fields[0] == "cgroup" and controller in type_fields[-1].split(","):
             return fields[3], Path(fields[4])
     return None
 
@@ -150,7 +155,7 @@ def _tightest(limits: list[float | None] | list[int | None]) -> float | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _whole(limit: float | None) -> int | None:
+def _to_int(limit: float | None) -> int | None:
     return None if limit is None else int(limit)
 
 
@@ -174,5 +179,5 @@ def _lines(path: Path) -> list[str]:
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except OSError:  # no such file on this system, in this version, or in this group
+    except OSError:  # no such file on this OS, in this version, or in this group
         return ""

@@ -1,4 +1,4 @@
-"""The clocks of this machine beside each other: whether the one that everything is timed by told the truth."""
+"""Compares the clocks of this machine, to check whether the one that times everything is reliable."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class ClockReading:
-    """The same moment by three clocks. `boottime_ns` goes on while the machine sleeps; None where there is none."""
+    """Three clocks read at the same moment. `boottime_ns` continues while the machine sleeps; None if the OS has no
+    such clock."""
 
     monotonic_ns: int
     wall_ns: int
     boottime_ns: int | None
 
     def wall_to_monotonic_ratio(self, earlier: ClockReading) -> float | None:
-        """None when no time has passed."""
-        passed_ns = self.monotonic_ns - earlier.monotonic_ns
-        return (self.wall_ns - earlier.wall_ns) / passed_ns if passed_ns > 0 else None
+        """Return wall time over monotonic time since an earlier reading; None if no time has passed."""
+        elapsed_ns = self.monotonic_ns - earlier.monotonic_ns
+        return (self.wall_ns - earlier.wall_ns) / elapsed_ns if elapsed_ns > 0 else None
 
     def suspended_since(self, earlier: ClockReading) -> float | None:
-        """Seconds the machine slept; None where the system does not tell."""
+        """Return the time for which the machine was suspended, in s; None if not reported by this OS."""
         if self.boottime_ns is None or earlier.boottime_ns is None:
             return None
         asleep_ns = (self.boottime_ns - earlier.boottime_ns) - (self.monotonic_ns - earlier.monotonic_ns)
@@ -35,7 +36,7 @@ def read_clock() -> ClockReading:
 
 
 def clock_resolution_ns(samples: int = 1_000) -> int:
-    """The smallest step the clock was seen to make; includes the cost of reading it."""
+    """Measure the smallest observed step of the clock in ns; includes the cost of reading it."""
     readings_ns = [time.perf_counter_ns() for _ in range(samples)]
     steps_ns = [after - before for before, after in pairwise(readings_ns) if after > before]
     return min(steps_ns, default=round(time.get_clock_info("perf_counter").resolution * 1e9))

@@ -1,4 +1,4 @@
-"""The machine a measurement is made on."""
+"""Describes the machine on which a measurement is made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ PACKAGES = ("onnxruntime-gpu", "onnxruntime", "locust", "numpy", "pandas", "uvlo
 
 
 def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None) -> Environment:
-    """`providers` are those that opened a session here; the caller tries them, since only a child may load them."""
+    """Read the environment. `providers` are those that opened a session here; the caller tests them, because only a
+    child process may load them."""
     cgroup = read_cgroup()
     logical = psutil.cpu_count() or 1
     usable = usable_cores(cgroup)
@@ -50,20 +51,22 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
 
 
 def fingerprint(environment: Environment) -> str:
-    """The same for two machines whose measurements may be compared: alike in all but their names and serial numbers."""
-    alike = msgspec.structs.replace(
+    """Hash the properties of a machine. Measurements of two machines with the same hash are comparable: they differ at
+    most in names, serial numbers and clock resolution."""
+    normalized = msgspec.structs.replace(
         environment,
         host="",
         memory_gib=round(environment.memory_gib),
-        gpus=tuple(_alike(gpu) for gpu in environment.gpus),
+        gpus=tuple(_normalize_gpu(gpu) for gpu in environment.gpus),
         clock_resolution_ns=0,
         fingerprint="",
     )
-    return hashlib.sha256(msgspec.json.encode(alike, order="sorted")).hexdigest()[:16]
+    return hashlib.sha256(msgspec.json.encode(normalized, order="sorted")).hexdigest()[:16]
 
 
-def _alike(gpu: Gpu) -> Gpu:
-    """Without what differs between two cards of one kind, and what the link does while the card is idle."""
+def _normalize_gpu(gpu: Gpu) -> Gpu:
+    """Remove properties that differ between two cards of one kind, and link values that change while the card is
+    idle."""
     mig = tuple(msgspec.structs.replace(instance, uuid_hash=None) for instance in gpu.mig)
     return msgspec.structs.replace(gpu, uuid_hash=None, pcie_generation=None, pcie_width=None, mig=mig)
 
@@ -78,16 +81,16 @@ def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def _cpu_governor(cpus: Path = Path("/sys/devices/system/cpu")) -> str | None:
-    """The power governor; several, separated by commas, where cores differ. None in most virtual machines."""
+    """Return the power governor; several, separated by commas, if cores differ. None in most virtual machines."""
     governors = set()
     for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"):
-        with suppress(OSError):  # the core was switched off meanwhile
+        with suppress(OSError):  # the core was taken offline meanwhile
             governors.add(path.read_text(encoding="ascii").strip())
     return ", ".join(sorted(governors)) or None
 
 
 def runtime_packages() -> tuple[tuple[str, str], ...]:
-    """Name and version of the build of ONNX Runtime that is installed."""
+    """Return name and version of the installed builds of ONNX Runtime."""
     return tuple((name, version) for name, version in _package_versions().items() if name.startswith("onnxruntime"))
 
 
@@ -97,5 +100,5 @@ def _package_versions() -> dict[str, str]:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            continue  # of the two builds of ONNX Runtime, one is installed; uvloop is not on Windows
+            continue  # one of the two builds of ONNX Runtime is installed; uvloop is not available on Windows
     return versions

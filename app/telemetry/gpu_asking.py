@@ -1,4 +1,4 @@
-"""One question to a driver at a time, and what is remembered of the answers."""
+"""Queries a driver one call at a time, and remembers which calls it supports."""
 
 from __future__ import annotations
 
@@ -24,40 +24,41 @@ GONE = (pynvml.NVMLError_GpuIsLost, pynvml.NVMLError_ResetRequired)
 
 @dataclass(frozen=True)
 class Question:
-    """One call and the metrics it gives, in order. `ways`: the newest call first; the first one offered is kept."""
+    """A query of one or more metrics, in the order of the call's values. `ways` lists the newest call first; the first
+    supported one is used."""
 
     metrics: tuple[str, ...]
     ways: tuple[Callable[[Any], tuple[float, ...]], ...]
 
 
 class NvmlQuery:
-    """Asks for one GPU. Once it is lost it is not asked again, and all its readings are None.
+    """Runs queries for one GPU. A lost GPU is not queried again, and all its readings are None.
 
-    Threads may share one, each with questions of its own.
+    Threads may share an instance if each has its own questions.
     """
 
     def __init__(self) -> None:
         self.is_lost = False
-        self._ask_again_ns: dict[Question, int] = {}
-        self._way: dict[Question, int] = {}
+        self._retry_at_ns: dict[Question, int] = {}
+        self._call_indices: dict[Question, int] = {}
 
     def put(self, question: Question, handle: Any, at_ns: int) -> Readings:
-        """None for what the card does not offer, which is asked for again once a minute."""
-        if not self.is_lost and at_ns >= self._ask_again_ns.get(question, at_ns):
-            for way in range(self._way.get(question, 0), len(question.ways)):
+        """Run a query. Values are None if the card does not support it; it is then retried once a minute."""
+        if not self.is_lost and at_ns >= self._retry_at_ns.get(question, at_ns):
+            for index in range(self._call_indices.get(question, 0), len(question.ways)):
                 try:
-                    answer = question.ways[way](handle)
+                    values = question.ways[index](handle)
                 except NOT_OFFERED:
                     continue
                 except GONE:
                     self.is_lost = True
                 except pynvml.NVMLError:
-                    pass  # a hiccup of the driver costs this reading alone
+                    pass  # a transient driver error only costs this reading
                 else:
-                    self._way[question] = way
-                    return dict(zip(question.metrics, answer, strict=True))
+                    self._call_indices[question] = index
+                    return dict(zip(question.metrics, values, strict=True))
                 break
             else:
-                self._way.pop(question, None)
-                self._ask_again_ns[question] = at_ns + ASK_AGAIN_NS
+                self._call_indices.pop(question, None)
+                self._retry_at_ns[question] = at_ns + ASK_AGAIN_NS
         return dict.fromkeys(question.metrics)

@@ -1,7 +1,4 @@
-"""What one GPU is: read once, when it is found.
-
-Who else uses a GPU.
-"""
+"""Static description of one GPU, read once when it is found, and the processes that use it."""
 
 from __future__ import annotations
 
@@ -39,20 +36,21 @@ def describe(index: int, handle: Any) -> Gpu:
         vbios=or_none(pynvml.nvmlDeviceGetVbiosVersion, handle),
         driver=or_none(pynvml.nvmlSystemGetDriverVersion),
         cuda_driver=_cuda_version(or_none(pynvml.nvmlSystemGetCudaDriverVersion_v2)),
-        mig=tuple(_describe_mig(at, instance) for at, instance in mig_handles(handle)),
+        mig=tuple(_describe_mig(index, instance) for index, instance in mig_handles(handle)),
     )
 
 
 def mig_handles(handle: Any) -> Iterator[tuple[int, Any]]:
-    """The MIG instances of a GPU, by the driver's index, which may leave some out; none where MIG is off."""
-    for at in range(or_none(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
-        instance = or_none(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, at)
+    """Yield the MIG instances of a GPU by the driver's index, which may have gaps; none if MIG is off."""
+    for index in range(or_none(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+        instance = or_none(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
         if instance is not None:
-            yield at, instance
+            yield index, instance
 
 
 def memory(handle: Any) -> Any:
-    """What the driver keeps for itself is not in `used`; drivers before 510 cannot tell it apart."""
+    """Return memory information. `used` excludes the driver's reserved memory; drivers before 510 cannot separate
+    it."""
     try:
         return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
     except (pynvml.NVMLError_FunctionNotFound, pynvml.NVMLError_ArgumentVersionMismatch):
@@ -68,7 +66,7 @@ def used_gib(handle: Any) -> float:
 
 
 def uuid_hash(handle: Any) -> str | None:
-    """Tells one card from another without giving its serial number away."""
+    """Hash the UUID, which identifies a card without revealing its serial number."""
     uuid = or_none(pynvml.nvmlDeviceGetUUID, handle)
     return None if uuid is None else hashlib.sha256(uuid.encode()).hexdigest()[:12]
 
@@ -95,23 +93,23 @@ def _watts(milliwatts: int | None) -> float | None:
 
 
 def _cuda_version(number: int | None) -> str | None:
-    """13010 is CUDA 13.1."""
+    """Format a CUDA version number: 13010 is CUDA 13.1."""
     return None if number is None else f"{number // 1_000}.{number % 1_000 // 10}"
 
 
 def processes_on(gpu: int, handle: Any) -> Iterator[GpuProcess]:
-    """Those that compute; raises what NVML raises."""
-    for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
-        yield GpuProcess(gpu, one.pid, None if one.usedGpuMemory is None else one.usedGpuMemory / GIB)
+    """Yield the processes that compute; raises NVML's errors."""
+    for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+        yield GpuProcess(gpu, process.pid, None if process.usedGpuMemory is None else process.usedGpuMemory / GIB)
 
 
 def foreign_processes(processes: Iterable[GpuProcess], ours: Collection[int]) -> tuple[GpuProcess, ...]:
-    """Those that are none of `ours`, nor begun by one of them.
+    """Return the processes that are not in `ours`, nor children of those.
 
-    A process that is not here counts as none of both: it has ended, or its number is from outside this container, where
-    our own may have such numbers too.
+    A process that is not visible here is not foreign: it has ended, or its number is from outside this container, where
+    our own processes may have such numbers too.
     """
-    return tuple(one for one in processes if _is_foreign(one.pid, ours))
+    return tuple(process for process in processes if _is_foreign(process.pid, ours))
 
 
 def _is_foreign(pid: int, ours: Collection[int]) -> bool:
@@ -121,5 +119,5 @@ def _is_foreign(pid: int, ours: Collection[int]) -> bool:
         return all(parent.pid not in ours for parent in psutil.Process(pid).parents())
     except psutil.NoSuchProcess:
         return False
-    except psutil.AccessDenied:  # somebody else's
+    except psutil.AccessDenied:  # it belongs to another user
         return True

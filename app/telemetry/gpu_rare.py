@@ -1,4 +1,4 @@
-"""What changes slowly on a GPU, or what a driver may take long to tell: asked once a second, apart from the rest."""
+"""Slow GPU metrics: values that change slowly, or that a driver may take long to return, read once a second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _ecc(handle: Any, error: int) -> tuple[float]:
     return (float(pynvml.nvmlDeviceGetTotalEccErrors(handle, error, pynvml.NVML_VOLATILE_ECC)),)
 
 
-_QUESTIONS = (
+_QUERIES = (
     Question(("gpu_ecc_corrected_errors",), (lambda handle: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),)),
     Question(
         ("gpu_ecc_uncorrected_errors",), (lambda handle: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),)
@@ -30,8 +30,8 @@ _QUESTIONS = (
 )
 
 
-class _Listing:
-    """Who computes on one GPU, as the driver told when it was last asked."""
+class _ProcessList:
+    """Processes that compute on one GPU, as last reported by the driver."""
 
     def __init__(self, gpu: int) -> None:
         self.found: tuple[GpuProcess, ...] = ()
@@ -48,41 +48,42 @@ class _Listing:
 
 
 class RareReader:
-    """All GPUs, read once a second; every ten seconds it looks for GPUs and MIG instances that came or went."""
+    """Reads all GPUs once a second; every ten seconds it looks for GPUs and MIG instances that were added or
+    removed."""
 
     interval_s = 1.0
 
     def __init__(self, gpus: Gpus) -> None:
         self._gpus = gpus
-        self._look_again_ns: int | None = None
+        self._rescan_at_ns: int | None = None
         self._mig: dict[int, tuple[tuple[int, Any], ...]] = {}
-        self._listings: dict[int, _Listing] = {}
+        self._process_lists: dict[int, _ProcessList] = {}
 
     @property
     def processes(self) -> tuple[GpuProcess, ...]:
-        """Who computed at the last reading."""
-        return tuple(process for listing in list(self._listings.values()) for process in listing.found)
+        """Processes that computed at the last reading."""
+        return tuple(process for process_list in list(self._process_lists.values()) for process in process_list.found)
 
     def read(self, at_ns: int) -> Iterator[tuple[str, Readings]]:
-        """Sources are gpuN, gpuN/migI for its MIG instances and gpuN/pidP for the processes on it."""
-        if self._look_again_ns is None or at_ns >= self._look_again_ns:
-            self._look_again_ns = at_ns + LOOK_AGAIN_NS
+        """Yield readings by source: gpuN, gpuN/migI for its MIG instances and gpuN/pidP for its processes."""
+        if self._rescan_at_ns is None or at_ns >= self._rescan_at_ns:
+            self._rescan_at_ns = at_ns + LOOK_AGAIN_NS
             self._gpus.look_again()
             self._mig = {reader.index: tuple(mig_handles(reader.handle)) for reader in self._gpus.readers}
         for reader in self._gpus.readers:
-            yield from self._read_one(reader, at_ns)
+            yield from self._read_gpu(reader, at_ns)
 
-    def _read_one(self, reader: GpuReader, at_ns: int) -> Iterator[tuple[str, Readings]]:
+    def _read_gpu(self, reader: GpuReader, at_ns: int) -> Iterator[tuple[str, Readings]]:
         source, index = f"gpu{reader.index}", reader.index
         readings: Readings = {}
-        for question in _QUESTIONS:
+        for question in _QUERIES:
             readings |= reader.query.put(question, reader.handle, at_ns)
-        listing = self._listings.setdefault(index, _Listing(index))
-        readings |= listing.read(reader, at_ns)
+        process_list = self._process_lists.setdefault(index, _ProcessList(index))
+        readings |= process_list.read(reader, at_ns)
         yield source, readings
-        for process in listing.found:
+        for process in process_list.found:
             yield f"{source}/pid{process.pid}", {"gpu_process_memory_gib": process.memory_gib}
-        for at, handle in self._mig.get(index, ()):
-            # NVML cannot say how busy an instance is
+        for mig_index, handle in self._mig.get(index, ()):
+            # NVML does not report the utilization of an instance
             memory_gib = None if reader.is_lost else or_none(used_gib, handle)
-            yield f"{source}/mig{at}", {"gpu_mig_memory_gib": memory_gib, "gpu_utilisation_percent": None}
+            yield f"{source}/mig{mig_index}", {"gpu_mig_memory_gib": memory_gib, "gpu_utilisation_percent": None}

@@ -1,8 +1,6 @@
-"""What the machine uses of its cores and its memory; inside a container, of what the container may use.
+"""CPU and memory use of the machine, or of the container that this process runs in.
 
-Bytes that the machine moves, over its networks and to its disks.
-
-Local ports for connections to one address.
+Includes bytes transferred over networks and to disks, and the number of local ports for connections to one address.
 """
 
 from __future__ import annotations
@@ -21,18 +19,19 @@ _Totals = dict[str, tuple[int, int]]
 
 
 class TransferReader:
-    """Bytes a second since the last reading. Within a container its own networks, and all disks of the machine."""
+    """Reads transferred bytes per second since the last reading. In a container these are of its own networks, and of
+    all disks of the machine."""
 
     def __init__(self, at_ns: int, block_devices: Path = Path("/sys/block")) -> None:
         self._block_devices = block_devices
         self._last_ns = at_ns
-        self._last_network = _told(_network)
+        self._last_network = _read_totals(_network)
         self._last_disks = self._disks()
 
     def read(self, at_ns: int) -> dict[str, float | None]:
-        """A loopback is no network, and what passes through a bridge counts once on each side of it."""
+        """Read the rates. Loopback interfaces are excluded; traffic through a bridge counts once on each side of it."""
         elapsed_s, self._last_ns = (at_ns - self._last_ns) / 1e9, at_ns
-        network_before, self._last_network = self._last_network, _told(_network)
+        network_before, self._last_network = self._last_network, _read_totals(_network)
         disks_before, self._last_disks = self._last_disks, self._disks()
         sent, received = _rates(network_before, self._last_network, elapsed_s)
         read, written = _rates(disks_before, self._last_disks, elapsed_s)
@@ -44,40 +43,41 @@ class TransferReader:
         }
 
     def _disks(self) -> _Totals:
-        return {name: totals for name, totals in _told(_disks).items() if self._is_disk(name)}
+        return {name: totals for name, totals in _read_totals(_disks).items() if self._is_disk(name)}
 
     def _is_disk(self, name: str) -> bool:
-        """Linux also tells of partitions and of volumes made of disks, which would count a byte again."""
+        """Return True for a disk. Linux also lists partitions and volumes made of disks, which would count a byte
+        twice."""
         return not self._block_devices.is_dir() or (self._block_devices / name / "device").exists()
 
 
 def _network() -> _Totals:
-    every = psutil.net_io_counters(pernic=True, nowrap=False)
+    counters = psutil.net_io_counters(pernic=True, nowrap=False)
     return {
-        name: (one.bytes_sent, one.bytes_recv)
-        for name, one in every.items()
+        name: (totals.bytes_sent, totals.bytes_recv)
+        for name, totals in counters.items()
         if name not in _LOOPBACKS and not name.startswith("Loopback ")
     }
 
 
 def _disks() -> _Totals:
-    every = psutil.disk_io_counters(perdisk=True, nowrap=False)
-    return {name: (one.read_bytes, one.write_bytes) for name, one in every.items()}
+    counters = psutil.disk_io_counters(perdisk=True, nowrap=False)
+    return {name: (totals.read_bytes, totals.write_bytes) for name, totals in counters.items()}
 
 
-def _told(ask: Callable[[], _Totals]) -> _Totals:
+def _read_totals(read: Callable[[], _Totals]) -> _Totals:
     try:
-        return ask()
-    except (OSError, RuntimeError):  # a sandbox may hide what is counted, and an odd system not count it
+        return read()
+    except (OSError, RuntimeError):  # a sandbox may hide the counters, and an unusual OS may lack them
         return {}
 
 
 def _rates(before: _Totals, now: _Totals, elapsed_s: float) -> tuple[float | None, float | None]:
-    """Over the devices that were there both times and did not begin to count anew."""
-    same = [name for name in now if name in before and all(map(ge, now[name], before[name]))]
-    if not same or elapsed_s <= 0:
+    """Compute the rates over the devices present at both times whose counters were not reset."""
+    common = [name for name in now if name in before and all(map(ge, now[name], before[name]))]
+    if not common or elapsed_s <= 0:
         return None, None
-    first, second = (sum(now[name][side] - before[name][side] for name in same) / elapsed_s for side in (0, 1))
+    first, second = (sum(now[name][side] - before[name][side] for name in common) / elapsed_s for side in (0, 1))
     return first, second
 
 
@@ -85,7 +85,7 @@ _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def local_ports(path: Path = _RANGE) -> int | None:
-    """How many there are; None where the system does not report its range, which only Linux does."""
+    """Return the number of local ports; None if not reported by this OS, as on all but Linux."""
     try:
         first, last = map(int, path.read_text("ascii").split())
     except (OSError, ValueError):
@@ -95,30 +95,30 @@ def local_ports(path: Path = _RANGE) -> int | None:
 
 GIB = 2**30
 DETAILS_NS = 1_000_000_000
-"""Cores are charged in ticks of 10 ms, and a large machine has many of them and of networks: they are read less often
-than the whole."""
+"""Interval of detail readings: core times are counted in ticks of 10 ms, and a large machine has many cores and
+networks, so these are read less often than totals."""
 
 
 def usable_cores(cgroup: Cgroup) -> float:
-    """Cores this process may keep busy: the machine's, or fewer by affinity or by the container's limit."""
+    """Return the cores that this process can use: the machine's, or fewer by affinity or by the container's limit."""
     logical = psutil.cpu_count() or 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
     return min(logical, affinity, cgroup.cpu_limit_cores or logical)
 
 
 def usable_memory_gib(cgroup: Cgroup) -> float:
-    """Memory of the machine, or of the container where that is limited to less."""
+    """Return the memory of the machine, or of the container if its limit is lower."""
     total_bytes = psutil.virtual_memory().total
     return min(total_bytes, cgroup.memory_limit_bytes or total_bytes) / GIB
 
 
 class HostReader:
-    """CPU and memory of the machine, or of the container where that is limited to less than the machine."""
+    """Reads CPU and memory use of the machine, or of the container if its limits are lower."""
 
     def __init__(self, at_ns: int, cgroup: Cgroup | None = None) -> None:
         self._cgroup = read_cgroup() if cgroup is None else cgroup
-        self._limit_cores = _below(self._cgroup.cpu_limit_cores, psutil.cpu_count())
-        self._limits_memory = _below(self._cgroup.memory_limit_bytes, psutil.virtual_memory().total) is not None
+        self._limit_cores = _limit_below(self._cgroup.cpu_limit_cores, psutil.cpu_count())
+        self._limits_memory = _limit_below(self._cgroup.memory_limit_bytes, psutil.virtual_memory().total) is not None
         self._last_ns = at_ns
         self._last_used_s = self._cgroup.cpu_used_s()
         self._last_times_s = busy_and_all_s()
@@ -127,7 +127,8 @@ class HostReader:
         self._details_due_ns = at_ns + DETAILS_NS
 
     def readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
-        """By source: the machine each time; once a second, what it transfers, and its cores as `host/core0`, ..."""
+        """Yield readings by source: the machine each time; once a second also its transfers, and its cores as
+        `host/core0`, ..."""
         yield "host", self.read(at_ns)
         if at_ns < self._details_due_ns:
             return
@@ -137,7 +138,7 @@ class HostReader:
             yield f"host/core{core}", {"core_cpu_percent": percent}
 
     def read(self, at_ns: int) -> dict[str, float | None]:
-        """CPU since the last reading, memory now."""
+        """Read the CPU use since the last reading, and current memory use."""
         cpu_percent = self._machine_percent() if self._limit_cores is None else self._container_percent(at_ns)
         return {"host_cpu_percent": cpu_percent, "host_memory_gib": self._memory_gib()}
 
@@ -161,10 +162,10 @@ class HostReader:
         return (memory.total - memory.available) / GIB
 
 
-def _below(limit: float | None, machine: float | None) -> float | None:
+def _limit_below(limit: float | None, machine: float | None) -> float | None:
     return limit if limit is not None and machine is not None and limit < machine else None
 
 
 def busy_and_all_s() -> tuple[float, float]:
-    """Core-seconds since the machine started: spent on work, and in all."""
+    """Return core-seconds since the machine started: spent on work, and in total."""
     return busy_and_all_of(psutil.cpu_times())

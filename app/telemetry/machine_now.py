@@ -1,4 +1,4 @@
-"""This machine at one moment: asked for by whoever watches it, and made of the telemetry of a run that goes on."""
+"""Current state of this machine: read on request, or taken from the telemetry of a running run."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ _NO_READINGS: Readings = {}
 
 
 class MachineReader:
-    """Opens the GPUs' drivers at the first reading, which may take a second, and holds them until `close`.
+    """Reads the machine's state. Opens the GPU drivers at the first reading, which may take a second, and keeps them
+    open until `close`.
 
-    Any thread may read or close; one does at a time.
+    Any thread may read or close, one at a time.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open = ExitStack()
+        self._exit_stack = ExitStack()
         self._gpus: Gpus | None = None
         self._amd: tuple[AmdReader, ...] = ()
         self._host: HostReader | None = None
 
     def read(self) -> MachineNow:
-        """CPU is of the time since the reading before; None at the first."""
+        """Read the state. CPU use is of the time since the previous reading; None at the first."""
         with self._lock:
             at_ns = time.perf_counter_ns()
             readings: dict[str, Readings] = {}
@@ -42,7 +43,7 @@ class MachineReader:
                 readings["host"] = self._host.read(at_ns) | {"host_cpu_percent": None}
             else:
                 readings["host"] = self._host.read(at_ns)
-            gpus = self._opened()
+            gpus = self._open_gpus()
             for reader in gpus.readers:
                 readings[f"gpu{reader.index}"] = reader.read(at_ns)
             for amd in self._amd:
@@ -58,20 +59,20 @@ class MachineReader:
             )
 
     def close(self) -> None:
-        """The next reading opens the drivers again."""
+        """Close the drivers; the next reading opens them again."""
         with self._lock:
-            self._open.close()
+            self._exit_stack.close()
             self._gpus, self._host = None, None
 
-    def _opened(self) -> Gpus:
+    def _open_gpus(self) -> Gpus:
         if self._gpus is None:
-            self._gpus = self._open.enter_context(open_gpus())
+            self._gpus = self._exit_stack.enter_context(open_gpus())
             self._amd = amd_readers()
         return self._gpus
 
 
 def read_machine_now() -> MachineNow:
-    """One reading, without CPU."""
+    """Take a single reading, without CPU use."""
     reader = MachineReader()
     try:
         return reader.read()
@@ -80,7 +81,7 @@ def read_machine_now() -> MachineNow:
 
 
 def machine_in_run(readings: Mapping[str, Readings], environment: Environment | None) -> MachineNow:
-    """Of a run's telemetry, by source and metric, each the last that was read."""
+    """Build the state from the last telemetry values of a run, by source and metric."""
     if environment is None:
         return machine_now(readings, (), cores=None, memory_total_gib=None, driver=None, gpu_note=None)
     return machine_now(
@@ -104,22 +105,22 @@ def machine_now(
 ) -> MachineNow:
     host = readings.get("host", _NO_READINGS)
     cards = {f"gpu{gpu.index}": gpu for gpu in described}
-    told = [source for source in readings if source.startswith("gpu") and "/" not in source]
+    gpu_sources = [source for source in readings if source.startswith("gpu") and "/" not in source]
     return MachineNow(
         cpu_percent=host.get("host_cpu_percent"),
         cores=cores,
         memory_gib=host.get("host_memory_gib"),
         memory_total_gib=memory_total_gib,
         gpus=tuple(
-            _gpu(source, readings.get(source, _NO_READINGS), cards.get(source))
-            for source in dict.fromkeys((*cards, *sorted(told)))
+            _build_gpu_state(source, readings.get(source, _NO_READINGS), cards.get(source))
+            for source in dict.fromkeys((*cards, *sorted(gpu_sources)))
         ),
         driver=driver,
         gpu_note=gpu_note,
     )
 
 
-def _gpu(source: str, readings: Readings, card: Gpu | None) -> GpuNow:
+def _build_gpu_state(source: str, readings: Readings, card: Gpu | None) -> GpuNow:
     power_w, reasons = readings.get("gpu_power_w"), readings.get("gpu_throttle_reasons")
     return GpuNow(
         source=source,

@@ -1,12 +1,8 @@
-"""One GET of a server's page for Prometheus, bounded in size and in time.
-
-The text that a server shows for Prometheus, line by line:
+"""Fetches and parses the metrics page of a server, in the Prometheus text format:
 prometheus.io/docs/instrumenting/exposition_formats.
 
-It is a stranger's: what is no sample is passed over, and a page of any content costs no more than
-its length.
-
-A target's own counters, from the page for Prometheus that many inference servers show at /metrics.
+One GET is limited in size and time. The page is untrusted: lines that are not samples are skipped, and parsing takes
+linear time for any content. Many inference servers expose their own counters at /metrics.
 """
 
 from __future__ import annotations
@@ -33,28 +29,28 @@ _UNESCAPED = {"n": "\n"}
 
 
 class Sample(NamedTuple):
-    """`labels_text` is what stands between the braces."""
+    """One sample of a page. `labels_text` is the text between the braces."""
 
     name: str
     labels_text: str
     value: float
 
     def labels(self) -> dict[str, str]:
-        """As far as they are what labels should be."""
+        """Parse the labels, as far as they are valid."""
         labels, position = {}, 0
-        while (found := _LABEL.match(self.labels_text, position)) is not None:
-            labels[found[1]] = _ESCAPED.sub(lambda escape: _UNESCAPED.get(escape[1], escape[1]), found[2])
-            position = found.end()
+        while (match := _LABEL.match(self.labels_text, position)) is not None:
+            labels[match[1]] = _ESCAPED.sub(lambda escape: _UNESCAPED.get(escape[1], escape[1]), match[2])
+            position = match.end()
         return labels
 
 
 def samples(page: str) -> Iterator[Sample]:
-    """Those with a finite value. A last line without its end is cut off somewhere, and is left out."""
+    """Yield the samples with a finite value. A last line without its end was truncated and is skipped."""
     for line in page[: page.rfind("\n") + 1].split("\n"):
-        found = _SAMPLE.match(line)
-        value = None if found is None else _number(found[3])
-        if found is not None and value is not None:
-            yield Sample(found[1], found[2] or "", value)
+        match = _SAMPLE.match(line)
+        value = None if match is None else _number(match[3])
+        if match is not None and value is not None:
+            yield Sample(match[1], match[2] or "", value)
 
 
 def _number(text: str) -> float | None:
@@ -66,23 +62,23 @@ def _number(text: str) -> float | None:
 
 
 LIMIT_S = 2.0
-_MOST_BYTES = 8 * 2**20
-_BLOCK = 65_536
+_MAX_BYTES = 8 * 2**20
+_BLOCK_BYTES = 65_536
 
 Headers = tuple[tuple[str, str], ...]
 Left = Callable[[], float]
-"""Seconds that are left; raises TimeoutError when none are."""
+"""Function that returns the remaining time in s, and raises TimeoutError if there is none."""
 
 
 class ScrapedPage(NamedTuple):
-    """`date` is the server's own word of when it answered."""
+    """A fetched page. `date` is the server's Date header."""
 
     text: str
     date: str | None
 
 
 def seconds_left(end_s: float) -> Left:
-    """Until a moment of `time.monotonic`."""
+    """Return a function that gives the time until a moment of `time.monotonic`."""
 
     def left() -> float:
         seconds = end_s - time.monotonic()
@@ -96,64 +92,68 @@ def seconds_left(end_s: float) -> Left:
 def fetch_page(
     address: Address, context: ssl.SSLContext | None, left: Left, path: str = "/metrics", headers: Headers = ()
 ) -> ScrapedPage | None:
-    """The body of a 200, whole; None of anything else. A redirect is not followed.
+    """Fetch a page; returns the complete body of a 200 response, None for anything else. Redirects are not followed.
 
-    The look-up of a name takes as long as the system lets it.
+    The duration of the DNS lookup is not limited.
     """
     try:
-        connection = _connected(address, left)
+        connection = _connect(address, left)
         try:
             if context is not None:
                 connection.settimeout(left())
                 connection = context.wrap_socket(connection, server_hostname=address.host)
-            return _fetched(connection, _request(address, path, headers), left)
+            return _fetch(connection, _build_request(address, path, headers), left)
         finally:
             connection.close()
-    except (OSError, ValueError, httptools.HttpParserError):  # not there, too slow, or not HTTP: then there is none
+    except (
+        OSError,
+        ValueError,
+        httptools.HttpParserError,
+    ):  # not reachable, too slow, or not HTTP: then there is no page
         return None
 
 
-def _connected(address: Address, left: Left) -> socket.socket:
-    """To the first of the host's addresses that answers. Raises OSError."""
-    last: OSError = ConnectionError()
-    for found in socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
+def _connect(address: Address, left: Left) -> socket.socket:
+    """Connect to the first of the host's addresses that accepts. Raises OSError."""
+    last_error: OSError = ConnectionError()
+    for address_info in socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
         try:
-            return socket.create_connection((str(found[4][0]), address.port), timeout=left())
+            return socket.create_connection((str(address_info[4][0]), address.port), timeout=left())
         except OSError as error:
-            last = error
-    raise last
+            last_error = error
+    raise last_error
 
 
-def _request(address: Address, path: str, headers: Headers) -> bytes:
-    own = (("Host", address.authority), ("Accept", "text/plain"), ("Connection", "close"))
-    theirs = {name.casefold() for name, _ in headers}
-    lines = [f"{name}: {value}" for name, value in own if name.casefold() not in theirs]
+def _build_request(address: Address, path: str, headers: Headers) -> bytes:
+    default_headers = (("Host", address.authority), ("Accept", "text/plain"), ("Connection", "close"))
+    custom_names = {name.casefold() for name, _ in headers}
+    lines = [f"{name}: {value}" for name, value in default_headers if name.casefold() not in custom_names]
     lines += [f"{name}: {value}" for name, value in headers]
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
-def _fetched(connection: socket.socket, request: bytes, left: Left) -> ScrapedPage | None:
+def _fetch(connection: socket.socket, request: bytes, left: Left) -> ScrapedPage | None:
     connection.settimeout(left())
     connection.sendall(request)
-    answer = _Answer()
-    parser = httptools.HttpResponseParser(answer)
+    response = _ResponseHandler()
+    parser = httptools.HttpResponseParser(response)
     received = 0
-    while not answer.is_whole:
+    while not response.is_whole:
         connection.settimeout(left())
-        block = connection.recv(_BLOCK)
+        block = connection.recv(_BLOCK_BYTES)
         if not block:
             break
         received += len(block)
-        if received > _MOST_BYTES:
+        if received > _MAX_BYTES:
             return None
         parser.feed_data(block)
-    if parser.get_status_code() != 200 or not (answer.is_whole or answer.ends_with_connection):
+    if parser.get_status_code() != 200 or not (response.is_whole or response.ends_with_connection):
         return None
-    return ScrapedPage(answer.body.decode(errors="replace"), answer.date)
+    return ScrapedPage(response.body.decode(errors="replace"), response.date)
 
 
-class _Answer:
-    """What httptools tells of an answer, by the names that it wants."""
+class _ResponseHandler:
+    """Callbacks of an httptools parser, with the names that it requires."""
 
     def __init__(self) -> None:
         self.body = bytearray()
@@ -176,9 +176,10 @@ class _Answer:
 
 
 def read_metrics(endpoint: Endpoint, within_s: float = LIMIT_S) -> tuple[Samples | None, ...]:
-    """Of each URL's server, asked one after the other within `within_s` in all; None where there is no such page.
+    """Fetch the metrics of each URL's server one after another, within `within_s` in total; None for a server without
+    such a page.
 
-    Only scheme, host and port of the URLs are used, and none of the endpoint's headers. Nothing is asked through a
+    Only scheme, host and port of the URLs are used, and none of the endpoint's headers. Nothing is fetched through a
     Unix socket or a proxy.
     """
     if endpoint.unix_socket is not None or endpoint.proxy is not None:
@@ -187,14 +188,14 @@ def read_metrics(endpoint: Endpoint, within_s: float = LIMIT_S) -> tuple[Samples
     try:
         addresses = [address_of(url) for url in endpoint.urls]
         context = tls_context(endpoint.tls) if any(address.is_tls for address in addresses) else None
-    except EndpointError:  # the worker tells of what is wrong with it
+    except EndpointError:  # the worker reports the error
         return ()
     pages = [fetch_page(address, context if address.is_tls else None, left) for address in addresses]
     return tuple(None if page is None else parse_metrics(page.text) for page in pages)
 
 
 def parse_metrics(page: str) -> Samples | None:
-    """None where there is no sample in it."""
+    """Parse a page, summing each metric over its labels; None if it has no samples."""
     totals: dict[str, float] = {}
     for sample in samples(page):
         totals[sample.name] = totals.get(sample.name, 0.0) + sample.value

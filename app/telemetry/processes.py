@@ -1,7 +1,4 @@
-"""What chosen processes use of the machine's cores and memory.
-
-What is done with the cores that this process may run on.
-"""
+"""CPU and memory use of chosen processes, and the use of the cores that this process may run on."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ from app.telemetry.host import GIB
 
 SWEEP_NS = 5_000_000_000
 SWEEP_SHARE = 200
-"""Finding children reads every process of the machine: it may use one part in so many of a core."""
+"""Finding children reads every process of the machine: it may use at most 1/SWEEP_SHARE of a core."""
 
 
 class _Tree:
-    """A watched process and its children: CPU between two readings of the members present at both."""
+    """A watched process and its children: CPU between two readings, of the members present at both."""
 
     def __init__(self, pid: int, at_ns: int) -> None:
         self.pid = pid
@@ -38,7 +35,7 @@ class _Tree:
             return set()
         try:
             return {self._root, *self._root.children(recursive=True)}
-        except psutil.Error:  # it ended, or its id is another process's now
+        except psutil.Error:  # it ended, or its id now belongs to another process
             self._root = None
             return set()
 
@@ -67,14 +64,14 @@ class _Tree:
         return used_s / elapsed_s
 
     def memory_gib(self) -> float | None:
-        """Resident memory of the members that `cpu_cores` found; what they share counts for each of them."""
+        """Return the resident memory of the members that `cpu_cores` found; shared memory counts for each of them."""
         resident = {process: _resident_bytes(process) for process in self._members}
         if self._root is None or resident.get(self._root) is None:
             return None
-        return sum(one for one in resident.values() if one is not None) / GIB
+        return sum(size_bytes for size_bytes in resident.values() if size_bytes is not None) / GIB
 
     def _has_ended(self) -> bool:
-        """Also true of a process that nobody has waited for yet."""
+        """Return True if the process has ended, including a process that its parent has not waited for yet."""
         if self._root is None:
             return True
         try:
@@ -86,21 +83,21 @@ class _Tree:
 def _cpu_s(process: psutil.Process) -> float | None:
     try:
         times = process.cpu_times()
-    except psutil.Error:  # it ended, or belongs to somebody else
+    except psutil.Error:  # it ended, or belongs to another user
         return None
     return times.user + times.system
 
 
 def _resident_bytes(process: psutil.Process) -> int | None:
     try:
-        # one that nobody has waited for yet has none left
+        # a process that its parent has not waited for yet has none left
         return int(process.memory_info().rss) or None
-    except psutil.Error:  # as above
+    except psutil.Error:  # see `_cpu_s`
         return None
 
 
 def cpu_s_of(pid: int) -> float | None:
-    """CPU that the process has used since it began; None of one that has gone."""
+    """Return the CPU time of the process since its start, in s; None if it has ended."""
     try:
         return _cpu_s(psutil.Process(pid))
     except psutil.NoSuchProcess:
@@ -108,9 +105,9 @@ def cpu_s_of(pid: int) -> float | None:
 
 
 class ProcessReader:
-    """CPU and memory of watched processes with their children. A child watched by itself counts only there.
+    """Reads CPU and memory of watched processes with their children. A child that is watched itself counts only there.
 
-    `watch` may be called from any thread, `read` from one.
+    `watch` may be called from any thread, `read` from only one.
     """
 
     def __init__(self, now: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -125,45 +122,50 @@ class ProcessReader:
             self._watched[source] = pid
 
     def readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
-        """`<source>_cpu_cores` as `read` tells them, and `<source>_memory_gib` now."""
+        """Yield `<source>_cpu_cores` as `read` returns it, and the current `<source>_memory_gib`."""
         for source, cores in self.read(at_ns).items():
             yield source, {f"{source}_cpu_cores": cores, f"{source}_memory_gib": self._trees[source].memory_gib()}
 
     def read(self, at_ns: int) -> dict[str, float | None]:
-        """Cores kept busy since the last reading, by source: from the second reading on; None of one that ended."""
-        new = self._take_up_changes(at_ns)
+        """Return the cores used since the last reading, by source: from the second reading on; None for a process that
+        ended."""
+        new = self._update_trees(at_ns)
         readings = {source: tree.cpu_cores(at_ns) for source, tree in self._trees.items() if source not in new}
         if new or at_ns >= self._sweep_due_ns:
             self._sweep(at_ns)
         return readings
 
-    def _take_up_changes(self, at_ns: int) -> set[str]:
+    def _update_trees(self, at_ns: int) -> set[str]:
         with self._lock:
             watched = dict(self._watched)
-        kept = {source: tree for source, tree in self._trees.items() if watched.get(source) == tree.pid}
-        new = watched.keys() - kept.keys()
-        self._trees = kept | {source: _Tree(watched[source], at_ns) for source in new}
+        retained = {source: tree for source, tree in self._trees.items() if watched.get(source) == tree.pid}
+        new = watched.keys() - retained.keys()
+        self._trees = retained | {source: _Tree(watched[source], at_ns) for source in new}
         return new
 
     def _sweep(self, at_ns: int) -> None:
-        began_ns = self._now()
+        start_ns = self._now()
         families = {source: tree.descendants() for source, tree in self._trees.items()}
         for source, tree in self._trees.items():
-            others = (family for other, family in families.items() if other != source and family < families[source])
-            tree.follow(families[source].difference(*others))
-        took_ns = self._now() - began_ns
-        self._sweep_due_ns = at_ns + max(SWEEP_NS, SWEEP_SHARE * took_ns)
+            nested = (
+                family
+                for other_source, family in families.items()
+                if other_source != source and family < families[source]
+            )
+            tree.follow(families[source].difference(*nested))
+        duration_ns = self._now() - start_ns
+        self._sweep_due_ns = at_ns + max(SWEEP_NS, SWEEP_SHARE * duration_ns)
 
 
-_NOT_OF_PROCESSES = ("idle", "iowait", "irq", "softirq", "interrupt", "dpc", "guest", "guest_nice")
-"""What interrupts take is nobody's, and under load mostly for the packets of the load itself. Linux counts a guest's
-time in `user` as well."""
+_NON_PROCESS_TIMES = ("idle", "iowait", "irq", "softirq", "interrupt", "dpc", "guest", "guest_nice")
+"""CPU times that belong to no process. Interrupts, under load, are mostly for the packets of the load itself. Linux
+also counts a guest's time in `user`."""
 
 
 @dataclass(frozen=True)
 class CoreUse:
-    """Core-seconds since some time before: of all processes, what other machines on the same host took included; idle;
-    and of this process and those asked for, None where one of them cannot be read."""
+    """Core-seconds since an arbitrary earlier time: of all processes, including those stolen by other virtual machines
+    of the host; idle; and of this process and the requested ones, None if one of them cannot be read."""
 
     at_ns: int
     busy_s: float
@@ -172,20 +174,22 @@ class CoreUse:
 
 
 def read_core_use(pids: Collection[int]) -> CoreUse:
-    own = [cpu_s_of(pid) for pid in {os.getpid(), *pids}]
-    known = [one for one in own if one is not None]
-    times = _times_of_cores()
+    own_times = [cpu_s_of(pid) for pid in {os.getpid(), *pids}]
+    known = [used_s for used_s in own_times if used_s is not None]
+    times = _core_times()
     return CoreUse(
         at_ns=time.perf_counter_ns(),
-        busy_s=sum(sum(one) - sum(getattr(one, name, 0.0) for name in _NOT_OF_PROCESSES) for one in times),
-        idle_s=sum(one.idle + getattr(one, "iowait", 0.0) for one in times),
-        own_s=sum(known) if len(known) == len(own) else None,
+        busy_s=sum(
+            sum(core_times) - sum(getattr(core_times, name, 0.0) for name in _NON_PROCESS_TIMES) for core_times in times
+        ),
+        idle_s=sum(core_times.idle + getattr(core_times, "iowait", 0.0) for core_times in times),
+        own_s=sum(known) if len(known) == len(own_times) else None,
     )
 
 
-def _times_of_cores() -> list[Any]:
-    every = psutil.cpu_times(percpu=True)
+def _core_times() -> list[Any]:
+    all_cores = psutil.cpu_times(percpu=True)
     if not hasattr(os, "sched_getaffinity"):
-        return every
-    usable = [every[core] for core in os.sched_getaffinity(0) if core < len(every)]
-    return usable or every
+        return all_cores
+    usable = [all_cores[core] for core in os.sched_getaffinity(0) if core < len(all_cores)]
+    return usable or all_cores

@@ -1,4 +1,4 @@
-"""Telemetry on a steady beat, as tidy rows on the clock of the requests."""
+"""Samples telemetry at fixed intervals, as tidy rows on the clock of the requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.telemetry.processes import ProcessReader
 BATCH_NS = 1_000_000_000
 HOST_NS = 100_000_000
 HANG_S = 2.0
-"""A GPU whose driver has not answered for so long counts as lost; `close` leaves its thread behind."""
+"""A GPU whose driver has not responded for this time counts as lost; `close` abandons its thread."""
 
 Sink = Callable[[pa.RecordBatch], None]
 Wait = Callable[[threading.Event, float], bool]
@@ -28,9 +28,9 @@ _Row = tuple[int, str, str, float | None]
 
 
 def beats(interval_ns: int, now: Callable[[], int], wait: Callable[[float], bool]) -> Iterator[int]:
-    """The moments to sample at, on a schedule that does not drift, until `wait` says to stop.
+    """Yield the times to sample at, on a schedule without drift, until `wait` returns True.
 
-    A sample that took longer than an interval costs the beats it overran, and leaves the later ones where they were.
+    A sample that takes longer than an interval skips the ticks that it overran, and does not move later ones.
     """
     due_ns = now()
     while True:
@@ -42,20 +42,20 @@ def beats(interval_ns: int, now: Callable[[], int], wait: Callable[[float], bool
 
 
 class Poller(Protocol):
-    """Something to be read on a beat of its own. What it cannot read is None: an exception ends all sampling."""
+    """A source with its own sampling interval. Values that cannot be read are None: an exception ends all sampling."""
 
     interval_s: float
 
     def read(self, at_ns: int) -> Iterable[tuple[str, dict[str, float | None]]]:
-        """Readings by metric, of one source or several."""
+        """Return readings by metric, of one source or several."""
 
 
 class Sampler:
-    """Samples from `start` to `close`: GPUs each `interval_s`, the host and its processes at 10 Hz, each of `others`
-    and what a GPU tells slowly at an interval of its own. Each has a thread, so who is slow delays only itself.
+    """Samples telemetry from `start` to `close`: GPUs every `interval_s`, the host and its processes at 10 Hz, each of
+    `others` and the slow metrics of GPUs at their own interval. Each has a thread, so a slow source only delays itself.
 
-    The sink gets a batch about once a second and the rest at `close`, always from the host's thread. When the sink
-    raises, sampling ends and `close` raises it again.
+    The sink gets a batch about once a second and the rest at `close`, always from the host's thread. If the sink raises
+    an exception, sampling ends and `close` raises it again.
     """
 
     def __init__(
@@ -71,38 +71,41 @@ class Sampler:
         self._now = now
         self._wait = wait
         self._open_gpus = gpus
-        self._others = others
-        self._rare: RareReader | None = None
+        self._pollers = others
+        self._slow_reader: RareReader | None = None
         self._processes = ProcessReader()
         self._lock = threading.Lock()
         self._rows: list[_Row] = []
         self._lost_gpus: tuple[int, ...] = ()
-        self._asking: tuple[int, int] | None = None  # a GPU, and since when it is being read
+        self._current_read: tuple[int, int] | None = None  # a GPU, and since when it is being read
         self._failure: Exception | None = None
         self._stop = threading.Event()
         self._host_thread: threading.Thread | None = None
 
     @property
     def gpu_processes(self) -> tuple[GpuProcess, ...]:
-        """Who computes on the GPUs, up to date to a second or two: see `foreign_processes`."""
-        return () if self._rare is None else self._rare.processes
+        """Processes that compute on the GPUs, up to one or two seconds old: see `foreign_processes`."""
+        return () if self._slow_reader is None else self._slow_reader.processes
 
     @property
     def lost_gpus(self) -> tuple[int, ...]:
-        """Indices of the GPUs that went away since `start`, or whose driver hangs; up to date to one beat."""
-        asking = self._asking
-        if asking is not None and self._now() - asking[1] > HANG_S * 1e9:
-            return tuple(sorted({*self._lost_gpus, asking[0]}))
+        """Indices of the GPUs that were lost since `start`, or whose driver hangs; up to one tick old."""
+        current_read = self._current_read
+        if current_read is not None and self._now() - current_read[1] > HANG_S * 1e9:
+            return tuple(sorted({*self._lost_gpus, current_read[0]}))
         return self._lost_gpus
 
     def watch(self, source: str, pid: int) -> None:
-        """From now on, CPU of this process and its children, as `<source>_cpu_cores`, and their memory."""
+        """Start sampling CPU of this process and its children, as `<source>_cpu_cores`, and their memory."""
         self._processes.watch(source, pid)
 
     def start(self, sink: Sink) -> None:
-        threads = [self._begin("telemetry-gpus", self._sample_gpus)]
-        threads += [self._begin(f"telemetry-other-{at}", self._poll, one) for at, one in enumerate(self._others)]
-        self._host_thread = self._begin("telemetry", self._sample_host, sink, threads)
+        threads = [self._start_thread("telemetry-gpus", self._sample_gpus)]
+        threads += [
+            self._start_thread(f"telemetry-other-{index}", self._poll, poller)
+            for index, poller in enumerate(self._pollers)
+        ]
+        self._host_thread = self._start_thread("telemetry", self._sample_host, sink, threads)
 
     def close(self) -> None:
         self._stop.set()
@@ -111,7 +114,7 @@ class Sampler:
         if self._failure is not None:
             raise self._failure
 
-    def _begin(self, name: str, sample: Callable[..., None], *arguments: object) -> threading.Thread:
+    def _start_thread(self, name: str, sample: Callable[..., None], *arguments: object) -> threading.Thread:
         thread = threading.Thread(target=self._guard, args=(sample, *arguments), name=name, daemon=True)
         thread.start()
         return thread
@@ -123,54 +126,54 @@ class Sampler:
             self._failure = failure
             self._stop.set()
 
-    def _beats(self, interval_ns: int) -> Iterator[int]:
+    def _ticks(self, interval_ns: int) -> Iterator[int]:
         return beats(interval_ns, self._now, lambda seconds: self._wait(self._stop, seconds))
 
     def _sample_host(self, sink: Sink, threads: Sequence[threading.Thread]) -> None:
-        beats = self._beats(HOST_NS)
-        began_ns = next(beats)  # the first beat takes what the second one counts from
-        host = HostReader(began_ns)
-        self._processes.read(began_ns)
-        ship_due_ns = began_ns + BATCH_NS
-        for due_ns in beats:
+        host_ticks = self._ticks(HOST_NS)
+        start_ns = next(host_ticks)  # the first tick sets the reference of the second
+        host = HostReader(start_ns)
+        self._processes.read(start_ns)
+        ship_due_ns = start_ns + BATCH_NS
+        for due_ns in host_ticks:
             at_ns = self._now()
             for source, readings in (*host.readings(at_ns), *self._processes.readings(at_ns)):
-                self._keep(at_ns, source, readings)
+                self._add_rows(at_ns, source, readings)
             if due_ns >= ship_due_ns:
                 ship_due_ns = due_ns + BATCH_NS
-                self._ship(sink)
-        # in real time, whatever the clock: a thread that hangs would keep a test's clock from moving
-        give_up = time.monotonic() + HANG_S
+                self._flush(sink)
+        # In real time, whatever the clock: a thread that hangs would keep a test's clock from moving.
+        deadline_s = time.monotonic() + HANG_S
         for thread in threads:
-            thread.join(max(0.0, give_up - time.monotonic()))
-        self._ship(sink)
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        self._flush(sink)
 
     def _poll(self, poller: Poller) -> None:
-        for _ in self._beats(round(poller.interval_s * 1e9)):
+        for _ in self._ticks(round(poller.interval_s * 1e9)):
             at_ns = self._now()
             for source, readings in poller.read(at_ns):
-                self._keep(at_ns, source, readings)
+                self._add_rows(at_ns, source, readings)
 
     def _sample_gpus(self) -> None:
         with self._open_gpus() as gpus:
             if gpus.driver is None and not gpus.readers:
                 return
-            self._rare = RareReader(gpus)
-            rare_thread = self._begin("telemetry-gpus-rare", self._poll, self._rare)
-            for _ in self._beats(self._interval_ns):
+            self._slow_reader = RareReader(gpus)
+            rare_thread = self._start_thread("telemetry-gpus-rare", self._poll, self._slow_reader)
+            for _ in self._ticks(self._interval_ns):
                 for reader in gpus.readers:
                     at_ns = self._now()
-                    self._asking = (reader.index, at_ns)
-                    self._keep(at_ns, f"gpu{reader.index}", reader.read(at_ns))
-                    self._asking = None
+                    self._current_read = (reader.index, at_ns)
+                    self._add_rows(at_ns, f"gpu{reader.index}", reader.read(at_ns))
+                    self._current_read = None
                 self._lost_gpus = tuple(reader.index for reader in gpus.readers if reader.is_lost)
-            rare_thread.join()  # the driver must not be closed while it is asked; `close` does not wait for this
+            rare_thread.join()  # the driver must not be closed during a query; `close` does not wait for this thread
 
-    def _keep(self, at_ns: int, source: str, readings: dict[str, float | None]) -> None:
+    def _add_rows(self, at_ns: int, source: str, readings: dict[str, float | None]) -> None:
         with self._lock:
             self._rows.extend((at_ns, source, metric, value) for metric, value in readings.items())
 
-    def _ship(self, sink: Sink) -> None:
+    def _flush(self, sink: Sink) -> None:
         with self._lock:
             rows, self._rows = self._rows, []
         if rows:

@@ -1,8 +1,6 @@
-"""Readings of another machine, from the pages for Prometheus that it shows.
+"""Reads telemetry of other machines from their Prometheus pages.
 
-Which series of a stranger's page are kept, and under which names.
-
-What known exporters call things, in this program's words and units.
+Selects series of an untrusted page, and converts names and units of known exporters to those of Sizewise.
 """
 
 from __future__ import annotations
@@ -24,101 +22,105 @@ from loadgen.transport.tls import tls_context
 
 MOST_SERIES = 200
 MOST_OTHER_SERIES = 100
-"""Of exporters that are not known, so that they leave room for what is."""
+"""Maximum number of series of unknown exporters, so that they leave room for known ones."""
 MOST_NAME = 200
-_MOST_SAMPLES = 5_000
-_MOST_LABELS = 32
-_NODE = frozenset((
+_MAX_SAMPLES = 5_000
+_MAX_LABELS = 32
+_NODE_METRICS = frozenset((
     "node_memory_MemTotal_bytes", "node_memory_MemAvailable_bytes", "node_load1", "node_time_seconds",
     "node_network_receive_bytes_total", "node_network_transmit_bytes_total",
     "node_disk_read_bytes_total", "node_disk_written_bytes_total",
 ))  # fmt: skip
-_CPU = "node_cpu_seconds_total"
-"""Eight series a core: only their sums are told."""
-_KNOWN = (
+_CPU_METRIC = "node_cpu_seconds_total"
+"""This metric has eight series per core: only their sums are stored."""
+_KNOWN_PREFIXES = (
     "DCGM_", "nv_", "node_", "vllm:", "llamacpp:", "sglang:", "sizewise_endpoint_", "queue_", "revision_", "kn_",
     "request_preprocess_", "request_predict_", "request_postprocess_", "request_explain_", "process_",
 )  # fmt: skip
-_OF_RUNTIMES = ("go_", "python_", "promhttp_")
-_OF_HISTOGRAMS = ("_bucket", "_created")
+_RUNTIME_PREFIXES = ("go_", "python_", "promhttp_")
+_HISTOGRAM_SUFFIXES = ("_bucket", "_created")
 
 
 def chosen_samples(page: str, labels: Mapping[str, str]) -> list[Sample]:
-    """Those worth keeping that carry the labels; of a very long page, the first of them."""
-    worth_keeping = (one for one in samples(page) if _is_of_interest(one.name) and _carries(one, labels))
-    return list(islice(worth_keeping, _MOST_SAMPLES))
+    """Select relevant samples that have the labels; of a very long page, only the first ones."""
+    relevant = (sample for sample in samples(page) if _is_relevant(sample.name) and _has_labels(sample, labels))
+    return list(islice(relevant, _MAX_SAMPLES))
 
 
-def _is_of_interest(name: str) -> bool:
+def _is_relevant(name: str) -> bool:
     if name.startswith("node_"):
-        return name in _NODE or name == _CPU
-    return not name.startswith(_OF_RUNTIMES) and not name.endswith(_OF_HISTOGRAMS)
+        return name in _NODE_METRICS or name == _CPU_METRIC
+    return not name.startswith(_RUNTIME_PREFIXES) and not name.endswith(_HISTOGRAM_SUFFIXES)
 
 
-def _carries(sample: Sample, wanted: Mapping[str, str]) -> bool:
-    # most samples of a long page do not even hold the text
-    if any(f'"{value}"' not in sample.labels_text for value in wanted.values() if value.isalnum()):
+def _has_labels(sample: Sample, required: Mapping[str, str]) -> bool:
+    # most samples of a long page do not even contain the text
+    if any(f'"{value}"' not in sample.labels_text for value in required.values() if value.isalnum()):
         return False
-    labels = sample.labels() if wanted else {}
-    return all(labels.get(name) == value for name, value in wanted.items())
+    labels = sample.labels() if required else {}
+    return all(labels.get(name) == value for name, value in required.items())
 
 
 def named_series(chosen: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
-    """Each with its own name on the page, which holds no more labels than tell it from its likes.
+    """Yield each sample with a unique name, which contains only as many labels as distinguish it from others of its
+    metric.
 
-    One whose name would be too long, or that is there twice, is left out.
+    A sample is skipped if its name would be too long, or if it occurs twice.
     """
     by_name: dict[str, list[Sample]] = {}
     for sample in chosen:
-        if sample.name != _CPU and len(sample.name) <= MOST_NAME:
+        if sample.name != _CPU_METRIC and len(sample.name) <= MOST_NAME:
             by_name.setdefault(sample.name, []).append(sample)
-    for name, alike in by_name.items():
-        if len(alike) == 1:
-            yield name, alike[0]
+    for name, same_name in by_name.items():
+        if len(same_name) == 1:
+            yield name, same_name[0]
             continue
-        labels = [sample.labels() for sample in alike]
-        telling = _telling_labels(labels)
+        labels = [sample.labels() for sample in same_name]
+        label_names = _distinguishing_labels(labels)
         named: dict[str, Sample] = {}
-        for sample, own in zip(alike, labels, strict=True):
-            told = ",".join(f'{label}="{_plain(own[label])}"' for label in telling if label in own)
-            named.setdefault(f"{name}{{{told}}}" if told else name, sample)
+        for sample, sample_labels in zip(same_name, labels, strict=True):
+            text = ",".join(
+                f'{label}="{_escape(sample_labels[label])}"' for label in label_names if label in sample_labels
+            )
+            named.setdefault(f"{name}{{{text}}}" if text else name, sample)
         yield from ((full, sample) for full, sample in named.items() if len(full) <= MOST_NAME)
 
 
-def _telling_labels(labels: list[dict[str, str]]) -> list[str]:
-    """As few as tell all apart, taken in the order in which they are written."""
-    telling: list[str] = []
-    told_apart = 1
-    for label in list(dict.fromkeys(label for own in labels for label in own))[:_MOST_LABELS]:
-        tried = [*telling, label]
-        different = len({tuple(own.get(one) for one in tried) for own in labels})
-        if different > told_apart:
-            telling, told_apart = tried, different
-        if told_apart == len(labels):
+def _distinguishing_labels(labels: list[dict[str, str]]) -> list[str]:
+    """Select as few labels as distinguish all samples, in the order in which they are written."""
+    chosen: list[str] = []
+    distinct_count = 1
+    for label in list(dict.fromkeys(label for sample_labels in labels for label in sample_labels))[:_MAX_LABELS]:
+        extended = [*chosen, label]
+        new_count = len({tuple(sample_labels.get(name) for name in extended) for sample_labels in labels})
+        if new_count > distinct_count:
+            chosen, distinct_count = extended, new_count
+        if distinct_count == len(labels):
             break
-    return telling
+    return chosen
 
 
-def _plain(value: str) -> str:
+def _escape(value: str) -> str:
     escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-    return "".join(one if one.isprintable() else "?" for one in escaped)
+    return "".join(character if character.isprintable() else "?" for character in escaped)
 
 
 class Kept:
-    """The series that were kept first go on to be kept, so that a page of changing names fills no disk."""
+    """Limits the number of series. Series stored first continue to be stored, so that a page of changing names cannot
+    fill the disk."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
-        self._others = 0
+        self._other_count = 0
 
     def takes(self, full_name: str, sample: Sample) -> bool:
         if full_name in self._names:
             return True
-        is_other = not sample.name.startswith(_KNOWN)
-        if len(self._names) >= MOST_SERIES or (is_other and self._others >= MOST_OTHER_SERIES):
+        is_other = not sample.name.startswith(_KNOWN_PREFIXES)
+        if len(self._names) >= MOST_SERIES or (is_other and self._other_count >= MOST_OTHER_SERIES):
             return False
         self._names.add(full_name)
-        self._others += is_other
+        self._other_count += is_other
         return True
 
 
@@ -126,66 +128,67 @@ _GIB = 2**30
 _NUMBER = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
-class _Word(NamedTuple):
-    """Several series of one place are added up, or the largest of them counts."""
+class _MetricMapping(NamedTuple):
+    """Metric that a series is converted to. Several series of one place are summed if `is_added`, otherwise the largest
+    counts."""
 
     metric: str
     factor: float = 1.0
     is_added: bool = False
 
 
-_OF_SERVER = {
-    "vllm:num_requests_running": _Word("server_running_requests", is_added=True),
-    "llamacpp:requests_processing": _Word("server_running_requests", is_added=True),
-    "vllm:num_requests_waiting": _Word("server_waiting_requests", is_added=True),
-    "llamacpp:requests_deferred": _Word("server_waiting_requests", is_added=True),
-    "nv_inference_pending_request_count": _Word("server_waiting_requests", is_added=True),
-    "sizewise_endpoint_queue_depth": _Word("server_waiting_requests", is_added=True),
-    "vllm:kv_cache_usage_perc": _Word("server_kv_cache_percent", 100),
-    "vllm:gpu_cache_usage_perc": _Word("server_kv_cache_percent", 100),
-    "llamacpp:kv_cache_usage_ratio": _Word("server_kv_cache_percent", 100),
-    "vllm:prompt_tokens_total": _Word("server_input_tokens_total", is_added=True),
-    "llamacpp:prompt_tokens_total": _Word("server_input_tokens_total", is_added=True),
-    "vllm:generation_tokens_total": _Word("server_output_tokens_total", is_added=True),
-    "llamacpp:tokens_predicted_total": _Word("server_output_tokens_total", is_added=True),
-    "vllm:num_preemptions_total": _Word("server_preemptions_total", is_added=True),
-    "vllm:request_success_total": _Word("server_requests_total", is_added=True),
-    "nv_inference_request_success": _Word("server_requests_total", is_added=True),
-    "nv_inference_request_failure": _Word("server_requests_total", is_added=True),
-    "sizewise_endpoint_requests_total": _Word("server_requests_total", is_added=True),
+_SERVER_METRICS = {
+    "vllm:num_requests_running": _MetricMapping("server_running_requests", is_added=True),
+    "llamacpp:requests_processing": _MetricMapping("server_running_requests", is_added=True),
+    "vllm:num_requests_waiting": _MetricMapping("server_waiting_requests", is_added=True),
+    "llamacpp:requests_deferred": _MetricMapping("server_waiting_requests", is_added=True),
+    "nv_inference_pending_request_count": _MetricMapping("server_waiting_requests", is_added=True),
+    "sizewise_endpoint_queue_depth": _MetricMapping("server_waiting_requests", is_added=True),
+    "vllm:kv_cache_usage_perc": _MetricMapping("server_kv_cache_percent", 100),
+    "vllm:gpu_cache_usage_perc": _MetricMapping("server_kv_cache_percent", 100),
+    "llamacpp:kv_cache_usage_ratio": _MetricMapping("server_kv_cache_percent", 100),
+    "vllm:prompt_tokens_total": _MetricMapping("server_input_tokens_total", is_added=True),
+    "llamacpp:prompt_tokens_total": _MetricMapping("server_input_tokens_total", is_added=True),
+    "vllm:generation_tokens_total": _MetricMapping("server_output_tokens_total", is_added=True),
+    "llamacpp:tokens_predicted_total": _MetricMapping("server_output_tokens_total", is_added=True),
+    "vllm:num_preemptions_total": _MetricMapping("server_preemptions_total", is_added=True),
+    "vllm:request_success_total": _MetricMapping("server_requests_total", is_added=True),
+    "nv_inference_request_success": _MetricMapping("server_requests_total", is_added=True),
+    "nv_inference_request_failure": _MetricMapping("server_requests_total", is_added=True),
+    "sizewise_endpoint_requests_total": _MetricMapping("server_requests_total", is_added=True),
 }
-_OF_HOST = {
-    "nv_cpu_utilization": _Word("host_cpu_percent", 100),
-    "nv_cpu_memory_used_bytes": _Word("host_memory_gib", 1 / _GIB),
+_HOST_METRICS = {
+    "nv_cpu_utilization": _MetricMapping("host_cpu_percent", 100),
+    "nv_cpu_memory_used_bytes": _MetricMapping("host_memory_gib", 1 / _GIB),
 }
-_OF_GPU_BY_DCGM = {
-    "DCGM_FI_DEV_GPU_UTIL": _Word("gpu_utilisation_percent"),
-    "DCGM_FI_DEV_MEM_COPY_UTIL": _Word("gpu_memory_busy_percent"),
-    "DCGM_FI_DEV_FB_USED": _Word("gpu_memory_gib", 1 / 1024),
-    "DCGM_FI_DEV_POWER_USAGE": _Word("gpu_power_w"),
-    "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": _Word("gpu_energy_j", 1e-3),
-    "DCGM_FI_DEV_GPU_TEMP": _Word("gpu_temperature_c"),
-    "DCGM_FI_DEV_MEMORY_TEMP": _Word("gpu_memory_temperature_c"),
-    "DCGM_FI_DEV_SM_CLOCK": _Word("gpu_sm_clock_mhz"),
-    "DCGM_FI_DEV_MEM_CLOCK": _Word("gpu_memory_clock_mhz"),
-    "DCGM_FI_PROF_GR_ENGINE_ACTIVE": _Word("gpu_engine_active_percent", 100),
-    "DCGM_FI_PROF_SM_ACTIVE": _Word("gpu_sm_active_percent", 100),
-    "DCGM_FI_PROF_SM_OCCUPANCY": _Word("gpu_sm_occupancy_percent", 100),
-    "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE": _Word("gpu_tensor_active_percent", 100),
-    "DCGM_FI_PROF_DRAM_ACTIVE": _Word("gpu_dram_active_percent", 100),
+_DCGM_GPU_METRICS = {
+    "DCGM_FI_DEV_GPU_UTIL": _MetricMapping("gpu_utilisation_percent"),
+    "DCGM_FI_DEV_MEM_COPY_UTIL": _MetricMapping("gpu_memory_busy_percent"),
+    "DCGM_FI_DEV_FB_USED": _MetricMapping("gpu_memory_gib", 1 / 1024),
+    "DCGM_FI_DEV_POWER_USAGE": _MetricMapping("gpu_power_w"),
+    "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": _MetricMapping("gpu_energy_j", 1e-3),
+    "DCGM_FI_DEV_GPU_TEMP": _MetricMapping("gpu_temperature_c"),
+    "DCGM_FI_DEV_MEMORY_TEMP": _MetricMapping("gpu_memory_temperature_c"),
+    "DCGM_FI_DEV_SM_CLOCK": _MetricMapping("gpu_sm_clock_mhz"),
+    "DCGM_FI_DEV_MEM_CLOCK": _MetricMapping("gpu_memory_clock_mhz"),
+    "DCGM_FI_PROF_GR_ENGINE_ACTIVE": _MetricMapping("gpu_engine_active_percent", 100),
+    "DCGM_FI_PROF_SM_ACTIVE": _MetricMapping("gpu_sm_active_percent", 100),
+    "DCGM_FI_PROF_SM_OCCUPANCY": _MetricMapping("gpu_sm_occupancy_percent", 100),
+    "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE": _MetricMapping("gpu_tensor_active_percent", 100),
+    "DCGM_FI_PROF_DRAM_ACTIVE": _MetricMapping("gpu_dram_active_percent", 100),
 }
-# of a part of a GPU, DCGM tells the power and the temperature of the whole
-_OF_GPU_PART_BY_DCGM = {"DCGM_FI_DEV_FB_USED": _Word("gpu_mig_memory_gib", 1 / 1024)}
-_OF_GPU_BY_TRITON = {
-    "nv_gpu_utilization": _Word("gpu_utilisation_percent", 100),
-    "nv_gpu_memory_used_bytes": _Word("gpu_memory_gib", 1 / _GIB),
-    "nv_gpu_power_usage": _Word("gpu_power_w"),
-    "nv_energy_consumption": _Word("gpu_energy_j"),
+# for a MIG instance, DCGM reports power and temperature of the whole GPU
+_DCGM_MIG_METRICS = {"DCGM_FI_DEV_FB_USED": _MetricMapping("gpu_mig_memory_gib", 1 / 1024)}
+_TRITON_GPU_METRICS = {
+    "nv_gpu_utilization": _MetricMapping("gpu_utilisation_percent", 100),
+    "nv_gpu_memory_used_bytes": _MetricMapping("gpu_memory_gib", 1 / _GIB),
+    "nv_gpu_power_usage": _MetricMapping("gpu_power_w"),
+    "nv_energy_consumption": _MetricMapping("gpu_energy_j"),
 }
 
 
 class ScrapeReadings:
-    """Readings by place: "" is the server itself; the others are `host`, `gpu0`, `gpu0/mig3`."""
+    """Readings by place: "" is the server itself; others are `host`, `gpu0`, `gpu0/mig3`."""
 
     def __init__(self) -> None:
         self.readings: dict[str, dict[str, float]] = {}
@@ -194,89 +197,94 @@ class ScrapeReadings:
         self._triton_gpus: dict[str, str] = {}
 
     def take(self, sample: Sample) -> None:
-        if (word := _OF_SERVER.get(sample.name)) is not None:
-            self._keep("", word, sample.value)
-        elif (word := _OF_HOST.get(sample.name)) is not None:
-            self._keep("host", word, sample.value)
-        elif sample.name in _OF_GPU_BY_DCGM and not _is_blank_of_dcgm(sample.value):
-            self._take_dcgm(sample)
-        elif (word := _OF_GPU_BY_TRITON.get(sample.name)) is not None:
-            # Triton names no index: its GPUs are counted in the order in which the page tells of them
+        if (mapping := _SERVER_METRICS.get(sample.name)) is not None:
+            self._add("", mapping, sample.value)
+        elif (mapping := _HOST_METRICS.get(sample.name)) is not None:
+            self._add("host", mapping, sample.value)
+        elif sample.name in _DCGM_GPU_METRICS and not _is_dcgm_blank(sample.value):
+            self._add_dcgm(sample)
+        elif (mapping := _TRITON_GPU_METRICS.get(sample.name)) is not None:
+            # Triton does not give an index: its GPUs are numbered in the order of the page.
             uuid = sample.labels().get("gpu_uuid", "")
-            self._keep(self._triton_gpus.setdefault(uuid, f"gpu{len(self._triton_gpus)}"), word, sample.value)
+            self._add(self._triton_gpus.setdefault(uuid, f"gpu{len(self._triton_gpus)}"), mapping, sample.value)
 
-    def _take_dcgm(self, sample: Sample) -> None:
+    def _add_dcgm(self, sample: Sample) -> None:
         labels = sample.labels()
         gpu, part = labels.get("gpu", ""), labels.get("GPU_I_ID", "")
         if _NUMBER.fullmatch(gpu) is None or (part and _NUMBER.fullmatch(part) is None):
             return
         place = f"gpu{gpu}/mig{part}" if part else f"gpu{gpu}"
-        word = (_OF_GPU_PART_BY_DCGM if part else _OF_GPU_BY_DCGM).get(sample.name)
-        if word is not None and self._is_one_gpu(place, labels.get("UUID", "")):
-            self._keep(place, word, sample.value)
+        mapping = (_DCGM_MIG_METRICS if part else _DCGM_GPU_METRICS).get(sample.name)
+        if mapping is not None and self._is_one_gpu(place, labels.get("UUID", "")):
+            self._add(place, mapping, sample.value)
 
     def _is_one_gpu(self, place: str, uuid: str) -> bool:
-        """Where a page tells of several nodes, several GPUs have the same number: labels have to pick a node."""
+        """Return True if the place is a single GPU. A page of several nodes has several GPUs of the same number: then
+        labels must select a node."""
         if place in self._ambiguous or self._uuids.setdefault(place, uuid) != uuid:
             self._ambiguous.add(place)
             self.readings.pop(place, None)
         return place not in self._ambiguous
 
-    def _keep(self, place: str, word: _Word, value: float) -> None:
-        value *= word.factor
+    def _add(self, place: str, mapping: _MetricMapping, value: float) -> None:
+        value *= mapping.factor
         readings = self.readings.setdefault(place, {})
-        before = readings.get(word.metric)
-        if before is not None:
-            value = before + value if word.is_added else max(before, value)
+        previous = readings.get(mapping.metric)
+        if previous is not None:
+            value = previous + value if mapping.is_added else max(previous, value)
         if math.isfinite(value):
-            readings[word.metric] = value
+            readings[mapping.metric] = value
 
 
-def _is_blank_of_dcgm(value: float) -> bool:
-    """DCGM has numbers that mean "not supported" and the like, a handful from 2**31 − 16 and all from 2**47 on."""
+def _is_dcgm_blank(value: float) -> bool:
+    """Return True for DCGM's special numbers, which mean "not supported" and the like: a few from 2**31 − 16 and all
+    from 2**47."""
     return 2**31 - 16 <= value < 2**31 or value >= 2**47
 
 
 class NodeMetrics(NamedTuple):
-    """What node_exporter tells of its machine. `cpu_s` is busy and all core-seconds since it started."""
+    """Metrics of a machine from node_exporter. `cpu_s` is busy and total core-seconds since its start."""
 
     cpu_s: tuple[float, float] | None
     memory_gib: float | None
     clock_s: float | None
 
 
-_ONE_A_NODE = ("node_memory_MemTotal_bytes", "node_memory_MemAvailable_bytes", "node_time_seconds")
+_SINGLE_NODE_METRICS = ("node_memory_MemTotal_bytes", "node_memory_MemAvailable_bytes", "node_time_seconds")
 
 
 def node_of(samples: Iterable[Sample]) -> NodeMetrics:
     by_mode: dict[str, float] = {}
-    single: dict[str, float] = {}
+    single_values: dict[str, float] = {}
     for sample in samples:
         if sample.name == "node_cpu_seconds_total":
             mode = sample.labels().get("mode", "")
             by_mode[mode] = by_mode.get(mode, 0.0) + sample.value
-        elif sample.name in _ONE_A_NODE:
-            if sample.name in single:  # a page of several nodes, of which labels have to pick one
+        elif sample.name in _SINGLE_NODE_METRICS:
+            if sample.name in single_values:  # a page of several nodes, of which labels have to select one
                 return NodeMetrics(None, None, None)
-            single[sample.name] = sample.value
-    everything = sum(by_mode.values())
-    total, available = single.get("node_memory_MemTotal_bytes"), single.get("node_memory_MemAvailable_bytes")
+            single_values[sample.name] = sample.value
+    total_s = sum(by_mode.values())
+    total, available = (
+        single_values.get("node_memory_MemTotal_bytes"),
+        single_values.get("node_memory_MemAvailable_bytes"),
+    )
     return NodeMetrics(
-        cpu_s=(everything - by_mode.get("idle", 0.0) - by_mode.get("iowait", 0.0), everything) if by_mode else None,
+        cpu_s=(total_s - by_mode.get("idle", 0.0) - by_mode.get("iowait", 0.0), total_s) if by_mode else None,
         memory_gib=None if total is None or available is None else (total - available) / _GIB,
-        clock_s=single.get("node_time_seconds"),
+        clock_s=single_values.get("node_time_seconds"),
     )
 
 
-_MOST_PLACES = 66
+_MAX_PLACES = 66
 _Readings = dict[str, dict[str, float | None]]
 
 
 class Scraper:
-    """One page, asked for again and again by one thread.
+    """Scrapes one page repeatedly, on one thread.
 
-    A URL without a path means /metrics. Only samples that carry all of `labels` are read. The constructor raises
-    EndpointError for a URL or files of TLS that cannot be used.
+    A URL without a path means /metrics. Only samples that have all of `labels` are read. The constructor raises
+    EndpointError for an invalid URL or unusable TLS files.
     """
 
     def __init__(
@@ -302,64 +310,65 @@ class Scraper:
         self._within_s = within_s
         self._now = now
         self._wall_ns = wall_ns
-        self._kept = Kept()
-        self._known: _Readings = {}
+        self._limiter = Kept()
+        self._null_readings: _Readings = {}
         self._node_cpu_s: tuple[float, float] | None = None
 
     def read(self, at_ns: int) -> tuple[tuple[str, dict[str, float | None]], ...]:
-        """By source: what the page tells by its own names and by ours, at `<source>`, `<source>/host`, `<source>/gpu0`.
+        """Return the page's values by source, under their own names and under Sizewise's, at `<source>`,
+        `<source>/host`, `<source>/gpu0`.
 
-        Counters are told as they are. What was told before and is not told now is None; of a page that cannot be had,
-        or holds nothing that was asked for, there is `scrape_ok` 0. Never raises; takes up to `within_s` and a name's
-        look-up.
+        Counters are returned unchanged. A value that was present before and is missing now is None; if the page is
+        unavailable, or has no requested samples, `scrape_ok` is 0. Never raises; takes up to `within_s` plus a DNS
+        lookup.
         """
-        began_ns = self._wall_ns()
+        start_ns = self._wall_ns()
         left = seconds_left(time.monotonic() + self._within_s)
         page = fetch_page(self._address, self._context, left, self._path, self._headers)
-        took_ms = (self._now() - at_ns) / 1e6
-        middle_s = (began_ns + self._wall_ns()) / 2 / 1e9
-        found = None if page is None else self._found(page, took_ms, middle_s)
-        return self._with_what_is_missing({"": {"scrape_ok": 0.0}} if found is None else found)
+        duration_ms = (self._now() - at_ns) / 1e6
+        middle_s = (start_ns + self._wall_ns()) / 2 / 1e9
+        readings = None if page is None else self._parse_page(page, duration_ms, middle_s)
+        return self._fill_missing({"": {"scrape_ok": 0.0}} if readings is None else readings)
 
-    def _found(self, page: ScrapedPage, took_ms: float, middle_s: float) -> _Readings | None:
+    def _parse_page(self, page: ScrapedPage, duration_ms: float, middle_s: float) -> _Readings | None:
         chosen = chosen_samples(page.text, self._labels)
         if not chosen:
             return None
-        node, words = node_of(chosen), ScrapeReadings()
+        node, scraped = node_of(chosen), ScrapeReadings()
         for sample in chosen:
-            words.take(sample)
-        found: _Readings = {place: dict(readings) for place, readings in words.readings.items()}
+            scraped.take(sample)
+        by_place: _Readings = {place: dict(readings) for place, readings in scraped.readings.items()}
         if node.memory_gib is not None:
-            found.setdefault("host", {})["host_memory_gib"] = node.memory_gib
+            by_place.setdefault("host", {})["host_memory_gib"] = node.memory_gib
         cpu_before_s, self._node_cpu_s = self._node_cpu_s, node.cpu_s
         if cpu_before_s is not None and node.cpu_s is not None:
-            found.setdefault("host", {})["host_cpu_percent"] = busy_percent(cpu_before_s, node.cpu_s)
-        clock_s = _seconds_of(page.date) if node.clock_s is None else node.clock_s
-        found[""] = {
-            **{name: one.value for name, one in named_series(chosen) if self._kept.takes(name, one)},
-            **found.get("", {}),
+            by_place.setdefault("host", {})["host_cpu_percent"] = busy_percent(cpu_before_s, node.cpu_s)
+        clock_s = _parse_date(page.date) if node.clock_s is None else node.clock_s
+        by_place[""] = {
+            **{name: sample.value for name, sample in named_series(chosen) if self._limiter.takes(name, sample)},
+            **by_place.get("", {}),
             "scrape_ok": 1.0,
-            "scrape_ms": took_ms,
+            "scrape_ms": duration_ms,
             "scrape_clock_offset_s": None if clock_s is None else clock_s - middle_s,
         }
-        return found
+        return by_place
 
-    def _with_what_is_missing(self, found: _Readings) -> tuple[tuple[str, dict[str, float | None]], ...]:
-        for place, readings in found.items():
-            if place in self._known or len(self._known) < _MOST_PLACES:
-                self._known.setdefault(place, {}).update(dict.fromkeys(readings))
+    def _fill_missing(self, current: _Readings) -> tuple[tuple[str, dict[str, float | None]], ...]:
+        for place, readings in current.items():
+            if place in self._null_readings or len(self._null_readings) < _MAX_PLACES:
+                self._null_readings.setdefault(place, {}).update(dict.fromkeys(readings))
         return tuple(
-            (f"{self._source}/{place}" if place else self._source, unknown | found.get(place, {}))
-            for place, unknown in self._known.items()
+            (f"{self._source}/{place}" if place else self._source, nulls | current.get(place, {}))
+            for place, nulls in self._null_readings.items()
         )
 
 
-def _seconds_of(date: str | None) -> float | None:
-    """Of the header Date, the middle of the second that it tells: right to half a second."""
+def _parse_date(date: str | None) -> float | None:
+    """Convert a Date header to the middle of the second that it gives, accurate to half a second."""
     if date is None:
         return None
     try:
-        told = parsedate_to_datetime(date)
-        return (told if told.tzinfo is not None else told.replace(tzinfo=UTC)).timestamp() + 0.5
-    except (ValueError, TypeError, OverflowError):  # a stranger's text
+        parsed = parsedate_to_datetime(date)
+        return (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp() + 0.5
+    except (ValueError, TypeError, OverflowError):  # untrusted text
         return None

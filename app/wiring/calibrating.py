@@ -1,7 +1,4 @@
-"""Calibrates this machine for runs to come.
-
-What a machine that lends its load workers to a run elsewhere has to know.
-"""
+"""Calibration of this machine for later runs, and for lending its load workers to runs on other machines."""
 
 from __future__ import annotations
 
@@ -27,14 +24,17 @@ OnRung = Callable[[LoadKind, int, CalibrationStep], None]
 
 
 def worker_counts(cores: float | None = None) -> tuple[int, ...]:
-    """1, 2, 4 and so on, up to one worker for each core that may be kept busy here (None asks the machine)."""
-    most = usable_workers(cores)
-    return (*(2**power for power in range(most.bit_length()) if 2**power < most), most)
+    """Return 1, 2, 4 and so on, up to one worker per available core. `cores` of `None` uses this machine's count."""
+    max_workers = usable_workers(cores)
+    return (*(2**power for power in range(max_workers.bit_length()) if 2**power < max_workers), max_workers)
 
 
 def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_rung: OnRung) -> Calibration:
-    """The ceilings of so many workers each, plain and streaming; stored, unless interrupted, but for those that other
-    processes disturbed."""
+    """Measure the capacity of the load generator for each number of workers and each kind of load.
+
+    The calibration is stored unless it was interrupted, without results that other processes disturbed. Raises
+    InstrumentError.
+    """
     environment, _ = inspect_machine()
     ceilings: list[Ceiling] = []
     pacing = event_loop = ""
@@ -45,10 +45,10 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_rung
             with LoadProcess(gather=Gather(local=workers) if workers > 1 else None) as load:
                 interruption.attach(load.stop)
                 pacing, event_loop = load.pacing, load.event_loop
-                ceilings += _ceilings(load, workers, interruption, on_rung)
+                ceilings += _measure_ceilings(load, workers, interruption, on_rung)
         except LoadError as error:
             raise InstrumentError(error.message, hint=error.hint) from error
-    found = Calibration(
+    calibration = Calibration(
         ceilings=tuple(ceilings),
         measured_at=wall_now().isoformat(timespec="seconds"),
         fingerprint=environment.fingerprint,
@@ -56,48 +56,57 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_rung
         event_loop=event_loop,
     )
     if not interruption.is_requested:
-        store_calibration(found)
-    return found
+        store_calibration(calibration)
+    return calibration
 
 
-def _ceilings(load: LoadProcess, workers: int, interruption: Interruption, on_rung: OnRung) -> Iterator[Ceiling]:
+def _measure_ceilings(
+    load: LoadProcess, workers: int, interruption: Interruption, report_step: OnRung
+) -> Iterator[Ceiling]:
     for kind in LOAD_KINDS:
-        heard = partial(on_rung, kind, workers)
+        on_step = partial(report_step, kind, workers)
         if not interruption.is_requested:
-            yield find_ceiling(kind, load, NullServerProcess, interruption, read_core_use, heard)
+            yield find_ceiling(kind, load, NullServerProcess, interruption, read_core_use, on_step)
 
 
-_LONGEST_WAIT_S = 86_400.0
+_MAX_WAIT_S = 86_400.0
 
 
 def join_of(master: str, token: str | None, wait: str) -> Join:
-    """From what the command line says. Raises UsageError, and UnavailableError for a host that nobody knows."""
+    """Parse the command-line options with which workers join a master.
+
+    Raises UsageError, and UnavailableError for a host name that cannot be resolved.
+    """
     address = read_address("--master", master)
-    wait_s = _seconds(wait)
+    wait_s = _parse_wait_s(wait)
     secret = read_token(token or TOKEN)
     resolved("--master", address)
     return Join(address.host, address.port, secret, wait_s)
 
 
 def ceilings_here(workers: int) -> tuple[float | None, float | None]:
-    """Each one's part of what so many workers were found to send here: requests and chunks a second; None where that
-    is not known. Takes about a second."""
+    """Return the calibrated capacity per worker for this number of workers: requests/s and streamed chunks/s.
+
+    `None` for a capacity that is not known. Takes about a second.
+    """
     environment, _ = inspect_machine()
-    known = stored_calibration(environment.fingerprint, wall_now())
-    if known is None:
+    calibration = stored_calibration(environment.fingerprint, wall_now())
+    if calibration is None:
         return None, None
-    return _part(known.ceiling("plain", workers), workers), _part(known.ceiling("streaming", workers), workers)
+    return _per_worker(calibration.ceiling("plain", workers), workers), _per_worker(
+        calibration.ceiling("streaming", workers), workers
+    )
 
 
-def _part(ceiling: Ceiling | None, workers: int) -> float | None:
+def _per_worker(ceiling: Ceiling | None, workers: int) -> float | None:
     return None if ceiling is None or ceiling.per_s is None else ceiling.per_s / workers
 
 
-def _seconds(text: str) -> float:
+def _parse_wait_s(text: str) -> float:
     try:
         seconds = parse_duration_s(text)
     except BadValueError as error:
         raise UsageError(f"--wait: {error}", hint=error.hint) from None
-    if not 0 < seconds <= _LONGEST_WAIT_S:
+    if not 0 < seconds <= _MAX_WAIT_S:
         raise UsageError("--wait is above 0s and at most 1d")
     return seconds

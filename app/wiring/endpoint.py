@@ -1,7 +1,4 @@
-"""Where and how to send: addresses, permission, secrets, proxy.
-
-Names to addresses.
-"""
+"""How to reach a target: addresses, permission, secrets and proxy."""
 
 from __future__ import annotations
 
@@ -19,16 +16,17 @@ from loadgen.records import Endpoint, KeyFile, Timeouts, Tls
 
 
 def resolve(url: str) -> list[str]:
+    """Return the IP addresses of a URL's host. Raises UnavailableError if the name cannot be resolved."""
     host = urlsplit(url).hostname or ""
     try:
-        return [str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+        return [str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except OSError as error:
         raise UnavailableError(f"the host {host} of target.url is not known: {error.strerror}",
                                hint="Check the host name in target.url.") from None  # fmt: skip
 
 
 def endpoint_of(profile: EndpointProfile) -> Endpoint:
-    """Raises UsageError and UnavailableError. The record holds secrets."""
+    """Build the endpoint of a profile. The record holds resolved secrets. Raises UsageError and UnavailableError."""
     require_allowed(profile)
     target = profile.target
     socket = target.socket if isinstance(target, EndpointSettings) else None
@@ -52,7 +50,7 @@ def endpoint_of(profile: EndpointProfile) -> Endpoint:
 
 
 def _max_connections(profile: EndpointProfile, target: EndpointSettings) -> int:
-    """Every client of a closed loop has one, unless the profile sets another number."""
+    """Return the connection limit: the profile's, or enough for one connection per client of a closed loop."""
     if "max_connections" in target.model_fields_set:
         return target.max_connections
     load = profile.load
@@ -61,7 +59,7 @@ def _max_connections(profile: EndpointProfile, target: EndpointSettings) -> int:
 
 
 def require_permission(urls: tuple[str, ...], *, is_proxied: bool = False, key: str = "target.permitted") -> None:
-    """Raises UsageError for a URL or host that is neither the loopback's nor in a private network."""
+    """Raise UsageError for a URL or host that is neither on the loopback nor in a private network."""
     for url in urls:
         _require_permission(url if "://" in url else f"//{url}", is_proxied=is_proxied, key=key)
 
@@ -70,7 +68,7 @@ def _require_permission(url: str, *, is_proxied: bool, key: str) -> None:
     try:
         addresses = resolve(url)
     except UnavailableError:
-        if not is_proxied:  # whose names only the proxy may know
+        if not is_proxied:  # Only the proxy may be able to resolve the name.
             raise
         addresses = []
     if addresses and not needs_permission(addresses):
@@ -83,13 +81,13 @@ def _require_permission(url: str, *, is_proxied: bool, key: str) -> None:
 
 
 def _headers(target: EndpointSettings) -> tuple[tuple[tuple[str, str], ...], tuple[KeyFile, ...]]:
-    """Those that stay as they are, and those whose file is read again when the target refuses them."""
+    """Return fixed headers, and headers whose key file is read again when the target rejects them."""
     texts = dict(target.headers)
     if target.api_key is not None:
         texts["Authorization"] = f"Bearer {target.api_key}"
     fixed, key_files = [], []
     for name, text in texts.items():
-        value = resolve_secret(text)  # a file that cannot be read is told before anything starts
+        value = resolve_secret(text)  # Reports an unreadable file before anything starts.
         in_file = file_of(text)
         if in_file is None:
             fixed.append((name, value))

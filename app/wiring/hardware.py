@@ -1,4 +1,4 @@
-"""What a target runs on: what the profile names, or this machine."""
+"""Hardware that a target runs on: what the profile names, or this machine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from app.wiring.endpoint import resolve
 
 
 def hardware_of(profile: EndpointProfile, catalogue: Catalogue) -> Hardware | None:
-    """What the profile names; else this machine for what runs here; else None.
+    """Return the hardware that the profile names, else this machine if the target runs here, else `None`.
 
-    Nothing for a scripted target: its timings are those of no hardware, so nothing is planned from them.
+    `None` for a scripted target: its timings belong to no hardware, so nothing is planned from them.
     """
     named = named_hardware(profile, catalogue)
     if named is not None or not is_here(profile):
         return named
     with open_gpus() as gpus:
         if gpus.readers and not _is_served_on_cpu(profile):
-            return None  # which of its processors the target uses cannot be told from outside
+            return None  # It is unknown from outside which of the processors the target uses.
     return this_machine()
 
 
@@ -40,7 +40,10 @@ def this_machine() -> Hardware:
 
 
 def is_here(profile: EndpointProfile) -> bool:
-    """A single server, on this machine: what several replicas share cannot be told from outside."""
+    """Return whether the target is a single server on this machine.
+
+    Several replicas share resources in a way that is unknown from outside.
+    """
     target = profile.target
     if isinstance(target, LocustTarget) and target.url is None:
         return False
@@ -49,13 +52,13 @@ def is_here(profile: EndpointProfile) -> bool:
     urls = target.all_urls
     if not urls:
         return isinstance(profile, OipProfile) and profile.target.serve is not None
-    return len(urls) == 1 and _leads_here(urls[0])
+    return len(urls) == 1 and _resolves_to_this_machine(urls[0])
 
 
-def _leads_here(url: str) -> bool:
+def _resolves_to_this_machine(url: str) -> bool:
     try:
         return is_this_machine(resolve(url))
-    except UnavailableError:  # behind a proxy; whether it may be asked for is told elsewhere
+    except UnavailableError:  # Behind a proxy; permission is checked elsewhere.
         return False
 
 

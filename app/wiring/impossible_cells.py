@@ -1,4 +1,4 @@
-"""Variants of a local profile that cannot run on this machine, told before any is started."""
+"""Detects variants of a local profile that cannot run on this machine before any of them is started."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from app.records.model import GivenShapes, ModelFacts
 from app.records.planned_work import ImpossibleCell
 from app.wiring.local_spec import spare_memory_bytes, variants_of
 
-_SMALLER: Mapping[str, float] = {"as-is": 1.0, "fp16": 0.5, "int8-dynamic": 0.25, "int8-static": 0.25}
-"""How much of the weights' bytes a precision keeps; activations of int8 are counted in full."""
+_WEIGHT_SHARE: Mapping[str, float] = {"as-is": 1.0, "fp16": 0.5, "int8-dynamic": 0.25, "int8-static": 0.25}
+"""Size of the weights at each precision relative to the original; int8 activations count in full."""
 _GIB = 2**30
 
 
 class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
-    """`refused` are providers with why they open no session here; those neither there nor in `working` are not in this
-    build of ONNX Runtime."""
+    """What this machine can run.
+
+    `refused` maps providers to the reason why they open no session here. Providers in neither `refused` nor `working`
+    are not part of this build of ONNX Runtime."""
 
     working: tuple[str, ...]
     refused: Mapping[str, str]
@@ -33,7 +35,8 @@ class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def local_machine() -> LocalMachine:
-    """Takes a second: the providers are tried in a child. Raises InstrumentError where that fails."""
+    """Inspect this machine. Takes a second, since providers are tried in a child process. Raises InstrumentError if
+    that fails."""
     probe = probe_providers()
     return LocalMachine(
         working=probe.working,
@@ -44,39 +47,40 @@ def local_machine() -> LocalMachine:
 
 
 def reasons_of(probe: ProviderProbe) -> dict[str, str]:
-    return {one.provider: one.reason for one in probe.refused}
+    """Return the reason for each provider that is unavailable."""
+    return {refusal.provider: refusal.reason for refusal in probe.refused}
 
 
 def facts_of_models(profile: LocalProfile) -> dict[Path, ModelFacts | UsageError]:
-    """Each is inspected in a limited child; an error is why it is refused."""
-    found: dict[Path, ModelFacts | UsageError] = {}
-    given = GivenShapes(axes=dict(profile.target.runtime.axes))
+    """Inspect each model in a limited child process. The value is an error if the model is rejected."""
+    facts_by_path: dict[Path, ModelFacts | UsageError] = {}
+    shapes = GivenShapes(axes=dict(profile.target.runtime.axes))
     for variant in profile.target.all_variants:
         path = _path(variant)
-        if path in found:
+        if path in facts_by_path:
             continue
         try:
-            found[path] = inspect_model(path, given)
+            facts_by_path[path] = inspect_model(path, shapes)
         except UsageError as error:
-            found[path] = error
-    return found
+            facts_by_path[path] = error
+    return facts_by_path
 
 
 def impossible_cells(
     profile: LocalProfile, machine: LocalMachine, models: Mapping[Path, ModelFacts | UsageError]
 ) -> tuple[ImpossibleCell, ...]:
-    """One for each variant with something against it, and the first thing that is."""
+    """Return the variants that cannot run, each with the first reason."""
     limit = profile.limits.memory_bytes
     cells = []
     for variant, named in zip(profile.target.all_variants, variants_of(profile), strict=True):
         facts = models.get(_path(variant))
-        for settles, reason in _against(variant, machine, facts, limit):
+        for settles, reason in _objections(variant, machine, facts, limit):
             cells.append(ImpossibleCell(cell=named.label, reason=reason, settles=settles))
             break
     return tuple(cells)
 
 
-def _against(
+def _objections(
     variant: VariantSettings, machine: LocalMachine, facts: ModelFacts | UsageError | None, limit_bytes: int | None
 ) -> Iterator[tuple[str, str]]:
     if isinstance(facts, UsageError):
@@ -91,23 +95,28 @@ def _against(
         return
     if not facts.batch_axes and facts.costs and facts.costs[0].batch != variant.batch:
         yield "target.batch", f"the model takes {facts.costs[0].batch} rows at a time, and no other number"
-    needed = memory_of(facts, variant.batch, variant.precision)
-    room = limit_bytes if limit_bytes is not None else machine.memory_bytes if variant.provider == "cpu" else None
-    if needed is not None and room is not None and needed > room:
-        whose = "limits.memory allows" if limit_bytes is not None else "this machine has to spare"
-        yield "target.batch", f"it needs about {needed / _GIB:.3g} GiB, and {whose} {room / _GIB:.3g} GiB"
+    needed_bytes = memory_of(facts, variant.batch, variant.precision)
+    available_bytes = (
+        limit_bytes if limit_bytes is not None else machine.memory_bytes if variant.provider == "cpu" else None
+    )
+    if needed_bytes is not None and available_bytes is not None and needed_bytes > available_bytes:
+        limit_text = "limits.memory allows" if limit_bytes is not None else "this machine has to spare"
+        yield (
+            "target.batch",
+            f"it needs about {needed_bytes / _GIB:.3g} GiB, and {limit_text} {available_bytes / _GIB:.3g} GiB",
+        )
 
 
 def memory_of(facts: ModelFacts, batch: int, precision: str = "as-is") -> int | None:
-    """Weights and live activations of one inference, an estimate from the file; None where it cannot be told."""
-    told = next((cost.memory_bytes for cost in facts.costs if cost.batch == batch), None)
-    if told is None and facts.memory_growth is not None:
-        told = facts.memory_growth.fixed + facts.memory_growth.per_row * batch
-    if told is None:
+    """Estimate the memory of one inference in bytes, from weights and live activations; `None` if unknown."""
+    memory_bytes = next((cost.memory_bytes for cost in facts.costs if cost.batch == batch), None)
+    if memory_bytes is None and facts.memory_growth is not None:
+        memory_bytes = facts.memory_growth.fixed + facts.memory_growth.per_row * batch
+    if memory_bytes is None:
         return None
-    weights = min(facts.parameters.bytes, told)
-    share = _SMALLER[precision]
-    return round(weights * share + (told - weights) * (share if precision == "fp16" else 1.0))
+    weights = min(facts.parameters.bytes, memory_bytes)
+    share = _WEIGHT_SHARE[precision]
+    return round(weights * share + (memory_bytes - weights) * (share if precision == "fp16" else 1.0))
 
 
 def _path(variant: VariantSettings) -> Path:

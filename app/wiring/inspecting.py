@@ -1,4 +1,4 @@
-"""A model beside the cards it may run on: those of this machine, and those of the catalogue."""
+"""Compares a model with the GPUs that it may run on: those of this machine and of the catalog."""
 
 from __future__ import annotations
 
@@ -19,34 +19,35 @@ _INTEGER_OPERATORS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "
 
 
 def inspect_with_cards(model: Path, given: GivenShapes) -> ModelInspection:
-    """Raises UsageError for a file that is no model, or is refused."""
+    """Inspect a model and compare it with GPUs. Raises UsageError for a file that is not a model or is rejected."""
     facts = inspect_model(model, given)
     with open_gpus() as gpus:
-        here = [reader.description for reader in gpus.readers]
+        local_gpus = [reader.description for reader in gpus.readers]
         note = gpus.note
-    return ModelInspection(facts, card_fits(facts, here, load_catalogue().accelerators.values()), note)
+    return ModelInspection(facts, card_fits(facts, local_gpus, load_catalogue().accelerators.values()), note)
 
 
 def card_fits(facts: ModelFacts, here: Iterable[Gpu], known: Iterable[Accelerator]) -> tuple[CardFit, ...]:
-    """This machine's first, then the catalogue's by memory; cards of unknown memory are left out, and all of them where
-    the model's costs could not be told."""
+    """Return how the model fits each GPU: this machine's first, then the catalog's by memory.
+
+    GPUs of unknown memory are omitted, and all GPUs if the model's costs are unknown."""
     known = tuple(known)
     if not facts.costs:
         return ()
-    catalogue = [_fit(facts, part.name, part.memory_gib, part, is_here=False) for part in known if part.memory_gib]
-    return (*_here(facts, here, known), *sorted(catalogue, key=lambda fit: (fit.memory_gib, fit.name)))
+    catalogue = [_fit(facts, card.name, card.memory_gib, card, is_here=False) for card in known if card.memory_gib]
+    return (*_local_fits(facts, here, known), *sorted(catalogue, key=lambda fit: (fit.memory_gib, fit.name)))
 
 
-def _here(facts: ModelFacts, gpus: Iterable[Gpu], known: tuple[Accelerator, ...]) -> Iterator[CardFit]:
+def _local_fits(facts: ModelFacts, gpus: Iterable[Gpu], catalog_cards: tuple[Accelerator, ...]) -> Iterator[CardFit]:
     for gpu in gpus:
         if gpu.memory_gib:
             name = f"GPU {gpu.index}: {gpu.name}"
-            yield _fit(facts, name, gpu.memory_gib, card_named(gpu.name, known), is_here=True)
+            yield _fit(facts, name, gpu.memory_gib, card_named(gpu.name, catalog_cards), is_here=True)
 
 
 def card_named(name: str, known: Iterable[Accelerator]) -> Accelerator | None:
-    """The catalogue's card that the driver calls so."""
-    return next((one for one in known if one.nvml_name_pattern and re.search(one.nvml_name_pattern, name)), None)
+    """Return the catalog's GPU whose pattern matches the name reported by the driver."""
+    return next((card for card in known if card.nvml_name_pattern and re.search(card.nvml_name_pattern, name)), None)
 
 
 def _fit(facts: ModelFacts, name: str, memory_gib: float, part: Accelerator | None, *, is_here: bool) -> CardFit:
@@ -65,13 +66,13 @@ def _fit(facts: ModelFacts, name: str, memory_gib: float, part: Accelerator | No
 
 
 def _bound(facts: ModelFacts, cost: BatchCost, part: Accelerator) -> tuple[float, str] | None:
-    """The roofline: an inference takes its arithmetic at the card's peak or its least bytes at its bandwidth, at least.
+    """Return the minimum time of an inference in ms and its bottleneck, by the roofline model.
 
-    The peak is the highest of those the model's arithmetic may use, so that the bound holds whichever kernels run.
-    """
-    is_integer = not _INTEGER_OPERATORS.isdisjoint(one.operator for one in facts.operators)
+    The time is at least the arithmetic at the GPU's peak, and at least the minimum traffic at its memory bandwidth. The
+    peak is the highest that the model's arithmetic may use, so the bound holds for every kernel."""
+    is_integer = not _INTEGER_OPERATORS.isdisjoint(item.operator for item in facts.operators)
     peaks = (part.fp32_tflops, part.fp16_tflops, part.int8_tops if is_integer else None)
-    peak = max((one for one in peaks if one), default=None)
+    peak = max((item for item in peaks if item), default=None)
     if peak is None or not part.memory_bandwidth_gb_s:
         return None
     compute_ms = cost.flops / (peak * 1e12) * 1e3

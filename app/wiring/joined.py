@@ -1,4 +1,4 @@
-"""The load workers that this machine lends to a master somewhere else."""
+"""Load workers that this machine lends to a master on another machine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from loadgen.child import LastWords, end_within, how_it_ended, start_module
 from loadgen.frames import message_frame, read_report
 from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_SENT_AWAY, Join, Ready
 
-_LEAVE_S = 1.0
-_LOOK_S = 0.2
+_EXIT_LIMIT_S = 1.0
+_POLL_S = 0.2
 _TOKEN_HINT = "Is the run waiting there for workers, and do both sides have the same token?"
 
 
 class _Worker:
-    """Tells `on_change` when it has joined, and when it has left."""
+    """A lent worker process. Calls `on_change` when it has joined and when it has exited."""
 
     def __init__(self, join: Join, on_change: Callable[[], None]) -> None:
         self._process = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -30,28 +30,28 @@ class _Worker:
         self.has_joined = False
         self._listener = threading.Thread(target=self._listen, name="joined-worker", daemon=True)
         self._listener.start()
-        with contextlib.suppress(OSError):  # it has left already, which is told by the listener
+        with contextlib.suppress(OSError):  # It has already exited, which the listener reports.
             self._stdin.write(message_frame(join))
             self._stdin.flush()
 
     @property
     def code(self) -> int | None:
-        """What it left with; None while it is there."""
+        """Exit code of the worker; `None` while it runs."""
         return self._process.poll()
 
     @property
     def last_words(self) -> str | None:
-        self._last_words.wait(_LEAVE_S)
+        self._last_words.wait(_EXIT_LIMIT_S)
         return self._last_words.text
 
     def let_go(self) -> None:
-        """It leaves at once when its standard input closes."""
+        """Close the worker's standard input, at which it exits immediately."""
         with contextlib.suppress(OSError):
             self._stdin.close()
 
     def end(self) -> None:
         self.let_go()
-        end_within(_LEAVE_S, self._process)
+        end_within(_EXIT_LIMIT_S, self._process)
         self._listener.join()
         self._last_words.wait()
         for pipe in (self._process.stdout, self._process.stderr):
@@ -68,10 +68,10 @@ class _Worker:
 
 
 class JoinedWorkers:
-    """Started by the constructor; the end of the context ends them."""
+    """Workers lent to a master. The constructor starts them, and leaving the context ends them."""
 
     def __init__(self, join: Join, count: int, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """`is_wanted` is asked several times a second."""
+        """`is_wanted` is polled several times per second."""
         self._is_wanted = is_wanted
         self._changes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._workers = [_Worker(join, lambda: self._changes.put(None)) for _ in range(count)]
@@ -86,42 +86,43 @@ class JoinedWorkers:
             worker.end()
 
     def follow(self, on_joined: Callable[[int], None]) -> None:
-        """Returns when all have left because the run has ended, or when they are not wanted any more; `on_joined` is
-        told once how many have joined: a master takes no more than it waits for.
+        """Wait until all workers have exited because the run ended, or until they are no longer wanted.
 
-        Raises UnavailableError where there is no master that takes any, InstrumentError where the run went on without
-        one that had joined.
+        `on_joined` is called once with the number of workers that joined: a master accepts no more than it waits for.
+
+        Raises UnavailableError if no master accepts a worker, and InstrumentError if the run continued without one that
+        had joined.
         """
-        has_told = False
+        has_reported = False
         while self._is_wanted():
             joined = [worker for worker in self._workers if worker.has_joined]
-            here = [worker for worker in self._workers if worker.code is None]
-            if not has_told and joined and all(worker.has_joined for worker in here):
-                has_told = True
+            running = [worker for worker in self._workers if worker.code is None]
+            if not has_reported and joined and all(worker.has_joined for worker in running):
+                has_reported = True
                 on_joined(len(joined))
             if not joined:
-                self._require_a_master()
-            if not here:
-                _require_a_good_end(joined)
+                self._require_master()
+            if not running:
+                _require_clean_exit(joined)
                 return
             with contextlib.suppress(queue.Empty):
-                self._changes.get(timeout=_LOOK_S)
+                self._changes.get(timeout=_POLL_S)
 
-    def _require_a_master(self) -> None:
-        """Where one finds none, none will: the others need not look for as long."""
+    def _require_master(self) -> None:
+        """Raise if no master was found. If one worker finds none, the others need not keep looking."""
         codes = [worker.code for worker in self._workers]
         if EXIT_NO_MASTER in codes:
-            words = self._workers[codes.index(EXIT_NO_MASTER)].last_words
-            raise UnavailableError(words or "no master was found", hint=_TOKEN_HINT)
-        _require_a_good_end([worker for worker in self._workers if worker.code != EXIT_SENT_AWAY])
+            message = self._workers[codes.index(EXIT_NO_MASTER)].last_words
+            raise UnavailableError(message or "no master was found", hint=_TOKEN_HINT)
+        _require_clean_exit([worker for worker in self._workers if worker.code != EXIT_SENT_AWAY])
         if EXIT_SENT_AWAY in codes and None not in codes:
-            words = self._workers[codes.index(EXIT_SENT_AWAY)].last_words
-            raise UnavailableError("the master took no worker of this machine", hint=words)
+            message = self._workers[codes.index(EXIT_SENT_AWAY)].last_words
+            raise UnavailableError("the master took no worker of this machine", hint=message)
         if None not in codes:
             raise UnavailableError("the run ended before any worker of this machine had joined")
 
 
-def _require_a_good_end(workers: Sequence[_Worker]) -> None:
+def _require_clean_exit(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         if worker.code == EXIT_MASTER_LOST:
             hint = "The network between them may have failed, or the run was ended by force."

@@ -1,4 +1,4 @@
-"""A profile of a local model with everything resolved: files, devices, prices."""
+"""Resolves a profile of a local model: files, devices and prices."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from app.telemetry.machine_checks import free_memory_bytes
 from app.wiring.hardware import hardware_named, this_machine
 
 _SPARE_SHARE = 0.9
-_LEAST_BYTES = 2**30
-_SEARCHED_SHARE = 0.5
-_USUAL_SHARE = 0.7
-"""Of what a variant does at the most, where the profile gives the server scenario no rate."""
+_MIN_MEMORY_BYTES = 2**30
+_SEARCH_START_SHARE = 0.5
+_DEFAULT_SHARE = 0.7
+"""Default load of the server scenario, as a share of a variant's maximum throughput."""
 
 
 def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAULT) -> LocalSpec:
-    """Raises UsageError; starts nothing."""
+    """Resolve a profile to the specification of a local run. Raises UsageError; starts nothing."""
     target, load, offer = profile.target, profile.load, _offer(profile)
     data = _data(profile)
     variants = variants_of(profile)
@@ -39,9 +39,9 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
         run_id=run_id,
         name=profile.name,
         profile_hash=profile_hash(profile),
-        target=Target("local", (), ", ".join(dict.fromkeys(one.model for one in variants)), _hardware(profile)),
+        target=Target("local", (), ", ".join(dict.fromkeys(variant.model for variant in variants)), _hardware(profile)),
         seed=load.seed,
-        variants=tuple(map(partial(_order, target), target.all_variants, variants)),
+        variants=tuple(map(partial(_variant_order, target), target.all_variants, variants)),
         scenarios=scenarios_of(profile),
         data=data,
         warmup_s=load.warmup_s,
@@ -63,52 +63,52 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
 
 
 def spare_memory_bytes() -> int:
-    """What a variant may take here where the profile does not say."""
-    return max(_LEAST_BYTES, round(_SPARE_SHARE * free_memory_bytes()))
+    """Return the default memory limit of a variant on this machine, in bytes."""
+    return max(_MIN_MEMORY_BYTES, round(_SPARE_SHARE * free_memory_bytes()))
 
 
 def variants_of(profile: LocalProfile) -> tuple[Variant, ...]:
-    """As results know them, in the profile's order."""
+    """Return the variants of a profile in its order, with the names used in results."""
     settings = profile.target.all_variants
-    names = _names({model_path(one.model) for one in settings if one.model is not None})
-    return tuple(_variant(one, names) for one in settings)
+    names = _display_names({model_path(cell.model) for cell in settings if cell.model is not None})
+    return tuple(_variant(cell, names) for cell in settings)
 
 
-def _names(paths: Collection[Path]) -> dict[Path, str]:
-    """The files' stems; where two have the same, with their folders before them, as far as it takes."""
+def _display_names(paths: Collection[Path]) -> dict[Path, str]:
+    """Return display names of model files: their stems, prefixed by as many parent folders as make them unique."""
     names = {path: path.stem for path in paths}
     for depth in range(1, max((len(path.parts) for path in paths), default=0)):
         counts = Counter(names.values())
-        twins = [path for path, name in names.items() if counts[name] > 1]
-        for path in twins:
+        duplicates = [path for path, name in names.items() if counts[name] > 1]
+        for path in duplicates:
             names[path] = "/".join((*path.parts[-1 - depth : -1], path.stem))
     return names
 
 
-def _variant(one: VariantSettings, names: Mapping[Path, str]) -> Variant:
-    assert one.model is not None
-    on_nvidia = one.provider in NVIDIA
+def _variant(settings: VariantSettings, names: Mapping[Path, str]) -> Variant:
+    assert settings.model is not None
+    on_nvidia = settings.provider in NVIDIA
     return Variant(
-        model=names[model_path(one.model)],
-        provider=one.provider,
-        precision=one.precision,
-        batch=one.batch,
-        threads=one.threads,
-        streams=one.streams,
-        devices=tuple(map(str, one.devices)) or _first_visible() if on_nvidia else (),
+        model=names[model_path(settings.model)],
+        provider=settings.provider,
+        precision=settings.precision,
+        batch=settings.batch,
+        threads=settings.threads,
+        streams=settings.streams,
+        devices=tuple(map(str, settings.devices)) or _first_visible() if on_nvidia else (),
     )
 
 
-def _order(target: LocalTarget, one: VariantSettings, variant: Variant) -> VariantOrder:
-    assert one.model is not None
+def _variant_order(target: LocalTarget, settings: VariantSettings, variant: Variant) -> VariantOrder:
+    assert settings.model is not None
     runtime, devices = target.runtime, variant.devices
-    on_nvidia = one.provider in NVIDIA
+    on_nvidia = settings.provider in NVIDIA
     return VariantOrder(
         variant=variant,
-        model=str(model_path(one.model)),
-        precision=one.precision,
+        model=str(model_path(settings.model)),
+        precision=settings.precision,
         settings=SessionSettings(
-            threads=one.threads,
+            threads=settings.threads,
             spinning=runtime.spinning,
             arena=runtime.arena,
             io_binding=on_nvidia if runtime.io_binding is None else runtime.io_binding,
@@ -121,26 +121,26 @@ def _order(target: LocalTarget, one: VariantSettings, variant: Variant) -> Varia
 
 
 def _environment(devices: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """By the bus, as NVML counts them; a MIG instance has its UUID alone."""
+    """Return the CUDA variables of a variant: devices are numbered by PCI bus as in NVML, or named by MIG UUID."""
     visible = (("CUDA_VISIBLE_DEVICES", ",".join(devices)),) if devices else ()
     return (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), *visible)
 
 
 def _first_visible() -> tuple[str, ...]:
-    """What the user's environment already restricts CUDA to: the first of it is what a variant would run on."""
+    """Return the first device that the user's environment makes visible to CUDA, which is where a variant would run."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     return (first,) if first and first != "-1" else ()
 
 
 def scenarios_of(profile: LocalProfile) -> tuple[ScenarioOrder, ...]:
-    """The server last, for its rate may be a share of what the others found."""
-    orders = [ScenarioOrder(one) for one in profile.load.scenarios if one != "server"]
-    rates = profile.load.server_rates or (ShareOfMost(_USUAL_SHARE),)
+    """Return the scenarios in execution order; the server is last, since its rate may depend on the others."""
+    orders = [ScenarioOrder(scenario) for scenario in profile.load.scenarios if scenario != "server"]
+    rates = profile.load.server_rates or (ShareOfMost(_DEFAULT_SHARE),)
     if not orders and not all(isinstance(rate, float) for rate in rates):
-        orders.append(ScenarioOrder("offline"))  # what a variant does at the most has to be found first
+        orders.append(ScenarioOrder("offline"))  # The maximum throughput has to be measured first.
     for rate in rates if "server" in profile.load.scenarios else ():
         if rate == "max":
-            orders.append(ScenarioOrder("server", share=_SEARCHED_SHARE, finds_most=True))
+            orders.append(ScenarioOrder("server", share=_SEARCH_START_SHARE, finds_most=True))
         elif isinstance(rate, ShareOfMost):
             orders.append(ScenarioOrder("server", share=rate.share))
         else:
@@ -150,8 +150,8 @@ def scenarios_of(profile: LocalProfile) -> tuple[ScenarioOrder, ...]:
 
 def _data(profile: LocalProfile) -> DataSpec:
     workload = profile.workload
-    calibrates_itself = workload.calibration is None and any(
-        one.precision == "int8-static" for one in profile.target.all_variants
+    uses_rows_to_calibrate = workload.calibration is None and any(
+        variant.precision == "int8-static" for variant in profile.target.all_variants
     )
     return DataSpec(
         rows=None if workload.tensors is None else str(workload.tensors),
@@ -159,7 +159,7 @@ def _data(profile: LocalProfile) -> DataSpec:
         output=workload.output,
         calibration=None if workload.calibration is None else str(workload.calibration),
         calibration_rows=workload.calibration_rows,
-        unscored_rows=workload.calibration_rows if calibrates_itself and workload.labels is not None else 0,
+        unscored_rows=workload.calibration_rows if uses_rows_to_calibrate and workload.labels is not None else 0,
     )
 
 

@@ -1,6 +1,6 @@
-"""A look at this machine: what it can do, and what would spoil a measurement on it.
+"""Inspection of this machine: its capabilities, and conditions that would disturb a measurement.
 
-The sampler of a run: this machine, its GPUs of any make, and the pages that the profile names.
+Also builds the telemetry sampler of a run: this machine, GPUs of any vendor, and the metrics pages of the profile.
 """
 
 from __future__ import annotations
@@ -26,26 +26,30 @@ from loadgen.transport.address import EndpointError
 
 
 def look_at_machine() -> MachineFacts:
-    """Takes a second or two: providers are tried in a child. Raises InstrumentError where that child crashes."""
+    """Inspect this machine. Takes a second or two, since providers are tried in a child process.
+
+    Raises InstrumentError if the child process crashes.
+    """
     probe = probe_providers()
     environment = read_environment(probe.working, probe.runtime_version)
-    refused = tuple(Refused(one.provider, one.reason) for one in probe.refused)
+    refused = tuple(Refused(refusal.provider, refusal.reason) for refusal in probe.refused)
     return MachineFacts(environment, machine_checks(environment), refused)
 
 
 def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
+    """Return the environment of this machine and the checks on it."""
     facts = look_at_machine()
     return facts.environment, facts.checks
 
 
 def inspect_for_run(run_directory: Path) -> tuple[Environment, tuple[Check, ...]]:
-    """The machine, and the directory that the run is written to."""
+    """Inspect this machine and the directory that the run is written to."""
     environment, checks = inspect_machine()
     return environment, (*checks, *directory_checks(run_directory))
 
 
 def directory_checks(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check, ...]:
-    """A WARN for a directory on a network file system; nothing for a local one."""
+    """Return a WARN check if the directory is on a network file system."""
     mount = network_mount(run_directory, mounts)
     if mount is None:
         return ()
@@ -54,16 +58,22 @@ def directory_checks(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check,
 
 
 def sampler_of(profile: Profile) -> Sampler:
-    """Raises UsageError and UnavailableError; samples nothing yet."""
+    """Build the telemetry sampler of a profile; it samples nothing yet. Raises UsageError and UnavailableError."""
     require_allowed(profile)
-    return Sampler(others=(*amd_readers(), *(_scraper(one) for one in profile.telemetry)))
+    return Sampler(others=(*amd_readers(), *(_scraper(settings) for settings in profile.telemetry)))
 
 
-def _scraper(one: ScrapeSettings) -> Scraper:
-    if not one.permitted:
-        require_permission((one.scrape,), key=f"permitted of {one.name} in telemetry")
-    headers = tuple((name, resolve_secret(text)) for name, text in one.headers.items())
+def _scraper(settings: ScrapeSettings) -> Scraper:
+    if not settings.permitted:
+        require_permission((settings.scrape,), key=f"permitted of {settings.name} in telemetry")
+    headers = tuple((name, resolve_secret(text)) for name, text in settings.headers.items())
     try:
-        return Scraper(one.scrape, source=one.name, labels=one.labels, interval_s=one.interval_s, headers=headers)
+        return Scraper(
+            settings.scrape,
+            source=settings.name,
+            labels=settings.labels,
+            interval_s=settings.interval_s,
+            headers=headers,
+        )
     except EndpointError as error:
-        raise UsageError(f"telemetry: {one.scrape} cannot be scraped: {error}") from error
+        raise UsageError(f"telemetry: {settings.scrape} cannot be scraped: {error}") from error

@@ -1,4 +1,4 @@
-"""The real parts of a session."""
+"""Real dependencies of a session."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ from loadgen.records import Gather, Joining
 
 
 def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | None) -> Parts:
-    """Starts nothing: each part starts when the session wants it. `gather` tells who sends, where several do."""
+    """Build the dependencies of a session. Starts nothing: the session starts each one when needed.
+
+    `gather` configures the workers if several send the load.
+    """
     serves = isinstance(profile, OipProfile) and profile.target.serve is not None
-    face = face_of(profile)
+    protocol = face_of(profile)
     return Parts(
         inspect_machine=partial(inspect_for_run, store.directory),
         start_load=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
@@ -44,7 +47,7 @@ def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | Non
         read_core_use=read_core_use,
         now_ns=time.perf_counter_ns,
         wall_now=wall_now,
-        start_scripted=None if face is None else (lambda: start_scripted(face)),
+        start_scripted=None if protocol is None else (lambda: start_scripted(protocol)),
         start_server=ServerProcess,
         read_metrics=read_metrics,
         load_selftest=stored_selftest,
@@ -54,6 +57,7 @@ def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | Non
 
 
 def wall_now() -> datetime.datetime:
+    """Return the current time in UTC."""
     return datetime.datetime.now(datetime.UTC)
 
 

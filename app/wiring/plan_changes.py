@@ -1,4 +1,4 @@
-"""A plan's question with something of it otherwise, whatever it came from."""
+"""Applies changes to the question of a plan, whatever its source."""
 
 from __future__ import annotations
 
@@ -23,59 +23,65 @@ PRICE = "price."
 
 
 def changed(question: PlanQuestion, change: str) -> PlanQuestion:
-    """The question with one thing otherwise: `key=value` of a plan, `price.OFFER=USD/h` or `speed=1.3`."""
+    """Return the question with one change: `key=value` of a plan, `price.OFFER=USD/h`, or `speed=1.3`."""
     key, equals, value = change.partition("=")
     if not equals:
         raise UsageError(f"--what-if {change} is not key=value", hint="Like --what-if traffic.peak=2000/s.")
     if key == "speed":
-        return _faster(question, value)
+        return _apply_speed(question, value)
     if key.startswith(PRICE):
         return priced(question, (change,), of="--what-if")
     return overridden(question, (change,))
 
 
 def overridden(question: PlanQuestion, overrides: Sequence[str]) -> PlanQuestion:
-    """What the overrides name is otherwise; all else of the question's limits and traffic stays."""
-    of_traffic: list[str] = []
-    of_plan: list[str] = []
+    """Return the question with the overrides applied to its limits, traffic and SLO; everything else stays."""
+    traffic_overrides: list[str] = []
+    plan_overrides: list[str] = []
     slo = question.slo
     prices = [override for override in overrides if override.startswith(PRICE)]
-    for override in (one for one in overrides if one not in prices):
+    for override in (item for item in overrides if item not in prices):
         key, _, value = override.partition("=")
         if key == "slo":
             slo = load_planning((override,)).slo if value.lstrip().startswith("[") else (parse_objective(value),)
         elif key.startswith("traffic."):
-            of_traffic.append(override)
+            traffic_overrides.append(override)
         elif key.startswith("plan."):
-            of_plan.append(override)
+            plan_overrides.append(override)
         else:
             raise UsageError(f"{key} is not of a plan", hint="Change traffic.…, plan.…, slo, price.OFFER or speed.")
-    changed_so_far = msgspec.structs.replace(
-        question, limits=_limited(question, of_plan), traffic=_other_traffic(question.traffic, of_traffic), slo=slo
+    updated = msgspec.structs.replace(
+        question,
+        limits=_apply_limits(question, plan_overrides),
+        traffic=_apply_traffic(question.traffic, traffic_overrides),
+        slo=slo,
     )
-    return priced(changed_so_far, prices)
+    return priced(updated, prices)
 
 
-def _limited(question: PlanQuestion, overrides: Sequence[str]) -> PlanLimits:
-    read = plan_limits_of(load_planning(overrides, question.catalogue).plan)
-    fields = [_LIMIT_FIELDS.get(name, name) for name in map(_named, overrides)]
-    return msgspec.structs.replace(question.limits, **{field: getattr(read, field) for field in fields})
+def _apply_limits(question: PlanQuestion, overrides: Sequence[str]) -> PlanLimits:
+    parsed = plan_limits_of(load_planning(overrides, question.catalogue).plan)
+    fields = [_LIMIT_FIELDS.get(name, name) for name in map(_section_key, overrides)]
+    return msgspec.structs.replace(question.limits, **{field: getattr(parsed, field) for field in fields})
 
 
-def _other_traffic(traffic: Traffic, overrides: Sequence[str]) -> Traffic:
-    """Read with the peak as it was where nothing says how much comes, since nothing can be read without."""
+def _apply_traffic(traffic: Traffic, overrides: Sequence[str]) -> Traffic:
+    """Return the traffic with the overrides applied.
+
+    If no override sets the amount of traffic, its current peak is used, since traffic cannot be parsed without one.
+    """
     if not overrides:
         return traffic
-    fields = [field for name in map(_named, overrides) for field in _TRAFFIC_FIELDS.get(name, ())]
-    own_peak = () if "peak_per_s" in fields else (f"traffic.peak={traffic.peak_per_s!r}/s",)
-    settings = load_planning((*overrides, *own_peak)).traffic
+    fields = [field for name in map(_section_key, overrides) for field in _TRAFFIC_FIELDS.get(name, ())]
+    current_peak = () if "peak_per_s" in fields else (f"traffic.peak={traffic.peak_per_s!r}/s",)
+    settings = load_planning((*overrides, *current_peak)).traffic
     assert settings is not None
-    read = traffic_of(settings)
-    return msgspec.structs.replace(traffic, **{field: getattr(read, field) for field in fields})
+    parsed = traffic_of(settings)
+    return msgspec.structs.replace(traffic, **{field: getattr(parsed, field) for field in fields})
 
 
-def _named(override: str) -> str:
-    """`growth` of `traffic.growth=20%/year`."""
+def _section_key(override: str) -> str:
+    """Return the key within its section: `growth` for `traffic.growth=20%/year`."""
     return override.partition("=")[0].split(".")[1]
 
 
@@ -110,7 +116,7 @@ _PRICE_FIELDS: dict[PriceKind, str] = {
 }
 
 
-def _faster(question: PlanQuestion, value: str) -> PlanQuestion:
+def _apply_speed(question: PlanQuestion, value: str) -> PlanQuestion:
     try:
         speed = float(value.removesuffix("x"))
     except ValueError:
@@ -122,8 +128,11 @@ def _faster(question: PlanQuestion, value: str) -> PlanQuestion:
 
 
 def priced(question: PlanQuestion, changes: Sequence[str], *, of: str = "--set") -> PlanQuestion:
-    """With prices that are the user's, each as `price.OFFER=USD/h`, of the kind that is planned with."""
-    prices = dict(_price_of(question, change, of) for change in changes)
+    """Return the question with the user's prices, each given as `price.OFFER=USD/h`.
+
+    They replace the price of the kind that the plan uses.
+    """
+    prices = dict(_parse_price(question, change, of) for change in changes)
     if not prices:
         return question
     field = _PRICE_FIELDS[question.limits.price]
@@ -136,8 +145,8 @@ def priced(question: PlanQuestion, changes: Sequence[str], *, of: str = "--set")
     return msgspec.structs.replace(question, catalogue=msgspec.structs.replace(question.catalogue, offers=offers))
 
 
-def _price_of(question: PlanQuestion, change: str, of: str) -> tuple[str, float]:
-    """The key of the offer, and the price."""
+def _parse_price(question: PlanQuestion, change: str, of: str) -> tuple[str, float]:
+    """Parse a price change and return the key of its offer and the price in USD/h."""
     name, _, value = change.removeprefix(PRICE).partition("=")
     try:
         usd = parse_usd_per_hour(value if "/" in value else f"{value} USD/h")

@@ -1,6 +1,6 @@
-"""How much a profile asks for: stages, time, requests, tokens, money. Nothing is sent, and nothing measured.
+"""Estimates the work of a profile: stages, time, requests, tokens and cost. Sends and measures nothing.
 
-How long a profile's prompts and answers will be, in tokens: those that its seed draws.
+The lengths of prompts and responses in tokens are those that the profile's seed generates.
 """
 
 from __future__ import annotations
@@ -32,52 +32,56 @@ from loadgen.payloads.prompts import drawn_lengths
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
 from loadgen.workloads import DatasetPrompts, OpenAiWorkload, SyntheticPrompts, TracePrompts
 
-_MOST_SESSIONS = 5_000
-"""More would take seconds, and look the same."""
+_MAX_SESSIONS = 5_000
+"""Maximum sampled sessions; more would take seconds and give the same picture."""
 
 
 class PromptLengths(msgspec.Struct, frozen=True, kw_only=True):
-    """One a request, with all that it holds: shared prefix and earlier turns too. No `outputs` where the profile leaves
-    the length of answers to the model. `reason`: why nothing can be told."""
+    """Token counts, one per request, including shared prefixes and earlier turns.
+
+    `outputs` is empty if the profile leaves the length of responses to the model. `reason` says why nothing is known.
+    """
 
     inputs: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
     requests_a_session: float = 1.0
     unique: int = 0
-    """Different prompts, or sessions, that take turns."""
+    """Number of distinct prompts or sessions, which are used in turn."""
     reason: str | None = None
 
 
 def lengths_of_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> PromptLengths:
-    """Raises UsageError for files that are not what they should be."""
+    """Return the prompt and response lengths of a profile. Raises UsageError for invalid files."""
     workload = workload_of(profile)
     assert isinstance(workload, OpenAiWorkload)
     match workload.prompts:
         case SyntheticPrompts() as prompts:
             texts = 1 + workload.documents if isinstance(profile, RerankProfile) else 1
-            return _drawn(prompts, profile.load.seed, texts)
+            return _sample_lengths(prompts, profile.load.seed, texts)
         case TracePrompts(input_tokens=inputs, output_tokens=outputs):
-            asked, answered = (np.maximum(np.frombuffer(data, "<i4"), 1).tolist() for data in (inputs, outputs))
-            return PromptLengths(inputs=tuple(asked), outputs=tuple(answered), unique=len(asked))
+            input_tokens, output_tokens = (
+                np.maximum(np.frombuffer(data, "<i4"), 1).tolist() for data in (inputs, outputs)
+            )
+            return PromptLengths(inputs=tuple(input_tokens), outputs=tuple(output_tokens), unique=len(input_tokens))
         case DatasetPrompts():
             return PromptLengths(reason="the lengths are those of the dataset's texts, which only a tokenizer can tell")
 
 
-def _drawn(prompts: SyntheticPrompts, seed: int, texts: int) -> PromptLengths:
+def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts: int) -> PromptLengths:
     inputs: list[int] = []
     outputs: list[int] = []
-    sessions = min(prompts.unique, _MOST_SESSIONS)
+    sessions = min(prompts.unique, _MAX_SESSIONS)
     requests = 0
     prefix = prompts.prefix_tokens if prompts.prefix_groups else 0
     try:
-        for asked, answered in itertools.islice(drawn_lengths(prompts, seed, texts=texts), sessions):
-            requests += len(answered)
-            outputs += [one for one in answered if one is not None]
-            if len(answered) == 1:
-                inputs.append(prefix + sum(asked))
+        for input_lengths, output_lengths in itertools.islice(drawn_lengths(prompts, seed, texts=texts), sessions):
+            requests += len(output_lengths)
+            outputs += [tokens for tokens in output_lengths if tokens is not None]
+            if len(output_lengths) == 1:
+                inputs.append(prefix + sum(input_lengths))
                 continue
             history = prefix
-            for tokens_in, tokens_out in zip(asked, answered, strict=True):
+            for tokens_in, tokens_out in zip(input_lengths, output_lengths, strict=True):
                 history += tokens_in
                 inputs.append(history)
                 history += tokens_out or 0
@@ -88,43 +92,46 @@ def _drawn(prompts: SyntheticPrompts, seed: int, texts: int) -> PromptLengths:
     )
 
 
-_WINDOWS_EXPECTED = 3
-_SUPPOSED = (1.0, 4.0, 30.0, 250.0)
-"""Times the rate a search starts at: where the answer may lie."""
+_EXPECTED_WINDOWS = 3
+_ASSUMED_FACTORS = (1.0, 4.0, 30.0, 250.0)
+"""Assumed maximum rates of a search preview, as multiples of its starting rate."""
 
 
 def planned_work(profile: Profile, catalogue: Catalogue) -> PlannedWork:
-    """Of the profile as it stands; drawing its prompts' lengths may take a tenth of a second."""
+    """Estimate the work of a profile. Generating prompt lengths may take a tenth of a second."""
     if isinstance(profile, LocalProfile):
-        return _local(profile, catalogue)
-    return _endpoint(profile, catalogue)
+        return _plan_local(profile, catalogue)
+    return _plan_endpoint(profile, catalogue)
 
 
-def _endpoint(profile: EndpointProfile, catalogue: Catalogue) -> PlannedWork:
+def _plan_endpoint(profile: EndpointProfile, catalogue: Catalogue) -> PlannedWork:
     load, total_s = profile.load, profile.target.timeouts.total_s
     stages = stages_of(load)
-    wanted = search_of(load.search)
-    search = None if wanted is None else planned_search(wanted, profile.slo, total_s)
-    window_s = load.warmup_s / _WINDOWS_EXPECTED
+    search_spec = search_of(load.search)
+    search = None if search_spec is None else planned_search(search_spec, profile.slo, total_s)
+    window_s = load.warmup_s / _EXPECTED_WINDOWS
     stages_s = sum(stage.lasts_s for stage in stages)
     duration_s = load.warmup_s + stages_s + (0.0 if search is None else search.duration_s[0])
     at_most_s = MOST_WINDOWS * (window_s + min(LONGEST_DRAIN_S, total_s)) if load.warmup_s else 0.0
     at_most_s += stages_s + len(stages) * total_s + (0.0 if search is None else search.duration_s[1])
-    known = [_requests(stage) for stage in stages]
+    expected = [_expected_requests(stage) for stage in stages]
     work = PlannedWork(
         stages=len(stages),
         duration_s=duration_s,
         at_most_s=at_most_s,
-        requests=sum(one for one in known if one is not None),
+        requests=sum(count for count in expected if count is not None),
         closed_stages=sum(isinstance(stage.arrivals, ClosedArrivals) for stage in stages),
         relative_stages=sum(stage.share_of is not None for stage in stages),
         search=search,
     )
-    return _priced(_limited(_with_tokens(work, profile), profile), profile, catalogue)
+    return _add_cost(_apply_limits(_add_tokens(work, profile), profile), profile, catalogue)
 
 
-def _requests(stage: StageSpec) -> float | None:
-    """Expected, of arrivals that wait for no answer; None where answers, or an earlier stage, decide."""
+def _expected_requests(stage: StageSpec) -> float | None:
+    """Return the expected number of requests of a stage.
+
+    `None` if it depends on responses or on an earlier stage.
+    """
     match stage.arrivals:
         case TraceArrivals(offsets_ns=offsets):
             at_s = np.frombuffer(offsets, "<i8") / 1e9
@@ -139,40 +146,42 @@ def _requests(stage: StageSpec) -> float | None:
 
 
 def planned_search(wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float) -> PlannedSearch:
-    """By searching servers that carry a known rate and not one request a second more."""
-    plays = [_played(wanted, slo, longest_answer_s, wanted.start_per_s * factor) for factor in _SUPPOSED]
-    probes, durations_s, requests = zip(*plays, strict=True)
+    """Estimate a search by simulating it on servers that sustain a known rate and fail above it."""
+    simulations = [
+        _simulate_search(wanted, slo, longest_answer_s, wanted.start_per_s * factor) for factor in _ASSUMED_FACTORS
+    ]
+    probes, durations_s, requests = zip(*simulations, strict=True)
     return PlannedSearch(
         probes=(min(probes), max(probes)),
         duration_s=(min(durations_s), max(durations_s)),
         requests=(min(requests), max(requests)),
-        supposed_per_s=(wanted.start_per_s * _SUPPOSED[0], wanted.start_per_s * _SUPPOSED[-1]),
+        supposed_per_s=(wanted.start_per_s * _ASSUMED_FACTORS[0], wanted.start_per_s * _ASSUMED_FACTORS[-1]),
     )
 
 
-def _played(
-    wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float, carried_per_s: float
+def _simulate_search(
+    search: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float, sustained_per_s: float
 ) -> tuple[int, float, float]:
-    tried = probes_of(wanted, slo, carried_per_s)
-    holds_s = [hold_s(wanted.hold_s, rate, slo) for rate in tried]
-    drains_s = len(tried) * min(PROBE_DRAIN_S, longest_answer_s)
-    sent = math.fsum(rate * held for rate, held in zip(tried, holds_s, strict=True))
-    return len(tried), math.fsum(holds_s) + drains_s, sent
+    rates = probes_of(search, slo, sustained_per_s)
+    holds_s = [hold_s(search.hold_s, rate, slo) for rate in rates]
+    drains_s = len(rates) * min(PROBE_DRAIN_S, longest_answer_s)
+    sent = math.fsum(rate * duration_s for rate, duration_s in zip(rates, holds_s, strict=True))
+    return len(rates), math.fsum(holds_s) + drains_s, sent
 
 
 def probes_of(wanted: SearchSpec, slo: tuple[Objective, ...], carried_per_s: float) -> tuple[float, ...]:
-    """The rates a search tries, one after another, of a server that carries so much and no more."""
+    """Return the rates that a search tries, in order, on a server that sustains at most `carried_per_s`."""
     search = RateSearch(wanted.start_per_s, wanted.repeats)
-    tried: list[float] = []
+    rates: list[float] = []
     elapsed_s = 0.0
     while (probe := next_within(search, wanted, slo, elapsed_s)) is not None:
-        tried.append(probe.rate_per_s)
+        rates.append(probe.rate_per_s)
         search.record(probe, probe.rate_per_s <= carried_per_s)
         elapsed_s += hold_s(wanted.hold_s, probe.rate_per_s, slo)
-    return tuple(tried)
+    return tuple(rates)
 
 
-def _with_tokens(work: PlannedWork, profile: EndpointProfile) -> PlannedWork:
+def _add_tokens(work: PlannedWork, profile: EndpointProfile) -> PlannedWork:
     if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
         return work
     lengths = lengths_of_prompts(profile)
@@ -192,10 +201,10 @@ def _mean(lengths: Iterable[int]) -> float:
     return float(np.mean(np.asarray(lengths)))
 
 
-def _limited(work: PlannedWork, profile: Profile) -> PlannedWork:
-    """What ends it before it is done, as far as that is known."""
+def _apply_limits(work: PlannedWork, profile: Profile) -> PlannedWork:
+    """Apply those limits that would end the run early, as far as that is known."""
     limits = profile.limits
-    work = msgspec.structs.replace(work, limits=tuple(_limits_in_words(profile)))
+    work = msgspec.structs.replace(work, limits=tuple(_format_limits(profile)))
     if limits.duration_s is not None and limits.duration_s < work.at_most_s:
         work = msgspec.structs.replace(work, at_most_s=limits.duration_s)
         if limits.duration_s < work.duration_s:
@@ -203,13 +212,13 @@ def _limited(work: PlannedWork, profile: Profile) -> PlannedWork:
             return msgspec.structs.replace(work, cut_after=after, duration_s=limits.duration_s)
     if isinstance(profile, LocalProfile) or profile.limits.requests is None:
         return work
-    most = profile.limits.requests
-    if work.requests is not None and work.requests > most:
-        return msgspec.structs.replace(work, cut_after=f"limits.requests ends it after {most:,} requests")
+    max_requests = profile.limits.requests
+    if work.requests is not None and work.requests > max_requests:
+        return msgspec.structs.replace(work, cut_after=f"limits.requests ends it after {max_requests:,} requests")
     return work
 
 
-def _limits_in_words(profile: Profile) -> Iterator[str]:
+def _format_limits(profile: Profile) -> Iterator[str]:
     if profile.limits.duration_s is not None:
         yield format_duration(profile.limits.duration_s)
     if isinstance(profile, LocalProfile):
@@ -222,7 +231,7 @@ def _limits_in_words(profile: Profile) -> Iterator[str]:
         yield f"${profile.limits.usd:g}"
 
 
-def _priced(work: PlannedWork, profile: Profile, catalogue: Catalogue) -> PlannedWork:
+def _add_cost(work: PlannedWork, profile: Profile, catalogue: Catalogue) -> PlannedWork:
     hardware = profile.target.hardware
     if hardware is None or hardware.offer is None:
         reason = "no price is known: target.hardware names no offer"
@@ -230,27 +239,29 @@ def _priced(work: PlannedWork, profile: Profile, catalogue: Catalogue) -> Planne
     usd_per_hour = find_offer(catalogue, hardware.offer).on_demand_usd_per_hour
     if usd_per_hour is None:
         return msgspec.structs.replace(work, usd_reason=f"the catalogue has no on-demand price of {hardware.offer}")
-    usual, most = (usd_per_hour * lasting_s / 3600 for lasting_s in (work.duration_s, work.at_most_s))
+    expected_usd, max_usd = (usd_per_hour * duration_s / 3600 for duration_s in (work.duration_s, work.at_most_s))
     limit = None if isinstance(profile, LocalProfile) else profile.limits.usd
-    if limit is not None and usual > limit and work.cut_after is None:
+    if limit is not None and expected_usd > limit and work.cut_after is None:
         work = msgspec.structs.replace(work, cut_after=f"limits.usd ends it after ${limit:g}")
-    return msgspec.structs.replace(work, usd=(usual, most) if limit is None else (min(usual, limit), min(most, limit)))
+    return msgspec.structs.replace(
+        work, usd=(expected_usd, max_usd) if limit is None else (min(expected_usd, limit), min(max_usd, limit))
+    )
 
 
-def _local(profile: LocalProfile, catalogue: Catalogue) -> PlannedWork:
+def _plan_local(profile: LocalProfile, catalogue: Catalogue) -> PlannedWork:
     load, variants = profile.load, profile.target.all_variants
-    stages = searched = 0
+    stages = searches = 0
     for variant in variants:
         for order in scenarios_of(profile):
             if order.scenario == "multi-stream" and not is_of_many(variant):
                 continue
             stages += 1
-            searched += order.finds_most
-    most = stages - searched + searched * MOST_PROBES
+            searches += order.finds_most
+    max_stages = stages - searches + searches * MOST_PROBES
     work = PlannedWork(
         stages=stages,
         variants=len(variants),
-        duration_s=stages * load.at_least_s + (most - stages) * load.at_least_s / 2,
-        at_most_s=most * (load.warmup_s + load.at_most_s),
+        duration_s=stages * load.at_least_s + (max_stages - stages) * load.at_least_s / 2,
+        at_most_s=max_stages * (load.warmup_s + load.at_most_s),
     )
-    return _priced(_limited(work, profile), profile, catalogue)
+    return _add_cost(_apply_limits(work, profile), profile, catalogue)

@@ -1,4 +1,6 @@
-"""A plan's question from what the user names: stored runs, other tools' results, a typed curve, or a plan file."""
+"""Builds the question of a plan from the user's sources: stored runs, results of other tools, a typed curve, or a plan
+file.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +35,18 @@ _KEYS = ("traffic", "plan", "target.hardware", "slo")
 
 
 class NoTrafficError(UsageError):
-    """Neither the sources nor the request say what traffic is planned for."""
+    """Raised if neither the sources nor the request define the traffic to plan for."""
 
 
 class NoHardwareError(UsageError):
-    """A source does not say what its target ran on, and neither does the request."""
+    """Raised if neither a source nor the request names the hardware of the target."""
 
 
 class PlanRequest(msgspec.Struct, frozen=True):
-    """`sources` are runs, result files or folders of one other tool, or one plan file; `overrides` are `key=value`."""
+    """Inputs of a plan.
+
+    `sources` are runs, result files or folders of one other tool, or one plan file; `overrides` are `key=value`.
+    """
 
     sources: tuple[str, ...]
     overrides: tuple[str, ...] = ()
@@ -52,37 +57,37 @@ class PlanRequest(msgspec.Struct, frozen=True):
 
 
 def question_of(request: PlanRequest, today: datetime.date) -> PlanQuestion:
-    """Raises UsageError with what is lacking."""
+    """Build the question of a plan. Raises UsageError that says what is missing."""
     paths = [Path(source) for source in request.sources]
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
             raise UsageError("a plan file holds every fact already, so it is planned alone")
-        return _changed(read_plan(paths[0]).question, request, today)
+        return _apply_request(read_plan(paths[0]).question, request, today)
     catalogue = load_offers(request.offers, today) if request.offers else load_catalogue()
     shapes = [path for path in paths if is_language_model(path)]
     if len(shapes) > 1:
         raise UsageError("one language model at a time is planned by its shape")
-    supposed = load_language_model(shapes[0]) if shapes else None
-    runs, foreign = _sorted([source for source in request.sources if Path(source) not in shapes])
-    said = _said(runs, request, catalogue)
-    slo = tuple(parse_objective(text) for text in request.slo) or said.slo
-    targets = [target for run in runs for target in _of_run(run, slo, said, catalogue)]
+    assumed = load_language_model(shapes[0]) if shapes else None
+    runs, foreign = _split_sources([source for source in request.sources if Path(source) not in shapes])
+    declared = _declared_inputs(runs, request, catalogue)
+    slo = tuple(parse_objective(text) for text in request.slo) or declared.slo
+    targets = [target for run in runs for target in _targets_of_run(run, slo, declared, catalogue)]
     if foreign:
-        targets.append(_of_foreign(foreign, slo, said, catalogue))
-    traffic = said.traffic if request.traffic is None else traffic_of(load_traffic(request.traffic))
+        targets.append(_foreign_target(foreign, slo, declared, catalogue))
+    traffic = declared.traffic if request.traffic is None else traffic_of(load_traffic(request.traffic))
     if traffic is None:
         raise NoTrafficError(
             "there is no traffic to plan for", hint="Give it: --traffic traffic.yaml, or --set traffic.peak=900/s."
         )
-    if supposed is not None and not (slo and traffic.tokens):
+    if assumed is not None and not (slo and traffic.tokens):
         hint = 'Like --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
         raise UsageError("a language model's shape is planned with an SLO, and with traffic.tokens", hint=hint)
-    question = PlanQuestion(tuple(targets), traffic, slo, said.limits, catalogue, today, supposed)
-    return priced(question, [one for one in request.overrides if one.startswith(PRICE)])
+    question = PlanQuestion(tuple(targets), traffic, slo, declared.limits, catalogue, today, assumed)
+    return priced(question, [override for override in request.overrides if override.startswith(PRICE)])
 
 
-class _Said(msgspec.Struct, frozen=True):
-    """What profiles and `--set` say beside the measurements."""
+class _DeclaredInputs(msgspec.Struct, frozen=True):
+    """Inputs that profiles and `--set` declare in addition to the measurements."""
 
     slo: tuple[Objective, ...]
     traffic: Traffic | None
@@ -90,8 +95,8 @@ class _Said(msgspec.Struct, frozen=True):
     hardware: HardwareSettings | None
 
 
-def _sorted(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]:
-    """Stored runs, and files or folders of other tools."""
+def _split_sources(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]:
+    """Split the sources into stored runs and results of other tools."""
     runs, foreign = [], []
     for source in sources:
         path = Path(source)
@@ -103,42 +108,42 @@ def _sorted(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]:
     return runs, foreign
 
 
-def _said(runs: Sequence[StoredRun], request: PlanRequest, catalogue: Catalogue) -> _Said:
-    """By the last endpoint's run; without one, by `--set` alone."""
-    overrides = tuple(one for one in request.overrides if not one.startswith(PRICE))
+def _declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catalogue: Catalogue) -> _DeclaredInputs:
+    """Return the inputs declared by the last endpoint run, or by `--set` if there is none."""
+    overrides = tuple(item for item in request.overrides if not item.startswith(PRICE))
     for override in overrides:
         key = override.partition("=")[0]
-        if not f"{key}.".startswith(tuple(f"{one}." for one in _KEYS)):
+        if not f"{key}.".startswith(tuple(f"{item}." for item in _KEYS)):
             hint = f"Override keys of {', '.join(_KEYS)}, price.OFFER, or run the profile again."
             raise UsageError(f"--set {key} does not change a plan: the run is measured", hint=hint)
     for run in runs:
-        _ = run.measured  # it tells why there is nothing to plan from, before a profile is missed
+        _ = run.measured  # Raises the reason why there is nothing to plan from, before a profile is missed.
     profiles = [_profile(run, catalogue) for run in runs]
-    endpoints = [run for run, one in zip(runs, profiles, strict=True) if not isinstance(one, LocalProfile)]
+    endpoints = [run for run, item in zip(runs, profiles, strict=True) if not isinstance(item, LocalProfile)]
     settings: PlanningSettings | EndpointProfile = load_planning(overrides, catalogue)
-    slo: tuple[Objective, ...] = tuple(objective for one in profiles for objective in one.slo)
+    slo: tuple[Objective, ...] = tuple(objective for item in profiles for objective in item.slo)
     if endpoints:
         profile = _profile(endpoints[-1], catalogue, overrides)
         assert not isinstance(profile, LocalProfile)
         settings = profile
     traffic = None if settings.traffic is None else traffic_of(settings.traffic)
-    return _Said(settings.slo or slo, traffic, plan_limits_of(settings.plan), settings.target.hardware)
+    return _DeclaredInputs(settings.slo or slo, traffic, plan_limits_of(settings.plan), settings.target.hardware)
 
 
 def _profile(run: StoredRun, catalogue: Catalogue, overrides: Sequence[str] = ()) -> Profile:
     return load_profile(run.directory / SPEC, overrides, files_must_exist=False, catalogue=catalogue)
 
 
-def _of_run(
-    run: StoredRun, slo: tuple[Objective, ...], said: _Said, catalogue: Catalogue
+def _targets_of_run(
+    run: StoredRun, slo: tuple[Objective, ...], declared: _DeclaredInputs, catalogue: Catalogue
 ) -> tuple[MeasuredTarget, ...]:
-    """A served model's replica; of a local model, each of its variants as if it were served."""
+    """Return the targets measured by a run: a served model's replica, or each variant of a local model as if served."""
     result = run.measured
     profile = _profile(run, catalogue)
-    told = None if said.hardware is None else hardware_named(said.hardware, catalogue)
+    declared_hardware = None if declared.hardware is None else hardware_named(declared.hardware, catalogue)
     own = profile.target.hardware
     recorded = result.target.hardware if own is None else hardware_named(own, catalogue)
-    hardware = told or recorded
+    hardware = declared_hardware or recorded
     if hardware is None:
         if getattr(profile.target, "scripted", None) is not None:
             raise UsageError(
@@ -155,41 +160,43 @@ def _of_run(
             reasons = "; ".join(
                 f"{law.variant.label}: {law.reason}" for law in result.local.batch_laws[:3] if law.reason
             )
-            what = f"{run.directory} has no variant to plan with" + (f" ({reasons})" if reasons else "")
+            message = f"{run.directory} has no variant to plan with" + (f" ({reasons})" if reasons else "")
             hint = (
                 "It takes times at three batches or more on a line, an SLO that one holds, and accuracy that is kept."
             )
-            raise UsageError(what, hint=hint)
+            raise UsageError(message, hint=hint)
         return targets
-    no_rate = UsageError(
+    no_rate_error = UsageError(
         f"{run.directory} has no rate that met its SLO, so there is nothing to plan with",
         hint="Run a profile with an slo and load.search, or with a steady stage that meets it.",
     )
     if result.max_rate is None:
-        raise no_rate
+        raise no_rate_error
     curve = capacity_curve(result.stages, profile.slo, result.max_rate)
     target = measured_target(result.run_id, hardware, curve, rungs_of(result.stages, hardware.replicas))
     if curve.max_rate_per_s == 0 and not may_meet_in_a_fleet(target, slo):
-        raise no_rate
+        raise no_rate_error
     return (msgspec.structs.replace(target, is_hardware_said=hardware != recorded),)
 
 
-def _of_foreign(paths: list[Path], slo: tuple[Objective, ...], said: _Said, catalogue: Catalogue) -> MeasuredTarget:
+def _foreign_target(
+    paths: list[Path], slo: tuple[Objective, ...], declared: _DeclaredInputs, catalogue: Catalogue
+) -> MeasuredTarget:
     from app.planning.service_models.measured import foreign_target
     from app.storage.foreign.reading import read_foreign
 
-    if said.hardware is None:
+    if declared.hardware is None:
         raise NoHardwareError(
             "a result of another tool does not say what hardware its target ran on",
             hint="Name it: --set target.hardware.accelerator=l4, or target.hardware.offer=aws/g6.2xlarge.",
         )
     if not slo:
         raise UsageError("there is no SLO to plan for", hint='Give it: --slo "latency_ms.p95 < 50".')
-    return foreign_target(read_foreign(paths), hardware_named(said.hardware, catalogue), slo)
+    return foreign_target(read_foreign(paths), hardware_named(declared.hardware, catalogue), slo)
 
 
-def _changed(question: PlanQuestion, request: PlanRequest, today: datetime.date) -> PlanQuestion:
-    """A plan file's question keeps its own date and prices, unless it is given others."""
+def _apply_request(question: PlanQuestion, request: PlanRequest, today: datetime.date) -> PlanQuestion:
+    """Apply a request to the question of a plan file, which keeps its date and prices unless others are given."""
     if request.offers:
         question = msgspec.structs.replace(question, catalogue=load_offers(request.offers, today), today=today)
     if request.traffic is not None:

@@ -1,4 +1,4 @@
-"""Runs of two profiles, each in a new process of the engine."""
+"""Runs of two profiles, each in a new engine process."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from app.storage.run_directory import new_run_id, runs_home
 from loadgen.child import end_within, start_module
 from loadgen.decoding import decode_json
 
-_COMPARED = (ExitCode.OK, ExitCode.INVALID, ExitCode.GATE_FAILED)
-_LEAVE_S = 30.0
-_LAST_LINES = 8
+_COMPARABLE_CODES = (ExitCode.OK, ExitCode.INVALID, ExitCode.GATE_FAILED)
+_EXIT_LIMIT_S = 30.0
+_HINT_LINES = 8
 
 
 class RepeatError(SizewiseError):
-    """A run ended with what ends the comparison too."""
+    """Raised if a run ends in a way that ends the comparison too."""
 
     def __init__(self, message: str, code: ExitCode, last_words: bytes = b"") -> None:
         lines = last_words.decode(errors="replace").strip().splitlines()
-        super().__init__(message, hint="\n".join(lines[-_LAST_LINES:]) or None)
+        super().__init__(message, hint="\n".join(lines[-_HINT_LINES:]) or None)
         self.exit_code = code
 
 
 def name_to_measure(profile: str) -> str:
-    """The name of a profile that can be measured here, as far as it tells itself. Raises UsageError where it cannot, as
-    one that a run kept may: its files may be on another machine."""
+    """Return the name of a profile that can be measured here, as far as the profile shows.
+
+    Raises UsageError otherwise. The profile stored with a run may fail, since its files may be on another machine."""
     path = find_profile(profile)
     name = load_profile(path).name
     if REDACTED in path.read_text(encoding="utf-8"):
@@ -49,7 +50,7 @@ def name_to_measure(profile: str) -> str:
 
 
 class ProfileRuns:
-    """They are stored where all runs are; `emit` is told of each."""
+    """Measures two profiles. The runs are stored in the runs directory, and `emit` receives their start and end."""
 
     def __init__(
         self,
@@ -58,25 +59,27 @@ class ProfileRuns:
         interruption: Interruption,
         emit: Callable[[Event], None],
     ) -> None:
-        """Raises UsageError where one of the profiles cannot be measured."""
+        """Raises UsageError if one of the profiles cannot be measured."""
         self._profiles: dict[Side, str] = {"base": base, "candidate": candidate}
-        self._names: dict[Side, str] = {side: name_to_measure(one) for side, one in self._profiles.items()}
+        self._names: dict[Side, str] = {side: name_to_measure(profile) for side, profile in self._profiles.items()}
         self._interruption, self._emit = interruption, emit
 
     def measure(self, turn: Turn) -> Result | None:
-        """None where it was cut because it took longer. Raises RepeatError where it measured nothing to compare."""
+        """Run one profile and return its result; `None` if it exceeded its time limit and was ended.
+
+        Raises RepeatError if it measured nothing to compare."""
         if self._interruption.code is not None:
             raise RepeatError("the comparison was stopped between two runs", self._interruption.code)
         directory = (runs_home() / new_run_id(self._names[turn.side], datetime.now(UTC))).absolute()
-        where = str(directory)
-        self._emit(TurnStarted(time.perf_counter_ns(), turn.pair, turn.side, where, turn.pairs))
-        result = self._measured(turn, directory)
+        directory_text = str(directory)
+        self._emit(TurnStarted(time.perf_counter_ns(), turn.pair, turn.side, directory_text, turn.pairs))
+        result = self._run_child(turn, directory)
         if result is not None:
             status = result.verdict.status
-            self._emit(TurnFinished(time.perf_counter_ns(), turn.pair, turn.side, where, status))
+            self._emit(TurnFinished(time.perf_counter_ns(), turn.pair, turn.side, directory_text, status))
         return result
 
-    def _measured(self, turn: Turn, directory: Path) -> Result | None:
+    def _run_child(self, turn: Turn, directory: Path) -> Result | None:
         side = turn.side
         child = start_module(
             "app", "run", self._profiles[side], "--json", "--out", str(directory),
@@ -87,33 +90,35 @@ class ProfileRuns:
         if self._interruption.is_requested:
             child.terminate()
         try:
-            output, said = child.communicate(timeout=turn.within_s)
+            output, errors = child.communicate(timeout=turn.within_s)
         except subprocess.TimeoutExpired:
             child.terminate()
-            output, said = _last_of(child)
+            output, errors = _collect_output(child)
             if self._interruption.code is None:
                 return None
         if self._interruption.code is not None:
             raise RepeatError(f"the comparison was stopped during a run of the {side}", self._interruption.code)
-        if child.returncode not in _COMPARED:
-            raise RepeatError(f"a run of the {side} ended with {child.returncode}", _code_of(child.returncode), said)
+        if child.returncode not in _COMPARABLE_CODES:
+            raise RepeatError(
+                f"a run of the {side} ended with {child.returncode}", _exit_code(child.returncode), errors
+            )
         try:
             return decode_json(output, Result)
         except msgspec.DecodeError as error:
             message = f"a run of the {side} ended with {child.returncode} and told no result: {error}"
-            raise RepeatError(message, _code_of(child.returncode) or ExitCode.BUG, said) from error
+            raise RepeatError(message, _exit_code(child.returncode) or ExitCode.BUG, errors) from error
 
 
-def _last_of(child: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+def _collect_output(child: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     try:
-        return child.communicate(timeout=_LEAVE_S)
+        return child.communicate(timeout=_EXIT_LIMIT_S)
     except subprocess.TimeoutExpired:
         end_within(0.0, child)
         return child.communicate()
 
 
-def _code_of(returncode: int) -> ExitCode:
+def _exit_code(returncode: int) -> ExitCode:
     try:
         return ExitCode(returncode)
-    except ValueError:  # killed by a signal
+    except ValueError:  # Killed by a signal.
         return ExitCode.BUG

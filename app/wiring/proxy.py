@@ -1,4 +1,4 @@
-"""The proxy that the environment names for a target, as command-line clients take it."""
+"""Proxy that the environment sets for a target, interpreted as command-line clients do."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from app.profiles.permission import is_loopback
 from loadgen.transport.address import UrlError
 from loadgen.transport.proxy import proxy_of
 
-_SCHEMES = {"http": "http", "https": "https", "grpc": "http", "grpcs": "https"}
-"""A scheme's proxy is that of HTTP with as much encryption."""
+_PROXY_SCHEMES = {"http": "http", "https": "https", "grpc": "http", "grpcs": "https"}
+"""Proxy scheme for each URL scheme: HTTP with the same encryption."""
 
 
 def proxy_for(urls: tuple[str, ...]) -> str | None:
-    """HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, but for hosts of NO_PROXY and this machine. It may hold a password.
+    """Return the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; `None` for hosts of NO_PROXY and this machine.
 
-    Raises UsageError for a proxy we cannot speak to, and for replicas of which only some are behind it.
+    The URL may contain a password. Raises UsageError for an unsupported proxy, and for replicas of which only some are
+    behind it.
     """
     proxies = {_proxy(url) for url in urls}
     if len(proxies) > 1:
@@ -29,19 +30,19 @@ def proxy_for(urls: tuple[str, ...]) -> str | None:
 
 
 def shown_proxy(proxy: str) -> str:
-    """Host and port, and nothing secret."""
+    """Return the proxy's host and port, without credentials."""
     return proxy_of(proxy).shown
 
 
 def _proxy(url: str) -> str | None:
     parts = urlsplit(url)
     host, proxies = parts.hostname or "", getproxies_environment()
-    scheme = _SCHEMES[parts.scheme]
-    found = proxies.get(scheme) or proxies.get("all")
+    scheme = _PROXY_SCHEMES[parts.scheme]
+    setting = proxies.get(scheme) or proxies.get("all")
     with_port = host if parts.port is None else f"{host}:{parts.port}"
-    if not found or is_loopback(host) or proxy_bypass_environment(with_port, proxies):
+    if not setting or is_loopback(host) or proxy_bypass_environment(with_port, proxies):
         return None
-    proxy = found if "://" in found else f"http://{found}"
+    proxy = setting if "://" in setting else f"http://{setting}"
     try:
         proxy_of(proxy)
     except UrlError as error:

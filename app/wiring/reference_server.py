@@ -1,8 +1,5 @@
-"""A server of `loadgen.reference` as a child on a free port of the loopback.
-
-The servers that a generator's ceiling is found on.
-
-The scripted server of a profile.
+"""Servers of `loadgen.reference` as child processes on a free loopback port: null servers for calibration, and the
+scripted server of a profile.
 """
 
 from __future__ import annotations
@@ -44,11 +41,14 @@ from loadgen.reference.script import (
     TorchServeFace,
 )
 
-_LEAVE_S = 2.0
+_EXIT_LIMIT_S = 2.0
 
 
 class ReferenceServer:
-    """Up when the constructor returns, which raises InstrumentError when it does not come up. `path` ends its URL."""
+    """A reference server in a child process. It accepts requests when the constructor returns. `path` ends its URL.
+
+    The constructor raises InstrumentError if the server does not start.
+    """
 
     def __init__(self, module: str, *arguments: str, path: str = "/") -> None:
         self._child = start_module(module, *arguments, stdout=subprocess.PIPE)
@@ -62,14 +62,14 @@ class ReferenceServer:
         self.url = f"http://127.0.0.1:{int(port)}{path}"
 
     def ending(self) -> str | None:
-        """How the server ended; None while it runs."""
+        """Return how the server ended; `None` while it runs."""
         return self._ending.how()
 
     def close(self) -> None:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._child.stdin.close()
-        end_within(_LEAVE_S, self._child)
+        end_within(_EXIT_LIMIT_S, self._child)
         self._child.stdout.close()
 
 
@@ -77,7 +77,7 @@ _MODULES: dict[LoadKind, str] = {"plain": "loadgen.reference.null", "streaming":
 
 
 class NullServerProcess(ReferenceServer):
-    """Up when the constructor returns, which raises InstrumentError when it does not come up."""
+    """A null server in a child process. The constructor raises InstrumentError if the server does not start."""
 
     def __init__(self, kind: LoadKind) -> None:
         super().__init__(_MODULES[kind])
@@ -90,30 +90,30 @@ NOTE = "The target was a scripted server of known timings: its numbers are the s
 
 
 def face_of(profile: EndpointProfile) -> Face | None:
-    """What answers for the target; None where it is not scripted."""
+    """Return the mock protocol of a scripted target; `None` if the target is not scripted."""
     match profile:
         case HttpProfile():
             http = profile.target.scripted
-            return None if http is None else HttpFace(_law(http), answer=http.answer)
+            return None if http is None else HttpFace(_service_model(http), answer=http.answer)
         case GeneratingProfile():
             tokens = profile.target.scripted
             if tokens is None:
                 return None
-            return OpenAiFace(_law(tokens), model=profile.target.model, output_tokens=tokens.output_tokens)
+            return OpenAiFace(_service_model(tokens), model=profile.target.model, output_tokens=tokens.output_tokens)
         case EmbeddingsProfile() | RerankProfile():
             texts = profile.target.scripted
-            return None if texts is None else OpenAiFace(_law(texts), model=profile.target.model)
+            return None if texts is None else OpenAiFace(_service_model(texts), model=profile.target.model)
         case OipProfile():
             oip = profile.target.scripted
-            return None if oip is None else OipFace(_law(oip), profile.target.model, *_tensors(oip))
+            return None if oip is None else OipFace(_service_model(oip), profile.target.model, *_tensors(oip))
         case TfServingProfile():
             tf = profile.target.scripted
             if tf is None:
                 return None
-            return TfServingFace(_law(tf), profile.target.model, *_tensors(tf), profile.target.signature)
+            return TfServingFace(_service_model(tf), profile.target.model, *_tensors(tf), profile.target.signature)
         case TorchServeProfile():
             torch = profile.target.scripted
-            return None if torch is None else TorchServeFace(_law(torch), profile.target.model, torch.answer)
+            return None if torch is None else TorchServeFace(_service_model(torch), profile.target.model, torch.answer)
         case OipGrpcProfile() | LocustProfile():
             return None
         case _:
@@ -121,7 +121,7 @@ def face_of(profile: EndpointProfile) -> Face | None:
 
 
 def start_scripted(face: Face) -> ReferenceServer:
-    """Raises InstrumentError."""
+    """Start the scripted server of a profile. Raises InstrumentError."""
     reply = Reply() if isinstance(face, HttpFace) else Reply(status=404)
     path = "/v1" if isinstance(face, OpenAiFace) else "/" if isinstance(face, HttpFace) else ""
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
@@ -130,7 +130,7 @@ def start_scripted(face: Face) -> ReferenceServer:
         return ReferenceServer("loadgen.reference.scripted", "--script", str(script), path=path)
 
 
-def _law(settings: ScriptedSettings) -> Law:
+def _service_model(settings: ScriptedSettings) -> Law:
     return Law(
         delay_s=settings.delay_s,
         sigma=settings.spread,

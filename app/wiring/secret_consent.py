@@ -1,4 +1,5 @@
-"""A profile's secrets go only to hosts that the user has allowed: a profile from elsewhere names a host of its own."""
+"""Consent to send secrets: they go only to hosts that the user has allowed, since a shared profile may name any
+host."""
 
 from __future__ import annotations
 
@@ -11,19 +12,20 @@ from app.profiles.redaction import hosts_of_secrets
 from app.storage.allowed_secrets import AllowedSecrets, allow, is_allowed
 
 VARIABLE = "SIZEWISE_ALLOW_SECRETS"
-"""Hosts that secrets may be sent to, separated by commas: for CI."""
+"""Environment variable with the hosts that secrets may be sent to, separated by commas; for CI."""
 
 
 def secrets_to_allow(profile: Profile, environment: Mapping[str, str] = os.environ) -> tuple[AllowedSecrets, ...]:
-    """What the profile sends to hosts that nobody has allowed yet."""
-    named = {host.strip().casefold() for host in environment.get(VARIABLE, "").split(",")}
-    wanted = (AllowedSecrets(profile.name, host, sent) for host, sent in hosts_of_secrets(profile).items())
-    return tuple(one for one in wanted if one.host not in named and not is_allowed(one))
+    """Return the secrets that the profile sends to hosts that are not allowed yet."""
+    allowed_hosts = {host.strip().casefold() for host in environment.get(VARIABLE, "").split(",")}
+    requested = (AllowedSecrets(profile.name, host, sent) for host, sent in hosts_of_secrets(profile).items())
+    return tuple(secrets for secrets in requested if secrets.host not in allowed_hosts and not is_allowed(secrets))
 
 
 def allow_hosts(profile: Profile, hosts: Iterable[str]) -> None:
-    """Remember that the profile's secrets may be sent to these of its hosts. Raises UsageError for any other host, and
-    StorageError."""
+    """Store the consent to send the profile's secrets to these hosts.
+
+    Raises UsageError for a host that the profile sends no secret to, and StorageError."""
     sent = hosts_of_secrets(profile)
     for host in hosts:
         if host.casefold() not in sent:
@@ -33,11 +35,13 @@ def allow_hosts(profile: Profile, hosts: Iterable[str]) -> None:
 
 
 def require_allowed(profile: Profile) -> None:
-    """Raises UsageError where the profile would send a secret to a host that nobody has allowed."""
-    for one in secrets_to_allow(profile):
-        sent = ", ".join(one.references)
+    """Raise UsageError if the profile would send a secret to a host that is not allowed."""
+    for secrets in secrets_to_allow(profile):
+        sent = ", ".join(secrets.references)
         hint = (
-            f"If you trust that host, add --allow-secrets {one.host} to `sizewise run` once, or set "
-            f"{VARIABLE}={one.host}."
+            f"If you trust that host, add --allow-secrets {secrets.host} to `sizewise run` once, or set "
+            f"{VARIABLE}={secrets.host}."
         )
-        raise UsageError(f"profile {one.profile!r} sends {sent} to {one.host}, which is not allowed yet", hint=hint)
+        raise UsageError(
+            f"profile {secrets.profile!r} sends {sent} to {secrets.host}, which is not allowed yet", hint=hint
+        )

@@ -1,4 +1,4 @@
-"""Proves the instrument on this machine, with the parts that runs are made of."""
+"""Self-test of the load generator on this machine, with the real dependencies of runs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from loadgen.reference.script import Script
 
 
 def prove_instrument(interruption: Interruption, on_check: Callable[[str], None]) -> SelfTest | None:
-    """Stored, unless interrupted. Raises InstrumentError."""
+    """Run the self-test and store it, unless it was interrupted. Raises InstrumentError."""
     on_check("this machine")
     environment, _ = inspect_machine()
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
-        found = prove(selftest_parts(environment.fingerprint, Path(folder)), interruption, on_check)
-    if found is not None:
-        store_selftest(found)
-    return found
+        selftest = prove(selftest_parts(environment.fingerprint, Path(folder)), interruption, on_check)
+    if selftest is not None:
+        store_selftest(selftest)
+    return selftest
 
 
 def selftest_parts(fingerprint: str, folder: Path) -> SelfTestParts:
@@ -53,5 +53,5 @@ def selftest_parts(fingerprint: str, folder: Path) -> SelfTestParts:
 
 
 def start_script(script: Script) -> ReferenceServer:
-    """Raises InstrumentError."""
+    """Start a scripted server. Raises InstrumentError."""
     return ReferenceServer("loadgen.reference.scripted", "--script", msgspec.json.encode(script).decode())

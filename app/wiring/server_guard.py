@@ -1,4 +1,4 @@
-"""`python -m app.wiring.server_guard`: reads a process group, then waits; should its parent die, it ends that group."""
+"""`python -m app.wiring.server_guard`: reads a process group, and ends that group if its parent dies."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _GRACE_S = 3.0
 
 
 def main() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # it leaves when told to, or when its parent is gone
-    group, told = sys.stdin.readline().strip(), sys.stdin.readline().strip()
-    if told == "done" or not group.isdigit():
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, signal.SIG_IGN)  # The guard exits on request or with its parent, not on signals.
+    group, command = sys.stdin.readline().strip(), sys.stdin.readline().strip()
+    if command == "done" or not group.isdigit():
         return
-    _end(int(group), signal.SIGTERM)
+    _signal_group(int(group), signal.SIGTERM)
     select.select([], [], [], _GRACE_S)
-    _end(int(group), signal.SIGKILL)
+    _signal_group(int(group), signal.SIGKILL)
 
 
-def _end(group: int, number: int) -> None:
+def _signal_group(group: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 

@@ -1,6 +1,6 @@
-"""The target's own server as a child, with a group of its own, so that all it started ends with it.
+"""The target's own server as a child in a process group of its own, so that all its processes end with it.
 
-The embedded endpoint that a profile serves itself.
+Also starts the embedded endpoint of a profile.
 """
 
 from __future__ import annotations
@@ -28,20 +28,26 @@ from app.session.spec import StartSpec
 from loadgen.child import how_it_ended, start_module
 
 _STOP_LIMIT_S = 10.0
-_ASK_S = 1.0
-_KEPT_BYTES = 16_384
-_TOLD_LINES, _TOLD_LENGTH = 10, 300
-_SHORTEST_SECRET = 4
+_REQUEST_LIMIT_S = 1.0
+_TAIL_BYTES = 16_384
+_MAX_LINES, _MAX_LINE_LENGTH = 10, 300
+_MIN_SECRET_LENGTH = 4
 _IS_WINDOWS = sys.platform == "win32"
 
 
 class ServerProcess:
-    """Runs from the constructor to `stop`. What it prints is read as it comes, and only the end of it is kept."""
+    """The target's server, running from the constructor until `stop`.
+
+    Its output is read as it arrives, and only the end is kept.
+    """
 
     def __init__(self, start: StartSpec) -> None:
-        """Raises UsageError for a command that cannot be started, UnavailableError when something else is ready."""
+        """Start the server.
+
+        Raises UsageError for a command that cannot be started, and UnavailableError if something else is already ready.
+        """
         self._start = start
-        self._secrets = [value for _, value in start.environment if len(value) >= _SHORTEST_SECRET]
+        self._secrets = [value for _, value in start.environment if len(value) >= _MIN_SECRET_LENGTH]
         if self.is_ready():
             raise UnavailableError(
                 f"target.start: something answers at {start.ready_url} already, before {start.command[0]} was started",
@@ -50,7 +56,7 @@ class ServerProcess:
         self._guard = None if _IS_WINDOWS else _Guard()
         self.started_ns = time.perf_counter_ns()
         try:
-            self._child = _started(start)
+            self._child = _start_child(start)
         except BaseException:
             if self._guard is not None:
                 self._guard.dismiss()
@@ -58,7 +64,7 @@ class ServerProcess:
         if self._guard is not None:
             self._guard.watch(self._child.pid)
         self._tail = bytearray()
-        self._reader = threading.Thread(target=self._keep_tail, name="server-output", daemon=True)
+        self._reader = threading.Thread(target=self._read_tail, name="server-output", daemon=True)
         self._reader.start()
         self._is_stopped = False
 
@@ -68,9 +74,9 @@ class ServerProcess:
 
     def is_ready(self) -> bool:
         try:
-            with _opener(self._start.ready_url).open(self._start.ready_url, timeout=_ASK_S) as answer:
-                return 200 <= int(answer.status) < 300
-        except (OSError, http.client.HTTPException, ValueError):  # refused, reset, not HTTP: not ready
+            with _opener(self._start.ready_url).open(self._start.ready_url, timeout=_REQUEST_LIMIT_S) as response:
+                return 200 <= int(response.status) < 300
+        except (OSError, http.client.HTTPException, ValueError):  # Refused, reset or not HTTP: not ready.
             return False
 
     def ending(self) -> str | None:
@@ -79,41 +85,41 @@ class ServerProcess:
 
     def last_lines(self) -> tuple[str, ...]:
         if self._child.poll() is not None:
-            self._reader.join(_ASK_S)  # its last words may still be in the pipe
+            self._reader.join(_REQUEST_LIMIT_S)  # Its last output may still be in the pipe.
         text = bytes(self._tail).decode(errors="replace")
-        if len(self._tail) == _KEPT_BYTES:
-            text = text.partition("\n")[2]  # the first line is cut, perhaps in the middle of a secret
+        if len(self._tail) == _TAIL_BYTES:
+            text = text.partition("\n")[2]  # The first line is truncated, possibly within a secret.
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        lines = ("".join(one for one in line if one.isprintable())[:_TOLD_LENGTH] for line in text.splitlines())
-        return tuple([line for line in lines if line.strip()][-_TOLD_LINES:])
+        lines = ("".join(char for char in line if char.isprintable())[:_MAX_LINE_LENGTH] for line in text.splitlines())
+        return tuple([line for line in lines if line.strip()][-_MAX_LINES:])
 
     def stop(self) -> None:
-        """Asks all of the group to end, and kills what is left of it after a while."""
+        """Ask the whole process group to exit, and kill what is left of it after a grace period."""
         if self._is_stopped:
             return
         self._is_stopped = True
-        _end(self._child, signal.SIGTERM)
+        _signal_group(self._child, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(_STOP_LIMIT_S)
         self.kill()
         self._child.wait()
         if self._guard is not None:
             self._guard.dismiss()
-        self._reader.join(_ASK_S)
+        self._reader.join(_REQUEST_LIMIT_S)
 
     def kill(self) -> None:
         self._is_stopped = True
-        _end(self._child, getattr(signal, "SIGKILL", signal.SIGTERM))
+        _signal_group(self._child, getattr(signal, "SIGKILL", signal.SIGTERM))
 
-    def _keep_tail(self) -> None:
+    def _read_tail(self) -> None:
         with cast(IO[bytes], self._child.stdout) as output:
             while block := os.read(output.fileno(), 65_536):
-                self._tail = (self._tail + block)[-_KEPT_BYTES:]
+                self._tail = (self._tail + block)[-_TAIL_BYTES:]
 
 
 class _Guard:
-    """A process that ends the server's group when this one is killed and can no longer do it."""
+    """A process that ends the server's group if this process is killed and cannot do so itself."""
 
     def __init__(self) -> None:
         self._child = start_module("app.wiring.server_guard")
@@ -129,12 +135,12 @@ class _Guard:
         self._child.wait()
 
     def _write(self, line: bytes) -> None:
-        with contextlib.suppress(OSError):  # it has been killed itself
+        with contextlib.suppress(OSError):  # The guard itself has been killed.
             self._stdin.write(line)
             self._stdin.flush()
 
 
-def _started(start: StartSpec) -> subprocess.Popen[bytes]:
+def _start_child(start: StartSpec) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             start.command,
@@ -147,23 +153,25 @@ def _started(start: StartSpec) -> subprocess.Popen[bytes]:
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(
-            f"target.start: {start.command[0]} cannot be started: {why}",
+            f"target.start: {start.command[0]} cannot be started: {reason}",
             hint="target.start.command is a program and its arguments; the program is looked for on the PATH.",
         ) from None
 
 
-def _end(child: subprocess.Popen[bytes], number: int) -> None:
+def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
     if _IS_WINDOWS:
         child.terminate()
         return
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # all of the group has left
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # The whole group has already exited.
         os.killpg(child.pid, number)
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Whether something answers is all that is asked, so no certificate is looked at; a proxy cannot see a loopback."""
+    """Build a URL opener without certificate checks, since only the status matters, and without a proxy for loopback
+    hosts.
+    """
     unverified = ssl._create_unverified_context()
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=unverified)]
     if _is_loopback(urlsplit(url).hostname or ""):
@@ -178,12 +186,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-_CLIENTS = 65_536
-"""Connections of our own load generator, each of whose clients has one."""
+_MAX_CLIENTS = 65_536
+"""Connection limit of the embedded endpoint: enough for each client of our own load generator."""
 
 
 def start_endpoint_of(profile: EndpointProfile) -> EndpointProcess:
-    """Up when this returns. Raises what a model that cannot be served does."""
+    """Start the embedded endpoint of a profile, and return once it serves. Raises the errors of opening the model."""
     assert isinstance(profile, OipProfile)
     assert profile.target.serve is not None
     serve = profile.target.serve
@@ -197,7 +205,7 @@ def start_endpoint_of(profile: EndpointProfile) -> EndpointProcess:
             queue_delay_s=serve.queue_delay_s,
             queue_limit=serve.queue_limit,
             leave_with_stdin=True,
-            limits=Limits(connections=_CLIENTS),
+            limits=Limits(connections=_MAX_CLIENTS),
         )
     )
     endpoint.start()

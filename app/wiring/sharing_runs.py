@@ -1,4 +1,4 @@
-"""A run that leaves this machine: nothing of it may be a secret. One that comes to it: nothing of it may run."""
+"""Export and import of runs: an exported run contains no secrets, and nothing in an imported one is executed."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from reports.html import render_html
 
 
 def share_run(run: StoredRun, path: Path) -> Bundle:
-    """Write its bundle to `path`. Raises UsageError for a run without a result, and for one whose profile holds what
-    may be a secret."""
-    found = places_of_secrets(run.spec_text or "")
-    if found:
+    """Write the bundle of a run to `path`.
+
+    Raises UsageError for a run without a result, and if its profile may contain a secret."""
+    places = places_of_secrets(run.spec_text or "")
+    if places:
         hint = "Give it as env:NAME or file:PATH there, and export again."
-        raise UsageError(f"{run.directory / 'spec.yaml'} holds what may be a secret: {', '.join(found)}", hint=hint)
+        raise UsageError(f"{run.directory / 'spec.yaml'} holds what may be a secret: {', '.join(places)}", hint=hint)
     if path.resolve().is_relative_to(run.directory.resolve()):
         raise UsageError(f"{path} is in the run that it is to hold", hint="Choose another -o.")
     return export_run(run, path)
 
 
 def take_run(path: Path) -> tuple[Path, bool]:
-    """The directory of the run that `path`, a bundle or a run's directory, holds, and whether it is new here.
+    """Import a run from a bundle or a run directory; return its directory and whether it is new here.
 
-    A page that came with it could hold a script of anybody: `report.html` is rendered again from the run's own data,
-    and other pages are left out. Raises UsageError for what cannot be taken in.
-    """
+    Pages that came with it could contain scripts: `report.html` is rendered again from the run's own data, and other
+    pages are dropped. Raises UsageError for a run that cannot be imported."""
     directory, is_new = import_directory(path) if path.is_dir() else import_run(path)
     if is_new:
         try:
             page = render_html(report_of(StoredRun(directory)))
-        except SizewiseError:  # its checksums are right, and its content is not
+        except SizewiseError:  # The checksums are correct, but the content is invalid.
             shutil.rmtree(directory)
             raise
         write_document(directory / REPORT_HTML, page.encode())

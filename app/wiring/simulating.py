@@ -1,4 +1,4 @@
-"""One day of a plan, played: the plan from its file or from runs, and the day's settings against what is planned."""
+"""Simulates one day of a plan: reads the plan from its file or makes it from runs, and applies the day's settings."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from app.storage.plan_file import is_plan_file, read_plan
 from app.wiring.planning import PlanRequest, question_of
 
 BUSIEST = "busiest"
-_MOST_DAYS = 5 * 366
+_MAX_DAYS = 5 * 366
 _PLAN_SUFFIXES = (".yaml", ".yml")
 
 
 class DayRequest(msgspec.Struct, frozen=True):
-    """`source` is a plan file or whatever can be planned; `day` a date or `busiest`; `overrides` are `key=value`."""
+    """Inputs of a simulated day.
+
+    `source` is a plan file or any source of a plan; `day` is a date or `busiest`; `overrides` are `key=value`.
+    """
 
     source: str
     day: str = BUSIEST
@@ -37,20 +40,25 @@ class DayRequest(msgspec.Struct, frozen=True):
 
 
 def simulated(request: DayRequest, today: datetime.date, tell: Callable[[float], None] | None = None) -> SimulatedDay:
-    """Raises UsageError and ProfileError; `tell` hears which share of the day is played."""
-    settings = load_day(request.autoscaler, request.overrides)  # first, since a plan may take its time
-    date = None if request.day == BUSIEST else _date(request.day)
+    """Simulate one day of a plan.
+
+    `tell` receives the share of the day that is complete. Raises UsageError and ProfileError.
+    """
+    settings = load_day(request.autoscaler, request.overrides)  # Parsed first, since planning may take a while.
+    date = None if request.day == BUSIEST else _parse_date(request.day)
     plan, question = planned(request.source, today)
-    if date is not None and not 0 <= (date - question.today).days <= _MOST_DAYS:
-        far = "before the plan's own day" if date < question.today else "more than five years after the plan's own day"
-        raise UsageError(f"--day {date} is {far}, {question.today}")
+    if date is not None and not 0 <= (date - question.today).days <= _MAX_DAYS:
+        offset_text = (
+            "before the plan's own day" if date < question.today else "more than five years after the plan's own day"
+        )
+        raise UsageError(f"--day {date} is {offset_text}, {question.today}")
     fleet = planned_fleet(plan, question, request.offer, request.instances)
     day = _day(request, settings, fleet, question, date or busiest_date(question))
     return simulate_day(fleet, question, day, tell)
 
 
 def planned(source: str, today: datetime.date) -> tuple[Plan, PlanQuestion]:
-    """As the plan file has it; else planned first, as `sizewise plan` does."""
+    """Return the plan and question of a plan file; for other sources, compute the plan as `sizewise plan` does."""
     path = Path(source)
     if is_plan_file(path):
         file = read_plan(path)
@@ -77,7 +85,7 @@ def _day(
     )
 
 
-def _date(text: str) -> datetime.date:
+def _parse_date(text: str) -> datetime.date:
     try:
         return datetime.date.fromisoformat(text)
     except ValueError:

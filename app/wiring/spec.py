@@ -1,8 +1,6 @@
-"""A profile with everything resolved: secrets, addresses, hardware, prices.
+"""Resolves a profile: secrets, addresses, hardware and prices.
 
-The model that a profile has served, as it is measured alone before.
-
-The command that starts a target's own server.
+Also builds the standalone measurement of a served model, and the command that starts a target's own server.
 """
 
 from __future__ import annotations
@@ -33,11 +31,11 @@ from app.wiring.stages import search_of, stages_of
 from app.wiring.workload import accuracy_by_chance, workload_of
 from loadgen.records import Endpoint
 
-_SECONDS = 0.6
+_SECONDS_PER_BATCH = 0.6
 
 
 def alone_of(profile: EndpointProfile) -> AloneSpec | None:
-    """None where the run serves no model of its own."""
+    """Return the standalone measurement of the served model; `None` if the run serves no model."""
     if not isinstance(profile, OipProfile) or profile.target.serve is None:
         return None
     serve, workload = profile.target.serve, profile.workload
@@ -52,11 +50,11 @@ def alone_of(profile: EndpointProfile) -> AloneSpec | None:
         label=workload.labels if is_labelled else None,
         output=workload.output if is_labelled else None,
     )
-    return AloneSpec(job, serve.model_path.stem, batches, _SECONDS)
+    return AloneSpec(job, serve.model_path.stem, batches, _SECONDS_PER_BATCH)
 
 
 def _batches(max_batch: int) -> tuple[int, ...]:
-    """Powers of two up to the largest batch the endpoint forms, and that one."""
+    """Return the powers of two below the largest batch size of the endpoint, and that size."""
     powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
     return (*powers, max_batch)
 
@@ -65,7 +63,7 @@ _SCHEMES = {"grpc": "http", "grpcs": "https"}
 
 
 def start_of(profile: EndpointProfile) -> StartSpec | None:
-    """Raises UsageError for a secret that is not there."""
+    """Return the command that starts the target's server, or `None`. Raises UsageError for a missing secret."""
     start = profile.target.start
     if start is None:
         return None

@@ -1,6 +1,6 @@
-"""Stages, sweep and search of a profile as what the load worker plays.
+"""Converts stages, sweep and search of a profile to loads of the load worker.
 
-A recorded trace as arrivals: at another speed, as several copies at once.
+A recorded trace becomes arrivals, optionally at another speed or as several superposed copies.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from app.session.spec import SearchSpec, ShareOf, StageSpec
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
 _TAIL_S = 0.001
-"""A replay to the end lasts so much longer than its last arrival, which is in it then."""
+"""Extra duration of a full replay in seconds, so that it includes the last arrival."""
 
 
 class TraceReplay(msgspec.Struct, frozen=True):
-    """`offsets_ns` ascend from minus the lead-in; `rows` tell which row of the trace each arrival is."""
+    """Arrivals of a replayed trace.
+
+    `offsets_ns` ascend from minus the lead-in; `rows` holds the trace row of each arrival.
+    """
 
     offsets_ns: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
@@ -31,23 +34,26 @@ class TraceReplay(msgspec.Struct, frozen=True):
 
 
 def replay(stage: StageSettings, seed: int) -> TraceReplay:
-    """The first copy comes as recorded, each other one begins somewhere else in the trace and goes round."""
+    """Replay a trace: the first copy as recorded; each further copy starts at a random position and wraps around."""
     assert stage.trace is not None
     at_s = read_trace(stage.trace).at_s / (stage.speed or 1.0)
     span_s = float(at_s[-1]) + _TAIL_S
     rng = np.random.default_rng(seed)
     copies = [at_s, *((at_s + rng.uniform(0, span_s)) % span_s for _ in range((stage.superpose or 1) - 1))]
-    laid = np.concatenate(copies)
-    order = np.argsort(laid, kind="stable")
+    offsets_s = np.concatenate(copies)
+    order = np.argsort(offsets_s, kind="stable")
     return TraceReplay(
-        offsets_ns=np.rint((laid[order] - stage.lead_in_s) * 1e9).astype(np.int64),
+        offsets_ns=np.rint((offsets_s[order] - stage.lead_in_s) * 1e9).astype(np.int64),
         rows=order % len(at_s),
         duration_s=stage.duration_s if stage.duration_s is not None else span_s - stage.lead_in_s,
     )
 
 
 def lengths_of(trace: Path, stage: StageSettings | None, seed: int) -> tuple[bytes, bytes]:
-    """Input and output tokens in the order of the arrivals that replay the trace, else in the trace's own."""
+    """Return the input and output tokens as little-endian int32 bytes.
+
+    They are in the order of the arrivals that replay the trace, or in the trace's own order without such a stage.
+    """
     recorded: Trace = read_trace(trace)
     rows = np.arange(len(recorded.at_s)) if stage is None else replay(stage, seed).rows
     columns = (recorded.input_tokens, recorded.output_tokens)
@@ -56,7 +62,7 @@ def lengths_of(trace: Path, stage: StageSettings | None, seed: int) -> tuple[byt
 
 
 def stages_of(load: LoadSettings) -> tuple[StageSpec, ...]:
-    """One for each repeat; those of the sweep come last."""
+    """Return the stages of a load, one per repeat; those of the sweep come last."""
     stages = [spec for stage in load.stages for spec in _repeats(stage, load.seed)]
     return (*stages, *(_sweep(load.sweep) if load.sweep is not None else ()))
 
@@ -74,7 +80,7 @@ def search_of(search: SearchSettings | None) -> SearchSpec | None:
 
 
 def _sweep(sweep: SweepSettings) -> list[StageSpec]:
-    loads: list[tuple[StageKind, Arrivals]] = [("steady", _at(sweep, rate)) for rate in sweep.loads_per_s]
+    loads: list[tuple[StageKind, Arrivals]] = [("steady", _sweep_arrivals(sweep, rate)) for rate in sweep.loads_per_s]
     loads += [("closed", ClosedArrivals(clients, 0.0)) for clients in sweep.clients]
     return [
         StageSpec(name, kind, arrivals, sweep.hold_s, repeat=repeat, in_sweep=True)
@@ -83,7 +89,7 @@ def _sweep(sweep: SweepSettings) -> list[StageSpec]:
     ]
 
 
-def _at(sweep: SweepSettings, rate_per_s: float) -> OpenArrivals:
+def _sweep_arrivals(sweep: SweepSettings, rate_per_s: float) -> OpenArrivals:
     return OpenArrivals(sweep.arrivals or "poisson", ((0.0, rate_per_s),), sweep.burstiness or 1.0)
 
 
@@ -107,5 +113,5 @@ def _arrivals(stage: StageSettings, seed: int) -> tuple[Arrivals, float]:
     if stage.concurrency is not None:
         return ClosedArrivals(stage.concurrency, stage.think_s or 0.0), stage.duration_s
     assert stage.arrivals is not None
-    curve = stage.curve or ((0.0, 1.0),)  # in units of what the earlier stage gives
+    curve = stage.curve or ((0.0, 1.0),)  # Multiples of the rate that the earlier stage gives.
     return OpenArrivals(stage.arrivals, curve, stage.burstiness or 1.0), stage.duration_s

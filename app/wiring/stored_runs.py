@@ -1,6 +1,6 @@
-"""The profile of a stored run, to go on with.
+"""Operations on stored runs: loading the profile to resume a run, and adding a note.
 
-A note on a run: by its engine while it goes on, else beside its facts.
+The engine adds the note while the run is in progress; otherwise it is stored with the run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.storage.run_directory import SPEC, StoredRun
 
 
 def note_run(directory: Path, text: str, now: datetime) -> str:
-    """What became of it, in words. Raises UsageError for what is no note."""
+    """Add a note to a run and return what happened, as a sentence fragment. Raises UsageError for an invalid note."""
     if not 1 <= len(text) <= NOTE_LENGTH:
         raise UsageError(f"a note has 1 to {NOTE_LENGTH} characters")
     if StoredRun(directory).is_running:
@@ -30,7 +30,7 @@ def note_run(directory: Path, text: str, now: datetime) -> str:
 
 
 def stored_profile(run: StoredRun) -> EndpointProfile:
-    """Raises UsageError where it is not stored whole."""
+    """Return the profile of a stored run. Raises UsageError if it is not stored completely."""
     text = run.spec_text
     if text is None:
         raise UsageError(f"{run.directory} has no {SPEC}, so it cannot be resumed", hint="Run its profile again.")

@@ -1,6 +1,6 @@
-"""One request to a profile's target, as a run would send it, and what came of it.
+"""Tests a profile's target with one request, sent as a run would send it.
 
-How a target speaks TLS, by a handshake of its own in which nothing is asked.
+Also reports how the target uses TLS, determined by a separate handshake without a request.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ _ENCRYPTED = {"https": 443, "grpcs": 443}
 
 
 def tls_facts(endpoint: Endpoint) -> TlsFacts | None:
-    """None where it is not encrypted, where a proxy or a socket stands between, and where the handshake fails."""
+    """Return the TLS parameters of an endpoint.
+
+    `None` if it is not encrypted, if a proxy or socket is in between, or if the handshake fails.
+    """
     parts = urlsplit(endpoint.urls[0]) if endpoint.urls else urlsplit("")
     if parts.scheme not in _ENCRYPTED or endpoint.proxy is not None or endpoint.unix_socket is not None:
         return None
@@ -48,12 +51,12 @@ def tls_facts(endpoint: Endpoint) -> TlsFacts | None:
             context.wrap_socket(plain, server_hostname=host) as encrypted,
         ):
             return _facts(encrypted)
-    except (OSError, EndpointError):  # the request itself has told what is wrong
+    except (OSError, EndpointError):  # The test request itself reports the error.
         return None
 
 
 def _facts(connection: ssl.SSLSocket) -> TlsFacts:
-    certificate: dict[str, Any] = connection.getpeercert() or {}  # typeshed has a type of its own for it
+    certificate: dict[str, Any] = connection.getpeercert() or {}  # typeshed declares a type of its own.
     cipher = connection.cipher()
     return TlsFacts(
         version=connection.version() or "TLS",
@@ -65,10 +68,10 @@ def _facts(connection: ssl.SSLSocket) -> TlsFacts:
 
 
 def _name(parts: tuple[tuple[tuple[str, str], ...], ...]) -> str | None:
-    """The common name, else the organisation."""
+    """Return the common name, else the organization, limited to 200 printable characters."""
     named = {key: value for part in parts for key, value in part}
-    found = named.get("commonName") or named.get("organizationName")
-    return None if found is None else "".join(one for one in found if one.isprintable())[:200]
+    name = named.get("commonName") or named.get("organizationName")
+    return None if name is None else "".join(char for char in name if char.isprintable())[:200]
 
 
 _BY_STATUS: dict[int, Problem] = {401: "unauthorised", 403: "forbidden", 404: "not found", 408: "timeout", 429: "busy"}
@@ -87,14 +90,14 @@ _REMEDIES: dict[Problem, str] = {
     "local limit": "This machine has no open file, local port or memory left for the request: raise its limits.",
     "not streaming": "Let the server stream, or set workload.stream: false and judge whole answers.",
 }
-"""Where a run begins all the same: where it does not, it says itself what to do."""
+"""Remedies for problems that do not keep a run from starting; otherwise the run's own error has a hint."""
 _STARTED = "The run starts this server by target.start: start it by hand to try it, or just run."
 
 
 def try_target(profile: Profile) -> Trial:
-    """Sends one request; what a run would serve or script itself is started for it, and stopped.
+    """Send one test request. A server that the run would serve or script is started for it and stopped afterwards.
 
-    Raises UsageError for what no request can be made of, InstrumentError where the sender itself failed.
+    Raises UsageError if no request can be built, and InstrumentError if the sender failed.
     """
     if not isinstance(profile, EndpointProfile):
         raise UsageError(
@@ -104,24 +107,24 @@ def try_target(profile: Profile) -> Trial:
     workload = workload_of(profile)
     try:
         endpoint = endpoint_of(profile)
-    except UnavailableError as error:  # its name has no address
+    except UnavailableError as error:  # The host name cannot be resolved.
         return _trial(profile, PreflightDone("dns", None, str(error), None), None)
     with ExitStack() as running:
         if not endpoint.urls and not isinstance(profile, LocustProfile):
-            endpoint = msgspec.structs.replace(endpoint, urls=(_started(profile, running),))
+            endpoint = msgspec.structs.replace(endpoint, urls=(_start_own_server(profile, running),))
         module = "loadgen.locustfile" if isinstance(profile, LocustProfile) else "loadgen.worker"
         try:
             load = running.enter_context(LoadProcess(module))
             load.configure(endpoint, workload)
             report = load.preflight()
         except LoadError as error:
-            report = _failed(error)
+            report = _failed_preflight(error)
     if not profile.target.permitted:
         require_permission(report.hosts)
     return _trial(profile, report, endpoint)
 
 
-def _started(profile: EndpointProfile, running: ExitStack) -> str:
+def _start_own_server(profile: EndpointProfile, running: ExitStack) -> str:
     face = face_of(profile)
     if face is not None:
         scripted = start_scripted(face)
@@ -132,7 +135,7 @@ def _started(profile: EndpointProfile, running: ExitStack) -> str:
     return served.ready.url
 
 
-def _failed(error: LoadError) -> PreflightDone:
+def _failed_preflight(error: LoadError) -> PreflightDone:
     if error.is_workload_wrong:
         raise UsageError(error.message, hint=error.hint) from error
     if error.error is None:
@@ -154,7 +157,7 @@ def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint |
         model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
         is_measurable=unreachable is None,
         problem=problem,
-        what=_NOT_STREAMED if problem == "not streaming" else report.detail,
+        what=_NOT_STREAMED_MESSAGE if problem == "not streaming" else report.detail,
         remedy=remedy,
         status=report.status,
         wants_stream=wants_stream,
@@ -164,13 +167,13 @@ def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint |
         tokens_out=report.tokens_out,
         bytes_received=report.bytes_received,
         tls=None if endpoint is None or problem in ("dns", "connect", "local limit") else tls_facts(endpoint),
-        asked_headers=_asked_headers(target) if isinstance(target, EndpointSettings) else (),
+        asked_headers=_request_headers(target) if isinstance(target, EndpointSettings) else (),
         answer_headers=report.headers,
         notes=report.notes,
     )
 
 
-_NOT_STREAMED = "the answer came whole, and a stream was asked for: the time of its first token cannot be told"
+_NOT_STREAMED_MESSAGE = "the answer came whole, and a stream was asked for: the time of its first token cannot be told"
 
 
 def problem_of(report: PreflightDone, *, wants_stream: bool) -> Problem | None:
@@ -182,7 +185,7 @@ def problem_of(report: PreflightDone, *, wants_stream: bool) -> Problem | None:
     return _BY_ERROR[report.error]
 
 
-def _asked_headers(target: EndpointSettings) -> tuple[tuple[str, str], ...]:
-    """As the profile writes them: where a secret is, and not what it is."""
+def _request_headers(target: EndpointSettings) -> tuple[tuple[str, str], ...]:
+    """Return the request headers as the profile writes them: with references to secrets, not their values."""
     key = () if target.api_key is None else (("Authorization", f"Bearer {target.api_key}"),)
     return (*key, *((name, redact(name, text)) for name, text in target.headers.items()))

@@ -1,6 +1,6 @@
-"""Who sends the load of a run: this process's one worker, several behind a master, those of other machines.
+"""Workers that send the load of a run: one, several behind a master, or those of other machines.
 
-Where master and workers of several machines meet, and the secret they know each other by.
+Also parses the rendezvous address of a master and its workers, and reads the token that authenticates them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from loadgen.plain import shown_place
 from loadgen.records import Gather
 
 TOKEN = "env:SIZEWISE_TOKEN"
-"""Where the token is unless something else is said."""
-_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII)
-_MAKE_ONE = 'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+"""Default reference to the token."""
+_HOST_PATTERN = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII)
+_TOKEN_HINT = 'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
 
 
 class RendezvousAddress(msgspec.Struct, frozen=True):
-    """`host` is a name or an address, without brackets."""
+    """Address where workers join a master. `host` is a name or an IP address, without brackets."""
 
     host: str
     port: int
@@ -41,7 +41,7 @@ class RendezvousAddress(msgspec.Struct, frozen=True):
 
 
 def read_address(option: str, text: str) -> RendezvousAddress:
-    """`HOST:PORT`, an IPv6 address in brackets. Raises UsageError, which names the option."""
+    """Parse `HOST:PORT`, with IPv6 addresses in brackets. Raises UsageError, which names `option`."""
     hint = f"Write {option} HOST:PORT, like 10.0.0.1:5557; an IPv6 address in brackets, like [fd00::1]:5557."
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= 65535):
@@ -49,36 +49,39 @@ def read_address(option: str, text: str) -> RendezvousAddress:
     is_bracketed = host.startswith("[") and host.endswith("]")
     bare = host[1:-1] if is_bracketed else host
     version = _ip_version(bare)
-    if is_bracketed != (version == 6) or (version is None and _NAME.fullmatch(bare) is None):
+    if is_bracketed != (version == 6) or (version is None and _HOST_PATTERN.fullmatch(bare) is None):
         raise UsageError(f"{option} {text!r} names no host", hint=hint)
     return RendezvousAddress(bare, int(port))
 
 
 def resolved(option: str, address: RendezvousAddress) -> RendezvousAddress:
-    """With the first address of its name. Raises UnavailableError."""
+    """Return the address with the first IP address of its name. Raises UnavailableError."""
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
         hint = f"Check the name in {option}, or write the address."
         raise UnavailableError(
             f"the host {address.host} of {option} is not known: {error.strerror}", hint=hint
         ) from None
-    return RendezvousAddress(str(found[0][4][0]), address.port)
+    return RendezvousAddress(str(infos[0][4][0]), address.port)
 
 
 def read_token(reference: str) -> str:
-    """The secret at `env:NAME` or `file:PATH`; a variable is taken out of the environment, which a server that the
-    run starts inherits. Raises UsageError, which never shows it."""
+    """Return the secret at `env:NAME` or `file:PATH`.
+
+    A variable is removed from the environment, so that a server that the run starts does not inherit it. Raises
+    UsageError, which never shows the secret.
+    """
     if not secrets.is_reference(reference) or not reference.startswith(("env:", "file:")):
         raise UsageError("--token says where the token is, not what it is", hint="Write env:NAME, or file:PATH.")
     try:
         token = secrets.resolve_secret(reference)
     except UsageError as error:
-        hint = f"Both sides need the same token, here in {reference}. {_MAKE_ONE}"
+        hint = f"Both sides need the same token, here in {reference}. {_TOKEN_HINT}"
         raise UsageError(f"no token: {error}", hint=hint) from None
     if len(token) < FEWEST_CHARACTERS:
-        why = f"the token in {reference} is of {len(token)} characters, and at least {FEWEST_CHARACTERS} are needed"
-        raise UsageError(why, hint=_MAKE_ONE)
+        message = f"the token in {reference} is of {len(token)} characters, and at least {FEWEST_CHARACTERS} are needed"
+        raise UsageError(message, hint=_TOKEN_HINT)
     if reference.startswith("env:"):
         os.environ.pop(reference.removeprefix("env:"), None)
     return token
@@ -92,7 +95,7 @@ def _ip_version(host: str) -> int | None:
 
 
 class RemoteWorkers(msgspec.Struct, frozen=True):
-    """So many are to join at `address`, which is bound here; `token` is the secret they know."""
+    """Workers of other machines: how many join, at which local `address`, with which secret `token`."""
 
     count: int
     address: RendezvousAddress
@@ -102,17 +105,18 @@ class RemoteWorkers(msgspec.Struct, frozen=True):
 def gather_of(
     profile: EndpointProfile, remote: RemoteWorkers | None = None, *, cores: float | None = None
 ) -> Gather | None:
-    """Whom a master is to gather; None where one worker sends, which needs none.
+    """Return which workers a master gathers; `None` if one worker sends the load without a master.
 
-    `cores` may be kept busy here; None asks the machine. Raises UsageError for workers that cannot send this.
+    `cores` is the number of cores to use; `None` uses this machine's count. Raises UsageError for workers that cannot
+    send this load.
     """
-    asked = profile.load.workers
+    requested = profile.load.workers
     if remote is None:
-        local = spare_workers(profile, cores) if asked == "auto" else asked
+        local = spare_workers(profile, cores) if requested == "auto" else requested
         return Gather(local=local) if local > 1 else None
-    _require_reach(profile)
+    _require_reachable_target(profile)
     return Gather(
-        local=0 if asked == "auto" else asked,
+        local=0 if requested == "auto" else requested,
         remote=remote.count,
         host=remote.address.host,
         port=remote.address.port,
@@ -121,24 +125,27 @@ def gather_of(
 
 
 def spare_workers(profile: EndpointProfile, cores: float | None = None) -> int:
-    """One for each core, but one for the endpoint where it is here; a user's own Locust test is one process."""
+    """Return one worker per core, minus one for a local endpoint. A user's own Locust test is a single process."""
     if isinstance(profile, LocustProfile):
         return 1
     return max(1, usable_workers(cores) - is_here(profile))
 
 
 def usable_workers(cores: float | None = None) -> int:
-    """One for each core that may be kept busy here; at least one."""
+    """Return one worker per core that may be used here; at least one."""
     return max(1, int(usable_cores(read_cgroup()) if cores is None else cores))
 
 
 def is_here(profile: EndpointProfile) -> bool:
-    """Whether the endpoint's work is done on this machine, as far as the target says; no name is looked up."""
-    return profile.target.start is not None or _is_reached_from_here_only(profile)
+    """Return whether the endpoint's work is done on this machine, as far as the profile shows. Resolves no names."""
+    return profile.target.start is not None or _is_only_reachable_locally(profile)
 
 
-def _is_reached_from_here_only(profile: EndpointProfile) -> bool:
-    """On the loopback, on a unix socket, or started by the run itself, which listens on the loopback."""
+def _is_only_reachable_locally(profile: EndpointProfile) -> bool:
+    """Return whether only this machine can reach the target.
+
+    That is the case on the loopback, on a Unix socket, or if the run starts the server, which listens on the loopback.
+    """
     target = profile.target
     if isinstance(target, EndpointSettings) and target.socket is not None:
         return True
@@ -146,10 +153,10 @@ def _is_reached_from_here_only(profile: EndpointProfile) -> bool:
     return not hosts or any(map(is_loopback, hosts))
 
 
-def _require_reach(profile: EndpointProfile) -> None:
+def _require_reachable_target(profile: EndpointProfile) -> None:
     if isinstance(profile, LocustProfile):
         raise UsageError("a Locust test of your own runs in one process of this machine, and not on others")
-    if _is_reached_from_here_only(profile):
+    if _is_only_reachable_locally(profile):
         raise UsageError(
             "the target is reached from this machine only, so workers of others cannot send there",
             hint="Give the target a url that has this machine's address on the network, or leave --remote-workers out.",

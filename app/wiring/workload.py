@@ -1,4 +1,4 @@
-"""What a profile asks of its target, as the load worker is told."""
+"""Converts the workload of a profile to that of the load worker."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ _APIS: dict[str, _Api] = {
 
 
 def workload_of(profile: EndpointProfile) -> Workload:
-    """Raises UsageError for files that are not what they should be, and for a body that was redacted when written."""
+    """Return the workload of a profile. Raises UsageError for invalid files, and for a body that was redacted when
+    stored.
+    """
     _require_whole_body(profile)
     match profile:
         case HttpProfile():
@@ -68,8 +70,8 @@ def workload_of(profile: EndpointProfile) -> Workload:
         case TorchServeProfile():
             return _torchserve(profile)
         case LocustProfile():
-            wanted = profile.workload
-            return LocustWorkload(str(profile.target.file), wanted.user_classes, wanted.spawn_per_s)
+            settings = profile.workload
+            return LocustWorkload(str(profile.target.file), settings.user_classes, settings.spawn_per_s)
         case _:
             assert_never(profile)
 
@@ -82,23 +84,23 @@ def _require_whole_body(profile: EndpointProfile) -> None:
 
 
 def _http(profile: HttpProfile) -> HttpWorkload:
-    wanted = profile.workload
-    is_plain = wanted.dataset is None and wanted.template is None
+    settings = profile.workload
+    is_plain = settings.dataset is None and settings.template is None
     return HttpWorkload(
-        method=wanted.method,
-        path=wanted.path,
-        bodies=_bodies(wanted.body, wanted.bodies),
-        content_type=wanted.content_type or ("application/json" if is_plain else None),
-        template=None if wanted.template is None else encoded(wanted.template).decode(),
-        dataset=None if wanted.dataset is None else dataset_of(wanted.dataset),
-        expect=None if wanted.expect is None else _expectation(wanted.expect),
-        popularity=wanted.popularity,
+        method=settings.method,
+        path=settings.path,
+        bodies=_bodies(settings.body, settings.bodies),
+        content_type=settings.content_type or ("application/json" if is_plain else None),
+        template=None if settings.template is None else encoded(settings.template).decode(),
+        dataset=None if settings.dataset is None else dataset_of(settings.dataset),
+        expect=None if settings.expect is None else _expectation(settings.expect),
+        popularity=settings.popularity,
         seed=profile.load.seed,
     )
 
 
 def _bodies(body: JsonValue, bodies: tuple[JsonValue, ...]) -> tuple[bytes, ...]:
-    return tuple(encoded(one) for one in (bodies if body is None else (body,)))
+    return tuple(encoded(item) for item in (bodies if body is None else (body,)))
 
 
 def _expectation(expect: ExpectSettings) -> Expectation:
@@ -107,48 +109,48 @@ def _expectation(expect: ExpectSettings) -> Expectation:
 
 
 def _openai(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> OpenAiWorkload:
-    wanted = profile.workload
+    settings = profile.workload
     return OpenAiWorkload(
         api=_APIS[profile.target.protocol],
         model=profile.target.model,
         prompts=_prompts(profile),
         stream=isinstance(profile, GeneratingProfile) and profile.workload.stream,
-        extra_body=json.dumps(wanted.extra_body, ensure_ascii=False).encode(),
-        tokenizer=None if wanted.tokenizer is None else str(wanted.tokenizer),
-        popularity=wanted.popularity,
+        extra_body=json.dumps(settings.extra_body, ensure_ascii=False).encode(),
+        tokenizer=None if settings.tokenizer is None else str(settings.tokenizer),
+        popularity=settings.popularity,
         seed=profile.load.seed,
         **({"documents": profile.workload.documents} if isinstance(profile, RerankProfile) else {}),
     )
 
 
 def _prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> Prompts:
-    wanted = profile.workload
-    if wanted.prompts is not None:
-        return _synthetic(wanted.prompts)
-    if wanted.dataset is not None:
-        return _dataset(wanted.dataset)
+    settings = profile.workload
+    if settings.prompts is not None:
+        return _synthetic(settings.prompts)
+    if settings.dataset is not None:
+        return _dataset(settings.dataset)
     assert isinstance(profile, GeneratingProfile)
     assert profile.workload.trace is not None
     replaying = next((stage for stage in profile.load.stages if stage.trace is not None), None)
     return TracePrompts(*lengths_of(profile.workload.trace, replaying, profile.load.seed))
 
 
-def _synthetic(wanted: TextSettings) -> SyntheticPrompts:
-    more: dict[str, Any] = {}
-    if wanted.prefix is not None:
-        more = {"prefix_groups": wanted.prefix.groups, "prefix_tokens": wanted.prefix.tokens}
-    if isinstance(wanted, PromptSettings):
-        more |= {"output_tokens": wanted.output_tokens, "turns": wanted.turns, "think_s": wanted.think_s}
-    return SyntheticPrompts(input_tokens=wanted.input_tokens, unique=wanted.unique, **more)
+def _synthetic(settings: TextSettings) -> SyntheticPrompts:
+    options: dict[str, Any] = {}
+    if settings.prefix is not None:
+        options = {"prefix_groups": settings.prefix.groups, "prefix_tokens": settings.prefix.tokens}
+    if isinstance(settings, PromptSettings):
+        options |= {"output_tokens": settings.output_tokens, "turns": settings.turns, "think_s": settings.think_s}
+    return SyntheticPrompts(input_tokens=settings.input_tokens, unique=settings.unique, **options)
 
 
-def _dataset(wanted: TextDatasetSettings) -> DatasetPrompts:
-    output_tokens = wanted.output_tokens if isinstance(wanted, PromptDatasetSettings) else None
-    return DatasetPrompts(dataset_of(wanted.path), wanted.prompt, output_tokens)
+def _dataset(settings: TextDatasetSettings) -> DatasetPrompts:
+    output_tokens = settings.output_tokens if isinstance(settings, PromptDatasetSettings) else None
+    return DatasetPrompts(dataset_of(settings.path), settings.prompt, output_tokens)
 
 
 def _oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
-    wanted = profile.workload
+    settings = profile.workload
     transport: Literal["http", "grpc", "grpc-stream"] = "http"
     if isinstance(profile, OipGrpcProfile):
         transport = "grpc-stream" if profile.workload.stream else "grpc"
@@ -156,18 +158,21 @@ def _oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
         model=profile.target.model,
         version=profile.target.version,
         transport=transport,
-        tensors=None if wanted.tensors is None else str(wanted.tensors),
-        labels=wanted.labels,
-        output=wanted.output,
-        rows_per_request=wanted.rows_per_request,
+        tensors=None if settings.tensors is None else str(settings.tensors),
+        labels=settings.labels,
+        output=settings.output,
+        rows_per_request=settings.rows_per_request,
         binary=profile.workload.binary if isinstance(profile, OipProfile) else True,
-        popularity=wanted.popularity,
+        popularity=settings.popularity,
         seed=profile.load.seed,
     )
 
 
 def accuracy_by_chance(profile: EndpointProfile) -> float | None:
-    """Of the labels of a workload; None without any, or where they cannot be read, which the load worker reports."""
+    """Return the accuracy of always predicting the most frequent label.
+
+    `None` without labels, or if they cannot be read, which the load worker reports.
+    """
     if not isinstance(profile, OipProfile | OipGrpcProfile):
         return None
     tensors, labels = profile.workload.tensors, profile.workload.labels
@@ -181,26 +186,26 @@ def accuracy_by_chance(profile: EndpointProfile) -> float | None:
 
 
 def _tf_serving(profile: TfServingProfile) -> TfServingWorkload:
-    wanted = profile.workload
+    settings = profile.workload
     return TfServingWorkload(
         model=profile.target.model,
         version=profile.target.version,
         signature=profile.target.signature,
-        tensors=None if wanted.tensors is None else str(wanted.tensors),
-        rows_per_request=wanted.rows_per_request,
-        popularity=wanted.popularity,
+        tensors=None if settings.tensors is None else str(settings.tensors),
+        rows_per_request=settings.rows_per_request,
+        popularity=settings.popularity,
         seed=profile.load.seed,
     )
 
 
 def _torchserve(profile: TorchServeProfile) -> TorchServeWorkload:
-    wanted = profile.workload
+    settings = profile.workload
     return TorchServeWorkload(
         model=profile.target.model,
         version=profile.target.version,
-        bodies=_bodies(wanted.body, wanted.bodies),
-        dataset=None if wanted.dataset is None else dataset_of(wanted.dataset),
-        content_type=wanted.content_type,
-        popularity=wanted.popularity,
+        bodies=_bodies(settings.body, settings.bodies),
+        dataset=None if settings.dataset is None else dataset_of(settings.dataset),
+        content_type=settings.content_type,
+        popularity=settings.popularity,
         seed=profile.load.seed,
     )

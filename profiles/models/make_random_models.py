@@ -1,6 +1,7 @@
-"""Makes the models with random weights beside it again: `python -m profiles.models.make_random_models`.
+"""Create the models with random weights in this folder: `python -m profiles.models.make_random_models`.
 
-They have the shape of their kind of model, so that presets have something real to time. Their answers mean nothing.
+They have the architecture of their kind of model, so that presets have a real workload to time. Their outputs have no
+meaning.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ IDS, WIDTH, CANDIDATES = 1500, 16, 100
 
 
 class _Graph:
-    """Nodes and weights as they are added, one after the other."""
+    """An ONNX graph under construction, to which nodes and weights are added in order."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -45,7 +46,7 @@ class _Graph:
 
 
 def fraud(graph: _Graph) -> tuple[list[Any], list[Any]]:
-    """A small dense network over the features of a payment; one score a row."""
+    """Build a small dense network over the features of a payment, with one score per row."""
     value = "features"
     for before, after in ((FEATURES, 64), (64, 32)):
         value = graph.add("Relu", [graph.add("Gemm", [value, graph.weight(after, before)], transB=1)])
@@ -54,7 +55,10 @@ def fraud(graph: _Graph) -> tuple[list[Any], list[Any]]:
 
 
 def recommendation(graph: _Graph) -> tuple[list[Any], list[Any]]:
-    """Embeddings of a user and of the candidates, and their inner products. Any id falls into the table."""
+    """Build a model that computes the inner products of the embeddings of a user and of candidates.
+
+    Any id is mapped into the embedding table, modulo its size.
+    """
     table, size = graph.weight(IDS, WIDTH), graph.whole(IDS)
     user, items = (graph.add("Gather", [table, graph.add("Mod", [ids, size])]) for ids in ("user", "items"))
     graph.add("ReduceSum", [graph.add("Mul", [user, items]), graph.whole(2)], "scores", keepdims=0)
@@ -63,7 +67,7 @@ def recommendation(graph: _Graph) -> tuple[list[Any], list[Any]]:
 
 
 def perception(graph: _Graph) -> tuple[list[Any], list[Any]]:
-    """A convolutional backbone over a camera's frame, and a head with eight numbers for each of its cells."""
+    """Build a convolutional backbone for a camera frame, with a head that returns eight numbers per grid cell."""
     value = "frame"
     for before, after in ((3, 16), (16, 32), (32, 48)):
         weight = graph.weight(after, before, 3, 3)

@@ -1,6 +1,6 @@
-"""Whether something got worse: environment first, then each metric that both have, by the rules of repeats.
+"""Compares two sets of runs: first the environment, then each common metric, by the statistics of repeats.
 
-What a reader of a comparison must know of how far it can be trusted.
+Includes notes on how far a comparison can be trusted.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from app.records.metrics import format_metric
 from app.records.result import Result
 
 NOISY = 0.10
-"""From this coefficient of variation between repeats on, a metric fails nothing."""
-_MOST_TOLD = 3
+"""Maximum coefficient of variation between repeats with which a metric can fail a run."""
+_MAX_NOTED = 3
 
 
 def notes_of(comparison: Comparison, found: Sequence[Comparable]) -> tuple[str, ...]:
@@ -45,13 +45,14 @@ def is_noisy(change: MetricChange) -> bool:
 
 
 def in_words(change: MetricChange) -> str:
-    """As in "latency_ms.p95 in steady"."""
+    """Name a change, such as "latency_ms.p95 in steady"."""
     return f"{format_metric(change.metric, change.aggregate)} in {change.stage}"
 
 
 def regression_in_words(change: MetricChange) -> str:
-    """As in "latency_ms.p95 in steady got worse: 48.2 ms against 40.1 ms, 1.2 times (1.15 to 1.26)"."""
-    before, now = (digits(one.value or 0.0) for one in (change.base, change.candidate))
+    """Describe a regression, such as "latency_ms.p95 in steady got worse: 48.2 ms against 40.1 ms, 1.2 times (1.15 to
+    1.26)"."""
+    before, now = (digits(estimate.value or 0.0) for estimate in (change.base, change.candidate))
     unit = "" if change.unit == "share" else f" {change.unit}"
     ratio = change.ratio
     times = "" if not ratio.value else f", {digits(ratio.value, 3)} times"
@@ -59,31 +60,37 @@ def regression_in_words(change: MetricChange) -> str:
     return f"{in_words(change)} got worse: {now}{unit} against {before}{unit}{times}{between}"
 
 
-def _notes(comparison: Comparison, found: Sequence[Comparable]) -> Iterator[str]:
+def _notes(comparison: Comparison, pairs: Sequence[Comparable]) -> Iterator[str]:
     if comparison.is_same_run:
         yield "Base and candidate are the same run, so there is no difference to find."
         return
     if comparison.is_forced:
-        forbidding = ", ".join(one.name for one in comparison.differences if one.forbids)
+        forbidding = ", ".join(difference.name for difference in comparison.differences if difference.forbids)
         yield f"Forced: {forbidding} differ, so that a change may be theirs and not the candidate's."
     if is_other_cpu(comparison.differences):
         yield "The machines differ, or are not known, so that no change fails anything: compare on one machine."
-    if found:
-        yield from _repeats_note(comparison, found)
-    noisy = [one for one in comparison.changes if one.is_headline and is_noisy(one)]
-    for one in noisy[:_MOST_TOLD]:
-        least = "" if one.detectable is None else f": only changes above {digits(100 * one.detectable, 2)} % show there"
-        yield (
-            f"{in_words(one)} varies by {digits(100 * (one.noise or 0.0), 2)} % from repeat to repeat{least}, and it "
-            "fails nothing."
+    if pairs:
+        yield from _repeat_notes(comparison, pairs)
+    noisy = [change for change in comparison.changes if change.is_headline and is_noisy(change)]
+    for change in noisy[:_MAX_NOTED]:
+        note = (
+            ""
+            if change.detectable is None
+            else f": only changes above {digits(100 * change.detectable, 2)} % show there"
         )
-    if len(noisy) > _MOST_TOLD:
-        yield f"So do {len(noisy) - _MOST_TOLD} more."
+        noise = digits(100 * (change.noise or 0.0), 2)
+        yield f"{in_words(change)} varies by {noise} % from repeat to repeat{note}, and it fails nothing."
+    if len(noisy) > _MAX_NOTED:
+        yield f"So do {len(noisy) - _MAX_NOTED} more."
 
 
-def _repeats_note(comparison: Comparison, found: Sequence[Comparable]) -> Iterator[str]:
+def _repeat_notes(comparison: Comparison, pairs: Sequence[Comparable]) -> Iterator[str]:
     runs = min(len(comparison.base), len(comparison.candidate))
-    fewest = min(one.repeats.fewer for one in found if one.is_headline) if any(map(_is_headline, found)) else runs
+    fewest = (
+        min(comparable.repeats.fewer for comparable in pairs if comparable.is_headline)
+        if any(map(_is_headline, pairs))
+        else runs
+    )
     if runs == 1:
         what = "intervals are those of the runs themselves" if fewest == 1 else "repeats are those inside a run"
         yield f"One run of a kind: {what}, and what differs from run to run is not in them."
@@ -94,24 +101,25 @@ def _repeats_note(comparison: Comparison, found: Sequence[Comparable]) -> Iterat
         )
 
 
-def _is_headline(one: Comparable) -> bool:
-    return one.is_headline
+def _is_headline(comparable: Comparable) -> bool:
+    return comparable.is_headline
 
 
 TOLERANCE = 0.05
-_SUSPICION = 0.05
+_SUSPICION_P_VALUE = 0.05
 
 
 def compare_runs(
     base: Sequence[Result], candidate: Sequence[Result], *, tolerance: float = TOLERANCE, is_forced: bool = False
 ) -> Comparison:
-    """Without changes where a difference forbids it and nobody insists, or where the two have no metric in common."""
+    """Compare two sets of runs; without changes if a difference forbids it and it is not forced, or if they have no
+    metric in common."""
     differences = differences_of(base, candidate)
-    is_forbidden = any(one.forbids for one in differences)
-    found = () if is_forbidden and not is_forced else comparables(base, candidate)
-    changes = judge_changes(found, tolerance)
-    noises = [one.noise for one in changes if one.is_headline and one.noise is not None]
-    has_no_quiet = bool(noises) and all(is_noisy(one) for one in changes if one.is_headline)
+    is_forbidden = any(difference.forbids for difference in differences)
+    pairs = () if is_forbidden and not is_forced else comparables(base, candidate)
+    changes = judge_changes(pairs, tolerance)
+    noises = [change.noise for change in changes if change.is_headline and change.noise is not None]
+    has_no_quiet = bool(noises) and all(is_noisy(change) for change in changes if change.is_headline)
     comparison = Comparison(
         base=tuple(run.run_id for run in base),
         candidate=tuple(run.run_id for run in candidate),
@@ -124,9 +132,9 @@ def compare_runs(
         is_same_run=_by_id(base) == _by_id(candidate),
     )
     if comparison.is_same_run:
-        same = tuple(msgspec.structs.replace(one, verdict="same", more_repeats=None) for one in changes)
+        same = tuple(msgspec.structs.replace(change, verdict="same", more_repeats=None) for change in changes)
         comparison = msgspec.structs.replace(comparison, changes=same)
-    return msgspec.structs.replace(comparison, notes=notes_of(comparison, found))
+    return msgspec.structs.replace(comparison, notes=notes_of(comparison, pairs))
 
 
 def _by_id(runs: Sequence[Result]) -> list[Result]:
@@ -134,34 +142,35 @@ def _by_id(runs: Sequence[Result]) -> list[Result]:
 
 
 def judge_changes(found: Sequence[Comparable], tolerance: float) -> tuple[MetricChange, ...]:
-    """Headlines are judged together, so that there being many of them makes no false alarm; all others likewise."""
-    headlines = [one for one in found if one.is_headline]
-    others = [one for one in found if not one.is_headline]
-    return (*_judged_together(headlines, tolerance), *_judged_together(others, tolerance))
+    """Evaluate changes. Headlines are tested together, so that their number does not cause false alarms; so are all
+    other metrics."""
+    headlines = [comparable for comparable in found if comparable.is_headline]
+    others = [comparable for comparable in found if not comparable.is_headline]
+    return (*_evaluate_together(headlines, tolerance), *_evaluate_together(others, tolerance))
 
 
 def regressions(comparison: Comparison) -> tuple[MetricChange, ...]:
-    """Headlines that got worse, where that is to fail a run."""
+    """Return headlines that got worse and can fail a run."""
     if comparison.is_advisory:
         return ()
-    return tuple(one for one in comparison.changes if one.verdict == "worse" and may_fail(one))
+    return tuple(change for change in comparison.changes if change.verdict == "worse" and may_fail(change))
 
 
 def undecided(comparison: Comparison) -> tuple[MetricChange, ...]:
-    """Headlines that may have got worse for all that is known."""
-    return tuple(one for one in comparison.changes if one.verdict == "inconclusive" and may_fail(one))
+    """Return headlines that are inconclusive, so that they may have got worse."""
+    return tuple(change for change in comparison.changes if change.verdict == "inconclusive" and may_fail(change))
 
 
 def is_suspected(changes: Sequence[MetricChange], tolerance: float) -> bool:
-    """The two-stage rule's first look: a headline is beyond the tolerance with p < 0.05, so that as many repeats again
-    have to tell."""
+    """Apply the first stage of the two-stage rule: return True if a headline is beyond the tolerance with p < 0.05, so
+    that the same number of repeats must be added to decide."""
     return any(
-        one.is_headline
-        and one.p_alone is not None
-        and one.p_alone < _SUSPICION
-        and one.ratio.value is not None
-        and abs(_log(one.ratio.value)) > math.log1p(tolerance)
-        for one in changes
+        change.is_headline
+        and change.p_alone is not None
+        and change.p_alone < _SUSPICION_P_VALUE
+        and change.ratio.value is not None
+        and abs(_log(change.ratio.value)) > math.log1p(tolerance)
+        for change in changes
     )
 
 
@@ -169,74 +178,79 @@ def may_fail(change: MetricChange) -> bool:
     return change.is_headline and not is_noisy(change)
 
 
-def _judged_together(found: Sequence[Comparable], tolerance: float) -> list[MetricChange]:
-    alone = [p_of_shift(one.repeats) if one.repeats.has_test else None for one in found]
-    adjusted = holm([1.0 if p is None else p for p in alone])
+def _evaluate_together(pairs: Sequence[Comparable], tolerance: float) -> list[MetricChange]:
+    raw_p_values = [p_of_shift(comparable.repeats) if comparable.repeats.has_test else None for comparable in pairs]
+    adjusted = holm([1.0 if p is None else p for p in raw_p_values])
     return [
-        _change(one, tolerance, len(found), p_alone, None if p_alone is None else p_value)
-        for one, p_alone, p_value in zip(found, alone, adjusted, strict=True)
+        _build_change(comparable, tolerance, len(pairs), p_alone, None if p_alone is None else p_value)
+        for comparable, p_alone, p_value in zip(pairs, raw_p_values, adjusted, strict=True)
     ]
 
 
-def _change(
-    one: Comparable, tolerance: float, judged: int, p_alone: float | None, p_value: float | None
+def _build_change(
+    comparable: Comparable, tolerance: float, test_count: int, p_alone: float | None, p_value: float | None
 ) -> MetricChange:
-    ratio = ratio_of(one.repeats)
-    verdict = _verdict(one, ratio, tolerance, judged, p_value)
+    ratio = ratio_of(comparable.repeats)
+    verdict = _verdict(comparable, ratio, tolerance, test_count, p_value)
     return MetricChange(
-        metric=one.metric,
-        aggregate=one.aggregate,
-        unit=one.unit,
-        better=one.better,
-        stage=one.stage,
-        base=median_of(one.repeats.base),
-        candidate=median_of(one.repeats.candidate),
+        metric=comparable.metric,
+        aggregate=comparable.aggregate,
+        unit=comparable.unit,
+        better=comparable.better,
+        stage=comparable.stage,
+        base=median_of(comparable.repeats.base),
+        candidate=median_of(comparable.repeats.candidate),
         ratio=ratio,
         p_value=p_value,
         verdict=verdict,
-        detectable=detectable(one.repeats, tolerance, judged),
-        more_repeats=more_repeats(one.repeats, tolerance, judged) if verdict == "inconclusive" else None,
-        is_headline=one.is_headline,
-        noise=noise_of(one.repeats),
+        detectable=detectable(comparable.repeats, tolerance, test_count),
+        more_repeats=more_repeats(comparable.repeats, tolerance, test_count) if verdict == "inconclusive" else None,
+        is_headline=comparable.is_headline,
+        noise=noise_of(comparable.repeats),
         p_alone=p_alone,
     )
 
 
-def _verdict(one: Comparable, ratio: Estimate, tolerance: float, judged: int, p_value: float | None) -> ChangeVerdict:
-    upwards: ChangeVerdict = "worse" if one.better == "lower" else "better"
-    downwards: ChangeVerdict = "better" if one.better == "lower" else "worse"
+def _verdict(
+    comparable: Comparable, ratio: Estimate, tolerance: float, test_count: int, p_value: float | None
+) -> ChangeVerdict:
+    upwards: ChangeVerdict = "worse" if comparable.better == "lower" else "better"
+    downwards: ChangeVerdict = "better" if comparable.better == "lower" else "worse"
     limit = math.log1p(tolerance)
     if not ratio.value:
-        return _verdict_of_zeros(one.repeats, upwards, downwards, p_value)
+        return _verdict_of_zeros(comparable.repeats, upwards, downwards, p_value)
     shift = math.log(ratio.value)
     if p_value is not None:
         if p_value < ERROR and abs(shift) > limit:
             return upwards if shift > 0 else downwards
-    elif (bounds := few_interval(one.repeats, 1 - ERROR / judged)) is not None:
+    elif (bounds := few_interval(comparable.repeats, 1 - ERROR / test_count)) is not None:
         if bounds[0] > limit:
             return upwards
         if bounds[1] < -limit:
             return downwards
-    is_same = ratio.ci95 is not None and all(abs(_log(end)) <= limit for end in ratio.ci95)
+    is_same = ratio.ci95 is not None and all(abs(_log(bound)) <= limit for bound in ratio.ci95)
     return "same" if is_same else "inconclusive"
 
 
 def _verdict_of_zeros(
     repeats: Repeats, upwards: ChangeVerdict, downwards: ChangeVerdict, p_value: float | None
 ) -> ChangeVerdict:
-    """One median is 0, as of errors there are none: the two must be apart by their own intervals."""
+    """Decide a change with a median of 0, as for errors that do not occur: the two sides must be separated by their own
+    intervals."""
     base, candidate = median_of(repeats.base).value or 0.0, median_of(repeats.candidate).value or 0.0
     if base == candidate:
         return "same"
     if p_value is not None and p_value >= ERROR:
         return "inconclusive"
     low, high = (repeats.base, repeats.candidate) if candidate > base else (repeats.candidate, repeats.base)
-    is_apart = _end(low, max) < (max(base, candidate) if p_value is not None else _end(high, min))
+    is_apart = _outermost_bound(low, max) < (
+        max(base, candidate) if p_value is not None else _outermost_bound(high, min)
+    )
     return "inconclusive" if not is_apart else upwards if candidate > base else downwards
 
 
-def _end(side: Sequence[Estimate], outermost: Callable[[list[float]], float]) -> float:
-    return outermost([end for one in side for end in (one.ci95 or (one.value or 0.0,))])
+def _outermost_bound(side: Sequence[Estimate], outermost: Callable[[list[float]], float]) -> float:
+    return outermost([bound for estimate in side for bound in (estimate.ci95 or (estimate.value or 0.0,))])
 
 
 def _log(ratio: float) -> float:

@@ -1,4 +1,4 @@
-"""What is not alike in two sets of runs, and whether their numbers may be compared all the same."""
+"""Differences between the environments of two sets of runs, and whether these make their numbers incomparable."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from app.records.comparison import DifferenceId, EnvironmentDifference
 from app.records.result import Environment, Result, Stage, Target
 
 NOT_TOLD = "n/a"
-_OTHER_CPU: tuple[DifferenceId, ...] = ("cpu", "cores", "machine")
+_CPU_DIFFERENCES: tuple[DifferenceId, ...] = ("cpu", "cores", "machine")
 _LOOPBACK = ("//127.", "//localhost", "//[::1]")
-_MOST_NAMED = 3
+_MAX_NAMED = 3
 _T = TypeVar("_T")
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What is known of a run before it is made."""
+    """Environment of a run, known before the run starts."""
 
     environment: Environment
     target: Target
@@ -29,7 +29,7 @@ class Machine(msgspec.Struct, frozen=True):
 
     @property
     def is_measured(self) -> bool:
-        """Whether the target runs on it, as far as the profile tells: else it only sends the load."""
+        """True if the target runs on this machine, as far as the profile shows; otherwise it only sends the load."""
         hardware, urls = self.target.hardware, self.target.urls
         is_near = not urls or any(host in url for host in _LOOPBACK for url in urls)
         return is_near or hardware is None or hardware.is_this_machine
@@ -40,69 +40,78 @@ def machine_of(result: Result) -> Machine:
 
 
 def differences_of(base: Sequence[Result], candidate: Sequence[Result]) -> tuple[EnvironmentDifference, ...]:
-    """Those that forbid first."""
-    found = [
+    """Find the differences, those that make the runs incomparable first."""
+    differences = [
         *machine_differences([machine_of(run) for run in base], [machine_of(run) for run in candidate]),
-        *_of_runs(base, candidate),
+        *_run_differences(base, candidate),
     ]
-    return tuple(sorted(found, key=lambda one: not one.forbids))
+    return tuple(sorted(differences, key=lambda difference: not difference.forbids))
 
 
 def machine_differences(base: Sequence[Machine], candidate: Sequence[Machine]) -> list[EnvironmentDifference]:
-    """GPUs, driver and runtime forbid only where the target runs on them, and not where they but send the load."""
-    if any(one.environment.fingerprint == NOT_TOLD for one in (*base, *candidate)):  # another tool's, which tells none
+    """Find the differences between machines. GPUs, driver and runtime only make runs incomparable if the target runs on
+    the machine, not if it only sends the load."""
+    if any(
+        machine.environment.fingerprint == NOT_TOLD for machine in (*base, *candidate)
+    ):  # another tool's run, without environment
         return [EnvironmentDifference("machine", _hosts(base), _hosts(candidate), forbids=False)]
-    is_measured = any(one.is_measured for one in (*base, *candidate))
-    told: list[EnvironmentDifference | None] = [
+    is_measured = any(machine.is_measured for machine in (*base, *candidate))
+    differences: list[EnvironmentDifference | None] = [
         _difference("gpu", base, candidate, _gpus, forbids=is_measured),
         _difference("gpu_power_limit", base, candidate, _power_limits, forbids=is_measured),
         _difference("mig", base, candidate, _mig, forbids=is_measured),
-        _driver(base, candidate, is_measured=is_measured),
-        _difference("onnxruntime", base, candidate, lambda one: one.environment.onnxruntime, forbids=is_measured),
-        _difference("workload", base, candidate, lambda one: _short(one.workload_hash), forbids=True),
-        _hardware(base, candidate),
-        _difference("target", base, candidate, lambda one: ", ".join(one.target.urls) or one.target.protocol),
-        _difference("model", base, candidate, lambda one: one.target.model),
-        _difference("cpu", base, candidate, lambda one: one.environment.cpu_model),
-        _difference("cores", base, candidate, lambda one: _cores(one.environment)),
-        _difference("cpu_governor", base, candidate, lambda one: one.environment.cpu_governor),
-        _difference("memory", base, candidate, lambda one: f"{one.environment.memory_gib:.0f} GiB"),
-        _difference("os", base, candidate, lambda one: one.environment.os),
-        _difference("python", base, candidate, lambda one: one.environment.python),
-        *_packages(base, candidate),
+        _driver_difference(base, candidate, is_measured=is_measured),
+        _difference(
+            "onnxruntime", base, candidate, lambda machine: machine.environment.onnxruntime, forbids=is_measured
+        ),
+        _difference("workload", base, candidate, lambda machine: _short_hash(machine.workload_hash), forbids=True),
+        _hardware_difference(base, candidate),
+        _difference(
+            "target", base, candidate, lambda machine: ", ".join(machine.target.urls) or machine.target.protocol
+        ),
+        _difference("model", base, candidate, lambda machine: machine.target.model),
+        _difference("cpu", base, candidate, lambda machine: machine.environment.cpu_model),
+        _difference("cores", base, candidate, lambda machine: _cores(machine.environment)),
+        _difference("cpu_governor", base, candidate, lambda machine: machine.environment.cpu_governor),
+        _difference("memory", base, candidate, lambda machine: f"{machine.environment.memory_gib:.0f} GiB"),
+        _difference("os", base, candidate, lambda machine: machine.environment.os),
+        _difference("python", base, candidate, lambda machine: machine.environment.python),
+        *_package_differences(base, candidate),
     ]
-    return [one for one in told if one is not None]
+    return [difference for difference in differences if difference is not None]
 
 
 def differences_in_words(differences: Sequence[EnvironmentDifference]) -> str:
-    """As in "GPU: 1 × L4 before, 1 × T4 now; ONNX Runtime: …"."""
-    return "; ".join(f"{one.name}: {one.base} before, {one.candidate} now" for one in differences)
+    """Format differences, such as "GPU: 1 × L4 before, 1 × T4 now; ONNX Runtime: …"."""
+    return "; ".join(
+        f"{difference.name}: {difference.base} before, {difference.candidate} now" for difference in differences
+    )
 
 
 def is_other_cpu(differences: Sequence[EnvironmentDifference]) -> bool:
-    """Or a machine of which nothing is known."""
-    return any(one.id in _OTHER_CPU for one in differences)
+    """Return True if the CPUs differ, or if nothing is known about a machine."""
+    return any(difference.id in _CPU_DIFFERENCES for difference in differences)
 
 
 def _hosts(machines: Sequence[Machine]) -> tuple[str, ...]:
-    return tuple(sorted({one.environment.host for one in machines}))
+    return tuple(sorted({machine.environment.host for machine in machines}))
 
 
-def _of_runs(base: Sequence[Result], candidate: Sequence[Result]) -> Iterator[EnvironmentDifference]:
+def _run_differences(base: Sequence[Result], candidate: Sequence[Result]) -> Iterator[EnvironmentDifference]:
     precisions = _precisions(base), _precisions(candidate)
     searches = all(run.max_rate is not None for run in (*base, *candidate))
     is_apart = bool(precisions[0]) and bool(precisions[1]) and not precisions[0] & precisions[1]
-    told = [
+    differences = [
         _difference("precision", base, candidate, lambda run: ", ".join(sorted(_precisions([run]))), forbids=is_apart),
         _difference("slo", base, candidate, lambda run: ", ".join(_slo(run)), forbids=searches),
-        _tools(base, candidate),
-        _difference("profile", base, candidate, lambda run: f"{run.name} {_short(run.profile_hash)}"),
-        _arrivals(base, candidate),
+        _tool_difference(base, candidate),
+        _difference("profile", base, candidate, lambda run: f"{run.name} {_short_hash(run.profile_hash)}"),
+        _arrivals_difference(base, candidate),
     ]
-    yield from (one for one in told if one is not None)
+    yield from (difference for difference in differences if difference is not None)
 
 
-def _tools(base: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
+def _tool_difference(base: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
     if all(run.tool.name == "sizewise" for run in (*base, *candidate)):
         return _difference("version", base, candidate, lambda run: run.tool.version)
     return _difference("tool", base, candidate, lambda run: f"{run.tool.name} {run.tool.version}")
@@ -112,22 +121,23 @@ def _difference(
     id: DifferenceId,
     base: Sequence[_T],
     candidate: Sequence[_T],
-    told: Callable[[_T], str | None],
+    value_of: Callable[[_T], str | None],
     *,
     forbids: bool = False,
     package: str | None = None,
 ) -> EnvironmentDifference | None:
-    """None where they are alike. What one side does not tell forbids nothing."""
-    before, after = _all(base, told), _all(candidate, told)
+    """Build a difference; None if both sides are equal. A value that one side does not report does not make runs
+    incomparable."""
+    before, after = _distinct_values(base, value_of), _distinct_values(candidate, value_of)
     if before == after and len(before) < 2:
         return None
     is_known = NOT_TOLD not in before | after
-    values, now = (tuple(sorted(side)) for side in (before, after))
-    return EnvironmentDifference(id, values, now, forbids=forbids and is_known, package=package)
+    before_values, after_values = (tuple(sorted(side)) for side in (before, after))
+    return EnvironmentDifference(id, before_values, after_values, forbids=forbids and is_known, package=package)
 
 
-def _all(side: Sequence[_T], told: Callable[[_T], str | None]) -> set[str]:
-    return {told(one) or NOT_TOLD for one in side}
+def _distinct_values(side: Sequence[_T], value_of: Callable[[_T], str | None]) -> set[str]:
+    return {value_of(item) or NOT_TOLD for item in side}
 
 
 def _gpus(machine: Machine) -> str:
@@ -143,20 +153,20 @@ def _power_limits(machine: Machine) -> str | None:
 
 
 def _mig(machine: Machine) -> str:
-    slices = Counter(one.name for gpu in machine.environment.gpus for one in gpu.mig)
+    slices = Counter(instance.name for gpu in machine.environment.gpus for instance in gpu.mig)
     return ", ".join(f"{count} × {profile}" for profile, count in sorted(slices.items())) or "off"
 
 
-def _driver(
+def _driver_difference(
     base: Sequence[Machine], candidate: Sequence[Machine], *, is_measured: bool
 ) -> EnvironmentDifference | None:
-    """Of the whole version; only another major one forbids."""
-    majors = _all(base, _driver_major) | _all(candidate, _driver_major)
+    """Compare whole driver versions; only a different major version makes runs incomparable."""
+    majors = _distinct_values(base, _driver_major) | _distinct_values(candidate, _driver_major)
     return _difference(
         "nvidia_driver",
         base,
         candidate,
-        lambda one: one.environment.nvidia_driver,
+        lambda machine: machine.environment.nvidia_driver,
         forbids=is_measured and len(majors) > 1,
     )
 
@@ -166,19 +176,20 @@ def _driver_major(machine: Machine) -> str | None:
     return None if driver is None else driver.partition(".")[0]
 
 
-def _hardware(base: Sequence[Machine], candidate: Sequence[Machine]) -> EnvironmentDifference | None:
-    """Of another accelerator, or another number of them or of replicas, nothing may be compared."""
-    kinds = _all(base, _hardware_kind) | _all(candidate, _hardware_kind)
+def _hardware_difference(base: Sequence[Machine], candidate: Sequence[Machine]) -> EnvironmentDifference | None:
+    """Compare the hardware. Another accelerator, or another number of accelerators or replicas, makes runs
+    incomparable."""
+    kinds = _distinct_values(base, _hardware_kind) | _distinct_values(candidate, _hardware_kind)
     return _difference(
         "hardware",
         base,
         candidate,
-        _hardware_told,
+        _format_hardware,
         forbids=len(kinds) > 1,
     )
 
 
-def _hardware_told(machine: Machine) -> str | None:
+def _format_hardware(machine: Machine) -> str | None:
     hardware = machine.target.hardware
     if hardware is None:
         return None
@@ -197,10 +208,12 @@ def _cores(environment: Environment) -> str:
     return f"{environment.logical_cores}" if limit is None else f"{limit:g} of {environment.logical_cores}"
 
 
-def _packages(base: Sequence[Machine], candidate: Sequence[Machine]) -> Iterator[EnvironmentDifference | None]:
-    names = sorted({name for one in (*base, *candidate) for name in one.environment.packages})
+def _package_differences(
+    base: Sequence[Machine], candidate: Sequence[Machine]
+) -> Iterator[EnvironmentDifference | None]:
+    names = sorted({name for machine in (*base, *candidate) for name in machine.environment.packages})
     for name in names:
-        if not name.startswith("onnxruntime"):  # told by what runs
+        if not name.startswith("onnxruntime"):  # reported by the runtime itself
             yield _difference("package", base, candidate, _version_of(name), package=name)
 
 
@@ -213,38 +226,39 @@ def _precisions(runs: Sequence[Result]) -> set[str]:
 
 
 def _slo(result: Result) -> list[str]:
-    return [one.objective.text for one in result.slo if not one.objective.implied]
+    return [result.objective.text for result in result.slo if not result.objective.implied]
 
 
-def _arrivals(base: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
-    """Of stages of one name, which are not the same where requests came otherwise."""
+def _arrivals_difference(base: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
+    """Compare the arrivals of stages with the same name, which are not the same stages if requests arrived
+    differently."""
     before, after = _arrivals_by_stage(base), _arrivals_by_stage(candidate)
-    other = [name for name, told in before.items() if after.get(name, told) != told]
-    if not other:
+    differing = [name for name, arrivals in before.items() if after.get(name, arrivals) != arrivals]
+    if not differing:
         return None
-    more = () if len(other) <= _MOST_NAMED else (f"and {len(other) - _MOST_NAMED} more",)
-    values, now = (
-        (*(f"{name}: {' / '.join(sorted(side[name]))}" for name in other[:_MOST_NAMED]), *more)
+    suffix = () if len(differing) <= _MAX_NAMED else (f"and {len(differing) - _MAX_NAMED} more",)
+    before_values, after_values = (
+        (*(f"{name}: {' / '.join(sorted(side[name]))}" for name in differing[:_MAX_NAMED]), *suffix)
         for side in (before, after)
     )
-    return EnvironmentDifference("arrivals", values, now, forbids=True)
+    return EnvironmentDifference("arrivals", before_values, after_values, forbids=True)
 
 
 def _arrivals_by_stage(runs: Sequence[Result]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    arrivals_by_stage: dict[str, set[str]] = {}
     for run in runs:
         for place, stage in places_of(run, one_model=False):
             if stage.variant is None:
-                found.setdefault(place.stage, set()).add(_how(stage))
+                arrivals_by_stage.setdefault(place.stage, set()).add(_format_arrivals(stage))
         if run.max_rate is not None:
             tried = [stage for stage in run.stages if stage.kind in ("probe", "hold")]
-            found.setdefault("search", set()).update(search_in_words(stage) or NOT_TOLD for stage in tried)
-    return found
+            arrivals_by_stage.setdefault("search", set()).update(search_in_words(stage) or NOT_TOLD for stage in tried)
+    return arrivals_by_stage
 
 
-def _how(stage: Stage) -> str:
+def _format_arrivals(stage: Stage) -> str:
     return stage.arrivals or NOT_TOLD
 
 
-def _short(text: str | None) -> str | None:
+def _short_hash(text: str | None) -> str | None:
     return None if text is None else text.removeprefix("sha256:")[:12]

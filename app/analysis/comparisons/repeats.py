@@ -1,6 +1,7 @@
-"""Two sets of repeats of one metric: ratio of medians, its interval, noise, the test, and what it could have seen.
+"""Statistics of two sets of repeats of one metric: ratio of medians, its interval, noise, test, and statistical power.
 
-Everything is in logarithms, in which run-to-run noise is alike for fast and slow and a ratio is a difference.
+Everything is computed on logarithms, on which run-to-run noise is the same for fast and slow and a ratio is a
+difference.
 """
 
 from __future__ import annotations
@@ -20,22 +21,25 @@ from app.analysis.sample_size import ALPHA
 from app.records.estimate import Estimate
 
 ERROR = 0.01
-"""One-sided, over all the metrics that are judged together."""
+"""One-sided significance level, over all metrics that are evaluated together."""
 FEWEST = 5
-"""With fewer of each, no order of the repeats is rarer than `ERROR`: 4 against 4 is 1 in 70."""
+"""Minimum number of repeats of each side for the test: with fewer, no order of the repeats is rarer than `ERROR`; for 4
+against 4 it is 1 in 70."""
 _POWER = 0.9
-"""Of each of two conditions, the median beyond the tolerance and the ranks apart: both are met in four of five."""
+"""Power of each of two conditions, median beyond the tolerance and significant rank test: both are met in four of five
+cases."""
 _DRAWS = 2_000
 _SEED = 7
 _MEDIAN_WIDTH = math.sqrt(math.pi / 2)
 _RANK_WIDTH = math.sqrt(math.pi / 3)
-_TO_SIGMA = 1.4826
-_MOST_MORE = 100
+_MAD_TO_SIGMA = 1.4826
+_MAX_USEFUL = 100
 _Z95 = float(special.ndtri(1 - ALPHA / 2))
 
 
 class Repeats(msgspec.Struct, frozen=True):
-    """What each repeat of the two says of one metric, all with a value. One alone has its own interval or none."""
+    """Estimates of one metric from each repeat of both sides, all with a value. A single repeat has its own interval or
+    none."""
 
     base: tuple[Estimate, ...]
     candidate: tuple[Estimate, ...]
@@ -50,7 +54,8 @@ class Repeats(msgspec.Struct, frozen=True):
 
 
 def median_of(side: Sequence[Estimate]) -> Estimate:
-    """A single repeat as it is; of several, their median, with an interval by order statistics from six on."""
+    """Return a single repeat unchanged; for several, their median, with an interval by order statistics if there are
+    six or more."""
     if len(side) == 1:
         return side[0]
     values = _values(side)
@@ -58,7 +63,8 @@ def median_of(side: Sequence[Estimate]) -> Estimate:
 
 
 def ratio_of(repeats: Repeats) -> Estimate:
-    """Candidate over base with its 95 % interval: a bootstrap of both medians, or with few repeats `few_interval`."""
+    """Compute candidate over base with its 95 % interval: by a bootstrap of both medians, or with few repeats by
+    `few_interval`."""
     base, candidate = median_of(repeats.base).value or 0.0, median_of(repeats.candidate).value or 0.0
     if base <= 0:
         return Estimate(None, n=repeats.fewer, reason="no ratio: the base is 0")
@@ -71,11 +77,11 @@ def ratio_of(repeats: Repeats) -> Estimate:
 
 
 def few_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
-    """Of the ratio's logarithm, each end at this one-sided level.
+    """Compute an interval of the ratio's logarithm, each end at this one-sided level.
 
-    Several of each: Student's, with the spread of both pooled. One of either: the two sides' own intervals combined
-    (Zou and Donner's MOVER), in which what differs from run to run is only as far as it is in them. None where one
-    has no interval, or a value is 0.
+    With several repeats of each side: Student's t, with the pooled standard deviation. With one repeat of a side: both
+    sides' own intervals combined (Zou and Donner's MOVER), which includes run-to-run variation only as far as these do.
+    None if a side has no interval, or a value is 0.
     """
     if _has_zero(repeats):
         return None
@@ -84,8 +90,8 @@ def few_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
         spread = math.sqrt(float(np.sum(residuals**2)) / freedom)
         shift = math.log((median_of(repeats.candidate).value or 1.0) / (median_of(repeats.base).value or 1.0))
         width = math.sqrt(1 / len(repeats.base) + 1 / len(repeats.candidate))
-        half = float(special.stdtrit(freedom, level)) * spread * width
-        return shift - half, shift + half
+        half_width = float(special.stdtrit(freedom, level)) * spread * width
+        return shift - half_width, shift + half_width
     base, candidate = _side_interval(repeats.base, level), _side_interval(repeats.candidate, level)
     if base is None or candidate is None:
         return None
@@ -96,8 +102,8 @@ def few_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
 
 
 def p_of_shift(repeats: Repeats) -> float:
-    """One-sided Mann-Whitney towards where the candidate's median lies: how rare it would be if they were alike."""
-    from scipy import stats  # half of a second, which every report would wait for
+    """Compute the p-value of a one-sided Mann-Whitney test in the direction of the candidate's median."""
+    from scipy import stats  # imported late, because it takes half a second, which every report would wait for
 
     base, candidate = _values(repeats.base), _values(repeats.candidate)
     side: Literal["greater", "less"] = "greater" if np.median(candidate) >= np.median(base) else "less"
@@ -105,28 +111,31 @@ def p_of_shift(repeats: Repeats) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted for there being several, in the order given."""
+    """Adjust p-values for multiple testing by Holm's method, in the order given."""
     adjusted, running = [1.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = running
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
     return adjusted
 
 
 def noise_of(repeats: Repeats) -> float | None:
-    """The coefficient of variation from repeat to repeat, by the median deviation of both sides' repeats from their own
-    medians: one slow run in ten does not make a machine noisy. None with a single one, or where a value is 0."""
+    """Compute the coefficient of variation between repeats, from the median absolute deviation of both sides' repeats
+    from their own medians: one slow run in ten does not make a machine noisy. None with a single repeat, or if a value
+    is 0."""
     if repeats.fewer < 2 or _has_zero(repeats):
         return None
-    # a median's own residual is 0 where the number is odd, and says nothing of the spread
-    away = [np.sort(np.abs(logs - np.median(logs)))[logs.size % 2 :] for logs in map(_logs, _sides(repeats))]
-    return _TO_SIGMA * float(np.median(np.concatenate(away)))
+    # the median's own residual is 0 if the number is odd, and contains no information on the spread
+    deviations = [np.sort(np.abs(logs - np.median(logs)))[logs.size % 2 :] for logs in map(_logs, _sides(repeats))]
+    return _MAD_TO_SIGMA * float(np.median(np.concatenate(deviations)))
 
 
 def detectable(repeats: Repeats, tolerance: float, judged: int) -> float | None:
-    """The smallest change, as a share, that is told four times in five, with `judged` metrics judged together.
+    """Compute the smallest change, as a share, that is detected in four of five cases, with `judged` metrics tested
+    together.
 
-    By the normal approximation: a median beyond the tolerance, and a rank test at `ERROR` shared by all of them.
+    Uses the normal approximation for both conditions: a median beyond the tolerance, and a rank test at the level
+    `ERROR` shared by all metrics.
     """
     noise, limit = noise_of(repeats), math.log1p(tolerance)
     beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - ERROR / judged))
@@ -136,19 +145,20 @@ def detectable(repeats: Repeats, tolerance: float, judged: int) -> float | None:
     bounds = few_interval(repeats, 1 - ERROR / judged)
     if bounds is None:
         return None
-    half = (bounds[1] - bounds[0]) / 2
-    seen = limit + half * (1 + beta / alpha)
-    return math.expm1(seen) if seen < math.log(_MOST_MORE) else None
+    half_width = (bounds[1] - bounds[0]) / 2
+    log_change = limit + half_width * (1 + beta / alpha)
+    return math.expm1(log_change) if log_change < math.log(_MAX_USEFUL) else None
 
 
 def more_repeats(repeats: Repeats, tolerance: float, judged: int) -> int | None:
-    """How many more of each would likely decide it, at this ratio and this noise; None where over a hundred would not.
+    """Estimate how many more repeats of each side would probably decide the change, at this ratio and this noise; None
+    above a hundred.
 
-    Without repeats nothing is known of the noise: then as many as make seven, with which the two-stage rule begins.
+    Without repeats the noise is unknown: then as many as make seven, with which the two-stage rule starts.
     """
-    noise, have = noise_of(repeats), repeats.fewer
+    noise, count = noise_of(repeats), repeats.fewer
     if noise is None:
-        return max(1, 7 - have)
+        return max(1, 7 - count)
     shift = abs(math.log((median_of(repeats.candidate).value or 1.0) / (median_of(repeats.base).value or 1.0)))
     limit = math.log1p(tolerance)
     beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - ERROR / judged))
@@ -160,13 +170,13 @@ def more_repeats(repeats: Repeats, tolerance: float, judged: int) -> int | None:
     else:
         width = _Z95 * _MEDIAN_WIDTH / gap
     needed = max(FEWEST, math.ceil(2 * (noise * width) ** 2))
-    return max(1, needed - have) if needed - have <= _MOST_MORE else None
+    return max(1, needed - count) if needed - count <= _MAX_USEFUL else None
 
 
 def _bootstrap(repeats: Repeats) -> tuple[float, float]:
-    """Percentiles of the logarithm of the ratio of medians over 2,000 seeded draws of the repeats."""
+    """Compute percentiles of the logarithm of the ratio of medians over 2,000 seeded draws of the repeats."""
     base, candidate = (
-        np.median(values[_drawn(values.size, side)], axis=1)
+        np.median(values[_draw_indices(values.size, side)], axis=1)
         for side, values in enumerate(map(_values, _sides(repeats)))
     )
     known = (base > 0) & (candidate > 0)
@@ -175,25 +185,25 @@ def _bootstrap(repeats: Repeats) -> tuple[float, float]:
 
 
 @cache
-def _drawn(size: int, side: int) -> npt.NDArray[np.int64]:
+def _draw_indices(size: int, side: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng((_SEED, side)).integers(0, size, (_DRAWS, size))
 
 
 def _side_interval(side: Sequence[Estimate], level: float) -> tuple[float, float, float] | None:
-    """Lower end, value and upper end in logarithms."""
+    """Return lower end, value and upper end of one side, as logarithms."""
     if len(side) > 1:
         logs = _logs(side)
-        half = float(special.stdtrit(logs.size - 1, level)) * float(logs.std(ddof=1)) / math.sqrt(logs.size)
-        middle = float(logs.mean())
-        return middle - half, middle, middle + half
-    (one,) = side
-    if one.ci95 is None or one.value is None or one.ci95[0] <= 0:
+        half_width = float(special.stdtrit(logs.size - 1, level)) * float(logs.std(ddof=1)) / math.sqrt(logs.size)
+        mean = float(logs.mean())
+        return mean - half_width, mean, mean + half_width
+    (estimate,) = side
+    if estimate.ci95 is None or estimate.value is None or estimate.ci95[0] <= 0:
         return None
-    widened, value = float(special.ndtri(level)) / _Z95, math.log(one.value)
+    widened, value = float(special.ndtri(level)) / _Z95, math.log(estimate.value)
     return (
-        value - widened * (value - math.log(one.ci95[0])),
+        value - widened * (value - math.log(estimate.ci95[0])),
         value,
-        value + widened * (math.log(one.ci95[1]) - value),
+        value + widened * (math.log(estimate.ci95[1]) - value),
     )
 
 
@@ -203,7 +213,7 @@ def _residuals(repeats: Repeats) -> tuple[npt.NDArray[np.float64], int]:
 
 
 def _has_zero(repeats: Repeats) -> bool:
-    return any((one.value or 0.0) <= 0 for side in _sides(repeats) for one in side)
+    return any((estimate.value or 0.0) <= 0 for side in _sides(repeats) for estimate in side)
 
 
 def _sides(repeats: Repeats) -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]]:
@@ -211,7 +221,7 @@ def _sides(repeats: Repeats) -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]
 
 
 def _values(side: Sequence[Estimate]) -> npt.NDArray[np.float64]:
-    return np.array([one.value for one in side], dtype=np.float64)
+    return np.array([estimate.value for estimate in side], dtype=np.float64)
 
 
 def _logs(side: Sequence[Estimate]) -> npt.NDArray[np.float64]:

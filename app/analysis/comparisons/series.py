@@ -1,9 +1,8 @@
-"""One metric over a series of runs of the same thing, and where its level changed.
+"""History of one metric over a series of comparable runs, and the points at which its level changed.
 
-Where a series of runs changed its level, by Pettitt's test on ever smaller parts of it.
-
-Pettitt (1979), A non-parametric approach to the change-point problem: of n values with ranks r, the change lies where
-|2 Σ r − t (n + 1)| over the first t is largest, K, and p is about 2 exp(−6 K² / (n³ + n²)).
+Change points are found by Pettitt's test on ever smaller parts of the series. Pettitt (1979), A non-parametric approach
+to the change-point problem: of n values with ranks r, the change is where |2 Σ r − t (n + 1)| over the first t is
+largest, K, and p is about 2 exp(−6 K² / (n³ + n²)).
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from app.records.metrics import Better
 from app.records.result import Result
 
 FEWEST = 14
-"""Of fewer values no change, however clear, has so small a p."""
-_SURE = 0.02
+"""Minimum number of values: with fewer, no change, however clear, has so small a p-value."""
+_MAX_P_VALUE = 0.02
 TOLERANCE = 0.05
 
 
 class ChangePoint(msgspec.Struct, frozen=True):
-    """`place` is that of the first value of the new level; `ratio` is of the medians on either side, new over old."""
+    """A change of level. `place` is the index of the first value of the new level; `ratio` is new over old of the
+    medians on either side."""
 
     place: int
     ratio: float
@@ -36,36 +36,37 @@ class ChangePoint(msgspec.Struct, frozen=True):
 
 
 def change_points(values: Sequence[float], tolerance: float = TOLERANCE) -> tuple[ChangePoint, ...]:
-    """In the order of the series. A change within the tolerance is none, however sure. Values are above 0."""
+    """Find change points, in the order of the series. A change within the tolerance is ignored, however significant.
+    Values must be above 0."""
     series = np.asarray(values, dtype=float)
-    p_values = dict(_found(series, 0, tolerance))
-    places = sorted(p_values)
-    ends = [0, *places, series.size]
+    p_values = dict(_find_changes(series, 0, tolerance))
+    indices = sorted(p_values)
+    ends = [0, *indices, series.size]
     return tuple(
-        ChangePoint(place, _ratio(series[ends[at] : place], series[place : ends[at + 2]]), p_values[place])
-        for at, place in enumerate(places)
+        ChangePoint(index, _ratio(series[ends[position] : index], series[index : ends[position + 2]]), p_values[index])
+        for position, index in enumerate(indices)
     )
 
 
-def _found(series: Floats, start: int, tolerance: float) -> Iterator[tuple[int, float]]:
+def _find_changes(series: Floats, start: int, tolerance: float) -> Iterator[tuple[int, float]]:
     if series.size < FEWEST:
         return
-    at, p_value = _pettitt(series)
-    if p_value >= _SURE or abs(_ratio(series[:at], series[at:]) - 1) <= tolerance:
+    split, p_value = _pettitt(series)
+    if p_value >= _MAX_P_VALUE or abs(_ratio(series[:split], series[split:]) - 1) <= tolerance:
         return
-    yield start + at, p_value
-    yield from _found(series[:at], start, tolerance)
-    yield from _found(series[at:], start + at, tolerance)
+    yield start + split, p_value
+    yield from _find_changes(series[:split], start, tolerance)
+    yield from _find_changes(series[split:], start + split, tolerance)
 
 
 def _pettitt(series: Floats) -> tuple[int, float]:
     n = series.size
-    from scipy import stats  # half a second to import
+    from scipy import stats  # imported late, because it takes half a second
 
     ranks = stats.rankdata(series)[:-1]
     scores = np.abs(2 * np.cumsum(ranks) - np.arange(1, n) * (n + 1))
-    at = int(np.argmax(scores))
-    return at + 1, min(1.0, 2 * float(np.exp(-6 * scores[at] ** 2 / (n**3 + n**2))))
+    index = int(np.argmax(scores))
+    return index + 1, min(1.0, 2 * float(np.exp(-6 * scores[index] ** 2 / (n**3 + n**2))))
 
 
 def _ratio(before: Floats, after: Floats) -> float:
@@ -73,7 +74,7 @@ def _ratio(before: Floats, after: Floats) -> float:
 
 
 class MetricHistory(StageMetric, frozen=True):
-    """By time, one value a run: the median over the repeats of its stage."""
+    """History of one metric in order of time, one value per run: the median over the repeats of its stage."""
 
     run_ids: tuple[str, ...]
     values: tuple[float, ...]
@@ -81,35 +82,36 @@ class MetricHistory(StageMetric, frozen=True):
 
 
 def comparable_runs(runs: Sequence[Result]) -> tuple[Result, ...]:
-    """Those that may be compared with the last one, itself among them; INVALID ones and those without load are none."""
+    """Select the runs that can be compared with the last one, including itself; INVALID runs and runs without load are
+    excluded."""
     valid = [run for run in runs if run.verdict.status != "INVALID"]
     if not valid:
         return ()
     last = valid[-1]
-    return tuple(run for run in valid if not any(one.forbids for one in differences_of([run], [last])))
+    return tuple(run for run in valid if not any(difference.forbids for difference in differences_of([run], [last])))
 
 
 def series_of(runs: Sequence[Result]) -> tuple[MetricHistory, ...]:
-    """Of each headline metric, by stage or variant; `runs` are by time."""
-    found: dict[tuple[str, str, str | None], list[tuple[str, float]]] = {}
-    facts: dict[tuple[str, str, str | None], tuple[str, Better]] = {}
+    """Build the history of each headline metric, by stage or variant; `runs` must be in order of time."""
+    points_by_key: dict[tuple[str, str, str | None], list[tuple[str, float]]] = {}
+    units_by_key: dict[tuple[str, str, str | None], tuple[str, Better]] = {}
     for run in runs:
-        for one in comparables([run], [run]):
-            value = median_of(one.repeats.candidate).value
-            if one.is_headline and value is not None and value > 0:
-                key = (one.stage, one.metric, one.aggregate)
-                found.setdefault(key, []).append((run.run_id, value))
-                facts[key] = (one.unit, one.better)
+        for comparable in comparables([run], [run]):
+            value = median_of(comparable.repeats.candidate).value
+            if comparable.is_headline and value is not None and value > 0:
+                key = (comparable.stage, comparable.metric, comparable.aggregate)
+                points_by_key.setdefault(key, []).append((run.run_id, value))
+                units_by_key[key] = (comparable.unit, comparable.better)
     return tuple(
         MetricHistory(
             metric=metric,
             aggregate=aggregate,
-            unit=facts[stage, metric, aggregate][0],
-            better=facts[stage, metric, aggregate][1],
+            unit=units_by_key[stage, metric, aggregate][0],
+            better=units_by_key[stage, metric, aggregate][1],
             stage=stage,
             run_ids=tuple(run_id for run_id, _ in points),
             values=tuple(value for _, value in points),
             changes=change_points([value for _, value in points]),
         )
-        for (stage, metric, aggregate), points in found.items()
+        for (stage, metric, aggregate), points in points_by_key.items()
     )

@@ -1,6 +1,6 @@
-"""The same requests by the definitions of other tools, side by side with ours.
+"""Evaluates the same requests by the metric definitions of other tools, side by side with those of Sizewise.
 
-None of their code runs, nor is any copied: each module says what its tool was read to do, and in which version.
+None of their code is run or copied: each module documents how its tool computes its numbers, and in which version.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _TOOLS = (as_vllm, as_guidellm, as_aiperf, as_genai_bench, as_inference_perf)
 
 
 def by_definitions(rows: StageRows, stage: Stage) -> tuple[ToolNumbers, ...]:
-    """Ours first, from the stage's own numbers. `rows` may hold those of its lead-in, which count for no tool."""
+    """Compute the numbers of all tools, those of Sizewise first, from the stage's own numbers. `rows` may include the
+    lead-in, which no tool counts."""
     window = stage.window
-    of = seen(rows.where((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)), window.start_ns)
-    return (own_numbers(stage), *(tool(of) for tool in _TOOLS))
+    requests = seen(
+        rows.where((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)), window.start_ns
+    )
+    return (own_numbers(stage), *(tool(requests) for tool in _TOOLS))

@@ -1,15 +1,17 @@
-"""AIPerf 0.11.
+"""Metric definitions of AIPerf 0.11.
 
 Read from the ai-dynamo/aiperf repository at 58028d5 (0.11.0), under `src/aiperf/metrics`: `types/ttft_metric.py`,
 `types/request_latency_metric.py` (4f7ccff), `types/inter_token_latency_metric.py` (58dd5de),
 `types/inter_chunk_latency_metric.py`, `types/max_response_metric.py` (533b205) and `metric_dicts.py` (0fec57a); the
-throughputs in `aiperf/metrics/types` at db4f639 of October 2025, before they moved.
+throughputs in `aiperf/metrics/types` at db4f639 of October 2025, before they were moved.
 
-- Every time is from the send, over responses with content: text, reasoning or a call, not the role and not usage.
-  E2E is to the last of them.
-- ITL is (E2E − TTFT)/(tokens − 1), one an answer of two tokens and more. ICL are the gaps between responses, pooled.
-- Failures are in nothing. Throughput is over the time from the first send to the last response of successes.
-- Tokens are those of its own tokenizer, reasoning included, unless --use-server-token-count is given.
+- Every time is measured from the send, over responses with content: text, reasoning or a tool call, not the role and
+  not usage. E2E ends at the last of them.
+- ITL is (E2E − TTFT)/(tokens − 1), one value per response of at least two tokens. ICL values are the gaps between
+  responses, pooled.
+- Failed requests are excluded from all metrics. Throughput is over the time from the first send to the last response of
+  successful requests.
+- Tokens are counted with its own tokenizer, including reasoning, unless --use-server-token-count is set.
 - Percentiles are linear between values; the console shows avg, p50, p90 and p99, and no ICL.
 """
 
@@ -53,11 +55,11 @@ def as_aiperf(of: Seen) -> ToolNumbers:
     )
 
 
-def _streamed(of: Seen, e2e_ms: np.ndarray) -> dict[str, Spread]:
-    ttft_ms = of.since_sent_ms(of.first_token_ns)
-    steps = np.where(of.tokens_out >= 2, of.tokens_out - 1, np.nan)
+def _streamed(requests: Seen, e2e_ms: np.ndarray) -> dict[str, Spread]:
+    ttft_ms = requests.since_sent_ms(requests.first_token_ns)
+    steps = np.where(requests.tokens_out >= 2, requests.tokens_out - 1, np.nan)
     return {
         "ttft_ms": linear(ttft_ms),
         "itl_ms": linear((e2e_ms - ttft_ms) / steps),
-        "icl_ms": linear(of.deltas.gaps_ms()),
+        "icl_ms": linear(requests.deltas.gaps_ms()),
     }

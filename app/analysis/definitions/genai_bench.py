@@ -1,15 +1,15 @@
-"""genai-bench 0.0.5.
+"""Metric definitions of genai-bench 0.0.5.
 
 Read from the sgl-project/genai-bench repository at 7fd04d8 (2 commits after v0.0.5): `user/openai_user.py` (when times
 are taken), `metrics/request_metrics_collector.py` (times of a request), `metrics/aggregated_metrics_collector.py`
-(percentiles, trimming, rates) and `cli/cli.py` (the time of a run), under `genai_bench`.
+(percentiles, trimming, rates) and `cli/cli.py` (the duration of a run), under `genai_bench`.
 
 - The clock starts before `requests.post`, without a session: each request opens a connection of its own.
-- TTFT is to the first content or reasoning, E2E to the end of reading, TPOT is (E2E − TTFT)/(tokens − 1) of answers of
-  two tokens and more whose E2E − TTFT is at least 1 ms.
-- Failures are in no time. Rates are of successes over the time of the run, the stopping included. --warmup-ratio and
-  --cooldown-ratio leave the first and last requests out of times and token sums, not out of the request rate; neither
-  is set by default.
+- TTFT ends at the first content or reasoning, E2E at the end of reading. TPOT is (E2E − TTFT)/(tokens − 1) of responses
+  with at least two tokens and an E2E − TTFT of at least 1 ms.
+- Failed requests are excluded from all times. Rates are of successful requests over the duration of the run, including
+  its shutdown. --warmup-ratio and --cooldown-ratio exclude the first and last requests from times and token sums, but
+  not from the request rate; neither is set by default.
 - Percentiles are NumPy's: p25, p50, p75, p90, p95 and p99 are saved.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from app.analysis.definitions.seen import LINEAR, Seen, Spread, linear, per_second
 from app.records.definitions import ToolNumbers
 
-_SHORTEST_MS = 1.0
+_MIN_OUTPUT_MS = 1.0
 _WHY = {
     "ttft_ms": "from before a connection is made (here: from the send) to the first delta that is not empty",
     "tpot_ms": "(E2E − TTFT)/(tokens − 1), one an answer; left out where E2E − TTFT is under 1 ms",
@@ -55,8 +55,8 @@ def as_genai_bench(of: Seen) -> ToolNumbers:
     )
 
 
-def _streamed(of: Seen, e2e_ms: np.ndarray) -> dict[str, Spread]:
-    ttft_ms = of.since_sent_ms(of.first_token_ns)
+def _streamed(requests: Seen, e2e_ms: np.ndarray) -> dict[str, Spread]:
+    ttft_ms = requests.since_sent_ms(requests.first_token_ns)
     output_ms = e2e_ms - ttft_ms
-    steps = np.where((of.tokens_out > 1) & (output_ms >= _SHORTEST_MS), of.tokens_out - 1, np.nan)
+    steps = np.where((requests.tokens_out > 1) & (output_ms >= _MIN_OUTPUT_MS), requests.tokens_out - 1, np.nan)
     return {"ttft_ms": linear(ttft_ms), "tpot_ms": linear(output_ms / steps)}

@@ -1,16 +1,18 @@
-"""GuideLLM 0.7.
+"""Metric definitions of GuideLLM 0.7.
 
 Read from the vllm-project/guidellm repository at ee7a774 (12 commits after v0.7.3), under `src/guidellm`:
 `schemas/request_stats.py` (times of a request), `benchmark/schemas/metrics.py` (which requests, which weights),
 `schemas/statistics.py` (percentiles, rates), `benchmark/schemas/accumulator.py` (the measured time),
 `backends/openai/http.py` (when times are taken), `benchmark/outputs/console.py` (what is printed).
 
-- TTFT is from the send to the first line with content, reasoning or a call; a success without any counts as 0.
-- ITL is (last − first)/(tokens − 1), one an answer, weighted by tokens − 1. TPOT is (last − send)/tokens, weighted by
-  tokens. The others have equal weights.
-- Times are of successes. Rates are of all requests, failures with their parts too, over the time from the first
-  request's start to the last one's end; --warmup and --cooldown trim it, and both are off by default.
-- A percentile is the smallest value whose cumulated share reaches it; the console shows median and p95.
+- TTFT is from the send to the first line with content, reasoning or a tool call; a successful response without any
+  counts as 0.
+- ITL is (last − first)/(tokens − 1), one value per response, weighted by tokens − 1. TPOT is (last − send)/tokens,
+  weighted by tokens. All others have equal weights.
+- Times are of successful requests. Rates are of all requests, including failed ones with their partial responses, over
+  the time from the first request's start to the last one's end; --warmup and --cooldown trim it, and both are off by
+  default.
+- A percentile is the smallest value whose cumulative share reaches it; the console shows median and p95.
 """
 
 from __future__ import annotations
@@ -55,14 +57,14 @@ def as_guidellm(of: Seen) -> ToolNumbers:
     )
 
 
-def _streamed(of: Seen, tokens: np.ndarray) -> dict[str, Spread]:
-    has_token = of.first_token_ns > 0
-    first_ms = np.nan_to_num(of.since_sent_ms(of.first_token_ns))
-    last_ms = of.since_sent_ms(of.last_ns)
+def _streamed(requests: Seen, tokens: np.ndarray) -> dict[str, Spread]:
+    has_token = requests.first_token_ns > 0
+    first_ms = np.nan_to_num(requests.since_sent_ms(requests.first_token_ns))
+    last_ms = requests.since_sent_ms(requests.last_ns)
     steps = np.maximum(tokens - 1, 0)
     between_ms = np.where(has_token & (steps > 0), (last_ms - first_ms) / np.maximum(steps, 1), 0.0)
     return {
-        "ttft_ms": weighted(first_ms, np.ones(of.answers)),
+        "ttft_ms": weighted(first_ms, np.ones(requests.answers)),
         "itl_ms": weighted(between_ms, steps),
         "tpot_ms": weighted(last_ms / np.maximum(tokens, 1), tokens),
     }

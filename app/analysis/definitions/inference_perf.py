@@ -1,15 +1,16 @@
-"""inference-perf 0.6.
+"""Metric definitions of inference-perf 0.6.
 
 Read from the kubernetes-sigs/inference-perf repository at 7de5ef2 (29 commits after v0.6.1): `reportgen/base.py`
 (`summarize_requests`), `apis/streaming_parser.py` and `apis/chat.py` (which deltas count), `utils/cli_summary.py` and
 `config/reportgen/config.py` (what is printed), under `inference_perf`.
 
-- Only deltas with content count: reasoning and calls do not. Each is tokenised by itself and each of its tokens has
-  the delta's time, so that k tokens in a delta are k − 1 gaps of nothing; ITL are all those gaps, pooled.
-- TTFT is from the send to the first of them, of answers with two or more; TPOT is (last − first)/(tokens − 1), NTPOT
-  is (end − send)/tokens and 0 where there are none. Tokens are those of the content, by its tokenizer, unless
+- Only deltas with content count: reasoning and tool calls do not. Each delta is tokenized separately and each of its
+  tokens gets the delta's time, so that k tokens in a delta give k − 1 gaps of 0; ITL values are all these gaps, pooled.
+- TTFT is from the send to the first content token, of responses with at least two; TPOT is (last − first)/(tokens − 1),
+  NTPOT is (end − send)/tokens, and 0 without tokens. Tokens are those of the content, by its tokenizer, unless
   use_server_output_tokens is set.
-- Failures are in no time. Rates are of successes, over the time from the first send of all requests to the last end.
+- Failed requests are excluded from all times. Rates are of successful requests, over the time from the first send of
+  all requests to the last end.
 - Percentiles are NumPy's; the console shows mean, median and p90.
 """
 
@@ -21,8 +22,8 @@ from app.analysis.columns import Floats, Mask
 from app.analysis.definitions.seen import LINEAR, Deltas, Seen, Spread, lacking, linear, per_second
 from app.records.definitions import ToolNumbers
 
-_REASONING_UNTOLD = "the server does not say how many tokens were reasoning, which is not counted"
-_CHUNKS_UNTOLD = "the server does not say how many tokens a delta holds"
+_REASONING_UNKNOWN = "the server does not say how many tokens were reasoning, which is not counted"
+_CHUNKS_UNKNOWN = "the server does not say how many tokens a delta holds"
 _WHY = {
     "ttft_ms": "from the send to the first content, reasoning left out; only answers of two content tokens and more",
     "itl_ms": "the gaps between content tokens, pooled; those of one delta came at once, so their gaps are 0",
@@ -49,8 +50,8 @@ def as_inference_perf(of: Seen) -> ToolNumbers:
     metrics["requests_per_s"] = per_second(of.answers, *bounds)
     if of.counts_tokens:
         per_token_ms = np.where(tokens > 0, e2e_ms / np.maximum(tokens, 1), 0.0)
-        metrics["ntpot_ms"] = linear(per_token_ms) if is_known else lacking(_REASONING_UNTOLD)
-        rate = per_second(float(tokens.sum()), *bounds) if is_known else lacking(_REASONING_UNTOLD, ("value",))
+        metrics["ntpot_ms"] = linear(per_token_ms) if is_known else lacking(_REASONING_UNKNOWN)
+        rate = per_second(float(tokens.sum()), *bounds) if is_known else lacking(_REASONING_UNKNOWN, ("value",))
         metrics["output_tokens_per_s"] = rate
     return ToolNumbers(
         tool="inference-perf",
@@ -62,35 +63,38 @@ def as_inference_perf(of: Seen) -> ToolNumbers:
     )
 
 
-def _streamed(of: Seen, tokens: Floats, is_known: bool) -> dict[str, Spread]:
-    content = _content(of)
-    deltas = content.counted(of.answers)
-    told = np.bincount(content.answer, content.tokens, minlength=of.answers)
-    has_several = (deltas > 1) | (told > 1) | ((deltas == 1) & (tokens > 1))
-    is_unclear = (deltas == 1) & (told == 0) & np.isnan(tokens)
+def _streamed(requests: Seen, tokens: Floats, is_known: bool) -> dict[str, Spread]:
+    content = _content(requests)
+    deltas = content.counted(requests.answers)
+    reported = np.bincount(content.answer, content.tokens, minlength=requests.answers)
+    has_several = (deltas > 1) | (reported > 1) | ((deltas == 1) & (tokens > 1))
+    is_unclear = (deltas == 1) & (reported == 0) & np.isnan(tokens)
     steps = np.where(has_several & (tokens > 1), tokens - 1, np.nan)
     return {
-        "ttft_ms": lacking(_REASONING_UNTOLD)
+        "ttft_ms": lacking(_REASONING_UNKNOWN)
         if is_unclear.any()
-        else linear(np.where(has_several, of.since_sent_ms(of.first_output_ns), np.nan)),
-        "itl_ms": lacking(_CHUNKS_UNTOLD) if np.any(content.tokens == 0) else linear(_token_gaps_ms(content)),
-        "tpot_ms": linear((of.last_ns - of.first_output_ns) / 1e6 / steps) if is_known else lacking(_REASONING_UNTOLD),
+        else linear(np.where(has_several, requests.since_sent_ms(requests.first_output_ns), np.nan)),
+        "itl_ms": lacking(_CHUNKS_UNKNOWN) if np.any(content.tokens == 0) else linear(_token_gaps_ms(content)),
+        "tpot_ms": linear((requests.last_ns - requests.first_output_ns) / 1e6 / steps)
+        if is_known
+        else lacking(_REASONING_UNKNOWN),
     }
 
 
-def _content(of: Seen) -> Deltas:
-    first_ns = of.first_output_ns[of.deltas.answer]
-    return of.deltas.kept((first_ns > 0) & (of.deltas.at_ns >= first_ns))
+def _content(requests: Seen) -> Deltas:
+    first_ns = requests.first_output_ns[requests.deltas.answer]
+    return requests.deltas.kept((first_ns > 0) & (requests.deltas.at_ns >= first_ns))
 
 
 def _token_gaps_ms(content: Deltas) -> Floats:
     return np.concatenate((content.gaps_ms(), np.zeros(int((content.tokens - 1).sum()))))
 
 
-def _content_tokens(of: Seen) -> Floats:
-    """NaN where nothing tells: an answer that began with reasoning, and whose deltas do not say what they hold."""
-    content = _content(of)
-    told = np.bincount(content.answer, content.tokens, minlength=of.answers)
-    is_untold = np.bincount(content.answer, content.tokens == 0, minlength=of.answers) > 0
-    has_reasoned: Mask = (of.first_token_ns > 0) & (of.first_output_ns != of.first_token_ns)
-    return np.where(has_reasoned, np.where(is_untold, np.nan, told), of.tokens_out)
+def _content_tokens(requests: Seen) -> Floats:
+    """Compute the content tokens of each response; NaN if unknown, because a response starts with reasoning and its
+    deltas do not report their tokens."""
+    content = _content(requests)
+    reported = np.bincount(content.answer, content.tokens, minlength=requests.answers)
+    is_unreported = np.bincount(content.answer, content.tokens == 0, minlength=requests.answers) > 0
+    has_reasoned: Mask = (requests.first_token_ns > 0) & (requests.first_output_ns != requests.first_token_ns)
+    return np.where(has_reasoned, np.where(is_unreported, np.nan, reported), requests.tokens_out)

@@ -1,8 +1,7 @@
-"""The requests of a stage as other tools see them: from the send on, without a schedule to be late to.
+"""The requests of a stage as other tools see them: from the send on, without a schedule to be late against.
 
-How tools describe many values: mean and percentiles, by the methods they use.
-
-Our own numbers, beside which the others' stand.
+Also the statistics that tools compute (mean and percentiles, by their own methods), and Sizewise's own numbers for
+comparison.
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ LINEAR = "percentiles lie on the line between the two values beside them, howeve
 
 
 def linear(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Spread:
-    """Percentiles as NumPy has them by default: linear between the values beside rank (n − 1) q. NaN is no value."""
+    """Compute aggregates with NumPy's default percentiles: linear between the values next to rank (n − 1) q. NaN values
+    are ignored."""
     known = values[~np.isnan(values)]
     if not known.size:
         return lacking("no answer has one", aggregates)
@@ -34,23 +34,23 @@ def linear(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Spread:
 
 
 def weighted(values: Floats, weights: Floats) -> Spread:
-    """The mean by weight; as a percentile, the smallest value at which the summed shares of the weights reach it.
+    """Compute the weighted mean, and as percentile the smallest value at which the cumulative weight reaches it.
 
-    The shares are summed in floating point, in the order of distinct values, as GuideLLM does it: where a sum should
-    meet a percentile exactly, its rounding decides.
+    The shares are summed in floating point, in the order of distinct values, as in GuideLLM: if a sum should equal a
+    percentile exactly, its rounding decides.
     """
-    found, places = np.unique(values[weights > 0], return_inverse=True)
-    if not found.size:
+    distinct, positions = np.unique(values[weights > 0], return_inverse=True)
+    if not distinct.size:
         return lacking("no answer has one")
-    together = np.bincount(places, weights[weights > 0])
-    shares = together / together.sum()
-    reached = np.cumsum(shares)
+    totals = np.bincount(positions, weights[weights > 0])
+    shares = totals / totals.sum()
+    cumulative = np.cumsum(shares)
 
     def value(name: str) -> float:
         if name == "mean":
-            return float(np.sum(found * shares))
-        place = int(np.searchsorted(reached, PERCENTILES[name], side="left"))
-        return float(found[min(place, found.size - 1)])
+            return float(np.sum(distinct * shares))
+        index = int(np.searchsorted(cumulative, PERCENTILES[name], side="left"))
+        return float(distinct[min(index, distinct.size - 1)])
 
     return {name: Estimate(value(name), n=int(np.count_nonzero(weights > 0))) for name in AGGREGATES}
 
@@ -67,40 +67,41 @@ def per_second(amount: float, start_ns: int, end_ns: int) -> Spread:
 
 @dataclass(frozen=True)
 class Deltas:
-    """All deltas that are not empty, those of one answer together and in their order; `answer` is its place."""
+    """All non-empty deltas, grouped by response and in their order; `answer` is the response's index."""
 
     answer: Nanoseconds
     at_ns: Nanoseconds
     tokens: Nanoseconds
-    """How many tokens each holds, 0 where nothing tells."""
+    """Number of tokens in each delta, 0 if unknown."""
 
     def kept(self, mask: Mask) -> Deltas:
         return Deltas(self.answer[mask], self.at_ns[mask], self.tokens[mask])
 
     def gaps_ms(self) -> Floats:
-        """Between successive deltas of one answer, all answers pooled."""
+        """Compute the gaps between successive deltas of one response in ms, pooled over all responses."""
         return np.asarray(np.diff(self.at_ns)[np.diff(self.answer) == 0] / 1e6)
 
     def counted(self, answers: int) -> Nanoseconds:
-        """How many each of so many answers has."""
+        """Count the deltas of each of this number of responses."""
         return np.bincount(self.answer, minlength=answers)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The arrays have an entry a success. A time that is not known is 0, a count NaN."""
+    """Requests of a stage. The arrays have one entry per successful request. An unknown time is 0, an unknown count
+    NaN."""
 
     stage_start_ns: int
     first_sent_ns: int
     last_end_ns: int
-    """Of all requests sent, failures too."""
+    """End of the last request sent, including failures."""
     failed: int
     failed_deltas: int
     sent_ns: Nanoseconds
     end_ns: Nanoseconds
-    """When the answer was whole, what comes after its last token included."""
+    """Time at which the response was complete, including anything after its last token."""
     last_ns: Nanoseconds
-    """Its last token, or its end where it has no times of tokens."""
+    """Time of the last token, or the end of a response without token times."""
     first_event_ns: Nanoseconds
     first_token_ns: Nanoseconds
     first_output_ns: Nanoseconds
@@ -120,31 +121,32 @@ class Seen:
         return not np.isnan(self.tokens_out).all()
 
     def since_sent_ms(self, times_ns: Nanoseconds) -> Floats:
-        """NaN where the time is not known."""
+        """Convert times to ms since the send; NaN for unknown times."""
         return np.where(times_ns > 0, (times_ns - self.sent_ns) / 1e6, np.nan)
 
 
 def seen(rows: StageRows, stage_start_ns: int) -> Seen:
-    """`rows` are the stage's without its lead-in. What was never sent is nothing to other tools."""
+    """Build the requests of a stage. `rows` are the stage's without its lead-in. Requests that were never sent are
+    dropped, because other tools do not have them."""
     sent = rows.where(rows.was_sent & (rows.end_ns > 0))
     success = sent.where(sent.is_success)
-    every_end_ns = sent.end_ns if sent.tokens is None else sent.tokens.whole_ns
-    failures, of = sent.where(sent.is_failed).tokens, success.tokens
-    nothing = np.zeros(success.sent_ns.size, dtype=np.int64)
-    deltas = _deltas(of)
+    all_end_ns = sent.end_ns if sent.tokens is None else sent.tokens.whole_ns
+    failures, tokens = sent.where(sent.is_failed).tokens, success.tokens
+    zeros = np.zeros(success.sent_ns.size, dtype=np.int64)
+    deltas = _deltas(tokens)
     return Seen(
         stage_start_ns=stage_start_ns,
         first_sent_ns=int(sent.sent_ns.min(initial=np.iinfo(np.int64).max)),
-        last_end_ns=int(every_end_ns.max(initial=0)),
+        last_end_ns=int(all_end_ns.max(initial=0)),
         failed=int(np.count_nonzero(sent.is_failed)),
         failed_deltas=_deltas(failures).at_ns.size,
         sent_ns=success.sent_ns,
-        end_ns=success.end_ns if of is None else of.whole_ns,
+        end_ns=success.end_ns if tokens is None else tokens.whole_ns,
         last_ns=success.end_ns,
-        first_event_ns=nothing if of is None else of.first_event_ns,
-        first_token_ns=nothing if of is None else of.first_token_ns,
-        first_output_ns=nothing if of is None else of.first_output_ns,
-        tokens_out=np.full(success.sent_ns.size, np.nan) if of is None else of.tokens_out,
+        first_event_ns=zeros if tokens is None else tokens.first_event_ns,
+        first_token_ns=zeros if tokens is None else tokens.first_token_ns,
+        first_output_ns=zeros if tokens is None else tokens.first_output_ns,
+        tokens_out=np.full(success.sent_ns.size, np.nan) if tokens is None else tokens.tokens_out,
         deltas=deltas,
     )
 
@@ -153,17 +155,17 @@ def _deltas(tokens: TokenRows | None) -> Deltas:
     if tokens is None or tokens.chunks is None:
         return Deltas(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
     chunks, counts = tokens.chunks, tokens.chunks.counts
-    answer_at = np.full(counts.size, -1)
-    answer_at[tokens.place] = np.arange(tokens.place.size)
-    answer = np.repeat(answer_at, counts)
-    told = np.zeros(answer.size, np.int64) if chunks.tokens is None else chunks.tokens.astype(np.int64)
-    found = Deltas(answer, chunks.times_ns, told).kept(answer >= 0)
-    # as many tokens as there are deltas: one in each
-    is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == found.counted(tokens.place.size))
-    return Deltas(found.answer, found.at_ns, np.where(is_single[found.answer], 1, np.maximum(found.tokens, 0)))
+    response_at = np.full(counts.size, -1)
+    response_at[tokens.place] = np.arange(tokens.place.size)
+    response_index = np.repeat(response_at, counts)
+    reported = np.zeros(response_index.size, np.int64) if chunks.tokens is None else chunks.tokens.astype(np.int64)
+    deltas = Deltas(response_index, chunks.times_ns, reported).kept(response_index >= 0)
+    # as many tokens as there are deltas, so each delta has one
+    is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == deltas.counted(tokens.place.size))
+    return Deltas(deltas.answer, deltas.at_ns, np.where(is_single[deltas.answer], 1, np.maximum(deltas.tokens, 0)))
 
 
-_OWN = {
+_OWN_METRICS = {
     "ttft_ms": "ttft_ms",
     "itl_ms": "itl_ms",
     "icl_ms": "icl_ms",
@@ -189,12 +191,12 @@ def own_numbers(stage: Stage) -> ToolNumbers:
         tool="Sizewise",
         read_from="docs/metrics.md",
         answers=stage.completed,
-        metrics={name: found for name in METRICS if (found := _of(stage, name))},
+        metrics={name: estimates for name in METRICS if (estimates := _find_own(stage, name))},
         why=_WHY,
         notes=_NOTES,
     )
 
 
-def _of(stage: Stage, name: str) -> Spread:
-    told = stage.metrics.get(_OWN.get(name, ""), {})
-    return {one: told[one] for one in (*AGGREGATES, "value") if one in told}
+def _find_own(stage: Stage, name: str) -> Spread:
+    estimates = stage.metrics.get(_OWN_METRICS.get(name, ""), {})
+    return {aggregate: estimates[aggregate] for aggregate in (*AGGREGATES, "value") if aggregate in estimates}

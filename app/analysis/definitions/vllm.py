@@ -1,14 +1,16 @@
-"""vLLM bench serve.
+"""Metric definitions of vLLM bench serve.
 
 Read from the vllm-project/vllm repository: `vllm/benchmarks/serve.py` at 009e6d4 (`calculate_metrics`, and `benchmark`
-for the time that throughput is over) and `vllm/benchmarks/lib/endpoint_request_func.py` at 02cfb53 (the chat request).
+for the duration that throughput is over) and `vllm/benchmarks/lib/endpoint_request_func.py` at 02cfb53 (the chat
+request).
 
-- The clock starts before the request is posted. A message counts when its `choices` are not empty, whatever is in
-  them: TTFT is to the first, E2E to the last, and ITL are the gaps between them, pooled.
-- TPOT is (E2E − TTFT)/(tokens − 1) of answers of two tokens and more; tokens are the server's `usage`, else those of
-  its own tokenizer.
-- Failures are in no time. Throughput is over the time from before the first request is due to the last answer.
-- Percentiles are NumPy's; mean, median and p99 are printed unless others are asked for, E2E only when asked for.
+- The clock starts before the request is posted. A message counts if its `choices` are not empty, whatever they contain:
+  TTFT ends at the first, E2E at the last, and ITL values are the gaps between them, pooled.
+- TPOT is (E2E − TTFT)/(tokens − 1) of responses with at least two tokens; tokens are the server's `usage`, or else
+  those of its own tokenizer.
+- Failed requests are excluded from all times. Throughput is over the time from before the first request is due to the
+  last response.
+- Percentiles are NumPy's; mean, median and p99 are printed unless others are requested, E2E only if requested.
 """
 
 from __future__ import annotations
@@ -55,20 +57,21 @@ def as_vllm(of: Seen) -> ToolNumbers:
     )
 
 
-def _streamed(of: Seen, e2e_ms: Floats) -> dict[str, Spread]:
-    if not np.any(of.first_event_ns > 0):
+def _streamed(requests: Seen, e2e_ms: Floats) -> dict[str, Spread]:
+    if not np.any(requests.first_event_ns > 0):
         return dict.fromkeys(("ttft_ms", "itl_ms", "tpot_ms"), lacking(_NO_FIRST_EVENT, _PRINTED))
-    ttft_ms = of.since_sent_ms(of.first_event_ns)
-    steps = np.where(of.tokens_out > 1, of.tokens_out - 1, np.nan)
+    ttft_ms = requests.since_sent_ms(requests.first_event_ns)
+    steps = np.where(requests.tokens_out > 1, requests.tokens_out - 1, np.nan)
     return {
         "ttft_ms": linear(ttft_ms, _PRINTED),
-        "itl_ms": linear(np.concatenate((of.deltas.gaps_ms(), _gaps_to_first_delta_ms(of))), _PRINTED),
+        "itl_ms": linear(np.concatenate((requests.deltas.gaps_ms(), _gaps_to_first_delta_ms(requests))), _PRINTED),
         "tpot_ms": linear((e2e_ms - ttft_ms) / steps, _PRINTED),
     }
 
 
-def _gaps_to_first_delta_ms(of: Seen) -> Floats:
-    """Of answers whose first message was empty. One read together with the first token is taken for it."""
-    first_ns: Nanoseconds = of.first_token_ns
-    is_apart = (of.first_event_ns > 0) & (first_ns > of.first_event_ns)
-    return np.asarray((first_ns - of.first_event_ns)[is_apart] / 1e6)
+def _gaps_to_first_delta_ms(requests: Seen) -> Floats:
+    """Compute the gaps before the first delta of responses whose first message was empty, in ms. A first message that
+    was read together with the first token counts as that token's."""
+    first_ns: Nanoseconds = requests.first_token_ns
+    is_apart = (requests.first_event_ns > 0) & (first_ns > requests.first_event_ns)
+    return np.asarray((first_ns - requests.first_event_ns)[is_apart] / 1e6)

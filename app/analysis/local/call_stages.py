@@ -1,8 +1,6 @@
-"""All numbers of one stage of a local model, from its calls and what is known of them.
+"""Computes all numbers of one stage of a local model, from its calls and its stage data.
 
-The calls of one stage of a local model as plain arrays.
-
-Whether the calls of a local model were timed in a steady state, and begun when they were due.
+Includes the calls as plain arrays, and checks of whether they were timed in a steady state and started on time.
 """
 
 from __future__ import annotations
@@ -35,12 +33,13 @@ PARTS = {
     "copy_out_ms": ("executed_ns", "copied_out_ns"),
     "post_process_ms": ("copied_out_ns", "end_ns"),
 }
-"""Of a call: from which of its times to which."""
+"""Start and end time of each part of a call."""
 
 
 @dataclass(frozen=True)
 class CallRows:
-    """One entry a call of the measured part, in the order of their ends; `never_begun_ns` are arrivals not got to."""
+    """Calls of the measurement window, one entry per call, in the order of their ends. `never_begun_ns` are arrivals
+    that were never started."""
 
     query: Nanoseconds
     stream: Nanoseconds
@@ -48,10 +47,10 @@ class CallRows:
     begin_ns: Nanoseconds
     prepared_ns: Nanoseconds
     copied_in_ns: Nanoseconds
-    """Where copies are a part of the execution: when that began."""
+    """End of the input copy; if copies are part of the execution, the start of the execution."""
     executed_ns: Nanoseconds
     copied_out_ns: Nanoseconds
-    """Where copies are a part of the execution: when that ended."""
+    """End of the output copy; if copies are part of the execution, the end of the execution."""
     end_ns: Nanoseconds
     copies_apart: bool
     never_begun_ns: Nanoseconds
@@ -61,7 +60,7 @@ class CallRows:
 
     @property
     def service_ms(self) -> Floats:
-        """Of the call itself: copies and execution, as a bare call of the runtime takes."""
+        """Duration of each call in ms: copies and execution, as a plain call of the runtime takes."""
         times: Floats = (self.copied_out_ns - self.prepared_ns) / 1e6
         return times
 
@@ -72,12 +71,14 @@ class CallRows:
 
 
 def read_calls(rows: pd.DataFrame | pa.Table, facts: CallStage) -> CallRows:
-    """`rows` are those of the stage, its warm-up too, which is left out."""
+    """Read the calls of a stage. `rows` includes its warm-up, which is dropped."""
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
     begin_ns, has_begun = known_times(frame["begin_ns"])
     copied_in_ns, has_copies = known_times(frame["copied_in_ns"])
     intended_ns, is_due = known_times(frame["intended_ns"])
-    query, stream = (known_times(frame[name])[0] for name in ("query", "stream"))  # no stream took what never began
+    query, stream = (
+        known_times(frame[name])[0] for name in ("query", "stream")
+    )  # a call that never began has no stream
     inside = has_begun & (begin_ns >= facts.start_ns)
     if facts.scenario in ("server", "multi-stream"):
         inside &= is_due
@@ -102,78 +103,82 @@ def read_calls(rows: pd.DataFrame | pa.Table, facts: CallStage) -> CallRows:
 
 
 def lateness_ms(calls: CallRows) -> Floats:
-    """How long after it was due and a stream was free each call began: what this program itself added."""
+    """Compute for each call how long after it was due and a stream was free it began: the delay added by this
+    program."""
     order = np.lexsort((calls.begin_ns, calls.stream))
     stream, begin_ns, end_ns = calls.stream[order], calls.begin_ns[order], calls.end_ns[order]
     free_ns = np.where(np.concatenate([[False], stream[1:] == stream[:-1]]), np.roll(end_ns, 1), 0)
-    late: Floats = (begin_ns - np.maximum(calls.intended_ns[order], free_ns)) / 1e6
-    return late
+    late_ms: Floats = (begin_ns - np.maximum(calls.intended_ns[order], free_ns)) / 1e6
+    return late_ms
 
 
 _LATE_MS = 1.0
-_FAR_TOO_LATE_MS = 10.0
-_FEWEST = 20
-_ENOUGH_FOR_P99 = 100
-_LOOP_SHARE = 0.05
+_INVALID_LATE_MS = 10.0
+_MIN_CALLS = 20
+_MIN_CALLS_FOR_P99 = 100
+_MAX_LOOP_SHARE = 0.05
 
 
 def call_checks(calls: CallRows, facts: CallStage) -> tuple[Check, ...]:
     if not len(calls):
-        return (Check("calls", 0, _FEWEST, "calls", "INVALID", "Not one call ended: give load.at_most more time."),)
-    checks = [_warm_up(facts), _few(calls), _steady(calls, facts)]
+        return (Check("calls", 0, _MIN_CALLS, "calls", "INVALID", "Not one call ended: give load.at_most more time."),)
+    checks = [_warm_up_check(facts), _count_check(calls), _steady_check(calls, facts)]
     if facts.stopped_early:
-        checks.append(_cut_short(facts))
+        checks.append(_cut_short_check(facts))
     elif facts.scenario == "server":
-        checks += [_begun(calls), _lateness(calls)]
+        checks += [_never_begun_check(calls), _lateness_check(calls)]
     else:
-        checks.append(_precision(facts))
+        checks.append(_precision_check(facts))
     if facts.scenario == "single-stream":
-        checks.append(_between(calls))
+        checks.append(_loop_check(calls))
     return tuple(checks)
 
 
-def _between(calls: CallRows) -> Check:
-    """What the loop around the calls takes of the time, windows apart."""
+def _loop_check(calls: CallRows) -> Check:
+    """Check the share of the time that the loop around the calls takes."""
     gaps_ns = calls.begin_ns[1:] - calls.end_ns[:-1]
-    took_ns = float(np.median(calls.end_ns - calls.begin_ns)) if len(calls) else 0.0
+    duration_ns = float(np.median(calls.end_ns - calls.begin_ns)) if len(calls) else 0.0
     gap_ns = float(np.median(gaps_ns)) if gaps_ns.size else 0.0
     return grade_high(
         "time_between_calls",
-        gap_ns / (gap_ns + took_ns) if took_ns else 0.0,
+        gap_ns / (gap_ns + duration_ns) if duration_ns else 0.0,
         unit="share",
-        warn=_LOOP_SHARE,
+        warn=_MAX_LOOP_SHARE,
         hint="The calls are so short that the loop around them takes its part of the throughput: read execute_ms, or "
         "measure larger batches.",
     )
 
 
-def _cut_short(facts: CallStage) -> Check:
+def _cut_short_check(facts: CallStage) -> Check:
     seconds = (facts.end_ns - facts.start_ns) / 1e9
     return Check("cut_short", seconds, None, "s", "WARN", "The stage was ended before it had enough.")
 
 
-def _begun(calls: CallRows) -> Check:
-    """Of the arrivals, those that nobody got to."""
-    never = len(calls.never_begun_ns)
+def _never_begun_check(calls: CallRows) -> Check:
+    """Check for arrivals that were never started."""
+    never_begun = len(calls.never_begun_ns)
     hint = "The model could not keep up, and these would have waited longest: lower the rate."
-    return grade_high("arrivals_never_begun", never / (never + len(calls)), unit="share", warn=0.0, hint=hint)
+    return grade_high(
+        "arrivals_never_begun", never_begun / (never_begun + len(calls)), unit="share", warn=0.0, hint=hint
+    )
 
 
-def _warm_up(facts: CallStage) -> Check:
+def _warm_up_check(facts: CallStage) -> Check:
     if facts.has_settled:
         return Check("warm_up", facts.warmup_windows, None, "windows", "VALID")
     hint = "No three windows in a row agreed within 10 % before the warm-up's time was up: lengthen load.warmup."
     return Check("warm_up", facts.warmup_windows, None, "windows", "WARN", hint)
 
 
-def _few(calls: CallRows) -> Check:
-    is_enough = len(calls) >= _FEWEST
+def _count_check(calls: CallRows) -> Check:
+    is_enough = len(calls) >= _MIN_CALLS
     hint = None if is_enough else "Too few calls for any interval: lengthen load.at_most."
-    return Check("calls", len(calls), _FEWEST, "calls", "VALID" if is_enough else "WARN", hint)
+    return Check("calls", len(calls), _MIN_CALLS, "calls", "VALID" if is_enough else "WARN", hint)
 
 
-def _steady(calls: CallRows, facts: CallStage) -> Check:
-    """Of arrivals, what each of them felt, in their order: a backlog that grows is no steady state."""
+def _steady_check(calls: CallRows, facts: CallStage) -> Check:
+    """Check that times are steady. For open arrivals, their latencies in order of arrival: a growing backlog is no
+    steady state."""
     waits_ms = (calls.end_ns - calls.intended_ns) / 1e6
     is_server = facts.scenario == "server"
     drift = latency_drift(waits_ms[np.argsort(calls.intended_ns)] if is_server else calls.service_ms)
@@ -190,7 +195,7 @@ def _steady(calls: CallRows, facts: CallStage) -> Check:
     )
 
 
-def _precision(facts: CallStage) -> Check:
+def _precision_check(facts: CallStage) -> Check:
     return grade_high(
         "mean_time_half_width",
         facts.half_width,
@@ -202,30 +207,30 @@ def _precision(facts: CallStage) -> Check:
     )
 
 
-def _lateness(calls: CallRows) -> Check:
+def _lateness_check(calls: CallRows) -> Check:
     return grade_high(
         "late_calls_p99",
         float(np.quantile(lateness_ms(calls), 0.99)),
         unit="ms",
         warn=_LATE_MS,
-        invalid=_FAR_TOO_LATE_MS if len(calls) >= _ENOUGH_FOR_P99 else math.inf,
+        invalid=_INVALID_LATE_MS if len(calls) >= _MIN_CALLS_FOR_P99 else math.inf,
         hint="Calls began late though a stream was free: the machine has too few cores for the model's threads.",
     )
 
 
 IN_SEARCH = "search"
-"""Tag of the stages of a search for the highest rate inside the SLO."""
+"""Tag of the stages of a search for the highest rate within the SLO."""
 
 _ENDLESS_MS = 1e15
 _CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the last one ends")
 
 
 def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Sequence[Check] = ()) -> Stage:
-    """`rows` are those of this stage, its warm-up too. `checks` are of the variant as a whole."""
+    """Summarize one stage. `rows` includes its warm-up. `checks` are those of the variant as a whole."""
     calls = read_calls(rows, facts)
     window = Window(facts.start_ns, facts.end_ns)
     bounds = (window.start_ns, window.end_ns)
-    every = (*checks, *call_checks(calls, facts))
+    all_checks = (*checks, *call_checks(calls, facts))
     is_server = facts.scenario == "server"
     intended_ns = np.concatenate([calls.intended_ns, calls.never_begun_ns]) if is_server else calls.intended_ns
     return Stage(
@@ -241,8 +246,8 @@ def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Seq
         completed=len(calls),
         errors={NOT_STARTED: len(calls.never_begun_ns)} if len(calls.never_begun_ns) else {},
         metrics=_metrics(calls, facts, bounds),
-        verdict=verdict_of(every),
-        checks=every,
+        verdict=verdict_of(all_checks),
+        checks=all_checks,
         scheduled_per_s=facts.rate_per_s,
         concurrency=_concurrency(facts),
         arrivals="Poisson" if is_server else None,
@@ -251,13 +256,13 @@ def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Seq
 
 
 def stage_name(facts: CallStage) -> str:
-    """As in `offline: digits cpu as-is, batch 8`."""
-    at = "" if facts.rate_per_s is None else f" at {digits(facts.rate_per_s)}/s"
-    return f"{facts.scenario}{at}: {facts.variant.label}"
+    """Return the stage name, such as `offline: digits cpu as-is, batch 8`."""
+    rate_suffix = "" if facts.rate_per_s is None else f" at {digits(facts.rate_per_s)}/s"
+    return f"{facts.scenario}{rate_suffix}: {facts.variant.label}"
 
 
 def _concurrency(facts: CallStage) -> int | None:
-    """Calls at once; None where that is the arrivals' doing."""
+    """Return the number of concurrent calls; None if arrivals decide it."""
     match facts.scenario:
         case "server":
             return None
@@ -276,76 +281,85 @@ def _metrics(calls: CallRows, facts: CallStage, bounds: tuple[int, int]) -> dict
         metrics["latency_ms"] = distribution(_query_ms(calls))
     for part in PARTS:
         if not part.startswith("copy") or calls.copies_apart:
-            metrics[part] = _of_part(calls.part_ms(part))
+            metrics[part] = _part_distribution(calls.part_ms(part))
     metrics["throughput_per_s"] = {"value": _throughput(calls, facts, bounds)}
     return metrics
 
 
 def _throughput(calls: CallRows, facts: CallStage, bounds: tuple[int, int]) -> Estimate:
-    """Rows a second. Calls that the end of a closed loop cut count by their part inside: without them a stage of few
-    long calls would seem slower than it is."""
+    """Compute rows per second. Calls cut by the end of a closed loop count by their part inside; without them a stage
+    of few long calls would seem slower than it is."""
     end_ns = bounds[1]
-    told = rate(calls.end_ns, (bounds[0], end_ns + 1))  # a stream alone ends with its last call, which counts
+    completed_rate = rate(
+        calls.end_ns, (bounds[0], end_ns + 1)
+    )  # a single stream ends with its last call, which counts
     is_cut = (calls.begin_ns < end_ns) & (calls.end_ns > end_ns)
-    took_ns = np.maximum(calls.end_ns - calls.begin_ns, 1)
-    parts = float(((end_ns - calls.begin_ns) / took_ns)[is_cut].sum()) if facts.scenario != "server" else 0.0
-    inside = told.n or 0
+    durations_ns = np.maximum(calls.end_ns - calls.begin_ns, 1)
+    parts = float(((end_ns - calls.begin_ns) / durations_ns)[is_cut].sum()) if facts.scenario != "server" else 0.0
+    inside = completed_rate.n or 0
     if not inside:
         seconds = (end_ns - bounds[0]) / 1e9
         value = parts * facts.variant.batch / seconds if seconds > 0 and parts else None
         return Estimate(value, n=0, reason="no call ended inside the stage")
-    return _times(told, facts.variant.batch * (inside + parts) / inside)
+    return _scale(completed_rate, facts.variant.batch * (inside + parts) / inside)
 
 
-def _of_part(values_ms: Floats) -> dict[str, Estimate]:
-    return {name: one for name, one in distribution(values_ms).items() if name in ("p50", "p95", "p99", "mean", "max")}
+def _part_distribution(values_ms: Floats) -> dict[str, Estimate]:
+    return {
+        name: estimate
+        for name, estimate in distribution(values_ms).items()
+        if name in ("p50", "p95", "p99", "mean", "max")
+    }
 
 
 def _latency_of_arrivals(calls: CallRows) -> dict[str, Estimate]:
-    """From when an arrival was due to its end. One that nobody got to would have waited longest: it counts as endless,
-    and what is endless has no value."""
+    """Compute the latency from the due time of an arrival to its end. An arrival that was never started would have
+    waited longest: it counts as infinite, and infinite values are withheld."""
     waited_ms = ((calls.end_ns - calls.intended_ns) / 1e6)[np.argsort(calls.intended_ns, kind="stable")]
-    never = len(calls.never_begun_ns)
-    if not never:
+    never_begun = len(calls.never_begun_ns)
+    if not never_begun:
         return distribution(waited_ms)
-    why = f"{never:,} arrivals were never begun: the model could not keep up"
-    found = distribution(np.concatenate([waited_ms, np.full(never, _ENDLESS_MS)]))
-    return {name: Estimate(None, reason=why) if name == "mean" else _told(one, why) for name, one in found.items()}
+    reason = f"{never_begun:,} arrivals were never begun: the model could not keep up"
+    estimates = distribution(np.concatenate([waited_ms, np.full(never_begun, _ENDLESS_MS)]))
+    return {
+        name: Estimate(None, reason=reason) if name == "mean" else _withhold_endless(estimate, reason)
+        for name, estimate in estimates.items()
+    }
 
 
-def _told(one: Estimate, why: str) -> Estimate:
-    if one.value is None:
-        return one
-    if one.value >= _ENDLESS_MS:
-        return Estimate(None, n=one.n, reason=why)
-    is_known = one.ci95 is not None and one.ci95[1] < _ENDLESS_MS
-    return one if is_known else Estimate(one.value, n=one.n, reason=f"no interval: {why}")
+def _withhold_endless(estimate: Estimate, reason: str) -> Estimate:
+    if estimate.value is None:
+        return estimate
+    if estimate.value >= _ENDLESS_MS:
+        return Estimate(None, n=estimate.n, reason=reason)
+    is_known = estimate.ci95 is not None and estimate.ci95[1] < _ENDLESS_MS
+    return estimate if is_known else Estimate(estimate.value, n=estimate.n, reason=f"no interval: {reason}")
 
 
 def _query_ms(calls: CallRows) -> Floats:
-    """From when a query was due until the last of its calls ended, in the order of the queries."""
-    queries, place = np.unique(calls.query, return_inverse=True)
+    """Compute the time from the due time of a query to the end of its last call, in query order."""
+    queries, query_index = np.unique(calls.query, return_inverse=True)
     ends = np.zeros(len(queries), np.int64)
-    np.maximum.at(ends, place, calls.end_ns)
+    np.maximum.at(ends, query_index, calls.end_ns)
     due = np.zeros(len(queries), np.int64)
-    due[place] = calls.intended_ns
+    due[query_index] = calls.intended_ns
     times: Floats = (ends - due) / 1e6
     return times
 
 
-def _times(one: Estimate, factor: float) -> Estimate:
-    if one.value is None:
-        return one
-    interval = None if one.ci95 is None else (one.ci95[0] * factor, one.ci95[1] * factor)
-    return Estimate(one.value * factor, interval, one.n, one.basis, one.reason)
+def _scale(estimate: Estimate, factor: float) -> Estimate:
+    if estimate.value is None:
+        return estimate
+    interval = None if estimate.ci95 is None else (estimate.ci95[0] * factor, estimate.ci95[1] * factor)
+    return Estimate(estimate.value * factor, interval, estimate.n, estimate.basis, estimate.reason)
 
 
 def fastest_per_s(stages: Sequence[Stage]) -> float | None:
-    """The most inferences a second of a variant's stages that nothing makes INVALID."""
+    """Find the highest throughput of a variant's stages that are not INVALID, in inferences per second."""
     return fastest(stages).value
 
 
 def fastest(stages: Sequence[Stage]) -> Estimate:
-    """As `fastest_per_s`, with its interval."""
-    found = [one.metrics["throughput_per_s"]["value"] for one in stages if one.verdict.status != "INVALID"]
-    return max(found, key=lambda one: one.value or 0.0, default=Estimate(None, reason="not measured"))
+    """Find the highest throughput, like `fastest_per_s`, with its interval."""
+    throughputs = [stage.metrics["throughput_per_s"]["value"] for stage in stages if stage.verdict.status != "INVALID"]
+    return max(throughputs, key=lambda stage: stage.value or 0.0, default=Estimate(None, reason="not measured"))

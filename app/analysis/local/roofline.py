@@ -1,12 +1,8 @@
-"""What limits a variant: arithmetic, memory, launches or the host, copies, or nothing that stands out.
+"""Bottleneck of a variant: arithmetic, memory, launches or the host, copies, or none that stands out.
 
-Where a call stands under the roof of the processor it ran on (Williams et al., Roofline, CACM 52,
-2009).
-
-What limits a variant, in sentences with the numbers that say so.
-
-What a card does at the most by its data sheet: with dense matrices, at a clock and power it may not
-hold.
+Compares a call with the roofline of the processor it ran on (Williams et al., Roofline, CACM 52, 2009), and states the
+bottleneck in sentences with the numbers. A card's peaks are from its data sheet: for dense matrices, at a clock and
+power that it may not sustain.
 """
 
 from __future__ import annotations
@@ -22,10 +18,11 @@ from app.records.offers import Accelerator
 
 
 class RoofPlace(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call would take by arithmetic alone, and by its bytes alone, as shares of what it took.
+    """Position of a call under the roofline: the time for its arithmetic alone, and for its bytes alone, as shares of
+    the measured time.
 
-    Bytes are a model's: at least each weight, input and output once, as if all operators were fused and the caches
-    empty; at most what every operator reads and writes. What really moves is not measured.
+    Bytes are modeled: at least each weight, input and output once, as if all operators were fused and the caches empty;
+    at most what every operator reads and writes. The actual traffic is not measured.
     """
 
     execute_ms: float
@@ -39,17 +36,17 @@ class RoofPlace(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def roof_share(self) -> float:
-        """By the higher roof, that of the least bytes: the achieved rate over what the roof allows."""
+        """Achieved rate over the roofline's limit, for the higher limit, which assumes the least bytes."""
         return max(self.compute_share, self.least_share)
 
     @property
     def ridge(self) -> float:
-        """FLOP/byte below which memory is the limit."""
+        """Arithmetic intensity in FLOP/byte below which memory is the limit."""
         return self.peak_flops_per_s / self.peak_bytes_per_s
 
 
 def place_of(execute_ms: float | None, cost: BatchCost | None, peaks: Peaks | None) -> RoofPlace | None:
-    """None where the time, the work or a peak is not known."""
+    """Locate a call under the roofline; None if the time, the work or a peak is unknown."""
     if not execute_ms or cost is None or peaks is None or not peaks.flops_per_s or not peaks.bytes_per_s:
         return None
     execute_s = execute_ms / 1e3
@@ -70,21 +67,20 @@ MOVED_MODEL = "bytes are counted from the graph, with nothing fused and nothing 
 
 
 def compute_words(place: RoofPlace) -> str:
-    side = _of_ridge(place, place.cost.least_bytes)
-    return f"compute bound: {_arithmetic(place)}, {side} ({LEAST_MODEL}){_caveat(place.peaks)}"
+    intensity = _intensity(place, place.cost.least_bytes)
+    return f"compute bound: {_arithmetic(place)}, {intensity} ({LEAST_MODEL}){_caveat(place.peaks)}"
 
 
 def memory_words(place: RoofPlace, moved_bytes: int, model: str) -> str:
-    return (
-        f"memory bound: {_traffic(place, moved_bytes)}, {_of_ridge(place, moved_bytes)} ({model}){_caveat(place.peaks)}"
-    )
+    intensity = _intensity(place, moved_bytes)
+    return f"memory bound: {_traffic(place, moved_bytes)}, {intensity} ({model}){_caveat(place.peaks)}"
 
 
 def launch_words(place: RoofPlace, fixed_share: float, fixed_ms: float, nodes: int | None) -> str:
-    each = f", {digits(fixed_ms * 1e3 / nodes, 2)} µs for each of {nodes:,} operators" if nodes else ""
-    fixed = f"{_percent(fixed_share)} of a call is the same at any batch ({digits(fixed_ms, 3)} ms{each})"
-    far = f"it runs at {_percent(place.roof_share)} of its roof: {_higher(place)}"
-    return f"launch or host bound: {fixed}, and {far}{_caveat(place.peaks)}"
+    per_node = f", {digits(fixed_ms * 1e3 / nodes, 2)} µs for each of {nodes:,} operators" if nodes else ""
+    fixed = f"{_percent(fixed_share)} of a call is the same at any batch ({digits(fixed_ms, 3)} ms{per_node})"
+    roof = f"it runs at {_percent(place.roof_share)} of its roof: {_dominant(place)}"
+    return f"launch or host bound: {fixed}, and {roof}{_caveat(place.peaks)}"
 
 
 def copy_words(copies_ms: float, execute_ms: float) -> str:
@@ -119,11 +115,12 @@ def nothing_words(place: RoofPlace, fixed_share: float | None) -> str:
         if fixed_share is None
         else f"{_percent(fixed_share)} of a call is the same at any batch"
     )
-    return f"nothing stands out: {_higher(place)}, and {fixed} ({LEAST_MODEL}){_caveat(place.peaks)}"
+    return f"nothing stands out: {_dominant(place)}, and {fixed} ({LEAST_MODEL}){_caveat(place.peaks)}"
 
 
 def unknown_words(missing: str, fixed_share: float | None) -> str:
-    """The fixed part of the batch law alone does not tell launches from reading the weights."""
+    """Describe an unknown bottleneck. The fixed part of the batch-time model alone cannot distinguish launches from
+    reading the weights."""
     if fixed_share is None:
         return f"nothing can be told: {missing}"
     return (
@@ -132,32 +129,36 @@ def unknown_words(missing: str, fixed_share: float | None) -> str:
     )
 
 
-def _higher(place: RoofPlace) -> str:
-    return _arithmetic(place) if place.compute_share >= place.least_share else _traffic(place, place.cost.least_bytes)
+def _dominant(position: RoofPlace) -> str:
+    return (
+        _arithmetic(position)
+        if position.compute_share >= position.least_share
+        else _traffic(position, position.cost.least_bytes)
+    )
 
 
-def _arithmetic(place: RoofPlace) -> str:
-    achieved = place.cost.flops / place.execute_ms * 1e3
-    peak = _peak(place.peaks, place.peak_flops_per_s, "GFLOP/s")
-    return f"{_giga(achieved)} GFLOP/s are {_percent(place.compute_share)} of {peak}"
+def _arithmetic(position: RoofPlace) -> str:
+    achieved = position.cost.flops / position.execute_ms * 1e3
+    peak = _peak(position.peaks, position.peak_flops_per_s, "GFLOP/s")
+    return f"{_giga(achieved)} GFLOP/s are {_percent(position.compute_share)} of {peak}"
 
 
-def _traffic(place: RoofPlace, moved_bytes: int) -> str:
-    achieved = moved_bytes / place.execute_ms * 1e3
-    peak = _peak(place.peaks, place.peak_bytes_per_s, "GB/s")
-    return f"{_giga(achieved)} GB/s are {_percent(achieved / place.peak_bytes_per_s)} of {peak}"
+def _traffic(position: RoofPlace, moved_bytes: int) -> str:
+    achieved = moved_bytes / position.execute_ms * 1e3
+    peak = _peak(position.peaks, position.peak_bytes_per_s, "GB/s")
+    return f"{_giga(achieved)} GB/s are {_percent(achieved / position.peak_bytes_per_s)} of {peak}"
 
 
 def _peak(peaks: Peaks, per_s: float, unit: str) -> str:
-    known = "measured on" if peaks.basis == "measured" else "published for"
-    return f"the {_giga(per_s)} {unit} {known} {peaks.name}"
+    origin = "measured on" if peaks.basis == "measured" else "published for"
+    return f"the {_giga(per_s)} {unit} {origin} {peaks.name}"
 
 
-def _of_ridge(place: RoofPlace, moved_bytes: int) -> str:
+def _intensity(position: RoofPlace, moved_bytes: int) -> str:
     if not moved_bytes:
         return "with nothing to move"
-    intensity = place.cost.flops / moved_bytes
-    return f"at {digits(intensity, 2)} FLOP/byte where memory is the limit below {digits(place.ridge, 2)}"
+    intensity = position.cost.flops / moved_bytes
+    return f"at {digits(intensity, 2)} FLOP/byte where memory is the limit below {digits(position.ridge, 2)}"
 
 
 def _caveat(peaks: Peaks) -> str:
@@ -174,19 +175,20 @@ def _percent(share: float) -> str:
 
 Limit = Literal["compute", "memory", "launch or host", "copy"]
 
-_NEAR = 0.6
-"""Share of its roof from which a call is said to be limited by it, as in the Speed of Light section of NVIDIA's Nsight
-Compute. Below, most of the time goes to something else."""
-_FAR = 0.2
-_OVER = 1.1
-"""Of a peak, from which the peak is held to be wrong, and not the time."""
-_UNFUSED = 0.5
-_FIXED = 0.5
-_COPIES = 0.5
+_MIN_BOUND_SHARE = 0.6
+"""Share of its roofline limit at or above which a call is considered bound by it, as in the Speed of Light section of
+NVIDIA's Nsight Compute. Below, most of the time is spent on something else."""
+_MAX_IDLE_SHARE = 0.2
+_MAX_PEAK_SHARE = 1.1
+"""Share of a peak above which the peak is assumed to be wrong, rather than the time."""
+_MIN_UNFUSED_SHARE = 0.5
+_MIN_FIXED_SHARE = 0.5
+_MAX_COPY_RATIO = 0.5
 
 
 class CallTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """Medians of the parts of a call of one batch, with one call at a time; None where a part was not timed apart."""
+    """Median durations of the parts of a call of one batch size, with one call at a time; None for a part that was not
+    timed separately."""
 
     execute_ms: float | None
     prepare_ms: float | None = None
@@ -198,74 +200,84 @@ class CallTimes(msgspec.Struct, frozen=True, kw_only=True):
 def bound_of(
     times: CallTimes, cost: BatchCost | None, peaks: Peaks | None, law: BatchLaw | None, nodes: int | None
 ) -> Bound:
-    """`cost` is of the batch that was timed, None where some of its work is not known; `peaks` are of the arithmetic
-    and the threads that ran; `law` is of the execution over batches; `nodes` is how many operators a call runs.
+    """Determine the bottleneck of a variant.
 
-    Rates and intensity of the answer are by the least bytes, or, where the sentence says that nothing is fused, by all
+    `cost` is that of the timed batch, None if some of its work is unknown; `peaks` are those of the arithmetic and the
+    threads that ran; `law` is the batch-time model of the execution; `nodes` is the number of operators in a call.
+    Rates and intensity of the result are by the least bytes, or, if the sentence says that nothing is fused, by all
     that operators read and write.
     """
-    place = place_of(times.execute_ms, cost, peaks)
-    limit, sentence = _outside(times) or _inside(times, cost, peaks, place, law, nodes)
+    position = place_of(times.execute_ms, cost, peaks)
+    limit, sentence = _bottleneck_outside_execution(times) or _bottleneck_of_execution(
+        times, cost, peaks, position, law, nodes
+    )
     execute_s = times.execute_ms / 1e3 if times.execute_ms else None
-    is_moved = place is not None and limit == "memory" and not _reads_much(place)
-    moved = None if cost is None else cost.moved_bytes if is_moved else cost.least_bytes
+    is_moved = position is not None and limit == "memory" and not _is_near_memory_roof(position)
+    moved_bytes = None if cost is None else cost.moved_bytes if is_moved else cost.least_bytes
     return Bound(
         limit=limit,
         sentence=sentence,
         flops_per_s=cost.flops / execute_s if cost is not None and execute_s else None,
-        bytes_per_s=moved / execute_s if moved is not None and execute_s else None,
-        flops_per_byte=cost.flops / moved if cost is not None and moved else None,
-        roof_share=None if place is None else place.moved_share if is_moved else place.roof_share,
+        bytes_per_s=moved_bytes / execute_s if moved_bytes is not None and execute_s else None,
+        flops_per_byte=cost.flops / moved_bytes if cost is not None and moved_bytes else None,
+        roof_share=None if position is None else position.moved_share if is_moved else position.roof_share,
         peaks=peaks,
     )
 
 
-def _outside(times: CallTimes) -> tuple[Limit, str] | None:
-    """What goes on beside the execution, where it is much of a call."""
+def _bottleneck_outside_execution(times: CallTimes) -> tuple[Limit, str] | None:
+    """Return a bottleneck outside the execution, if that takes a large part of a call."""
     if not times.execute_ms:
         return None
     copies_ms = (times.copy_in_ms or 0.0) + (times.copy_out_ms or 0.0)
     host_ms = (times.prepare_ms or 0.0) + (times.post_ms or 0.0)
     if host_ms > times.execute_ms and host_ms >= copies_ms:
         return "launch or host", host_words(host_ms, times.execute_ms)
-    if copies_ms > _COPIES * times.execute_ms:
+    if copies_ms > _MAX_COPY_RATIO * times.execute_ms:
         return "copy", copy_words(copies_ms, times.execute_ms)
     return None
 
 
-def _inside(
+def _bottleneck_of_execution(
     times: CallTimes,
     cost: BatchCost | None,
     peaks: Peaks | None,
-    place: RoofPlace | None,
+    position: RoofPlace | None,
     law: BatchLaw | None,
     nodes: int | None,
 ) -> tuple[Limit | None, str]:
-    fixed_ms, fixed_share = _fixed(law, cost)
-    if place is None:
-        return None, unknown_words(_missing(times, cost, peaks), fixed_share)
-    if place.compute_share > _OVER:
-        return None, faster_than_peak_words(place)
-    if fixed_share is not None and fixed_ms is not None and place.roof_share <= _FAR and fixed_share > _FIXED:
-        return "launch or host", launch_words(place, fixed_share, fixed_ms, nodes)
-    if place.compute_share >= _NEAR and (place.compute_share > place.least_share or place.least_share > _OVER):
-        return "compute", compute_words(place)
-    if place.least_share > _OVER:
-        return None, faster_than_memory_words(place)
-    if _reads_much(place):
-        return "memory", memory_words(place, place.cost.least_bytes, LEAST_MODEL)
-    if _UNFUSED <= place.moved_share <= _OVER:
-        return "memory", memory_words(place, place.cost.moved_bytes, MOVED_MODEL)
-    return None, nothing_words(place, fixed_share)
+    fixed_ms, fixed_share = _fixed_part(law, cost)
+    if position is None:
+        return None, unknown_words(_missing_text(times, cost, peaks), fixed_share)
+    if position.compute_share > _MAX_PEAK_SHARE:
+        return None, faster_than_peak_words(position)
+    if (
+        fixed_share is not None
+        and fixed_ms is not None
+        and position.roof_share <= _MAX_IDLE_SHARE
+        and fixed_share > _MIN_FIXED_SHARE
+    ):
+        return "launch or host", launch_words(position, fixed_share, fixed_ms, nodes)
+    if position.compute_share >= _MIN_BOUND_SHARE and (
+        position.compute_share > position.least_share or position.least_share > _MAX_PEAK_SHARE
+    ):
+        return "compute", compute_words(position)
+    if position.least_share > _MAX_PEAK_SHARE:
+        return None, faster_than_memory_words(position)
+    if _is_near_memory_roof(position):
+        return "memory", memory_words(position, position.cost.least_bytes, LEAST_MODEL)
+    if _MIN_UNFUSED_SHARE <= position.moved_share <= _MAX_PEAK_SHARE:
+        return "memory", memory_words(position, position.cost.moved_bytes, MOVED_MODEL)
+    return None, nothing_words(position, fixed_share)
 
 
-def _reads_much(place: RoofPlace) -> bool:
-    return _NEAR <= place.least_share <= _OVER
+def _is_near_memory_roof(position: RoofPlace) -> bool:
+    return _MIN_BOUND_SHARE <= position.least_share <= _MAX_PEAK_SHARE
 
 
-def _fixed(law: BatchLaw | None, cost: BatchCost | None) -> tuple[float | None, float | None]:
-    """t0, and its share of a call of the batch. A law that does not hold, as of a line that breaks, still tells that a
-    large part is fixed where t0's interval stays above 0."""
+def _fixed_part(law: BatchLaw | None, cost: BatchCost | None) -> tuple[float | None, float | None]:
+    """Return t0, and its share of a call of the batch. A model that does not fit, as with a break in the line, still
+    shows that a large part is fixed if t0's interval is above 0."""
     if law is None or cost is None:
         return None, None
     if law.reason is not None and not (law.t0_ms.ci95 and law.t0_ms.ci95[0] > 0):
@@ -276,7 +288,7 @@ def _fixed(law: BatchLaw | None, cost: BatchCost | None) -> tuple[float | None, 
     return t0_ms, t0_ms / (t0_ms + t1_ms * cost.batch)
 
 
-def _missing(times: CallTimes, cost: BatchCost | None, peaks: Peaks | None) -> str:
+def _missing_text(times: CallTimes, cost: BatchCost | None, peaks: Peaks | None) -> str:
     if not times.execute_ms:
         return "the execution was not timed"
     if cost is None:
@@ -290,7 +302,8 @@ Arithmetic = Literal["fp32", "fp16", "int8"]
 
 
 def card_peaks(accelerator: Accelerator, arithmetic: Arithmetic) -> Peaks:
-    """Of fp32 without tensor cores, which a runtime that rounds its factors to TF32 exceeds."""
+    """Return a card's peaks. For fp32 they are without tensor cores, which a runtime that rounds factors to TF32
+    exceeds."""
     tera_per_s = {"fp32": accelerator.fp32_tflops, "fp16": accelerator.fp16_tflops, "int8": accelerator.int8_tops}
     peak, bandwidth_gb_s = tera_per_s[arithmetic], accelerator.memory_bandwidth_gb_s
     return Peaks(

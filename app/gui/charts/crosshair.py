@@ -1,4 +1,4 @@
-"""The place that is looked at, moved by mouse and keys."""
+"""Chart crosshair, moved with the mouse and the keyboard."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BIG_STEP_PX = 40.0
 
 
 class Crosshair(QObject):
-    """A column over all lines; in a scatter of points the one looked at is ringed too."""
+    """Vertical line across all series; in a scatter plot, the selected point is circled too."""
 
     changed = Signal()
     moved = Signal(float)
-    """By the user; NaN where it goes."""
+    """Emitted when the user moves the crosshair; NaN when it disappears."""
     chosen = Signal(str, int)
 
     def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, marks: Marks) -> None:
@@ -48,31 +48,31 @@ class Crosshair(QObject):
         self._series = series
         if self._point is not None and self._find(self._point) is None:
             self._point = None
-        self._show()
+        self._update()
 
     def readings(self) -> tuple[Reading, ...]:
         return () if self.x is None else read_at(self._series, self.x, self._y_axis, self._point)
 
     def put(self, x: float | None) -> None:
-        """Tells nobody that the user moved it."""
+        """Set the position without emitting `moved`."""
         self.x = None if x is None or not math.isfinite(x) else x
         self._point, self._is_hovered = None, False
-        self._show()
+        self._update()
 
     def move(self, x: float, point: Point | None = None) -> None:
         self.x = x if math.isfinite(x) else None
         self._point, self._is_hovered = point, False
-        self._show()
+        self._update()
         self.moved.emit(x)
 
     def step(self, way: Way, *, is_big: bool = False) -> bool:
-        """To the next sample at least a pixel away, or to the next point. Whether there was somewhere to go."""
+        """Move to the next sample at least one pixel away, or to the next point. Return whether there was one."""
         if self._has_points():
             point = next_point(self._series, self._point, way)
-            found = None if point is None else self._find(point)
-            if point is None or found is None:
+            series = None if point is None else self._find(point)
+            if point is None or series is None:
                 return False
-            self.move(float(found.x[point[1]]), point)
+            self.move(float(series.x[point[1]]), point)
             return True
         if way in ("up", "down"):
             return False
@@ -102,31 +102,31 @@ class Crosshair(QObject):
         return x is not None
 
     def choose(self) -> bool:
-        """What is looked at. Whether there was something."""
+        """Emit `chosen` for the sample at the crosshair. Return whether there was one."""
         if self.x is None:
             return False
         if self._point is not None:
             self.chosen.emit(*self._point)
             return True
-        for one in self._series:
-            index = one.nearest(self.x)
+        for series in self._series:
+            index = series.nearest(self.x)
             if index is not None:
-                self.chosen.emit(one.key, index)
+                self.chosen.emit(series.key, index)
                 return True
         return False
 
     def _has_points(self) -> bool:
-        return any(one.kind == "points" and len(one.x) for one in self._series)
+        return any(series.kind == "points" and len(series.x) for series in self._series)
 
     def _find(self, point: Point) -> Series | None:
-        found = next((one for one in self._series if one.key == point[0]), None)
-        return found if found is not None and point[1] < len(found.x) else None
+        series = next((candidate for candidate in self._series if candidate.key == point[0]), None)
+        return series if series is not None and point[1] < len(series.x) else None
 
-    def _show(self) -> None:
-        place = math.nan if self.x is None else float(self._x_axis.to_view(self.x))
-        self._line.setVisible(math.isfinite(place))
-        if math.isfinite(place):
-            self._line.setPos(place)
+    def _update(self) -> None:
+        position = math.nan if self.x is None else float(self._x_axis.to_view(self.x))
+        self._line.setVisible(math.isfinite(position))
+        if math.isfinite(position):
+            self._line.setPos(position)
         before, self._marks.spot = self._marks.spot, self._spot()
         if before != self._marks.spot:
             self._plot.scene().update()
@@ -135,36 +135,36 @@ class Crosshair(QObject):
     def _spot(self) -> Spot | None:
         if self._point is None:
             return None
-        one = self._find(self._point)
+        series = self._find(self._point)
         index = self._point[1]
-        if one is None or one.kind != "points":
+        if series is None or series.kind != "points":
             return None
-        text = one.names[index] if one.names else one.label
-        return Spot(float(one.x[index]), float(one.y[index]), text)
+        text = series.names[index] if series.names else series.label
+        return Spot(float(series.x[index]), float(series.y[index]), text)
 
     def _hover(self, x: float, y: float) -> None:
-        point = self._near(x, y, points_only=True) if self._has_points() else None
-        one = None if point is None else self._find(point)
-        at = self._x_axis.from_view(x) if one is None or point is None else float(one.x[point[1]])
+        point = self._find_near(x, y, points_only=True) if self._has_points() else None
+        series = None if point is None else self._find(point)
+        at = self._x_axis.from_view(x) if series is None or point is None else float(series.x[point[1]])
         self.move(at, point)
         self._is_hovered = True
 
     def leave(self) -> None:
-        """The mouse goes, and the crosshair with it where it was the mouse's."""
+        """Hide the crosshair if the mouse placed it."""
         if self._is_hovered:
             self.move(math.nan)
 
     def _click(self, x: float, y: float) -> None:
-        found = self._near(x, y, points_only=False)
-        if found is not None:
-            self.chosen.emit(*found)
+        point = self._find_near(x, y, points_only=False)
+        if point is not None:
+            self.chosen.emit(*point)
 
-    def _near(self, x: float, y: float, *, points_only: bool) -> Point | None:
+    def _find_near(self, x: float, y: float, *, points_only: bool) -> Point | None:
         at = self._plot.pixel_of(x, y)
         sides = [self._plot.place_of(at + QPointF(side * REACH_PX, 0)).x() for side in (-1, 1)]
-        series = [one for one in self._series if one.kind == "points" or not points_only]
+        series = [candidate for candidate in self._series if candidate.kind == "points" or not points_only]
         reach = (self._x_axis.from_view(sides[0]), self._x_axis.from_view(sides[1]))
-        return nearest_point(series, at, self._pixel_of, reach)
+        return nearest_point(series, at, self._to_pixel, reach)
 
-    def _pixel_of(self, x: float, y: float) -> QPointF:
+    def _to_pixel(self, x: float, y: float) -> QPointF:
         return self._plot.pixel_of(float(self._x_axis.to_view(x)), float(self._y_axis.to_view(y)))

@@ -1,4 +1,4 @@
-"""Lines, intervals and points as the plot paints them, in colours, dashes and markers of the theme."""
+"""Lines, intervals and points, painted with the colors, dashes and markers of the theme."""
 
 from __future__ import annotations
 
@@ -26,23 +26,25 @@ from app.gui.charts.series import Series
 from app.gui.charts.tick_axis import TickAxis
 from app.gui.theme import Theme
 
-_FARTHEST_PX = 1e5
+_MAX_PX = 1e5
 _POINT_PX = MARKER_PX + 3
 
 
 class Curves(Layer):
-    """Lines and intervals. All work is done when it is painted, so that what is not seen costs nothing."""
+    """Layer of lines and intervals. All work is done while painting, so that hidden charts cost nothing."""
 
     def __init__(self, x: TickAxis, y: TickAxis, theme: Theme) -> None:
         super().__init__(x, y, theme)
         self._placed: dict[str, Placed] = {}
-        self._made: WeakKeyDictionary[Placed, tuple[Sequence[float], QPainterPath, QPainterPath]] = WeakKeyDictionary()
+        self._path_cache: WeakKeyDictionary[Placed, tuple[Sequence[float], QPainterPath, QPainterPath]] = (
+            WeakKeyDictionary()
+        )
 
     def put(self, series: Series) -> None:
         self._placed[series.key] = Placed(series, self.x.axis, self.y.axis)
 
     def keep(self, keys: set[str]) -> None:
-        """Only these, in the order in which they came."""
+        """Drop all series except `keys`; the order stays."""
         self._placed = {key: placed for key, placed in self._placed.items() if key in keys}
 
     def is_dashed(self, key: str, width_px: float) -> bool:
@@ -63,36 +65,38 @@ class Curves(Layer):
         painter.drawPath(self._paths(area, placed)[0])
 
     def _paths(self, area: QRectF, placed: Placed) -> tuple[QPainterPath, QPainterPath]:
-        """Of the line and of its markers: made once, as a moving crosshair has them painted again and again."""
-        now = (*self.x.range, *self.y.range, *area.getRect())  # type: ignore[misc]
-        made = self._made.get(placed)
-        if made is None or made[0] != now:
+        """Return the paths of the line and of its markers. They are cached, since a moving crosshair repaints them
+        often.
+        """
+        state = (*self.x.range, *self.y.range, *area.getRect())  # type: ignore[misc]
+        cached = self._path_cache.get(placed)
+        if cached is None or cached[0] != state:
             x, y = placed.thinned(*self.x.range, area.width())
-            line = pg.functions.arrayToQPath(self._across(area, x), self._up(area, y), connect="finite")
+            line = pg.functions.arrayToQPath(self._to_columns(area, x), self._to_rows(area, y), connect="finite")
             markers, marker = QPainterPath(), marker_path(placed.series.series)
             indices = placed.marker_indices(*self.x.range)
-            across, up = self._across(area, placed.x[indices]), self._up(area, placed.y[indices])
-            for column, row in zip(across.tolist(), up.tolist(), strict=True):
+            columns, rows = self._to_columns(area, placed.x[indices]), self._to_rows(area, placed.y[indices])
+            for column, row in zip(columns.tolist(), rows.tolist(), strict=True):
                 markers.addPath(marker.translated(column, row))
-            made = self._made[placed] = (now, line, markers)
-        return made[1], made[2]
+            cached = self._path_cache[placed] = (state, line, markers)
+        return cached[1], cached[2]
 
     def _draw_markers(self, painter: QPainter, area: QRectF, placed: Placed) -> None:
         series = placed.series
         is_hollow = series.hollow is not None and bool(series.hollow.all())
         draw_markers(painter, self.theme, series.series, self._paths(area, placed)[1], is_hollow=is_hollow)
 
-    def _across(self, area: QRectF, places: Floats) -> Floats:
+    def _to_columns(self, area: QRectF, places: Floats) -> Floats:
         low, high = self.x.range
-        return np.clip(area.left() + (places - low) * (area.width() / (high - low)), -_FARTHEST_PX, _FARTHEST_PX)
+        return np.clip(area.left() + (places - low) * (area.width() / (high - low)), -_MAX_PX, _MAX_PX)
 
-    def _up(self, area: QRectF, places: Floats) -> Floats:
+    def _to_rows(self, area: QRectF, places: Floats) -> Floats:
         low, high = self.y.range
-        return np.clip(area.bottom() - (places - low) * (area.height() / (high - low)), -_FARTHEST_PX, _FARTHEST_PX)
+        return np.clip(area.bottom() - (places - low) * (area.height() / (high - low)), -_MAX_PX, _MAX_PX)
 
 
 class Points:
-    """The items of series of points."""
+    """Scatter plot items of the point series."""
 
     def __init__(self, box: pg.ViewBox, x: Axis, y: Axis) -> None:
         self._box, self._x, self._y = box, x, y
@@ -103,17 +107,17 @@ class Points:
             self._items[series.key] = pg.ScatterPlotItem(pxMode=True)
             self._items[series.key].setZValue(5)
             self._box.addItem(self._items[series.key], ignoreBounds=True)
-        across, up = self._x.to_view(series.x), self._y.to_view(series.y)
-        shown = np.flatnonzero(np.isfinite(across) & np.isfinite(up))
-        colour = colour_of(theme, series.series)
-        full, empty = pg.mkBrush(colour), pg.mkBrush(theme.paper)
+        x, y = self._x.to_view(series.x), self._y.to_view(series.y)
+        visible = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+        color = colour_of(theme, series.series)
+        full, empty = pg.mkBrush(color), pg.mkBrush(theme.paper)
         self._items[series.key].setData(
-            x=across[shown],
-            y=up[shown],
+            x=x[visible],
+            y=y[visible],
             symbol=marker_of(series.series),
             size=_POINT_PX,
-            pen=solid_pen(colour),
-            brush=[empty if series.is_hollow(int(index)) else full for index in shown],
+            pen=solid_pen(color),
+            brush=[empty if series.is_hollow(int(index)) else full for index in visible],
         )
 
     def keep(self, keys: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""A chart with handles that are dragged by mouse, and moved by keys."""
+"""Chart with handles that the user drags with the mouse or moves with the keyboard."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _REACH_PX = 16.0
 _HANDLE_PX = 11
 _STEP, _LONG_STEP = 0.01, 0.1
 _HEADROOM = 1.25
-"""So that there is somewhere to drag to."""
+"""Factor on the upper end of the y range, so that there is room to drag upward."""
 
 
 class Handle(msgspec.Struct, frozen=True):
-    """In the axes' own values. `name` is told to readers of screens; `way` is where it can go."""
+    """Draggable point, in data values. `name` is its accessible name, and `way` the direction in which it can move."""
 
     x: float
     y: float
@@ -37,10 +37,12 @@ class Handle(msgspec.Struct, frozen=True):
 
 
 class DraggableChart(Chart):
-    """Page Up and Page Down choose a handle, arrows move it (Shift: ten times as far), Escape lets it go.
+    """Chart whose handles can be moved with the mouse or the keyboard.
 
-    `moved` says where a handle is wanted; whoever listens draws the chart anew. `is_done` is False while a button is
-    held: then the ranges stand still.
+    Page Up and Page Down select a handle, arrow keys move it (with Shift ten times as far), and Escape deselects it.
+
+    `moved` reports the requested position; the receiver must update the chart. `is_done` is `False` while the mouse
+    button is down; the ranges are frozen during that time.
     """
 
     moved = Signal(int, float, float, bool)
@@ -56,7 +58,7 @@ class DraggableChart(Chart):
         self.plot.viewport().installEventFilter(self)
 
     def set_handles(self, handles: Sequence[Handle]) -> None:
-        """In the order in which keys go through them."""
+        """Replace the handles. The keyboard cycles through them in this order."""
         self._handles = tuple(handles)
         if self._chosen is not None and self._chosen >= len(self._handles):
             self._chosen = None
@@ -67,27 +69,27 @@ class DraggableChart(Chart):
         return self._chosen
 
     def choose(self, index: int | None) -> None:
-        """What arrows move; None leaves them to the crosshair."""
+        """Select the handle that the arrow keys move; `None` returns the arrow keys to the crosshair."""
         self._chosen = index
         self._draw_handles()
         self.setAccessibleDescription(self.describe())
 
     def handle_pixel(self, index: int) -> QPointF:
-        """Where a handle is in the plot's viewport."""
+        """Return the position of a handle, in pixels of the plot's viewport."""
         return self.pixel_of(self._handles[index].x, self._handles[index].y)
 
     def describe(self) -> str:
         if self._chosen is None:
             return super().describe() + (" Page Down takes hold of a point." if self._handles else "")
-        one = self._handles[self._chosen]
-        x, y = with_unit(number(one.x), self.x_axis.unit), with_unit(number(one.y), self.y_axis.unit)
-        return f"{one.name}: {x}, {y}. Arrows move it, Escape lets it go."
+        handle = self._handles[self._chosen]
+        x, y = with_unit(number(handle.x), self.x_axis.unit), with_unit(number(handle.y), self.y_axis.unit)
+        return f"{handle.name}: {x}, {y}. Arrows move it, Escape lets it go."
 
     def data_range(self) -> Bounds:
-        found = super().data_range()
-        if not math.isfinite(found.x1 + found.y1):
-            return found
-        return Bounds(found.x0, found.x0 + (found.x1 - found.x0) * 1.08, found.y0, found.y1 * _HEADROOM)
+        bounds = super().data_range()
+        if not math.isfinite(bounds.x1 + bounds.y1):
+            return bounds
+        return Bounds(bounds.x0, bounds.x0 + (bounds.x1 - bounds.x0) * 1.08, bounds.y0, bounds.y1 * _HEADROOM)
 
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
@@ -95,20 +97,22 @@ class DraggableChart(Chart):
 
     def _draw_handles(self) -> None:
         theme, empty = self.look.theme, not self._handles
-        across = self.x_axis.to_view([one.x for one in self._handles])
-        up = self.y_axis.to_view([one.y for one in self._handles])
-        brushes = [pg.mkBrush(theme.accent if at == self._chosen else theme.paper) for at in range(len(self._handles))]
-        sizes = [_HANDLE_PX + (4 if at == self._chosen else 0) for at in range(len(self._handles))]
+        x = self.x_axis.to_view([handle.x for handle in self._handles])
+        y = self.y_axis.to_view([handle.y for handle in self._handles])
+        brushes = [
+            pg.mkBrush(theme.accent if index == self._chosen else theme.paper) for index in range(len(self._handles))
+        ]
+        sizes = [_HANDLE_PX + (4 if index == self._chosen else 0) for index in range(len(self._handles))]
         self._dots.setData(
-            x=np.empty(0) if empty else across,
-            y=np.empty(0) if empty else up,
+            x=np.empty(0) if empty else x,
+            y=np.empty(0) if empty else y,
             size=np.array(sizes, dtype=float),
-            symbol=["s" if one.way == "x" else "o" for one in self._handles],
+            symbol=["s" if handle.way == "x" else "o" for handle in self._handles],
             brush=brushes,
             pen=solid_pen(theme.accent),
         )
 
-    # The mouse
+    # Mouse
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is not self.plot.viewport() or not isinstance(event, QMouseEvent):
@@ -123,7 +127,7 @@ class DraggableChart(Chart):
         return False
 
     def _press(self, at: QPointF) -> bool:
-        index = self._near(at)
+        index = self._find_near(at)
         if index is None:
             return False
         self.viewing.stands_still = True
@@ -133,17 +137,17 @@ class DraggableChart(Chart):
 
     def _drag(self, at: QPointF, *, is_done: bool) -> bool:
         if not self.viewing.stands_still or self._chosen is None:
-            is_near = self._near(at) is not None
+            is_near = self._find_near(at) is not None
             self.plot.viewport().setCursor(Qt.CursorShape.SizeAllCursor if is_near else Qt.CursorShape.ArrowCursor)
             return False
         self.viewing.stands_still = not is_done
-        place = self.plot.place_of(at)
+        position = self.plot.place_of(at)
         (x0, x1), (y0, y1) = self.plot.ranges()
-        x, y = min(max(place.x(), x0), x1), min(max(place.y(), y0), y1)
+        x, y = min(max(position.x(), x0), x1), min(max(position.y(), y0), y1)
         self._move_to(self.x_axis.from_view(x), self.y_axis.from_view(y), is_done=is_done)
         return True
 
-    def _near(self, at: QPointF) -> int | None:
+    def _find_near(self, at: QPointF) -> int | None:
         best = (_REACH_PX, -1)
         for index in range(len(self._handles)):
             pixel = self.handle_pixel(index)
@@ -151,7 +155,7 @@ class DraggableChart(Chart):
             best = min(best, (distance, index))
         return None if best[1] < 0 else best[1]
 
-    # The keyboard
+    # Keyboard
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         key = event.key()
@@ -161,23 +165,25 @@ class DraggableChart(Chart):
             self.choose((before + step) % len(self._handles))
         elif key == Qt.Key.Key_Escape and self._chosen is not None:
             self.choose(None)
-        elif self._chosen is not None and (way := _ARROWS.get(Qt.Key(key))) is not None:
-            self._nudge(way, is_long=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
+        elif self._chosen is not None and (direction := _ARROWS.get(Qt.Key(key))) is not None:
+            self._nudge(direction, is_long=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
         else:
             super().keyPressEvent(event)
 
-    def _nudge(self, way: tuple[int, int], *, is_long: bool) -> None:
+    def _nudge(self, direction: tuple[int, int], *, is_long: bool) -> None:
         assert self._chosen is not None
-        one, step = self._handles[self._chosen], _LONG_STEP if is_long else _STEP
+        handle, step = self._handles[self._chosen], _LONG_STEP if is_long else _STEP
         (x0, x1), (y0, y1) = self.plot.ranges()
-        x = float(self.x_axis.to_view(one.x)) + way[0] * step * (x1 - x0)
-        y = float(self.y_axis.to_view(one.y)) + way[1] * step * (y1 - y0)
+        x = float(self.x_axis.to_view(handle.x)) + direction[0] * step * (x1 - x0)
+        y = float(self.y_axis.to_view(handle.y)) + direction[1] * step * (y1 - y0)
         self._move_to(self.x_axis.from_view(x), self.y_axis.from_view(y), is_done=True)
 
     def _move_to(self, x: float, y: float, *, is_done: bool) -> None:
         assert self._chosen is not None
-        one = self._handles[self._chosen]
-        self.moved.emit(self._chosen, one.x if one.way == "y" else x, one.y if one.way == "x" else y, is_done)
+        handle = self._handles[self._chosen]
+        self.moved.emit(
+            self._chosen, handle.x if handle.way == "y" else x, handle.y if handle.way == "x" else y, is_done
+        )
 
 
 _ARROWS = {

@@ -1,4 +1,4 @@
-"""A chart as a file: a picture, a drawing, a table; or a picture on the clipboard."""
+"""Export of a chart as PNG, SVG or CSV, or to the clipboard."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Drawable(Protocol):
 
 
 def picture(chart: Drawable) -> QImage:
-    """Twice as fine as the screen."""
+    """Render the chart at twice the screen resolution."""
     size = _size(chart)
     image = QImage((size.toSizeF() * _SCALE).toSize(), QImage.Format.Format_ARGB32)
     image.setDevicePixelRatio(_SCALE)
@@ -53,7 +53,7 @@ def save_png(chart: Drawable, path: Path) -> None:
 
 def save_svg(chart: Drawable, path: Path) -> None:
     with path.open("wb"):
-        pass  # raises what Qt would only print
+        pass  # open the file first: this raises errors that Qt would only print
     size = _size(chart)
     generator = QSvgGenerator()
     generator.setFileName(str(path))
@@ -90,7 +90,7 @@ def _title_height(chart: Drawable) -> float:
 
 
 def _draw(chart: Drawable, device: QPaintDevice) -> None:
-    with _on_its_own(chart):
+    with _standalone_rendering(chart):
         size, width = _size(chart), float(chart.plot.width())
         painter = QPainter(device)
         painter.fillRect(QRectF(0, 0, size.width(), size.height()), QColor(chart.look.theme.paper))
@@ -106,14 +106,16 @@ def _draw(chart: Drawable, device: QPaintDevice) -> None:
         chart.key.paint_on(painter, width)
         painter.restore()
         top += chart.key.heightForWidth(chart.plot.width())
-        where = QRectF(inside.left(), top, width, chart.plot.height())
-        chart.plot.scene().render(painter, where, QRectF(chart.plot.viewRect()))
+        target = QRectF(inside.left(), top, width, chart.plot.height())
+        chart.plot.scene().render(painter, target, QRectF(chart.plot.viewRect()))
         painter.end()
 
 
 @contextmanager
-def _on_its_own(chart: Drawable) -> Iterator[None]:
-    """With what a chart above others leaves to the lowest, and lines smoothed as there is time for it."""
+def _standalone_rendering(chart: Drawable) -> Iterator[None]:
+    """Render the chart as a standalone figure: x axis texts shown even if linked charts hide them, and lines
+    antialiased.
+    """
     chart.settle()
     had_texts = chart.plot.x_axis.has_texts
     chart.plot.show_x_texts(True)

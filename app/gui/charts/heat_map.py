@@ -1,4 +1,4 @@
-"""Counts over time and value: how a distribution moved."""
+"""Heat map of counts over time and value, which shows how a distribution changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _SHADES = 64
 
 
 class HeatMap(Panel):
-    """Darker (in a dark theme brighter) is more; nothing is the paper itself."""
+    """Heat map in which darker cells (brighter in a dark theme) have higher counts; empty cells have the background
+    color.
+    """
 
     def __init__(self, title: str, x: Axis, y: Axis, look: Look) -> None:
         self._from_s, self._bin_s = 0.0, 1.0
@@ -42,41 +44,41 @@ class HeatMap(Panel):
         self.restyle(look.theme)
 
     def set_counts(self, from_s: float, bin_s: float, edges: npt.ArrayLike, counts: npt.ArrayLike) -> None:
-        """`counts`: one row a bin of time, one column a stretch between two neighbouring `edges` of y."""
-        numbers, ends = np.array(counts, dtype=np.float64), np.array(edges, dtype=np.float64)
-        if numbers.ndim != 2 or (numbers.size and numbers.shape[1] != len(ends) - 1):
+        """Set the data. `counts` has one row per time bin and one column per interval between adjacent `edges` of y."""
+        values, boundaries = np.array(counts, dtype=np.float64), np.array(edges, dtype=np.float64)
+        if values.ndim != 2 or (values.size and values.shape[1] != len(boundaries) - 1):
             raise ValueError("counts have one column a stretch between edges")
-        self._from_s, self._bin_s, self._edges, self._counts = from_s, bin_s, ends, numbers
+        self._from_s, self._bin_s, self._edges, self._counts = from_s, bin_s, boundaries, values
         self.settle()
 
     def settle(self) -> None:
-        self._look_at(None if self._column is None or self._column >= len(self._counts) else self._column)
+        self._select_column(None if self._column is None or self._column >= len(self._counts) else self._column)
         top = self._counts.max() if self._counts.size else 0.0
         if top == 0:
             self._image.clear()
             return
-        places = self.y_axis.to_view(self._edges)
-        rows = np.linspace(places[0], places[-1], max(2 * len(places), 2))
+        positions = self.y_axis.to_view(self._edges)
+        rows = np.linspace(positions[0], positions[-1], max(2 * len(positions), 2))
         middles = (rows[:-1] + rows[1:]) / 2
-        of_row = np.clip(np.searchsorted(places, middles, side="right") - 1, 0, self._counts.shape[1] - 1)
-        shares = np.sqrt(self._counts[:, of_row] / top)
+        bin_of_row = np.clip(np.searchsorted(positions, middles, side="right") - 1, 0, self._counts.shape[1] - 1)
+        shares = np.sqrt(self._counts[:, bin_of_row] / top)
         self._image.setImage(shares, levels=(0.0, 1.0), autoLevels=False)
         end_s = self._from_s + self._bin_s * len(self._counts)
-        self._image.setRect(QRectF(self._from_s, places[0], end_s - self._from_s, places[-1] - places[0]))
-        self.plot.set_ranges((self._from_s, end_s), (float(places[0]), float(places[-1])))
+        self._image.setRect(QRectF(self._from_s, positions[0], end_s - self._from_s, positions[-1] - positions[0]))
+        self.plot.set_ranges((self._from_s, end_s), (float(positions[0]), float(positions[-1])))
         self.refresh_table()
 
     def restyle(self, theme: Theme) -> None:
         low, high = QColor(theme.paper), QColor(theme.series[0])
         share = np.linspace(0.0, 1.0, _SHADES)[:, None]
-        start, end = (np.array([each.red(), each.green(), each.blue()], dtype=float) for each in (low, high))
+        start, end = (np.array([color.red(), color.green(), color.blue()], dtype=float) for color in (low, high))
         table = np.round(start + (end - start) * (0.15 + 0.85 * share))
         table[0] = start
         self._image.setLookupTable(table.astype(np.uint8))
         self._line.setPen(solid_pen(theme.ink))
 
     def frame(self) -> pd.DataFrame:
-        """One row a cell that has any."""
+        """Return one row per non-empty cell."""
         import pandas as pd
 
         times, rows = np.nonzero(self._counts)
@@ -105,11 +107,11 @@ class HeatMap(Panel):
         total = f"{count(int(counts.sum()))} in all"
         if not counts.any():
             return f"{times}: {total}"
-        most = int(counts.argmax())
-        low, high = (number(float(self._edges[most + side])) for side in (0, 1))
-        return f"{times}: {total}, most ({count(int(counts[most]))}) from {low} to {with_unit(high, self.y_axis.unit)}"
+        peak = int(counts.argmax())
+        low, high = (number(float(self._edges[peak + side])) for side in (0, 1))
+        return f"{times}: {total}, most ({count(int(counts[peak]))}) from {low} to {with_unit(high, self.y_axis.unit)}"
 
-    def _look_at(self, column: int | None) -> None:
+    def _select_column(self, column: int | None) -> None:
         self._column = column
         self._line.setVisible(column is not None)
         text = self.y_axis.text
@@ -123,11 +125,11 @@ class HeatMap(Panel):
 
     def _hover(self, x: float, _: float) -> None:
         column = math.floor((x - self._from_s) / self._bin_s)
-        self._look_at(column if 0 <= column < len(self._counts) else None)
+        self._select_column(column if 0 <= column < len(self._counts) else None)
 
     def _leave(self) -> None:
         if not self.hasFocus():
-            self._look_at(None)
+            self._select_column(None)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         last = len(self._counts) - 1
@@ -139,4 +141,4 @@ class HeatMap(Panel):
         if column is None or last < 0 or not self.is_plot:
             super().keyPressEvent(event)
         else:
-            self._look_at(column)
+            self._select_column(column)

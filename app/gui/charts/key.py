@@ -1,4 +1,4 @@
-"""Which line is which, and what each says at the crosshair."""
+"""Chart legend: the name of each series and its value at the crosshair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.gui.theme import Theme
 
 _SAMPLE_PX = 26.0
 _GAP_PX = 6.0
-_BETWEEN_PX = 16.0
+_ENTRY_GAP_PX = 16.0
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Key(QWidget):
-    """The axis's name and one entry a series, in columns; wraps to its width. It can be painted elsewhere too."""
+    """Legend with the y axis name and one entry per series, in columns that wrap. It can be painted on any painter."""
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
@@ -44,21 +44,22 @@ class Key(QWidget):
         before = self.heightForWidth(self.width())
         self.axis_text, self.entries = axis_text, entries
         widths = [self._metrics().horizontalAdvance(entry.value) for entry in entries]
-        self._value_width = max([self._value_width if entries else 0.0, *widths])  # so that nothing jumps
+        # the column only grows, so that entries do not shift
+        self._value_width = max([self._value_width if entries else 0.0, *widths])
         self._axis_width = max(self._axis_width, self._metrics().horizontalAdvance(axis_text)) if axis_text else 0.0
         if self.heightForWidth(self.width()) != before:
             self.updateGeometry()
         self.update()
 
     def text(self) -> str:
-        """All that is painted, in words."""
-        said = [f"{entry.label} {entry.value}".strip() for entry in self.entries]
-        return ", ".join([*([self.axis_text] if self.axis_text else []), *said])
+        """Return the whole legend as text."""
+        texts = [f"{entry.label} {entry.value}".strip() for entry in self.entries]
+        return ", ".join([*([self.axis_text] if self.axis_text else []), *texts])
 
     def line_px(self) -> int:
-        """What all of it takes in one line."""
-        metrics, left = self._metrics(), (self._axis_width + _BETWEEN_PX if self.axis_text else 0.0)
-        samples = len(self.entries) * (_SAMPLE_PX + 2 * _GAP_PX + self._value_width + _BETWEEN_PX)
+        """Return the width of the whole legend on a single line, in pixels."""
+        metrics, left = self._metrics(), (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0)
+        samples = len(self.entries) * (_SAMPLE_PX + 2 * _GAP_PX + self._value_width + _ENTRY_GAP_PX)
         return round(left + samples + sum(metrics.horizontalAdvance(entry.label) for entry in self.entries))
 
     def hasHeightForWidth(self) -> bool:
@@ -86,35 +87,35 @@ class Key(QWidget):
         painter.drawText(0, round(base), metrics.elidedText(self.axis_text, Qt.TextElideMode.ElideRight, width))
         for (row, left), entry in zip(self._cells(width), self.entries, strict=True):
             self._paint_sample(painter, entry, QRectF(left, row * height, _SAMPLE_PX, height))
-            at = left + _SAMPLE_PX + _GAP_PX
+            x = left + _SAMPLE_PX + _GAP_PX
             painter.setPen(QColor(self.theme.muted if entry.value else self.theme.ink))
-            label = metrics.elidedText(entry.label, Qt.TextElideMode.ElideRight, max(width - at, 20.0))
-            painter.drawText(round(at), round(row * height + base), label)
+            label = metrics.elidedText(entry.label, Qt.TextElideMode.ElideRight, max(width - x, 20.0))
+            painter.drawText(round(x), round(row * height + base), label)
             if entry.value:
-                at += metrics.horizontalAdvance(label) + _GAP_PX
+                x += metrics.horizontalAdvance(label) + _GAP_PX
                 painter.setPen(QColor(self.theme.ink))
-                painter.drawText(round(at), round(row * height + base), entry.value)
+                painter.drawText(round(x), round(row * height + base), entry.value)
 
-    def _paint_sample(self, painter: QPainter, entry: Entry, where: QRectF) -> None:
-        middle = where.center().y()
+    def _paint_sample(self, painter: QPainter, entry: Entry, rect: QRectF) -> None:
+        middle = rect.center().y()
         if entry.kind == "line":
             solid = solid_pen(colour_of(self.theme, entry.series))
             painter.setPen(line_pen(self.theme, entry.series) if entry.is_dashed else solid)
-            painter.drawLine(round(where.left()), round(middle), round(where.right()), round(middle))
-        marker = marker_path(entry.series).translated(where.center())
+            painter.drawLine(round(rect.left()), round(middle), round(rect.right()), round(middle))
+        marker = marker_path(entry.series).translated(rect.center())
         draw_markers(painter, self.theme, entry.series, marker, is_hollow=entry.is_hollow)
 
     def _cells(self, width: float) -> list[tuple[int, float]]:
-        """Row and left edge of each entry."""
+        """Return the row and the left edge of each entry."""
         metrics = self._metrics()
-        left, row = (self._axis_width + _BETWEEN_PX if self.axis_text else 0.0), 0
+        left, row = (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0), 0
         cells = []
         for entry in self.entries:
             needed = _SAMPLE_PX + _GAP_PX + metrics.horizontalAdvance(entry.label) + _GAP_PX + self._value_width
             if left > 0 and left + needed > width:
                 row, left = row + 1, 0.0
             cells.append((row, left))
-            left += needed + _BETWEEN_PX
+            left += needed + _ENTRY_GAP_PX
         return cells
 
     def _metrics(self) -> QFontMetricsF:

@@ -1,4 +1,4 @@
-"""What the keyboard does on a chart."""
+"""Keyboard control of a chart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.gui.charts.reading import Way
 from app.gui.charts.viewing import Viewing
 
 _ZOOM = 0.8
-_WAYS: dict[int, Way] = {
+_DIRECTIONS: dict[int, Way] = {
     Qt.Key.Key_Left: "left",
     Qt.Key.Key_Right: "right",
     Qt.Key.Key_Up: "up",
@@ -21,24 +21,27 @@ _WAYS: dict[int, Way] = {
 
 
 class Keys(QObject):
-    """Arrows move the crosshair (Ctrl: far; End: to the last), Shift and arrows choose a stretch, + and − zoom, Home
-    shows everything, M wants a marker, Enter chooses."""
+    """Key bindings of a chart.
+
+    Arrow keys move the crosshair (with Ctrl by a larger step; End jumps to the last sample), Shift with arrow keys
+    selects an x range, + and − zoom, Home shows all data, M requests a marker and Enter selects a sample.
+    """
 
     marker_wanted = Signal(float)
     fit_wanted = Signal()
     span_drawn = Signal(float, float, bool)
-    """In the axis's own values."""
+    """Range selection in data values; the flag is `True` when the selection is finished."""
 
     def __init__(self, parent: QObject, plot: PlotView, axis: Axis, crosshair: Crosshair, viewing: Viewing) -> None:
         super().__init__(parent)
-        self._plot, self._axis, self._crosshair, self._viewing = plot, axis, crosshair, viewing
+        self._plot_view, self._axis, self._crosshair, self._viewing = plot, axis, crosshair, viewing
         self._anchor: float | None = None
 
     def take(self, event: QKeyEvent) -> bool:
-        """Whether the key means something here."""
+        """Handle a key press. Return whether the key has a function here."""
         key = event.key()
-        if key in _WAYS:
-            return self._move(_WAYS[key], event.modifiers())
+        if key in _DIRECTIONS:
+            return self._move(_DIRECTIONS[key], event.modifiers())
         if key == Qt.Key.Key_End:
             return self._crosshair.go_to_end() and self._reveal()
         if key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal, Qt.Key.Key_Minus):
@@ -52,7 +55,7 @@ class Keys(QObject):
         return False
 
     def release(self, event: QKeyEvent) -> bool:
-        """Shift let go: the stretch is chosen."""
+        """Finish the range selection when Shift is released. Return whether a selection was in progress."""
         anchor, at = self._anchor, self._crosshair.x
         if event.key() != Qt.Key.Key_Shift or anchor is None:
             return False
@@ -62,8 +65,8 @@ class Keys(QObject):
         return True
 
     def zoom(self, *, is_in: bool) -> bool:
-        """Around the crosshair where it is in view, else around the middle."""
-        (x0, x1), (y0, y1) = self._plot.ranges()
+        """Zoom around the crosshair if it is visible, otherwise around the center."""
+        (x0, x1), (y0, y1) = self._plot_view.ranges()
         at = None if self._crosshair.x is None else float(self._axis.to_view(self._crosshair.x))
         x = at if at is not None and x0 <= at <= x1 else (x0 + x1) / 2
         self._viewing.zoom(_ZOOM if is_in else 1 / _ZOOM, x, (y0 + y1) / 2)
@@ -80,11 +83,11 @@ class Keys(QObject):
         self.marker_wanted.emit(self._crosshair.x)
         return True
 
-    def _move(self, way: Way, modifiers: Qt.KeyboardModifier) -> bool:
+    def _move(self, direction: Way, modifiers: Qt.KeyboardModifier) -> bool:
         before = self._crosshair.x
-        is_spanning = bool(modifiers & Qt.KeyboardModifier.ShiftModifier) and way in ("left", "right")
-        if not self._crosshair.step(way, is_big=bool(modifiers & Qt.KeyboardModifier.ControlModifier)):
-            return way in ("left", "right")
+        is_spanning = bool(modifiers & Qt.KeyboardModifier.ShiftModifier) and direction in ("left", "right")
+        if not self._crosshair.step(direction, is_big=bool(modifiers & Qt.KeyboardModifier.ControlModifier)):
+            return direction in ("left", "right")
         at = self._crosshair.x
         if is_spanning and at is not None:
             if self._anchor is None:

@@ -1,4 +1,4 @@
-"""A sheet over the plot that paints itself in pixels."""
+"""Base class of plot layers that paint themselves in pixels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from app.gui.theme import Theme
 
 
 class Layer(pg.UIGraphicsItem):
-    """Painted in pixels, over the whole plot."""
+    """Layer that covers the whole plot and paints in pixel coordinates."""
 
     def __init__(self, x: TickAxis, y: TickAxis, theme: Theme) -> None:
         super().__init__()
         self.x, self.y, self.theme = x, y, theme
         self.font = QFont()
         self.is_smooth = False
-        """On paper, lines of any slope are smoothed; on screen that is too slow."""
+        """Whether lines are antialiased. Used for export only, since it is too slow on screen."""
 
     def paint(self, painter: QPainter, *_: object) -> None:
         to_pixels = painter.worldTransform()
@@ -39,12 +39,12 @@ class Layer(pg.UIGraphicsItem):
         raise NotImplementedError
 
     def across(self, area: QRectF, value: float | None, edge: float) -> float:
-        """The pixel of a value of x; `edge` where there is none."""
+        """Return the pixel column of an x value, or `edge` if there is no value."""
         low, high = self.x.range
-        place = math.nan if value is None else float(self.x.axis.to_view(value))
-        return edge if math.isnan(place) else area.left() + (place - low) / (high - low) * area.width()
+        position = math.nan if value is None else float(self.x.axis.to_view(value))
+        return edge if math.isnan(position) else area.left() + (position - low) / (high - low) * area.width()
 
     def up(self, area: QRectF, value: float | None, edge: float) -> float:
         low, high = self.y.range
-        place = math.nan if value is None else float(self.y.axis.to_view(value))
-        return edge if math.isnan(place) else area.bottom() - (place - low) / (high - low) * area.height()
+        position = math.nan if value is None else float(self.y.axis.to_view(value))
+        return edge if math.isnan(position) else area.bottom() - (position - low) / (high - low) * area.height()

@@ -1,4 +1,4 @@
-"""Several charts over one time axis: one range, one crosshair, one chosen window."""
+"""Several charts with a shared time axis, crosshair and selected time range."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from PySide6.QtWidgets import QToolButton, QWidget
 from app.gui.charts.chart import Chart
 from app.gui.widgets import hbox, label, scroll_area, tool_button, vbox
 
-_ROOM = 0.008
-"""At both ends, so that the first and the last marker are whole."""
-_OTHERS_MS, _ONE_MS = 120, 15
+_PADDING = 0.008
+"""Padding on both sides as a share of the range, so that the first and last markers are not cut off."""
+_LATE_MS, _BETWEEN_CHARTS_MS = 120, 15
 
 
 class LinkedCharts(QWidget):
-    """`has_spans`: a window of time can be chosen. `span_chosen` tells of one that was drawn, or had an edge let go,
-    `span_cleared` of one that was taken away."""
+    """Column of charts with one time axis.
+
+    If `has_spans`, the user can select a time range. `span_chosen` is emitted when a range was drawn or one of its
+    edges was moved, and `span_cleared` when it was removed.
+    """
 
     span_chosen = Signal(float, float)
     span_cleared = Signal()
@@ -33,12 +36,12 @@ class LinkedCharts(QWidget):
         self._span: tuple[float, float] | None = None
         self._follow_s: float | None = None
         self._is_paused = False
-        self._others_soon = QTimer(self, singleShot=True)
-        self._others_soon.timeout.connect(self._follow_late)
-        self._late: list[Chart] = []
-        self._moved: set[Chart] = set()
-        """By data of their own, since the others were."""
-        self._is_any_behind = False
+        self._late_timer = QTimer(self, singleShot=True)
+        self._late_timer.timeout.connect(self._follow_late)
+        self._waiting: list[Chart] = []
+        self._recently_moved: set[Chart] = set()
+        """Charts that moved with new data of their own since the other charts last moved."""
+        self._is_any_late = False
         self._build()
         for chart in self.charts:
             chart.viewing.is_linked = True
@@ -56,28 +59,28 @@ class LinkedCharts(QWidget):
         self.span_button = tool_button(
             "Select a &window", tip="Drag over a chart to choose a stretch of time (or Shift and drag)", checkable=True
         )
-        self.span_button.toggled.connect(self._span_mode)
+        self.span_button.toggled.connect(self._set_span_mode)
         self.clear_button = tool_button("C&lear window")
         self.clear_button.clicked.connect(self.clear_span)
         self.clear_button.hide()
         self.span_label = label("", "muted")
         self.fit_button = QToolButton()
         self.fit_button.clicked.connect(self.fit)
-        self._say_fit()
+        self._update_fit_button()
         row = hbox(self.span_button, self.span_label, self.clear_button, 1, self.fit_button)
         if not self._has_spans:
             self.span_button.hide()
             self.span_label.hide()
         column = QWidget()
         vbox(*((chart, 1) for chart in self.charts), within=column, spacing=2)
-        area = scroll_area(column, focusable=False)  # so that large text makes charts scroll, and none shrink away
+        area = scroll_area(column, focusable=False)  # with large text the charts scroll instead of shrinking to nothing
         vbox(row, (area, 1), within=self, spacing=2)
 
     def span(self) -> tuple[float, float] | None:
         return self._span
 
     def choose_span(self, start: float, end: float) -> None:
-        """As a user would."""
+        """Select a time range, as if the user had drawn it."""
         self._show_span(min(start, end), max(start, end))
         self.span_chosen.emit(min(start, end), max(start, end))
 
@@ -96,22 +99,24 @@ class LinkedCharts(QWidget):
             chart.set_crosshair(x)
 
     def follow(self, last_s: float | None) -> None:
-        """Keep the last seconds in view as data come; None shows everything. A user who pans or zooms stops it until
-        Home is pressed."""
+        """Keep the last `last_s` seconds in view as data arrive; `None` shows all data.
+
+        Following pauses when the user pans or zooms, until they press Home.
+        """
         self._follow_s, self._is_paused = last_s, False
-        self._say_fit()
+        self._update_fit_button()
         self._follow_data(self.charts)
 
     def fit(self) -> None:
-        """Everything, or what is followed."""
+        """Show all data, or resume following."""
         self._is_paused = False
-        self._say_fit()
+        self._update_fit_button()
         for chart in self.charts:
             chart.viewing.fit()
         self._follow_data(self.charts)
 
     def event(self, event: QEvent) -> bool:
-        """Escape clears the window before it means anything to the page."""
+        """Handle Escape as "clear the selected range" before the page can use it."""
         if (
             isinstance(event, QKeyEvent)
             and event.type() == QEvent.Type.ShortcutOverride
@@ -122,8 +127,8 @@ class LinkedCharts(QWidget):
             return True
         return super().event(event)
 
-    def _say_fit(self) -> None:
-        """How to come back, once the user looks at a part."""
+    def _update_fit_button(self) -> None:
+        """Show the button that resets the view while the user looks at a part of the data."""
         text = "Show &everything" if self._follow_s is None else "Follow th&e run"
         self.fit_button.setText(text)
         self.fit_button.setAccessibleName(text.replace("&", ""))
@@ -137,43 +142,49 @@ class LinkedCharts(QWidget):
         super().keyPressEvent(event)
 
     def _data_changed(self) -> None:
-        """A chart that has new data moves at once, the others a little later, where theirs have not come by then: what
-        is painted with every sample is painted one by one."""
+        """Move the chart that has new data at once and the other charts slightly later, unless their own data arrive
+        first.
+
+        This way the charts are repainted one at a time.
+        """
         if self._is_paused:
             return
-        moved = [one for one in self.charts if one is self.sender()]
+        moved = [chart for chart in self.charts if chart is self.sender()]
         self._follow_data(moved)
-        self._moved.update(moved)
-        if not self._others_soon.isActive():
-            self._others_soon.start(_OTHERS_MS)
+        self._recently_moved.update(moved)
+        if not self._late_timer.isActive():
+            self._late_timer.start(_LATE_MS)
 
     def _follow_late(self) -> None:
-        """One that has data of its own all the time moves with them; once no more come, it moves with the others."""
+        """Move the next chart that had no data of its own recently.
+
+        A chart with continuous data moves with its data. Once its data stop, it moves with the other charts.
+        """
         if self._is_paused:
-            self._late.clear()
-            self._moved.clear()
+            self._waiting.clear()
+            self._recently_moved.clear()
             return
-        if not self._late:
-            self._late = [one for one in self.charts if one not in self._moved]
-            self._is_any_behind = len(self._moved) > 1
-            self._moved.clear()
-        if self._late:
-            self._follow_data([self._late.pop()])
-        if self._late:
-            self._others_soon.start(_ONE_MS)
-        elif self._moved or self._is_any_behind:
-            self._others_soon.start(_OTHERS_MS)
+        if not self._waiting:
+            self._waiting = [chart for chart in self.charts if chart not in self._recently_moved]
+            self._is_any_late = len(self._recently_moved) > 1
+            self._recently_moved.clear()
+        if self._waiting:
+            self._follow_data([self._waiting.pop()])
+        if self._waiting:
+            self._late_timer.start(_BETWEEN_CHARTS_MS)
+        elif self._recently_moved or self._is_any_late:
+            self._late_timer.start(_LATE_MS)
 
     def _follow_data(self, charts: Sequence[Chart]) -> None:
         bounds = [chart.data_range() for chart in self.charts]
-        lows = [each.x0 for each in bounds if math.isfinite(each.x0)]
-        highs = [each.x1 for each in bounds if math.isfinite(each.x1)]
+        lows = [chart_bounds.x0 for chart_bounds in bounds if math.isfinite(chart_bounds.x0)]
+        highs = [chart_bounds.x1 for chart_bounds in bounds if math.isfinite(chart_bounds.x1)]
         if not highs:
             return
         high = max(highs)
         if self._follow_s is None:
-            room = _ROOM * (high - min(lows)) or 0.5
-            low, high = min(lows) - room, high + room
+            padding = _PADDING * (high - min(lows)) or 0.5
+            low, high = min(lows) - padding, high + padding
         else:
             low = high - self._follow_s
         for chart in charts:
@@ -181,14 +192,14 @@ class LinkedCharts(QWidget):
         self._align()
 
     def _align(self) -> None:
-        """One width for all left axes, so that a moment stands on one column."""
+        """Give all left axes the same width, so that a point in time has the same column in every chart."""
         width = max((chart.plot.y_axis.wanted_width() for chart in self.charts), default=0.0)
         for chart in self.charts:
             chart.plot.y_axis.set_width(width)
 
     def _range_changed(self, low: float, high: float) -> None:
         self._is_paused = True
-        self._say_fit()
+        self._update_fit_button()
         for chart in self.charts:
             if chart is not self.sender():
                 chart.set_x_range(low, high)
@@ -199,7 +210,7 @@ class LinkedCharts(QWidget):
                 chart.set_crosshair(x)
         self.crosshair_moved.emit(x)
 
-    def _span_mode(self, is_on: bool) -> None:
+    def _set_span_mode(self, is_on: bool) -> None:
         for chart in self.charts:
             chart.plot.draws_spans = is_on
 
@@ -216,6 +227,6 @@ class LinkedCharts(QWidget):
         self._span = (start, end)
         for chart in self.charts:
             chart.set_span((start, end))
-        write = self.charts[-1].plot.x_axis.text_of
-        self.span_label.setText(f"Window: {write(start)} to {write(end)}")
+        format_x = self.charts[-1].plot.x_axis.text_of
+        self.span_label.setText(f"Window: {format_x(start)} to {format_x(end)}")
         self.clear_button.show()

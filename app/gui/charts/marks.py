@@ -1,4 +1,4 @@
-"""What stands behind and before the data: grid, bands, a region, the limit, marks. Words stand beside every colour."""
+"""Decorations around the data: grid, bands, a region, the limit and markers. Every color has a label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.gui.theme import Theme
 
 _PAD_PX = 3.0
 _SPOT_PX = 8.0
-_LEAST_LETTERS = 5
+_MIN_LETTERS = 5
 
 
 class Band(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class Band(msgspec.Struct, frozen=True):
 
 
 class Region(msgspec.Struct, frozen=True):
-    """None reaches to the edge."""
+    """Shaded rectangle in data values; `None` extends it to the edge of the plot."""
 
     x0: float | None
     x1: float | None
@@ -42,7 +42,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Spot(msgspec.Struct, frozen=True):
-    """The point that is looked at."""
+    """Selected point of a scatter plot."""
 
     x: float
     y: float
@@ -50,7 +50,7 @@ class Spot(msgspec.Struct, frozen=True):
 
 
 class Marks(msgspec.Struct):
-    """In the axes' own values; `span` is the chosen stretch of x."""
+    """All decorations of a chart, in data values. `span` is the selected x range."""
 
     bands: tuple[Band, ...] = ()
     region: Region | None = None
@@ -68,7 +68,7 @@ class _MarkLayer(Layer):
 
 
 class Underlay(_MarkLayer):
-    """Grid, bands and region."""
+    """Layer behind the data: grid, bands, region and the selected range."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         self._draw_region(painter, area)
@@ -77,8 +77,8 @@ class Underlay(_MarkLayer):
         if self.marks.span is None:
             return
         left, right = (self.across(area, end, area.left()) for end in self.marks.span)
-        where = QRectF(QPointF(left, area.top()), QPointF(right, area.bottom()))
-        painter.fillRect(where, clear_colour(self.theme.accent, 40))
+        rect = QRectF(QPointF(left, area.top()), QPointF(right, area.bottom()))
+        painter.fillRect(rect, clear_colour(self.theme.accent, 40))
         painter.setPen(solid_pen(self.theme.accent))
         for column in (left, right):
             painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
@@ -87,13 +87,13 @@ class Underlay(_MarkLayer):
     def _draw_grid(self, painter: QPainter, area: QRectF) -> None:
         painter.setPen(grid_pen(self.theme))
         low, high = self.y.range
-        for place in self.y.places():
-            row = area.bottom() - (place - low) / (high - low) * area.height()
-            painter.drawLine(QPointF(area.left(), row), QPointF(area.right(), row))
+        for position in self.y.places():
+            y = area.bottom() - (position - low) / (high - low) * area.height()
+            painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
         if self.x.axis.is_log:
             left, right = self.x.range
-            for place in self.x.places():
-                column = area.left() + (place - left) / (right - left) * area.width()
+            for position in self.x.places():
+                column = area.left() + (position - left) / (right - left) * area.width()
                 painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
 
     def _draw_bands(self, painter: QPainter, area: QRectF) -> None:
@@ -104,18 +104,18 @@ class Underlay(_MarkLayer):
             left, right = max(left, area.left()), min(right, area.right())
             if right < left:
                 continue
-            colour = QColor(state_colour(self.theme, band.state))
-            where = QRectF(left, area.top(), max(right - left, 1.0), area.height())
-            if band.state != "plain" or number % 2:  # stages by turns, so that they are told apart
-                painter.fillRect(where, clear_colour(colour, 16 if band.state == "plain" else 34))
+            color = QColor(state_colour(self.theme, band.state))
+            rect = QRectF(left, area.top(), max(right - left, 1.0), area.height())
+            if band.state != "plain" or number % 2:  # alternate the shading of stages to make them distinguishable
+                painter.fillRect(rect, clear_colour(color, 16 if band.state == "plain" else 34))
             if band.state in ("warn", "bad"):
-                painter.fillRect(where, QBrush(clear_colour(colour, 70), Qt.BrushStyle.BDiagPattern))
-            painter.setPen(QPen(clear_colour(colour, 120), 1))
-            painter.drawLine(where.topLeft(), where.bottomLeft())
-            row = next((place for place, end in enumerate(ends) if end <= left), len(ends))
-            ends[row : row + 1] = [right]
-            word = QRectF(left, area.top() + row * metrics.height(), right - left, 0)
-            _draw_word(painter, metrics, band.label, word, colour, QColor(self.theme.paper))
+                painter.fillRect(rect, QBrush(clear_colour(color, 70), Qt.BrushStyle.BDiagPattern))
+            painter.setPen(QPen(clear_colour(color, 120), 1))
+            painter.drawLine(rect.topLeft(), rect.bottomLeft())
+            lane = next((index for index, end in enumerate(ends) if end <= left), len(ends))
+            ends[lane : lane + 1] = [right]
+            text_rect = QRectF(left, area.top() + lane * metrics.height(), right - left, 0)
+            _draw_text(painter, metrics, band.label, text_rect, color, QColor(self.theme.paper))
 
     def _draw_region(self, painter: QPainter, area: QRectF) -> None:
         region = self.marks.region
@@ -123,26 +123,26 @@ class Underlay(_MarkLayer):
             return
         left, right = self.across(area, region.x0, area.left()), self.across(area, region.x1, area.right())
         bottom, top = self.up(area, region.y0, area.bottom()), self.up(area, region.y1, area.top())
-        where = QRectF(QPointF(left, top), QPointF(right, bottom)).intersected(area)
-        if where.isEmpty():
+        rect = QRectF(QPointF(left, top), QPointF(right, bottom)).intersected(area)
+        if rect.isEmpty():
             return
-        colour = QColor(self.theme.good)
-        painter.fillRect(where, clear_colour(colour, 28))
-        painter.setPen(QPen(clear_colour(colour, 150), 1, Qt.PenStyle.DashLine))
-        painter.drawRect(where)
+        color = QColor(self.theme.good)
+        painter.fillRect(rect, clear_colour(color, 28))
+        painter.setPen(QPen(clear_colour(color, 150), 1, Qt.PenStyle.DashLine))
+        painter.drawRect(rect)
         metrics = QFontMetricsF(self.font)
-        high = QRectF(where.left(), where.top() + _PAD_PX, where.width(), 0)  # marks have their words at the foot
-        _draw_word(painter, metrics, region.label, high, colour)
+        text_rect = QRectF(rect.left(), rect.top() + _PAD_PX, rect.width(), 0)  # labels of markers are at the bottom
+        _draw_text(painter, metrics, region.label, text_rect, color)
 
 
 class Overlay(_MarkLayer):
-    """The limit and the marks."""
+    """Layer in front of the data: the limit, the markers and the selected point."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         metrics = QFontMetricsF(self.font)
         self._draw_limit(painter, area, metrics)
-        end = area.left()
-        for mark in sorted(self.marks.marks, key=lambda one: one.x):
+        occupied_until = area.left()
+        for mark in sorted(self.marks.marks, key=lambda item: item.x):
             column = self.across(area, mark.x, math.nan)
             if not area.left() <= column <= area.right():
                 continue
@@ -153,12 +153,12 @@ class Overlay(_MarkLayer):
             top = area.top()
             painter.drawPolygon([QPointF(column - 4, top), QPointF(column + 4, top), QPointF(column, top + 6)])
             width = min(metrics.horizontalAdvance(mark.label) + 1, area.width() / 3)
-            if column + 6 < end:
+            if column + 6 < occupied_until:
                 continue
-            at = column + 4 if column + 6 + width <= area.right() else column - width - 2 * _PAD_PX - 4
-            word = QRectF(at, area.bottom() - metrics.height() - _PAD_PX, width + 2 * _PAD_PX, 0)
-            _draw_word(painter, metrics, mark.label, word, QColor(self.theme.ink), QColor(self.theme.paper))
-            end = at + width + 2 * _PAD_PX
+            text_x = column + 4 if column + 6 + width <= area.right() else column - width - 2 * _PAD_PX - 4
+            text_rect = QRectF(text_x, area.bottom() - metrics.height() - _PAD_PX, width + 2 * _PAD_PX, 0)
+            _draw_text(painter, metrics, mark.label, text_rect, QColor(self.theme.ink), QColor(self.theme.paper))
+            occupied_until = text_x + width + 2 * _PAD_PX
         self._draw_spot(painter, area, metrics)
 
     def _draw_spot(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
@@ -178,7 +178,7 @@ class Overlay(_MarkLayer):
         is_left = column + _SPOT_PX + 4 + width > area.right()
         left = column - _SPOT_PX - 4 - width if is_left else column + _SPOT_PX + 4
         top = max(area.top(), row - _SPOT_PX - metrics.height())
-        _draw_word(painter, metrics, spot.text, QRectF(left, top, width, 0), ink, QColor(self.theme.raised))
+        _draw_text(painter, metrics, spot.text, QRectF(left, top, width, 0), ink, QColor(self.theme.raised))
 
     def _draw_limit(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
         if self.marks.limit is None:
@@ -186,8 +186,8 @@ class Overlay(_MarkLayer):
         row = self.up(area, self.marks.limit, math.nan)
         if not math.isfinite(row):
             return
-        label, is_seen = self.marks.limit_label, area.top() <= row <= area.bottom()
-        if is_seen:
+        label, is_visible = self.marks.limit_label, area.top() <= row <= area.bottom()
+        if is_visible:
             painter.setPen(QPen(QColor(self.theme.bad), 1, Qt.PenStyle.DashLine))
             painter.drawLine(QPointF(area.left(), row), QPointF(area.right(), row))
         elif self.y.axis.is_log:
@@ -198,24 +198,24 @@ class Overlay(_MarkLayer):
         width = metrics.horizontalAdvance(label) + 1 + 2 * _PAD_PX
         top = row - metrics.height() - 2 * _PAD_PX
         top = row + _PAD_PX if top < area.top() else top
-        word = QRectF(max(area.left(), area.right() - width), top, min(width, area.width()), 0)
-        _draw_word(painter, metrics, label, word, QColor(self.theme.bad), QColor(self.theme.paper))
+        text_rect = QRectF(max(area.left(), area.right() - width), top, min(width, area.width()), 0)
+        _draw_text(painter, metrics, label, text_rect, QColor(self.theme.bad), QColor(self.theme.paper))
 
 
-def _draw_word(
+def _draw_text(
     painter: QPainter,
     metrics: QFontMetricsF,
     text: str,
-    where: QRectF,
-    colour: QColor,
+    rect: QRectF,
+    color: QColor,
     paper: QColor | None = None,
 ) -> None:
-    """At the upper left of `where`, cut to its width, on `paper` where it must be read over lines."""
-    shown = metrics.elidedText(text, Qt.TextElideMode.ElideRight, where.width() - 2 * _PAD_PX)
-    if not shown or len(shown) < min(len(text), _LEAST_LETTERS):
+    """Draw text at the upper left of `where`, elided to its width, with a `paper` background if it may cover lines."""
+    elided = metrics.elidedText(text, Qt.TextElideMode.ElideRight, rect.width() - 2 * _PAD_PX)
+    if not elided or len(elided) < min(len(text), _MIN_LETTERS):
         return
-    box = QRectF(where.left(), where.top(), metrics.horizontalAdvance(shown) + 2 * _PAD_PX, metrics.height() + _PAD_PX)
+    box = QRectF(rect.left(), rect.top(), metrics.horizontalAdvance(elided) + 2 * _PAD_PX, metrics.height() + _PAD_PX)
     if paper is not None:
         painter.fillRect(box, clear_colour(paper, 215))
-    painter.setPen(colour)
-    painter.drawText(QPointF(box.left() + _PAD_PX, box.top() + metrics.ascent() + 1), shown)
+    painter.setPen(color)
+    painter.drawText(QPointF(box.left() + _PAD_PX, box.top() + metrics.ascent() + 1), elided)

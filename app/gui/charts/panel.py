@@ -1,4 +1,4 @@
-"""What every chart has around its plot: title, key, table twin, export, and words where there is nothing to draw."""
+"""Frame shared by all charts: title, legend, data table, export, and a message when there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
     from app.gui.tables import FrameTable
 
-_LEAST_PLOT_PX = 70
-_LEAST_PLOT_ROWS = 4
+_MIN_PLOT_PX = 70
+_MIN_PLOT_ROWS = 4
 
 
 class Panel(QWidget):
-    """One chart. `frame` and `describe` are what a subclass says of what it draws."""
+    """Base class of charts. Subclasses implement `frame`, `describe`, `settle` and `restyle`."""
 
     def __init__(self, title: str, x: Axis, y: Axis, look: Look) -> None:
         super().__init__()
@@ -48,52 +48,52 @@ class Panel(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.key = Key(look.theme)
         self.plot = PlotView(x, y, look.theme)
-        self._words = label("", "muted", wrap=True)
-        self._words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._message_label = label("", "muted", wrap=True)
+        self._message_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._table: FrameTable | None = None
         self._table_notes = label("", "muted", wrap=True)
         self._table_box = QWidget()
-        self._stack = stacked(self.plot, self._words, self._table_box)
+        self._stack = stacked(self.plot, self._message_label, self._table_box)
         self._is_table = self._is_key_below = False
-        self._said = ""
+        self._message = ""
         self._strip: Strip | None = None
         self._build()
         self._font_changed()
-        look.changed.connect(self._put_on)
+        look.changed.connect(self._apply_theme)
 
     def frame(self) -> pd.DataFrame:
-        """What is drawn, as a table."""
+        """Return the plotted data as a table."""
         raise NotImplementedError
 
     def describe(self) -> str:
-        """What is drawn, in words."""
+        """Return an accessible description of the plotted data."""
         raise NotImplementedError
 
     def settle(self) -> None:
-        """Everything given is in the plot."""
+        """Apply all pending changes to the plot."""
         raise NotImplementedError
 
     def restyle(self, theme: Theme) -> None:
-        """Repaint in the colours of the theme."""
+        """Repaint with the colors of the theme."""
         raise NotImplementedError
 
     def say(self, text: str) -> None:
-        """Words instead of a plot: nothing there yet, loading, what went wrong. None of them brings the plot back."""
-        if text == self._said:
+        """Show a message instead of the plot: no data, loading, or an error. An empty text brings the plot back."""
+        if text == self._message:
             return
-        self._said = text
-        self._words.setText(text)
+        self._message = text
+        self._message_label.setText(text)
         self._show_page()
         self.refresh_description()
 
     def refresh_description(self) -> None:
-        text = self._said or self.describe()
-        if text != self.accessibleDescription():  # a reader of screens is told of every setting
+        text = self._message or self.describe()
+        if text != self.accessibleDescription():  # screen readers announce every change
             self.setAccessibleDescription(text)
 
     @property
     def is_plot(self) -> bool:
-        return not self._is_table and not self._said
+        return not self._is_table and not self._message
 
     def show_table(self, wanted: bool) -> None:
         self._is_table = wanted
@@ -107,11 +107,11 @@ class Panel(QWidget):
             self.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def table(self) -> FrameTable | None:
-        """The table twin, once it was asked for."""
+        """Return the data table, or `None` if it was never shown."""
         return self._table
 
     def fill_menu(self, menu: QMenu) -> None:
-        """What a subclass has above the exports."""
+        """Add the menu entries of a subclass above the export entries."""
 
     def refresh_table(self) -> None:
         if self._is_table:
@@ -155,14 +155,14 @@ class Panel(QWidget):
         try:
             export.SAVE[suffix](self, path)
         except OSError as error:
-            what = f"The chart could not be saved as {path}."
-            self._tell(Notice("error", what, str(error), "Choose another folder."))
+            summary = f"The chart could not be saved as {path}."
+            self._show_notice(Notice("error", summary, str(error), "Choose another folder."))
 
     def news(self) -> str:
-        """What stands above the chart, as when it could not be saved."""
+        """Return the notice above the chart, such as a failed save; empty if there is none."""
         return "" if self._strip is None else self._strip.text()
 
-    def _tell(self, notice: Notice) -> None:
+    def _show_notice(self, notice: Notice) -> None:
         if self._strip is None:
             self._strip = Strip()
             self._grid.addWidget(self._strip, 0, 0, 1, 4)
@@ -172,7 +172,7 @@ class Panel(QWidget):
         QGuiApplication.clipboard().setImage(export.picture(self))
 
     def _toggle_table(self) -> None:
-        if not self._said:
+        if not self._message:
             self.show_table(not self._is_table)
 
     def _fill_table(self) -> None:
@@ -188,19 +188,19 @@ class Panel(QWidget):
         self._table_notes.setVisible(bool(self._table_notes.text()))
 
     def notes(self) -> str:
-        """What is drawn and no row of the table: a limit, bands, marks."""
+        """Return a description of drawn elements that are not rows of the table: limit, bands and markers."""
         return ""
 
     def _show_page(self) -> None:
-        is_empty = bool(self._said)
-        page: QWidget = self._words if is_empty else self._table_box if self._is_table else self.plot
+        is_empty = bool(self._message)
+        page: QWidget = self._message_label if is_empty else self._table_box if self._is_table else self.plot
         self._stack.setCurrentWidget(page)
         for widget in (self.key, self.table_button, self.export_button):
             widget.setVisible(not is_empty)
 
-    def _put_on(self, theme: Theme) -> None:
+    def _apply_theme(self, theme: Theme) -> None:
         self.key.theme = theme
-        self._font_changed()  # it comes with the look, and the event of it may come before the font does
+        self._font_changed()  # the font changes with the theme, but its change event may arrive before the new font
         self.key.update()
         self.restyle(theme)
         self.update()
@@ -212,21 +212,21 @@ class Panel(QWidget):
         for widget in (self.key, self.table_button, self.export_button):
             widget.setFont(self.small_font())
         self.plot.put_on(self.look.theme, self.small_font())
-        self.plot.setMinimumHeight(max(_LEAST_PLOT_PX, _LEAST_PLOT_ROWS * self.fontMetrics().height()))
+        self.plot.setMinimumHeight(max(_MIN_PLOT_PX, _MIN_PLOT_ROWS * self.fontMetrics().height()))
         self.key.updateGeometry()
         self.place_key()
 
     def place_key(self) -> None:
-        """Beside the title where all of it has room there, else below it, from edge to edge."""
-        others = (self._heading, self.table_button, self.export_button)
+        """Place the legend beside the title if it fits, otherwise below the title across the full width."""
+        widgets = (self._heading, self.table_button, self.export_button)
         margins, gap = self._grid.contentsMargins(), self._grid.horizontalSpacing()
-        taken = sum(one.sizeHint().width() + gap for one in others) + margins.left() + margins.right()
-        is_below = self.key.line_px() > self.width() - taken
+        used_px = sum(widget.sizeHint().width() + gap for widget in widgets) + margins.left() + margins.right()
+        is_below = self.key.line_px() > self.width() - used_px
         if is_below != self._is_key_below:
             self._is_key_below = is_below
             self._grid.removeWidget(self.key)
-            where = (2, 0, 1, 4) if is_below else (1, 1, 1, 1)
-            self._grid.addWidget(self.key, *where, Qt.AlignmentFlag.AlignTop)
+            cell = (2, 0, 1, 4) if is_below else (1, 1, 1, 1)
+            self._grid.addWidget(self.key, *cell, Qt.AlignmentFlag.AlignTop)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -1,4 +1,4 @@
-"""How the theme draws a series: its colour, its dash and its marker, so that colour never stands alone."""
+"""Color, dash and marker of each series in the theme. A series never depends on its color alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def solid_pen(colour: str | QColor) -> QPen:
 
 
 def grid_pen(theme: Theme) -> QPen:
-    """Where borders are bright, for contrast, the grid still stays behind the data."""
+    """Return the grid pen. It is translucent in the high-contrast theme, where it would dominate the data."""
     return solid_pen(clear_colour(theme.grid, 90 if theme.name == "contrast" else 255))
 
 
@@ -42,9 +42,9 @@ def marker_of(series: int) -> str:
 
 
 def clear_colour(colour: str | QColor, alpha: int) -> QColor:
-    made = QColor(colour)
-    made.setAlpha(alpha)
-    return made
+    result = QColor(colour)
+    result.setAlpha(alpha)
+    return result
 
 
 def state_colour(theme: Theme, state: State) -> str:
@@ -52,17 +52,17 @@ def state_colour(theme: Theme, state: State) -> str:
 
 
 def marker_path(series: int) -> QPainterPath:
-    """Around the origin, of the size of a marker."""
+    """Return the marker of a series at its final size, centered on the origin."""
     shape: QPainterPath = pg.graphicsItems.ScatterPlotItem.Symbols[marker_of(series)]
     return QTransform.fromScale(MARKER_PX, MARKER_PX).map(shape)
 
 
 def draw_markers(painter: QPainter, theme: Theme, series: int, path: QPainterPath, *, is_hollow: bool) -> None:
-    """One path of all markers of a series."""
+    """Draw all markers of a series from a single path."""
     was_smooth = bool(painter.renderHints() & QPainter.RenderHint.Antialiasing)
-    colour = colour_of(theme, series)
+    color = colour_of(theme, series)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
-    painter.setPen(solid_pen(colour))
-    painter.setBrush(QColor(theme.paper) if is_hollow else colour)
+    painter.setPen(solid_pen(color))
+    painter.setBrush(QColor(theme.paper) if is_hollow else color)
     painter.drawPath(path)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, was_smooth)

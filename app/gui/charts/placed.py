@@ -1,4 +1,4 @@
-"""Samples where they stand on the view, thinned to what a screen can show of them."""
+"""Series in view coordinates, downsampled to the resolution of the screen."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy.typing as npt
 from app.gui.charts.axes import Axis, Floats
 from app.gui.charts.series import Series
 
-_MOST_MARKERS = 8
+_MAX_MARKERS = 8
 _FEW_SAMPLES = 40
-_MOST_ALONE = 200
-_PX_A_DASHED_SAMPLE = 4.0
+_MAX_ISOLATED = 200
+_PX_PER_DASHED_SAMPLE = 4.0
 
 
 class Placed:
-    """One line, in places of the view; samples that have no place across are left out."""
+    """One line in view coordinates, without the samples that have no x position."""
 
     def __init__(self, series: Series, x: Axis, y: Axis) -> None:
         self.series = series
-        across = x.to_view(series.x)
-        kept = np.isfinite(across)
-        has_all = bool(kept.all())
-        self.x = across if has_all else across[kept]
-        self.y = y.to_view(series.y) if has_all else y.to_view(series.y)[kept]
+        x_view = x.to_view(series.x)
+        is_shown = np.isfinite(x_view)
+        is_complete = bool(is_shown.all())
+        self.x = x_view if is_complete else x_view[is_shown]
+        self.y = y.to_view(series.y) if is_complete else y.to_view(series.y)[is_shown]
 
     def inside(self, low: float, high: float) -> slice:
-        """The samples between two places, and one more on each side."""
+        """Return the samples between two x positions, plus one on each side."""
         if not self.series.is_sorted:
             return slice(0, len(self.x))
         start = int(np.searchsorted(self.x, low)) - 1
@@ -36,60 +36,66 @@ class Placed:
         return slice(max(start, 0), min(end, len(self.x)))
 
     def is_dense(self, low: float, high: float, width_px: float) -> bool:
-        """So much so that dashes would read as noise: it is drawn solid, and its markers tell it from others."""
-        shown = self.inside(low, high)
-        return bool((shown.stop - shown.start) * _PX_A_DASHED_SAMPLE > width_px)
+        """Return whether samples are too dense for a dashed line."""
+        # Dashes would look like noise here, so the line is drawn solid, and its markers identify it.
+        visible = self.inside(low, high)
+        return bool((visible.stop - visible.start) * _PX_PER_DASHED_SAMPLE > width_px)
 
     def thinned(self, low: float, high: float, width_px: float) -> tuple[Floats, Floats]:
-        """Two samples a pixel at most: the least and the most of each stretch."""
-        shown = self.inside(low, high)
+        """Return at most two samples per pixel: the minimum and the maximum of each bucket."""
+        visible = self.inside(low, high)
         if self.series.is_sorted:
-            size = stretch_size(shown.stop - shown.start, width_px)
+            size = stretch_size(visible.stop - visible.start, width_px)
             if size > 1:
-                return peaks(self.x, self.y, shown, size)
-        x, y = self.x[shown], self.y[shown]
+                return peaks(self.x, self.y, visible, size)
+        x, y = self.x[visible], self.y[visible]
         return (np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]) if self.series.is_stepped else (x, y)
 
     def marker_indices(self, low: float, high: float) -> npt.NDArray[np.int64]:
-        """Of every sample in view where they are few, else of some, apart from other lines' own, and of those that
-        stand alone between gaps, where a line has nothing to draw."""
-        shown = self.inside(low, high)
-        indices = np.arange(shown.start, shown.stop)
+        """Return the indices of the samples that get a marker.
+
+        These are all visible samples if there are few. Otherwise they are some evenly spaced ones, shifted against
+        those of other lines, and samples isolated between gaps, for which no line segment can be drawn.
+        """
+        visible = self.inside(low, high)
+        indices = np.arange(visible.start, visible.stop)
         if len(indices) > _FEW_SAMPLES and self.series.is_sorted:
-            spacing = (high - low) / _MOST_MARKERS
+            spacing = (high - low) / _MAX_MARKERS
             shift = spacing * (self.series.series % 4) / 4
-            wanted = (math.ceil((low - shift) / spacing) + np.arange(_MOST_MARKERS)) * spacing + shift
-            wanted = wanted[(wanted >= self.x[0]) & (wanted <= self.x[-1])]
-            some = np.minimum(np.searchsorted(self.x, wanted), len(self.x) - 1)
-            indices = np.unique(np.concatenate([some, self._alone(shown)]))
+            positions = (math.ceil((low - shift) / spacing) + np.arange(_MAX_MARKERS)) * spacing + shift
+            positions = positions[(positions >= self.x[0]) & (positions <= self.x[-1])]
+            spaced = np.minimum(np.searchsorted(self.x, positions), len(self.x) - 1)
+            indices = np.unique(np.concatenate([spaced, self._isolated(visible)]))
         elif len(indices) > _FEW_SAMPLES:
-            indices = indices[:: len(indices) // _MOST_MARKERS]
+            indices = indices[:: len(indices) // _MAX_MARKERS]
         x = self.x[indices]
         return indices[(x >= low) & (x <= high) & np.isfinite(self.y[indices])]
 
-    def _alone(self, shown: slice) -> npt.NDArray[np.int64]:
-        is_there = np.isfinite(self.y[shown])
-        if is_there.all():
+    def _isolated(self, visible: slice) -> npt.NDArray[np.int64]:
+        is_finite = np.isfinite(self.y[visible])
+        if is_finite.all():
             return np.empty(0, dtype=np.int64)
-        padded = np.concatenate([[False], is_there, [False]])
-        found: npt.NDArray[np.int64] = shown.start + np.flatnonzero(is_there & ~padded[:-2] & ~padded[2:])
-        return found[:: 1 + len(found) // _MOST_ALONE]
+        padded = np.concatenate([[False], is_finite, [False]])
+        isolated: npt.NDArray[np.int64] = visible.start + np.flatnonzero(is_finite & ~padded[:-2] & ~padded[2:])
+        return isolated[:: 1 + len(isolated) // _MAX_ISOLATED]
 
 
 def stretch_size(samples: int, width_px: float) -> int:
-    """Samples that share two of a line's points; a power of two, so that a line does not shimmer as it is zoomed."""
-    most = max(width_px, 16.0)
-    return 1 if samples <= 2 * most else 2 ** math.ceil(math.log2(samples / most))
+    """Return the number of samples per bucket of two line points; a power of 2, so that the line does not flicker while
+    zooming.
+    """
+    buckets = max(width_px, 16.0)
+    return 1 if samples <= 2 * buckets else 2 ** math.ceil(math.log2(samples / buckets))
 
 
 def peaks(x: Floats, y: Floats, shown: slice, size: int) -> tuple[Floats, Floats]:
-    starts = _starts(shown, size)
-    ups = np.empty(2 * len(starts))
+    starts = _bucket_starts(shown, size)
+    values = np.empty(2 * len(starts))
     end = min(len(y), int(starts[-1]) + size)
-    ups[0::2], ups[1::2] = np.fmin.reduceat(y[:end], starts), np.fmax.reduceat(y[:end], starts)
-    return np.repeat(x[starts], 2), ups
+    values[0::2], values[1::2] = np.fmin.reduceat(y[:end], starts), np.fmax.reduceat(y[:end], starts)
+    return np.repeat(x[starts], 2), values
 
 
-def _starts(shown: slice, size: int) -> npt.NDArray[np.int64]:
-    """Stretches begin at the same samples wherever the view begins."""
-    return np.arange(shown.start // size * size, shown.stop, size)
+def _bucket_starts(visible: slice, size: int) -> npt.NDArray[np.int64]:
+    """Return the bucket starts. They are aligned to the same samples wherever the view begins."""
+    return np.arange(visible.start // size * size, visible.stop, size)

@@ -1,4 +1,4 @@
-"""The plot itself: two axes around a view, its ranges and its mouse. It knows nothing of series."""
+"""Plot widget: two axes around a view, with ranges and mouse input. It does not know the series."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from app.gui.theme import Theme
 
 _CLICK_PX = 4.0
 _EDGE_PX = 6.0
-_A_NOTCH = 0.85
+_ZOOM_PER_NOTCH = 0.85
 _RIGHT_PX = 14
 
 
 class PlotView(pg.GraphicsView):
-    """All places are the view's: exponents on a logarithmic axis."""
+    """Plot area of a chart. All positions are in view coordinates, which are exponents on a logarithmic axis."""
 
     hovered = Signal(float, float)
     left = Signal()
@@ -68,7 +68,7 @@ class PlotView(pg.GraphicsView):
             layer.is_smooth = wanted
 
     def show_x_texts(self, wanted: bool) -> None:
-        """Done at once, not on the next turn."""
+        """Show or hide the x axis texts immediately, not on the next turn of the event loop."""
         if wanted != self.x_axis.has_texts:
             self.x_axis.show_texts(wanted)
             self.centralLayout.activate()
@@ -85,24 +85,25 @@ class PlotView(pg.GraphicsView):
         return (float(x0), float(x1)), (float(y0), float(y1))
 
     def set_ranges(self, x: tuple[float, float] | None = None, y: tuple[float, float] | None = None) -> None:
-        now_x, now_y = self.ranges()
-        new_x, new_y = (None if x == now_x else x), (None if y == now_y else y)
+        current_x, current_y = self.ranges()
+        new_x, new_y = (None if x == current_x else x), (None if y == current_y else y)
         if new_x is not None or new_y is not None:
             self.box.setRange(xRange=new_x, yRange=new_y, padding=0, disableAutoRange=True)
-            self.box.updateMatrix()  # pyqtgraph would while painting, and have all painted again
+            self.box.updateMatrix()  # pyqtgraph would do this while painting and then repaint everything
 
     def pixel_width(self) -> float:
-        """In places of x."""
+        """Return the width of a pixel, in x view coordinates."""
         return float(self.box.viewPixelSize()[0])
 
     def place_of(self, pixel: QPointF) -> QPointF:
-        """The scene has the viewport's pixels."""
+        """Convert a viewport pixel to view coordinates. Scene and viewport coordinates are the same here."""
         return QPointF(self.box.mapSceneToView(pixel))
 
     def pixel_of(self, x: float, y: float) -> QPointF:
         return QPointF(self.box.mapViewToScene(QPointF(x, y)))
 
-    # The mouse: a drag pans; with Shift, or while spans are drawn, it chooses a stretch; an edge of that is dragged
+    # Mouse input: dragging pans. With Shift, or while `draws_spans` is set, it selects a range. Range edges can be
+    # dragged.
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         event.ignore()
@@ -138,24 +139,24 @@ class PlotView(pg.GraphicsView):
             event.ignore()
             return
         self._pressed = None
-        place = self.place_of(event.position())
+        position = self.place_of(event.position())
         if not self._is_drag:
-            self.clicked.emit(place.x(), place.y())
+            self.clicked.emit(position.x(), position.y())
         elif self._anchor is not None:
-            self.span_drawn.emit(self._anchor, place.x(), True)
+            self.span_drawn.emit(self._anchor, position.x(), True)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         self.mousePressEvent(event)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        """Zooms where the chart has the focus or Ctrl is held; else the page scrolls."""
+        """Zoom if the chart has the focus or Ctrl is held; otherwise let the page scroll."""
         owner = self._owner()
         is_meant = event.modifiers() & Qt.KeyboardModifier.ControlModifier or (owner is not None and owner.hasFocus())
         if not is_meant or not event.angleDelta().y() or not self.box.sceneBoundingRect().contains(event.position()):
             event.ignore()
             return
-        place = self.place_of(event.position())
-        self.zoomed.emit(_A_NOTCH ** (event.angleDelta().y() / 120), place.x(), place.y())
+        position = self.place_of(event.position())
+        self.zoomed.emit(_ZOOM_PER_NOTCH ** (event.angleDelta().y() / 120), position.x(), position.y())
         event.accept()
 
     def leaveEvent(self, event: QEvent) -> None:
@@ -173,19 +174,19 @@ class PlotView(pg.GraphicsView):
         shape = Qt.CursorShape.SplitHCursor if is_edge or self.draws_spans else Qt.CursorShape.ArrowCursor
         if self.viewport().cursor().shape() != shape:
             self.viewport().setCursor(shape)
-        place = self.place_of(at)
-        self.hovered.emit(place.x(), place.y())
+        position = self.place_of(at)
+        self.hovered.emit(position.x(), position.y())
 
     def _edge_at(self, at: QPointF) -> int | None:
-        """Which edge of the chosen stretch is under a pixel."""
+        """Return the index of the edge of the selected range under a pixel, or `None`."""
         if self.span is None:
             return None
-        away = [abs(self.pixel_of(end, 0.0).x() - at.x()) for end in self.span]
-        nearest = 0 if away[0] <= away[1] else 1
-        return nearest if away[nearest] <= _EDGE_PX else None
+        distances = [abs(self.pixel_of(end, 0.0).x() - at.x()) for end in self.span]
+        nearest = 0 if distances[0] <= distances[1] else 1
+        return nearest if distances[nearest] <= _EDGE_PX else None
 
     def _owner(self) -> QWidget | None:
-        """Who has the keyboard for this plot."""
+        """Return the ancestor widget that receives the keyboard input of this plot."""
         owner: QWidget | None = self.parentWidget()
         while owner is not None and owner.focusPolicy() == Qt.FocusPolicy.NoFocus:
             owner = owner.parentWidget()

@@ -1,4 +1,4 @@
-"""What stands at a place of a chart, and what stands next to it."""
+"""Samples at and next to a position of a chart."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from app.gui.charts.series import Series
 from app.gui.formatting import NOT_AVAILABLE, number, with_unit
 
 REACH_PX = 14.0
-_MOST_TRIED = 500
+_MAX_CANDIDATES = 500
 
 Way = Literal["left", "right", "up", "down"]
 Point = tuple[str, int]
-"""The key of a series and the index of its sample."""
+"""Key of a series and index of its sample."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -31,16 +31,16 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def read_at(series: Iterable[Series], x: float, y: Axis, point: Point | None) -> tuple[Reading, ...]:
-    """The nearest sample of each line and interval that reaches as far as x, and the point looked at."""
-    found = []
-    for one in series:
-        if one.kind == "points":
-            index = point[1] if point is not None and point[0] == one.key else None
+    """Return the nearest sample of each line that extends to `x`, and the selected point."""
+    readings = []
+    for line in series:
+        if line.kind == "points":
+            index = point[1] if point is not None and point[0] == line.key else None
         else:
-            index = one.nearest(x) if one.reaches(x) else None
+            index = line.nearest(x) if line.reaches(x) else None
         if index is not None:
-            found.append(Reading(one.key, one.label, index, text_of(one, index, y)))
-    return tuple(found)
+            readings.append(Reading(line.key, line.label, index, text_of(line, index, y)))
+    return tuple(readings)
 
 
 def text_of(one: Series, index: int, y: Axis) -> str:
@@ -52,41 +52,43 @@ def text_of(one: Series, index: int, y: Axis) -> str:
 def nearest_point(
     series: Iterable[Series], at: QPointF, pixel_of: Callable[[float, float], QPointF], reach: tuple[float, float]
 ) -> Point | None:
-    """What is drawn closest to a pixel, among samples whose x lies in `reach`."""
+    """Return the sample within `REACH_PX` of a pixel that is closest to it, among those whose x lies in `reach`."""
     best = (REACH_PX, "", -1)
-    for one in series:
-        for index in _within(one, *reach):
-            pixel = pixel_of(float(one.x[index]), float(one.y[index]))
+    for candidate in series:
+        for index in _within(candidate, *reach):
+            pixel = pixel_of(float(candidate.x[index]), float(candidate.y[index]))
             distance = math.hypot(pixel.x() - at.x(), pixel.y() - at.y())
             if distance < best[0]:
-                best = distance, one.key, int(index)
+                best = distance, candidate.key, int(index)
     return None if best[2] < 0 else best[1:]
 
 
 def next_x(series: Iterable[Series], x: float, *, is_after: bool) -> float | None:
-    """The closest sample's on one side of x."""
-    found = [beyond for one in series if (beyond := one.beyond(x, is_after=is_after)) is not None]
-    return (min(found) if is_after else max(found)) if found else None
+    """Return the x of the closest sample before or after `x`."""
+    positions = [beyond for line in series if (beyond := line.beyond(x, is_after=is_after)) is not None]
+    return (min(positions) if is_after else max(positions)) if positions else None
 
 
 def next_point(series: Sequence[Series], now: Point | None, way: Way) -> Point | None:
-    """Points in their order across (then up), or up (then across); from the first where there is none now."""
-    keys = [(one.key, one) for one in series if one.kind == "points"]
-    places = [
-        (float(one.x[index]), float(one.y[index]), key, int(index))
-        for key, one in keys
-        for index in np.flatnonzero(np.isfinite(one.x) & np.isfinite(one.y))
+    """Return the next point in x order (left and right) or in y order (up and down); the first or last one if none is
+    selected.
+    """
+    keys = [(points.key, points) for points in series if points.kind == "points"]
+    entries = [
+        (float(points.x[index]), float(points.y[index]), key, int(index))
+        for key, points in keys
+        for index in np.flatnonzero(np.isfinite(points.x) & np.isfinite(points.y))
     ]
-    if not places:
+    if not entries:
         return None
     is_across = way in ("left", "right")
-    ordered = [place[2:] for place in sorted(places, key=lambda at: at[:2] if is_across else (at[1], at[0]))]
+    ordered = [item[2:] for item in sorted(entries, key=lambda entry: entry[:2] if is_across else (entry[1], entry[0]))]
     ahead = 1 if way in ("right", "up") else -1
     if now not in ordered:
         return ordered[0 if ahead > 0 else -1]
     return ordered[min(max(ordered.index(now) + ahead, 0), len(ordered) - 1)]
 
 
-def _within(one: Series, low: float, high: float) -> npt.NDArray[np.int64]:
-    found = np.flatnonzero((one.x >= low) & (one.x <= high) & np.isfinite(one.y))
-    return found[:: 1 + len(found) // _MOST_TRIED]
+def _within(series: Series, low: float, high: float) -> npt.NDArray[np.int64]:
+    indices = np.flatnonzero((series.x >= low) & (series.x <= high) & np.isfinite(series.y))
+    return indices[:: 1 + len(indices) // _MAX_CANDIDATES]

@@ -1,4 +1,4 @@
-"""The last samples of several numbers, in memory taken once."""
+"""Ring buffer for the last samples of several columns, with memory allocated once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.gui.charts.axes import Floats
 
 
 class Ring:
-    """Every sample is written twice, a capacity apart, so that what is kept always lies in one piece."""
+    """Ring buffer. Every sample is written twice, `capacity` apart, so that the stored samples are contiguous."""
 
     def __init__(self, capacity: int, names: Sequence[str]) -> None:
         self._capacity = capacity
@@ -22,13 +22,15 @@ class Ring:
         return min(self._appended, self._capacity)
 
     def append(self, x: float, *values: float | None) -> None:
-        """`None` is a gap."""
+        """Append one sample; `None` is a gap. Raise `ValueError` if the number of values differs from the number of
+        columns.
+        """
         if len(values) != len(self._row_of):
             raise ValueError(f"{len(self._row_of)} values, not {len(values)}")
-        place = self._appended % self._capacity
+        slot = self._appended % self._capacity
         for row, value in enumerate((x, *values)):
             number = np.nan if value is None else value
-            self._cells[row, place] = self._cells[row, place + self._capacity] = number
+            self._cells[row, slot] = self._cells[row, slot + self._capacity] = number
         self._appended += 1
 
     def clear(self) -> None:
@@ -36,14 +38,14 @@ class Ring:
 
     @property
     def x(self) -> Floats:
-        """Oldest first; a view that the next append may change."""
-        return self._kept(0)
+        """The x values, oldest first. This is a view that the next append may change."""
+        return self._contiguous(0)
 
     def column(self, name: str) -> Floats:
-        """Beside `x`; a view that the next append may change."""
-        return self._kept(self._row_of[name])
+        """Return the values of a column, aligned with `x`. This is a view that the next append may change."""
+        return self._contiguous(self._row_of[name])
 
-    def _kept(self, row: int) -> Floats:
+    def _contiguous(self, row: int) -> Floats:
         if self._appended <= self._capacity:
             return self._cells[row, : self._appended]
         start = self._appended % self._capacity

@@ -1,4 +1,4 @@
-"""The table twin of a chart."""
+"""Data table of a chart."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
 
 
 def frame_of(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
-    """One row an x and one column a series where that is possible; else one row a sample."""
+    """Return the data with one row per x and one column per series if possible, otherwise one row per sample."""
     import pandas as pd
 
     if not series:
         return pd.DataFrame({x.text: np.empty(0), y.text: np.empty(0)})
-    labels = [one.label for one in series]
-    is_wide = all(one.kind != "points" and _is_unlike(one) for one in series) and len(set(labels)) == len(labels)
-    return _wide(series, x, y) if is_wide else pd.concat([_tall(one, x, y) for one in series], ignore_index=True)
+    labels = [item.label for item in series]
+    is_wide = all(item.kind != "points" and _has_unique_x(item) for item in series) and len(set(labels)) == len(labels)
+    return _wide(series, x, y) if is_wide else pd.concat([_long(item, x, y) for item in series], ignore_index=True)
 
 
-def _is_unlike(one: Series) -> bool:
-    return not np.isnan(one.x).any() and len(np.unique(one.x)) == len(one.x)
+def _has_unique_x(series: Series) -> bool:
+    return not np.isnan(series.x).any() and len(np.unique(series.x)) == len(series.x)
 
 
 def _wide(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
     import pandas as pd
 
     unit = f" ({y.unit})" if y.unit else ""
-    columns = [pd.Series(one.y, index=one.x, name=f"{one.label}{unit}") for one in series]
+    columns = [pd.Series(item.y, index=item.x, name=f"{item.label}{unit}") for item in series]
     joined = pd.concat(columns, axis=1).sort_index()
     joined.index.name = x.text
     return joined.reset_index()
 
 
-def _tall(one: Series, x: Axis, y: Axis) -> pd.DataFrame:
+def _long(series: Series, x: Axis, y: Axis) -> pd.DataFrame:
     import pandas as pd
 
-    rows: dict[str, object] = {"Series": one.label}
-    if one.names:
-        rows["Name"] = list(one.names)
-    rows |= {x.text: one.x, y.text: one.y}
-    if one.hollow is not None:
-        rows["Hollow"] = one.hollow
-    return pd.DataFrame(rows, index=range(len(one.x)))
+    rows: dict[str, object] = {"Series": series.label}
+    if series.names:
+        rows["Name"] = list(series.names)
+    rows |= {x.text: series.x, y.text: series.y}
+    if series.hollow is not None:
+        rows["Hollow"] = series.hollow
+    return pd.DataFrame(rows, index=range(len(series.x)))

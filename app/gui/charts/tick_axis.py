@@ -1,4 +1,4 @@
-"""An axis as it is painted beside or under the plot."""
+"""Painted axis with ticks, below or to the left of a plot."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from app.gui.charts.axes import Axis, clock_text, linear_ticks, log_ticks, tick_
 from app.gui.charts.pens import solid_pen
 
 _TICK_PX, _TEXT_GAP_PX = 4, 4
-_MOST_UP, _MOST_ACROSS = 6, 12
-_ROWS_A_TICK = 2.0
+_MAX_Y_TICKS, _MAX_X_TICKS = 6, 12
+_ROWS_PER_TICK = 2.0
 _EDGE_PX = 60
 _WIDTH_STEP_PX = 8.0
 
 
 class TickAxis(pg.AxisItem):
-    """Places are exponents where the axis is logarithmic. The lower axis has its name at its right end."""
+    """Axis item. Positions are exponents if the axis is logarithmic. The bottom axis has its name at its right end."""
 
     range: tuple[float, float]
 
@@ -52,7 +52,7 @@ class TickAxis(pg.AxisItem):
         self._fit_size()
 
     def set_width(self, width: float | None) -> None:
-        """None fits its own texts."""
+        """Fix the width of a left axis, so that charts line up; `None` fits the width to its own texts."""
         if width != self._width:
             self._width = width
             self._fit_size()
@@ -63,7 +63,7 @@ class TickAxis(pg.AxisItem):
         self._fit_size()
 
     def wanted_width(self) -> float:
-        """Of a left axis; in steps, so that the plot does not tremble as numbers change."""
+        """Return the width that the texts of a left axis need, rounded up in steps to keep the plot from jittering."""
         texts = self.texts(self.places())
         widest = max((self._metrics().horizontalAdvance(text) for text in texts), default=0.0)
         return _WIDTH_STEP_PX * math.ceil((widest + _TICK_PX + _TEXT_GAP_PX + 2) / _WIDTH_STEP_PX)
@@ -72,23 +72,23 @@ class TickAxis(pg.AxisItem):
         low, high = self.range
         metrics = self._metrics()
         if self.side == "left":
-            most = min(_MOST_UP, int(self._length() / (_ROWS_A_TICK * metrics.height())))
+            max_ticks = min(_MAX_Y_TICKS, int(self._length() / (_ROWS_PER_TICK * metrics.height())))
         else:
-            most = min(_MOST_ACROSS, int(self._length() / (metrics.horizontalAdvance("0,000,000") + 12)))
+            max_ticks = min(_MAX_X_TICKS, int(self._length() / (metrics.horizontalAdvance("0,000,000") + 12)))
         if self.axis.is_log:
-            return log_ticks(low, high, max(most, 2))
-        return linear_ticks(low, high, max(most, 2), is_clock=self.is_clock)
+            return log_ticks(low, high, max(max_ticks, 2))
+        return linear_ticks(low, high, max(max_ticks, 2), is_clock=self.is_clock)
 
     def texts(self, places: Sequence[float]) -> list[str]:
         if self.axis.is_log:
             values = [10.0**place for place in places]
             return [tick_text(value, 10.0 ** math.floor(math.log10(value) + 1e-9)) for value in values]
         step = min((after - before for before, after in pairwise(places)), default=1.0)
-        write = clock_text if self.is_clock else tick_text
-        return [write(value, step) for value in places]
+        format_tick = clock_text if self.is_clock else tick_text
+        return [format_tick(value, step) for value in places]
 
     def text_of(self, value: float) -> str:
-        """A value of the axis, as fine as a pixel tells it."""
+        """Format a value of the axis with the precision of one pixel."""
         low, high = self.range
         if self.axis.is_log:
             return tick_text(value, 10.0 ** (math.floor(math.log10(value)) - 2)) if value > 0 else str(value)
@@ -103,17 +103,17 @@ class TickAxis(pg.AxisItem):
         return self.texts(values)
 
     def generateDrawSpecs(self, painter: QPainter) -> Any:
-        """With the name of a lower axis, which the texts of its ticks leave room for."""
+        """Add the name of a bottom axis, and drop the tick texts that would overlap it."""
         specs = super().generateDrawSpecs(painter)
         if specs is None or self.side == "left" or not self.has_texts:
             return specs
         line, ticks, texts = specs
         name, area, metrics = self.axis.label if self.is_clock else self.axis.text, self.rect(), self._metrics()
         width = metrics.horizontalAdvance(name)
-        where = QRectF(area.right() + 8.0 - width, area.top() + _TICK_PX, width, 0.8 * metrics.height())
-        texts = [text for text in texts if text[0].right() <= where.left() - 10.0]
+        rect = QRectF(area.right() + 8.0 - width, area.top() + _TICK_PX, width, 0.8 * metrics.height())
+        texts = [text for text in texts if text[0].right() <= rect.left() - 10.0]
         flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop
-        return line, ticks, [*texts, (where, flags | Qt.TextFlag.TextDontClip, name)]
+        return line, ticks, [*texts, (rect, flags | Qt.TextFlag.TextDontClip, name)]
 
     def _fit_size(self) -> None:
         if self.side == "left":

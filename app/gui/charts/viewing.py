@@ -1,4 +1,4 @@
-"""Which part of the data is in view."""
+"""Visible range of a chart."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from app.gui.charts.marks import Marks
 from app.gui.charts.plot import PlotView
 from app.gui.charts.series import Bounds
 
-_FINEST, _WIDEST = 1e-7, 20.0
-"""Of the data's extent: further in, numbers have no more digits, and further out there is nothing to see."""
+_MIN_EXTENT, _MAX_EXTENT = 1e-7, 20.0
+"""Limits of the x range as multiples of the data's extent: below the first, numbers run out of digits; above the
+second, there is nothing to see.
+"""
 
 
 class Viewing(QObject):
-    """Everything, as data come, until the user pans or zooms; everything again on `fit`."""
+    """Visible range that follows the data until the user pans or zooms, and again after `fit`."""
 
     changed = Signal()
     changed_by_user = Signal()
@@ -28,15 +30,15 @@ class Viewing(QObject):
         self._bounds = Bounds(math.nan, math.nan, math.nan, math.nan)
         self._fits_x = self._fits_y = True
         self.is_linked = False
-        """Somebody else says which x."""
+        """Whether linked charts control the x range."""
         self.moves_y = False
         self.stands_still = False
-        """While something in the plot is dragged."""
+        """Whether the range is frozen, as while a handle is dragged."""
         plot.panned.connect(self.pan)
         plot.zoomed.connect(self.zoom)
 
     def set_bounds(self, bounds: Bounds) -> None:
-        """The data's."""
+        """Set the bounds of the data, in view coordinates, and refit the range."""
         self._bounds = bounds
         self._apply()
 
@@ -46,16 +48,16 @@ class Viewing(QObject):
         self.changed.emit()
 
     def x_range(self) -> tuple[float, float]:
-        """In the axis's own values."""
+        """Return the visible x range, in data values."""
         low, high = self._plot.ranges()[0]
         return self._x.from_view(low), self._x.from_view(high)
 
     def set_x_range(self, low: float, high: float) -> None:
-        places = self._x.to_view([low, high])
-        wanted = (float(places[0]), float(places[1]))
+        positions = self._x.to_view([low, high])
+        target = (float(positions[0]), float(positions[1]))
         self._fits_x = False
-        if wanted != self._plot.ranges()[0] and all(math.isfinite(end) for end in wanted):
-            self._plot.set_ranges(x=wanted)
+        if target != self._plot.ranges()[0] and all(math.isfinite(end) for end in target):
+            self._plot.set_ranges(x=target)
             self.changed.emit()
 
     def pan(self, across: float, up: float) -> None:
@@ -65,23 +67,23 @@ class Viewing(QObject):
         if self.moves_y:
             self._fits_y = False
             self._plot.set_ranges(y=(y0 + up, y1 + up))
-        self._tell()
+        self._emit_user_change()
 
     def zoom(self, factor: float, x: float, y: float) -> None:
-        """Around a place that stays where it is."""
+        """Zoom by `factor` around a fixed point, in view coordinates."""
         (x0, x1), (y0, y1) = self._plot.ranges()
-        whole = self._bounds.x1 - self._bounds.x0
-        if whole > 0 and not _FINEST * whole < (x1 - x0) * factor < _WIDEST * whole:
+        extent = self._bounds.x1 - self._bounds.x0
+        if extent > 0 and not _MIN_EXTENT * extent < (x1 - x0) * factor < _MAX_EXTENT * extent:
             return
         self._fits_x = False
         self._plot.set_ranges(x=(x + (x0 - x) * factor, x + (x1 - x) * factor))
         if self.moves_y:
             self._fits_y = False
             self._plot.set_ranges(y=(y + (y0 - y) * factor, y + (y1 - y) * factor))
-        self._tell()
+        self._emit_user_change()
 
     def reveal(self, place: float) -> None:
-        """Pan until a place of x is in view."""
+        """Pan until an x position is in view."""
         (low, high), _ = self._plot.ranges()
         if place < low:
             self.pan(place - low - 0.1 * (high - low), 0.0)
@@ -98,6 +100,6 @@ class Viewing(QObject):
             limit = None if self._marks.limit is None else float(self._y.to_view(self._marks.limit))
             self._plot.set_ranges(y=fitted_y(self._bounds, self._y, limit))
 
-    def _tell(self) -> None:
+    def _emit_user_change(self) -> None:
         self.changed.emit()
         self.changed_by_user.emit()

@@ -1,4 +1,4 @@
-"""How long the answers of each run took in one stage: their shares over each other."""
+"""Response time tab: the response time distributions of the compared runs in one stage, drawn over each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.gui.compare.outcome import Curve, Outcome
 from app.gui.theme import Look
 from app.gui.widgets import fill_choices, hbox, label, vbox
 
-_LONGEST = 60
+_MAX_CHARACTERS = 60
 
 
 class AnswersTab(QWidget):
@@ -34,7 +34,7 @@ class AnswersTab(QWidget):
         stage, time = label("St&age", buddy=self.stage), label("T&ime", buddy=self.time)
         row = hbox(stage, self.stage, time, self.time, 1)
         vbox(row, (self.chart, 1), self._note, within=self, margins=(0, 10, 0, 0))
-        self.stage.currentIndexChanged.connect(self._want)
+        self.stage.currentIndexChanged.connect(self._request_curves)
         self.time.currentIndexChanged.connect(self._draw)
         self.wait("Choose two runs above.")
 
@@ -54,21 +54,21 @@ class AnswersTab(QWidget):
         with QSignalBlocker(self.stage):
             self.stage.clear()
             for stage in outcome.stages:
-                self.stage.addItem(stage[:_LONGEST], stage)
-            found = self.stage.findData(chosen)
-            self.stage.setCurrentIndex(found if found >= 0 else self.stage.count() - 1)
+                self.stage.addItem(stage[:_MAX_CHARACTERS], stage)
+            index = self.stage.findData(chosen)
+            self.stage.setCurrentIndex(index if index >= 0 else self.stage.count() - 1)
         self.stage.setEnabled(self.stage.count() > 0)
         if not outcome.stages:
             self.wait("These runs have no stage of one name: there is nothing to lay over each other.")
         else:
-            self._want()
+            self._request_curves()
 
     def show_curves(self, stage: str, curves: tuple[Curve, ...]) -> None:
         if stage != self.stage.currentData():
             return
         self._curves = curves
-        times = {one.metric: one.label for curve in curves for one in curve.spectra}
-        fill_choices(self.time, ((words, metric) for metric, words in times.items()))
+        times = {spectrum.metric: spectrum.label for curve in curves for spectrum in curve.spectra}
+        fill_choices(self.time, ((text, metric) for metric, text in times.items()))
         self.time.setEnabled(bool(times))
         self._draw()
 
@@ -76,21 +76,21 @@ class AnswersTab(QWidget):
         time = self.time.currentData()
         self.chart.clear()
         self.chart.say("" if time else "No answers of this stage are kept.")
-        told = []
+        lines = []
         if self._runs > len(self._curves) > 0:
             drawn, count = len(self._curves), self._runs
-            told.append(f"Drawn are {drawn} of {count} runs, the first of each side.")
-        for place, curve in enumerate(self._curves):
+            lines.append(f"Drawn are {drawn} of {count} runs, the first of each side.")
+        for number, curve in enumerate(self._curves):
             spectrum = curve.of(time)
             if spectrum is None:
-                told.append(f"{curve.label}: no answers there.")
+                lines.append(f"{curve.label}: no answers there.")
                 continue
             shares = [100 * share for share in spectrum.share]
-            self.chart.set_line(f"run-{place}", curve.label, spectrum.ms, shares, series=place, steps=True)
-            told.append(f"{curve.label}: {spectrum.n:,} answers.")
-        self._note.setText(" ".join(told))
+            self.chart.set_line(f"run-{number}", curve.label, spectrum.ms, shares, series=number, steps=True)
+            lines.append(f"{curve.label}: {spectrum.n:,} answers.")
+        self._note.setText(" ".join(lines))
 
-    def _want(self) -> None:
+    def _request_curves(self) -> None:
         stage = self.stage.currentData()
         if stage is not None:
             self.chart.say("Reading the rows…")

@@ -1,7 +1,6 @@
-"""The runs of a comparison, each with its side.
+"""Runs of a comparison, each with its side.
 
-What was compared when pairs were asked for, kept beside them: another window can put them together
-again.
+When A/B pairs are started, the comparison is stored beside them, so that another window can restore it.
 """
 
 from __future__ import annotations
@@ -19,21 +18,24 @@ from loadgen.decoding import decode_json
 
 Side = Literal["base", "candidate", "drawn"]
 MOST_RUNS = 8
-"""Chosen by hand, and drawn over each other. Pairs that were measured for it are more."""
-_LONGEST_NAME = 40
+"""Maximum number of runs that are selected by hand and drawn over each other. Measured pairs may add more."""
+_MAX_NAME_CHARACTERS = 40
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A chosen run. `problem` says why no number of it can be used; else `result` is there once it is read."""
+    """A selected run.
+
+    `problem` says why its numbers cannot be used. Otherwise `result` is set once the run has been read.
+    """
 
     path: Path
     side: Side
     result: Result | None = None
     problem: str | None = None
     is_invalid: bool = False
-    """The problem is that its measurement is INVALID."""
+    """True if the problem is that the measurement is INVALID."""
     title: str = ""
-    """What people call it."""
+    """Title that a user gave the run."""
 
     @property
     def name(self) -> str:
@@ -50,70 +52,77 @@ class Asked(msgspec.Struct, frozen=True):
     is_forced: bool
 
     def side(self, side: Side) -> tuple[Entry, ...]:
-        return tuple(one for one in self.entries if one.side == side)
+        return tuple(entry for entry in self.entries if entry.side == side)
 
     @property
     def command(self) -> str | None:
-        """That compares so in a terminal; None where a side is empty."""
+        """Command line of the same comparison, or None if a side is empty."""
         from app.reporting.comparison import comparison_command
 
-        base, candidate = (tuple(str(one.path) for one in self.side(side)) for side in ("base", "candidate"))
+        base, candidate = (tuple(str(entry.path) for entry in self.side(side)) for side in ("base", "candidate"))
         if not base or not candidate:
             return None
         return comparison_command(",".join(base), candidate, self.tolerance, is_forced=self.is_forced)
 
 
 def label_of(place: int, entry: Entry) -> str:
-    """By which all parts of the page name a run."""
-    return f"{place + 1} {one_line(entry.name, _LONGEST_NAME)}"
+    """Return the label of a run, the same in all views of the page."""
+    return f"{place + 1} {one_line(entry.name, _MAX_NAME_CHARACTERS)}"
 
 
 BESIDE, SHOWN = "beside.json", "shown"
 
 
-class _Beside(msgspec.Struct, frozen=True):
+class _StoredComparison(msgspec.Struct, frozen=True):
     entries: tuple[tuple[str, Side], ...]
     tolerance: float
     is_forced: bool
 
 
 def keep_beside(directory: Path, asked: Asked) -> None:
-    """Raises OSError."""
-    kept = _Beside(tuple((str(one.path), one.side) for one in asked.entries), asked.tolerance, asked.is_forced)
+    """Store the comparison in the directory of its pairs. Raises OSError."""
+    stored = _StoredComparison(
+        tuple((str(entry.path), entry.side) for entry in asked.entries), asked.tolerance, asked.is_forced
+    )
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / BESIDE).write_bytes(msgspec.json.encode(kept))
+    (directory / BESIDE).write_bytes(msgspec.json.encode(stored))
 
 
 def kept_beside(directory: Path) -> Asked | None:
-    """None where nothing was, as of pairs that were started in a terminal."""
+    """Return the comparison stored in a directory of pairs, or None if there is none, as for pairs that were started in
+    a terminal."""
     try:
-        kept = decode_json((directory / BESIDE).read_bytes(), _Beside)
+        stored = decode_json((directory / BESIDE).read_bytes(), _StoredComparison)
     except (OSError, msgspec.DecodeError):
         return None
-    return Asked(tuple(Entry(Path(path), side) for path, side in kept.entries), kept.tolerance, kept.is_forced)
+    return Asked(tuple(Entry(Path(path), side) for path, side in stored.entries), stored.tolerance, stored.is_forced)
 
 
 def mark_shown(directory: Path) -> None:
-    """A window has shown how they ended. One that cannot be marked is shown again."""
+    """Mark that a window has shown how the pairs ended. Pairs that cannot be marked are shown again."""
     with contextlib.suppress(OSError):
         (directory / SHOWN).touch()
 
 
 def pairs_to_show() -> tuple[Path, bool] | None:
-    """Pairs that go on (True), or else the last ones of a window if they ended while none was open."""
+    """Return pairs to show as (directory, whether they are running), or None.
+
+    Running pairs come first. Otherwise these are the last pairs that a window started, if they ended while no window
+    was open.
+    """
     from app.storage.comparisons import comparisons_home, going_comparisons
 
-    going, home = going_comparisons(), comparisons_home()
-    if going:
-        return going[0], True
-    asked = sorted(home.glob(f"*/{BESIDE}")) if home.is_dir() else []
-    last = asked[-1].parent if asked else None
-    if last is None or (last / SHOWN).exists() or not (last / EVENTS).exists():
+    running, home = going_comparisons(), comparisons_home()
+    if running:
+        return running[0], True
+    stored = sorted(home.glob(f"*/{BESIDE}")) if home.is_dir() else []
+    newest = stored[-1].parent if stored else None
+    if newest is None or (newest / SHOWN).exists() or not (newest / EVENTS).exists():
         return None
-    return last, False
+    return newest, False
 
 
 def forget_beside(directory: Path) -> None:
-    """Of pairs that never began: nothing is left of them. Raises OSError where something else is."""
+    """Delete the directory of pairs that never started. Raises OSError if it contains anything else."""
     (directory / BESIDE).unlink(missing_ok=True)
     directory.rmdir()

@@ -1,7 +1,4 @@
-"""A comparison's tables: what differs around the runs, what changed, and how that is spread over the stages.
-
-A table some of whose words are in the colour of what they say.
-"""
+"""Tables of a comparison: environment differences, changes, and changes by stage. Verdicts have their color."""
 
 from __future__ import annotations
 
@@ -86,7 +83,8 @@ def stages_of(section: ComparisonSection) -> tuple[str, ...]:
 
 
 def by_stage(section: ComparisonSection) -> tuple[pd.DataFrame, dict[str, list[State]]]:
-    """A row for each stage and a column for each metric that counts somewhere: verdict and change, and their state."""
+    """Return a table of changes with a row per stage and a column per headline metric, and the state of each cell by
+    column."""
     metrics = tuple(dict.fromkeys(row.metric for row in section.rows if row.is_headline))
     rows: dict[tuple[str, str], ChangeRow] = {}
     for row in section.rows:
@@ -99,7 +97,7 @@ def by_stage(section: ComparisonSection) -> tuple[pd.DataFrame, dict[str, list[S
 
 
 def verdict_words(outcome: Outcome) -> tuple[str, State]:
-    """The outcome in a word or two, and its state."""
+    """Return the outcome of the comparison as a short text, and its state."""
     section = outcome.section
     if section is None or not section.rows:
         return (FORBIDS, "bad") if outcome.forbidding else ("", "plain")
@@ -120,7 +118,8 @@ Index = QModelIndex | QPersistentModelIndex
 
 
 class WordsModel(FrameModel):
-    """`states` has the states of a column: by its values, or one for each row. Good and bad values are bold."""
+    """Model whose cells are colored by state. `states` maps a column to a function of its values, or to one state per
+    row. Cells whose state is not plain are bold."""
 
     def __init__(
         self,
@@ -137,7 +136,7 @@ class WordsModel(FrameModel):
             state = self._state(index)
             if state in (None, "plain"):
                 return None
-            return self._colour(state) if role == Qt.ItemDataRole.ForegroundRole else _bold()
+            return self._color(state) if role == Qt.ItemDataRole.ForegroundRole else _bold()
         if role == Qt.ItemDataRole.ToolTipRole:
             return tip(str(super().data(index, Qt.ItemDataRole.DisplayRole) or ""))
         return super().data(index, role)
@@ -150,13 +149,13 @@ class WordsModel(FrameModel):
             return state_of(self.value(index.row(), index.column()))
         return None if state_of is None else state_of[self.frame_row(index.row())]
 
-    def _colour(self, state: State | None) -> QColor:
+    def _color(self, state: State | None) -> QColor:
         theme = self._look.theme
         return QColor({"good": theme.good, "warn": theme.warn, "bad": theme.bad}.get(state or "", theme.ink))
 
 
 class ShortTable(FrameTable):
-    """As high as its rows, up to `most` of them."""
+    """Table that is as high as its rows, up to `most` rows."""
 
     def __init__(self, model: FrameModel, name: str, most: int, *, widest: int | None = None) -> None:
         super().__init__(model, name, widest=widest)

@@ -1,4 +1,4 @@
-"""What a comparison of chosen runs comes to: by the same functions as `sizewise compare`."""
+"""Outcome of a comparison of the selected runs, computed with the same functions as `sizewise compare`."""
 
 from __future__ import annotations
 
@@ -17,43 +17,53 @@ from reports.model import Spectrum, SpectrumMetric
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """`entries` with what was read of them. Without a comparison, `missing` says what it takes."""
+    """Result of a comparison. `asked` holds the entries with their results. If there is no comparison, `missing` says
+    what is needed."""
 
     asked: Asked
     comparison: Comparison | None = None
     section: ComparisonSection | None = None
     stages: tuple[str, ...] = ()
-    """That every read run has."""
+    """Stages that all runs have."""
     missing: str | None = None
     offer: PairsOffer | None = None
-    """None where nothing that counts is open."""
+    """Suggested A/B pairs, or None if no headline metric is undecided."""
 
     @property
     def forbidding(self) -> tuple[str, ...]:
-        return () if self.comparison is None else tuple(one.name for one in self.comparison.differences if one.forbids)
+        return (
+            ()
+            if self.comparison is None
+            else tuple(difference.name for difference in self.comparison.differences if difference.forbids)
+        )
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """One run's answers in a stage, by each time that is known of them; empty where it has none there."""
+    """Response time distributions of one run in a stage, one per time metric; empty if the run has no responses
+    there."""
 
     label: str
     spectra: tuple[Spectrum, ...]
 
     def of(self, metric: SpectrumMetric) -> Spectrum | None:
-        return next((one for one in self.spectra if one.metric == metric), None)
+        return next((spectrum for spectrum in self.spectra if spectrum.metric == metric), None)
 
 
 def compared(asked: Asked) -> Outcome:
-    """In any thread; takes as long as reading the results does."""
+    """Read the runs and compare them. Can be called from any thread; takes as long as reading the results."""
     from app.analysis.comparisons.comparison import compare_runs
     from app.reporting.comparison import comparison_section
     from app.reporting.rows import compared_stages
 
-    entries = tuple(_read(one) for one in asked.entries)
+    entries = tuple(_read(entry) for entry in asked.entries)
     asked = msgspec.structs.replace(asked, entries=entries)
     base, candidate = _results(asked.side("base")), _results(asked.side("candidate"))
-    named = [compared_stages(one.result) for one in entries if one.result is not None]
-    stages = tuple(name for name in named[0] if all(name in other for other in named)) if named else ()
+    stage_lists = [compared_stages(entry.result) for entry in entries if entry.result is not None]
+    stages = (
+        tuple(name for name in stage_lists[0] if all(name in stage_list for stage_list in stage_lists))
+        if stage_lists
+        else ()
+    )
     if not base or not candidate:
         return Outcome(asked, stages=stages, missing=_missing(asked))
     comparison = compare_runs(base, candidate, tolerance=asked.tolerance, is_forced=asked.is_forced)
@@ -61,25 +71,29 @@ def compared(asked: Asked) -> Outcome:
 
 
 def curves_of(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
-    """In any thread."""
+    """Read the distributions of the drawn runs in a stage. Can be called from any thread."""
     from app.reporting.rows import stage_times
     from app.storage.run_directory import StoredRun
 
     return tuple(
-        Curve(label_of(place, one), () if one.result is None else stage_times(StoredRun(one.path), one.result, stage))
-        for place, one in drawn_of(entries)
+        Curve(
+            label_of(number, entry),
+            () if entry.result is None else stage_times(StoredRun(entry.path), entry.result, stage),
+        )
+        for number, entry in drawn_of(entries)
     )
 
 
 def drawn_of(entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
-    """With their places: all of them, or of more than can be told apart the first ones of each side."""
-    placed = list(enumerate(entries))
-    if len(placed) <= MOST_RUNS:
-        return placed
-    base = [one for one in placed if one[1].side == "base"]
-    others = [one for one in placed if one[1].side != "base"]
-    base = base[: max(MOST_RUNS // 2, MOST_RUNS - len(others))]
-    return sorted((*base, *others[: MOST_RUNS - len(base)]))
+    """Return the entries to draw with their positions: all of them, or the first of each side if there are more than
+    can be told apart."""
+    numbered = list(enumerate(entries))
+    if len(numbered) <= MOST_RUNS:
+        return numbered
+    base = [item for item in numbered if item[1].side == "base"]
+    non_base = [item for item in numbered if item[1].side != "base"]
+    base = base[: max(MOST_RUNS // 2, MOST_RUNS - len(non_base))]
+    return sorted((*base, *non_base[: MOST_RUNS - len(base)]))
 
 
 def _read(entry: Entry) -> Entry:
@@ -99,17 +113,17 @@ def _title(path: Path) -> str:
 
     try:
         return read_labels(path).title if path.is_dir() else ""
-    except SizewiseError:  # a damaged word of somebody's is no reason not to compare
+    except SizewiseError:  # a damaged labels file does not prevent a comparison
         return ""
 
 
 def _results(entries: Sequence[Entry]) -> tuple[Result, ...]:
-    return tuple(one.result for one in entries if one.result is not None)
+    return tuple(entry.result for entry in entries if entry.result is not None)
 
 
-def _missing(asked: Asked) -> str:
-    if len(asked.entries) < 2:
+def _missing(request: Asked) -> str:
+    if len(request.entries) < 2:
         return "Add a second run: a comparison takes a baseline and a candidate."
-    if any(one.problem is not None for one in asked.entries):
+    if any(entry.problem is not None for entry in request.entries):
         return "A comparison takes a baseline and a candidate that can be relied on: choose another run."
     return "Say of one run that it is the baseline, and of another that it is the candidate."

@@ -1,7 +1,4 @@
-"""Compare: a baseline and candidates above, four views of them below.
-
-A comparison as a file, as `sizewise compare --format … --out FILE` writes it.
-"""
+"""Compare page: the baseline and candidate runs at the top, and four views of the comparison below."""
 
 from __future__ import annotations
 
@@ -38,7 +35,11 @@ _FORMATS: dict[str, ComparisonFormat] = {".html": "html", ".htm": "html", ".md":
 
 
 def export_comparison(outcome: Outcome, path: Path) -> Path:
-    """By the ending of its name; text where that says nothing. Raises UsageError where it cannot be written."""
+    """Write the comparison in the format of the file extension (text if it is unknown), as `sizewise compare --out`
+    does.
+
+    Raises UsageError if the file cannot be written.
+    """
     assert outcome.comparison is not None, "only what was compared is exported"
     if path.suffix.lower() == ".json":
         return write_document(path, msgspec.json.format(msgspec.json.encode(outcome.comparison), indent=2))
@@ -46,7 +47,7 @@ def export_comparison(outcome: Outcome, path: Path) -> Path:
     return write_document(path, render_comparison(report, _FORMATS.get(path.suffix.lower(), "text")).encode())
 
 
-_MOST_OFFERED, _LONGEST, _READ_S = 12, 100, 0.3
+_MAX_MENU_RUNS, _MAX_CHARACTERS, _LISTING_LIMIT_S = 12, 100, 0.3
 
 
 class ComparePage(Page):
@@ -56,7 +57,7 @@ class ComparePage(Page):
         super().__init__(navigation, look)
         self.presenter = ComparePresenter(self, navigation)
         self._usable: tuple[RunRow, ...] | None = None
-        self._reading: Latest[tuple[RunRow, ...]] = Latest(self, self._take_usable, navigation.tell_error)
+        self._reading: Latest[tuple[RunRow, ...]] = Latest(self, self._set_usable, navigation.tell_error)
         self.pairs = PairsPart(navigation, self.presenter)
         self.strip = Strip()
         self.picker = Picker(button("S&wap the sides", self.presenter.swap))
@@ -71,7 +72,7 @@ class ComparePage(Page):
         self.tabs.setDocumentMode(True)
         self.tabs.setAccessibleName("Comparison")
         self.tabs.tabBar().setAccessibleName("Views of the comparison")
-        for tab, title in self._titled():
+        for tab, title in self._titled_tabs():
             self.tabs.addTab(tab, title)
         vbox(self.strip, self.pairs, self.empty, self.picker, (self.tabs, 1), within=self)
         self._connect()
@@ -82,7 +83,7 @@ class ComparePage(Page):
             self._enter_trend()
 
     def compare(self, paths: Sequence[Path]) -> None:
-        """These and no others: the first is the baseline. One alone joins those that are here."""
+        """Compare exactly these runs, the first of them as the baseline. A single run is added to the current ones."""
         if len(paths) == 1:
             self.presenter.add(paths[0])
         else:
@@ -94,7 +95,7 @@ class ComparePage(Page):
         return self.presenter.asked.command
 
     def runs(self) -> tuple[Path, ...]:
-        return tuple(one.path for one in self.presenter.asked.entries)
+        return tuple(entry.path for entry in self.presenter.asked.entries)
 
     def add_last_two(self) -> None:
         submit(self, _usable_rows, self._add_last_two, self.navigation.tell_error)
@@ -113,12 +114,12 @@ class ComparePage(Page):
         return True
 
     def export_to(self, path: Path) -> None:
-        """In the format of its ending."""
+        """Export the comparison in the format of the file extension."""
         outcome = self.presenter.outcome
         if outcome is not None:
-            submit(self, lambda: export_comparison(outcome, path), self._told_export, self._fail)
+            submit(self, lambda: export_comparison(outcome, path), self._on_exported, self._fail)
 
-    def _titled(self) -> tuple[tuple[QWidget, str], ...]:
+    def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
             (self.verdict, "&Verdict"),
             (self.answers, "Ans&wers"),
@@ -144,13 +145,13 @@ class ComparePage(Page):
         self.answers.stage_wanted.connect(presenter.draw)
         self.tabs.currentChanged.connect(self.enter)
 
-    def _show_asked(self, asked: Asked) -> None:
-        has_runs, had_runs = bool(asked.entries), self.tabs.isTabVisible(0)
+    def _show_asked(self, request: Asked) -> None:
+        has_runs, had_runs = bool(request.entries), self.tabs.isTabVisible(0)
         self.empty.setVisible(not has_runs)
         self.picker.setVisible(has_runs)
-        self.picker.show_asked(asked)
-        for place in range(3):
-            self.tabs.setTabVisible(place, has_runs)
+        self.picker.show_asked(request)
+        for index in range(3):
+            self.tabs.setTabVisible(index, has_runs)
         if has_runs and not had_runs:
             self.tabs.setCurrentWidget(self.verdict)
         if has_runs:
@@ -166,16 +167,16 @@ class ComparePage(Page):
         self.verdict.pairs.set_measuring(state.is_running)
 
     def _enter_trend(self) -> None:
-        named = [one.result.name for one in self.presenter.asked.entries if one.result is not None]
-        self.trend.enter(named[-1] if named else None)
+        names = [entry.result.name for entry in self.presenter.asked.entries if entry.result is not None]
+        self.trend.enter(names[-1] if names else None)
 
     def _offer_runs(self) -> None:
-        """Those that were there the last time, until they are read again."""
+        """Show the runs of the last listing in the menu, and read them again."""
         self._fill_menu()
         self._reading.ask(_usable_rows)
 
-    def _take_usable(self, rows: tuple[RunRow, ...]) -> None:
-        usable = rows[: _MOST_OFFERED + MOST_RUNS]
+    def _set_usable(self, rows: tuple[RunRow, ...]) -> None:
+        usable = rows[: _MAX_MENU_RUNS + MOST_RUNS]
         if usable != self._usable:
             self._usable = usable
             self._fill_menu()
@@ -185,28 +186,28 @@ class ComparePage(Page):
         menu.clear()
         if self._usable is None:
             menu.addAction("Reading the runs…").setEnabled(False)
-        taken = {str(one.path) for one in self.presenter.asked.entries}
-        for row in [row for row in self._usable or () if row.directory not in taken][:_MOST_OFFERED]:
+        selected = {str(entry.path) for entry in self.presenter.asked.entries}
+        for row in [row for row in self._usable or () if row.directory not in selected][:_MAX_MENU_RUNS]:
             text = f"{row.called}, {row.run_id}".replace("&", "&&")
-            menu.addAction(text[:_LONGEST]).setData(row.directory)
+            menu.addAction(text[:_MAX_CHARACTERS]).setData(row.directory)
         menu.addSeparator()
         menu.addAction("A &folder of a run…")
 
     def _choose_another(self) -> None:
-        """In place of what cannot be relied on."""
-        for place in reversed(self._unusable()):
-            self.presenter.remove(place)
+        """Remove the runs that cannot be used, and let the user choose another one."""
+        for index in reversed(self._unusable()):
+            self.presenter.remove(index)
         target = self.picker.add_button if self.presenter.asked.entries else self.empty
         target.setFocus()
         if self.presenter.asked.entries:
             self.picker.add_menu.popup(self.picker.add_button.mapToGlobal(self.picker.add_button.rect().bottomLeft()))
 
     def _show_reasons(self) -> None:
-        for place in self._unusable()[:1]:
-            self.navigation.run_opened.emit(self.presenter.asked.entries[place].path)
+        for index in self._unusable()[:1]:
+            self.navigation.run_opened.emit(self.presenter.asked.entries[index].path)
 
     def _unusable(self) -> list[int]:
-        return [place for place, one in enumerate(self.presenter.asked.entries) if one.problem is not None]
+        return [index for index, entry in enumerate(self.presenter.asked.entries) if entry.problem is not None]
 
     def _add_chosen(self, action: QAction) -> None:
         directory = action.data() or QFileDialog.getExistingDirectory(self, "The folder of a run")
@@ -222,7 +223,7 @@ class ComparePage(Page):
     def _go_to_library(self) -> None:
         self.navigation.page_wanted.emit("library")
 
-    def _told_export(self, path: Path) -> None:
+    def _on_exported(self, path: Path) -> None:
         self.strip.say(Notice("news", f"The comparison is in {path}."))
 
     def _fail(self, error: Exception) -> None:
@@ -230,6 +231,6 @@ class ComparePage(Page):
 
 
 def _usable_rows() -> tuple[RunRow, ...]:
-    """What may be compared, the newest first."""
-    rows = [row for row in run_rows(within_s=_READ_S).rows if row.verdict in ("VALID", "WARN")]
+    """Return the runs that can be compared, the newest first."""
+    rows = [row for row in run_rows(within_s=_LISTING_LIMIT_S).rows if row.verdict in ("VALID", "WARN")]
     return tuple(sorted(rows, key=lambda row: row.started_at or "", reverse=True))

@@ -1,4 +1,4 @@
-"""How pairs that are measured in turns go, of their events alone."""
+"""State of A/B pairs that are being measured, computed from their events only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.records.events import Event, PhaseChanged, TurnFinished
 
 PairsGoing = Literal["idle", "starting", "running", "stopping", "ended", "lost", "failed"]
 _STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
-_JUDGED = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
+_EVALUATED = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
 
 
 class PairRun(msgspec.Struct, frozen=True):
@@ -27,7 +27,8 @@ class PairRun(msgspec.Struct, frozen=True):
 
 
 class PairsState(msgspec.Struct, frozen=True, kw_only=True):
-    """`said` is the last thing that was told beside the turns: that more pairs follow, or that a run is made again."""
+    """Progress of the pairs. `said` is the last message other than the turns, such as that more pairs follow or that a
+    run is repeated."""
 
     going: PairsGoing = "idle"
     directory: Path | None = None
@@ -42,14 +43,14 @@ class PairsState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def pairs(self) -> int:
-        """That are whole."""
+        """Number of complete pairs."""
         return len(self.runs("base"))
 
     def runs(self, side: Measured) -> tuple[Path, ...]:
-        """Of whole pairs, in their order."""
-        both = {one.pair for one in self.measured if one.side == "base"}
-        both &= {one.pair for one in self.measured if one.side == "candidate"}
-        return tuple(one.directory for one in self.measured if one.side == side and one.pair in both)
+        """Return the runs of one side that belong to complete pairs, in measurement order."""
+        complete = {run.pair for run in self.measured if run.side == "base"}
+        complete &= {run.pair for run in self.measured if run.side == "candidate"}
+        return tuple(run.directory for run in self.measured if run.side == side and run.pair in complete)
 
     def eta_s(self) -> float | None:
         at_ns = self.progress.at_ns
@@ -67,26 +68,26 @@ def pairs_after(state: PairsState, event: Event) -> PairsState:
         case TurnFinished(pair=pair, side=side, directory=directory, status=status) if status != "INVALID":
             return replace(state, measured=(*state.measured, PairRun(pair, side, Path(directory))))
         case _:
-            return state  # what else is told is in its progress
+            return state  # all other events only change the progress
 
 
 def joined(asked: Asked, state: PairsState) -> Asked:
-    """The runs that were compared, with the new ones as further repeats of both sides."""
-    known = {one.path for one in asked.entries}
+    """Return the comparison with the new runs added as further repeats of both sides."""
+    known_paths = {entry.path for entry in asked.entries}
     sides: tuple[Measured, ...] = ("base", "candidate")
-    new = [Entry(path, side) for side in sides for path in state.runs(side) if path not in known]
+    new = [Entry(path, side) for side in sides for path in state.runs(side) if path not in known_paths]
     order: tuple[Side, ...] = ("base", "candidate", "drawn")
-    return replace(asked, entries=tuple(sorted((*asked.entries, *new), key=lambda one: order.index(one.side))))
+    return replace(asked, entries=tuple(sorted((*asked.entries, *new), key=lambda entry: order.index(entry.side))))
 
 
 def end_notice(state: PairsState, code: int, message: str) -> Notice:
-    """Of pairs that have ended."""
+    """Return the notice that reports how the pairs ended."""
     pairs = state.pairs
     if code in _STOPPED:
-        kept = "Whole pairs until then: {pairs}. Every run is in the Library."
-        return Notice("news", "The pairs were stopped.", kept.format(pairs=pairs))
-    if code in _JUDGED:
-        what = f"The pairs are measured: {pairs}."
-        return Notice("news", what, message or None)
-    kept = f"Whole pairs until then: {pairs}. Every run is in the Library."
-    return Notice("error", f"The pairs have ended with exit code {code}.", message or None, kept)
+        summary = "Whole pairs until then: {pairs}. Every run is in the Library."
+        return Notice("news", "The pairs were stopped.", summary.format(pairs=pairs))
+    if code in _EVALUATED:
+        headline = f"The pairs are measured: {pairs}."
+        return Notice("news", headline, message or None)
+    summary = f"Whole pairs until then: {pairs}. Every run is in the Library."
+    return Notice("error", f"The pairs have ended with exit code {code}.", message or None, summary)

@@ -1,4 +1,4 @@
-"""The runs that are compared, each with its side."""
+"""List of the compared runs, each with its side."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from app.gui.formatting import clock_time, one_line
 from app.gui.widgets import Badge, button, clear, hbox, label, tip, tool_button, vbox
 
 _SIDES: tuple[Side, ...] = ("base", "candidate", "drawn")
-_LONGEST = 120
-_ROWS_SHOWN = 3.5
+_MAX_CHARACTERS = 120
+_MAX_ROWS_SHOWN = 3.5
 
 
 class Picker(QFrame):
@@ -43,7 +43,7 @@ class Picker(QFrame):
         self.tolerance.setSuffix(" %")
         self.tolerance.setAccessibleName("Tolerance: a smaller change is the same")
         self.tolerance.setKeyboardTracking(False)
-        self.tolerance.valueChanged.connect(self._give_tolerance)
+        self.tolerance.valueChanged.connect(self._emit_tolerance)
         self._swap = swap
         self._grid_box = QWidget()
         self._grid = QGridLayout(self._grid_box)
@@ -88,58 +88,58 @@ class Picker(QFrame):
     def _fill(self, entries: tuple[Entry, ...]) -> None:
         clear(self._grid)
         self.sides = []
-        for place, entry in enumerate(entries):
-            self._add_row(place, entry)
+        for number, entry in enumerate(entries):
+            self._add_row(number, entry)
         self._fit()
 
-    def _add_row(self, place: int, entry: Entry) -> None:
-        name = label(_told(place, entry), wrap=True)
+    def _add_row(self, row: int, entry: Entry) -> None:
+        name = label(_entry_text(row, entry), wrap=True)
         name.setToolTip(tip(str(entry.path)))
-        badge = Badge(_trust(entry), entry.problem or "")
+        badge = Badge(_badge_text(entry), entry.problem or "")
         side = QComboBox()
-        for one, text in _SIDE_WORDS.items():
-            side.addItem(text, one)
+        for side_key, text in _SIDE_NAMES.items():
+            side.addItem(text, side_key)
         side.setCurrentIndex(_SIDES.index(entry.side))
-        side.setAccessibleName(f"Side of {label_of(place, entry)}")
-        side.currentIndexChanged.connect(self._give_side)
-        remove = button("✕", lambda: self.removed.emit(place))
-        remove.setAccessibleName(f"Take {label_of(place, entry)} out of the comparison")
+        side.setAccessibleName(f"Side of {label_of(row, entry)}")
+        side.currentIndexChanged.connect(self._emit_side)
+        remove = button("✕", lambda: self.removed.emit(row))
+        remove.setAccessibleName(f"Take {label_of(row, entry)} out of the comparison")
         remove.setFlat(True)
         for column, widget in enumerate((name, badge, side, remove)):
-            self._grid.addWidget(widget, place, column)
-            widget.setVisible(column != 1 or bool(badge.text()))  # what is not shown yet has no size
+            self._grid.addWidget(widget, row, column)
+            widget.setVisible(column != 1 or bool(badge.text()))  # a hidden widget has no size
         self.sides.append(side)
 
     def _fit(self) -> None:
-        """As high as its rows, or three and a half of them."""
+        """Set the height to that of the rows, at most three and a half of them."""
         if self.sides:
             self._grid.invalidate()
             rows_px = self._grid.totalHeightForWidth(self._scroll.viewport().width())
-            self._scroll.setFixedHeight(round(rows_px * min(1.0, _ROWS_SHOWN / len(self.sides))) + 2)
+            self._scroll.setFixedHeight(round(rows_px * min(1.0, _MAX_ROWS_SHOWN / len(self.sides))) + 2)
 
-    def _give_side(self) -> None:
+    def _emit_side(self) -> None:
         sender = self.sender()
-        place = next((at for at, box in enumerate(self.sides) if box is sender), None)
-        if place is not None:
-            self.side_given.emit(place, self.sides[place].currentData())
+        row = next((index for index, box in enumerate(self.sides) if box is sender), None)
+        if row is not None:
+            self.side_given.emit(row, self.sides[row].currentData())
 
-    def _give_tolerance(self, percent: float) -> None:
+    def _emit_tolerance(self, percent: float) -> None:
         self.tolerance_given.emit(percent / 100)
 
 
-_SIDE_WORDS: dict[Side, str] = {"base": "Baseline", "candidate": "Candidate", "drawn": "Only drawn"}
+_SIDE_NAMES: dict[Side, str] = {"base": "Baseline", "candidate": "Candidate", "drawn": "Only drawn"}
 
 
-def _told(place: int, entry: Entry) -> str:
-    named = label_of(place, entry)
+def _entry_text(number: int, entry: Entry) -> str:
+    text = label_of(number, entry)
     if entry.problem is not None:
-        return f"{named} · {one_line(entry.problem, _LONGEST)}"
+        return f"{text} · {one_line(entry.problem, _MAX_CHARACTERS)}"
     if entry.result is None:
-        return f"{named}, being read…"
-    return f"{named} · {clock_time(entry.result.clock.wall_start)} · {one_line(entry.run_id, _LONGEST)}"
+        return f"{text}, being read…"
+    return f"{text} · {clock_time(entry.result.clock.wall_start)} · {one_line(entry.run_id, _MAX_CHARACTERS)}"
 
 
-def _trust(entry: Entry) -> str:
+def _badge_text(entry: Entry) -> str:
     if entry.problem is not None:
         return "INVALID" if entry.is_invalid else "unusable"
     return "" if entry.result is None else entry.result.verdict.status

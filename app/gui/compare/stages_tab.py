@@ -1,4 +1,4 @@
-"""Each stage in a row, each metric that counts in a column: where something changed, and where not."""
+"""Stages tab: changes of each headline metric (column) in each stage (row)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class StagesTab(QWidget):
     def __init__(self, look: Look) -> None:
         super().__init__()
         self._look = look
-        self._said = label("", "muted", wrap=True)
-        self._layout = vbox(self._said, within=self, margins=(0, 10, 0, 0))
+        self._message = label("", "muted", wrap=True)
+        self._layout = vbox(self._message, within=self, margins=(0, 10, 0, 0))
         self.table: FrameTable | None = None
         self._layout.addStretch(1)
 
     def wait(self, text: str) -> None:
-        self._said.setText(text)
+        self._message.setText(text)
         if self.table is not None:
             self.table.hide()
 
@@ -37,5 +37,5 @@ class StagesTab(QWidget):
         self.table = FrameTable(WordsModel(self._look, {"stage": "Stage"}, states), "Changes by stage")
         self._layout.insertWidget(1, self.table, 100)
         self.table.set_frame(frame)
-        self._said.setText("Candidate over baseline in each stage, with its verdict; n/a where one has no value.")
+        self._message.setText("Candidate over baseline in each stage, with its verdict; n/a where one has no value.")
         describe(self.table, "Changes by stage")

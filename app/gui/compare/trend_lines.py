@@ -1,4 +1,4 @@
-"""The runs of a profile over time, as a chart and a table take them."""
+"""Chart and table data of the runs of a profile over time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from app.reporting.run_rows import Trend, change_words, metric_name, run_rows
 
 
 def profile_names() -> tuple[str, ...]:
-    """Of stored runs, that of the last run first. In any thread."""
+    """Return the profile names of the stored runs, that of the newest run first. Can be called from any thread."""
     rows = [row for row in run_rows().rows if row.name is not None and row.verdict is not None]
     rows.sort(key=lambda row: row.started_at or "", reverse=True)
     return tuple(dict.fromkeys(row.name for row in rows if row.name is not None))
 
 
 def levels_of(series: MetricHistory) -> npt.NDArray[np.float64]:
-    """The median of each level, one value a run."""
+    """Return the median of the level that each run belongs to, one value per run."""
     values = np.asarray(series.values, dtype=np.float64)
-    ends = [0, *(change.place for change in series.changes), len(values)]
+    bounds = [0, *(change.place for change in series.changes), len(values)]
     levels = np.empty(len(values))
-    for start, end in itertools.pairwise(ends):
+    for start, end in itertools.pairwise(bounds):
         levels[start:end] = np.median(values[start:end])
     return levels
 
@@ -35,13 +35,13 @@ def series_name(series: MetricHistory) -> str:
 
 
 def summary_of(trend: Trend) -> str:
-    counted = "{name}: 1 run." if len(trend.runs) == 1 else "{name}: {count} runs."
-    told = [counted.format(name=trend.name, count=len(trend.runs))]
+    template = "{name}: 1 run." if len(trend.runs) == 1 else "{name}: {count} runs."
+    parts = [template.format(name=trend.name, count=len(trend.runs))]
     if trend.left_out:
-        told.append(f"{trend.left_out} left out: INVALID, or of another machine or workload.")
+        parts.append(f"{trend.left_out} left out: INVALID, or of another machine or workload.")
     if len(trend.runs) < FEWEST:
-        told.append(f"A change of level is told from {FEWEST} runs on.")
-    return " ".join(told)
+        parts.append(f"A change of level is told from {FEWEST} runs on.")
+    return " ".join(parts)
 
 
 TREND_HEADERS = {
@@ -56,17 +56,17 @@ TREND_HEADERS = {
 
 
 def trend_frame(series: Sequence[MetricHistory]) -> pd.DataFrame:
-    """The rows of `sizewise runs trend`."""
+    """Return the table that `sizewise runs trend` prints."""
     return pd.DataFrame(
         {
-            "metric": [metric_name(one) for one in series],
-            "stage": [one.stage for one in series],
-            "runs": [len(one.values) for one in series],
-            "first": [one.values[0] for one in series],
-            "last": [one.values[-1] for one in series],
-            "unit": [one.unit for one in series],
+            "metric": [metric_name(item) for item in series],
+            "stage": [item.stage for item in series],
+            "runs": [len(item.values) for item in series],
+            "first": [item.values[0] for item in series],
+            "last": [item.values[-1] for item in series],
+            "unit": [item.unit for item in series],
             "changed": [
-                "; ".join(change_words(one, place) for place in range(len(one.changes))) or "no" for one in series
+                "; ".join(change_words(item, index) for index in range(len(item.changes))) or "no" for item in series
             ],
         }
     )

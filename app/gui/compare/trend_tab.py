@@ -1,4 +1,4 @@
-"""A profile's runs over time, and where the level of a metric changed: as `sizewise runs trend` tells it."""
+"""Trend tab: the runs of a profile over time and the level changes of its metrics, as in `sizewise runs trend`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from app.gui.theme import Look
 from app.gui.widgets import fill_choices, label
 from app.reporting.run_rows import Trend, change_words, metric_name, trend_of
 
-_LONGEST = 60
+_MAX_CHARACTERS = 60
 _ROWS_SHOWN = 5
 
 
@@ -35,18 +35,18 @@ class TrendTab(QWidget):
         self._look = look
         self._trend: Trend | None = None
         self.profile, self.series = QComboBox(), QComboBox()
-        self._wanted: str | None = None
+        self._profile_to_select: str | None = None
         self._summary = label("", "muted", wrap=True)
         self.chart: Chart | None = None
         self._empty = label("No run is stored yet: a trend needs several of one profile.", "muted", wrap=True)
-        self.table = ShortTable(FrameModel(None, TREND_HEADERS), "Trends", _ROWS_SHOWN, widest=_LONGEST)
+        self.table = ShortTable(FrameModel(None, TREND_HEADERS), "Trends", _ROWS_SHOWN, widest=_MAX_CHARACTERS)
         self._layout = QVBoxLayout(self)
         self._build()
         self._names: Latest[tuple[str, ...]] = Latest(self, self._show_names, navigation.tell_error)
         self._reading: Latest[Trend] = Latest(self, self._show_trend, self._fail)
         self.profile.currentIndexChanged.connect(self._read)
         self.series.currentIndexChanged.connect(self._draw)
-        self.table.selectionModel().currentRowChanged.connect(self._follow_table)
+        self.table.selectionModel().currentRowChanged.connect(self._select_row_series)
 
     @property
     def is_busy(self) -> bool:
@@ -61,23 +61,23 @@ class TrendTab(QWidget):
         return self._summary.text()
 
     def enter(self, name: str | None) -> None:
-        """Of the profile of that name, where it is known; else of what was shown before."""
+        """Show the trend of this profile if it is known, or else of the profile shown before."""
         if name is not None:
-            self._wanted = name
+            self._profile_to_select = name
         self._names.ask(profile_names)
 
     def words_of_command(self) -> tuple[str, ...]:
-        name, series = self.profile.currentData(), self._chosen()
+        name, series = self.profile.currentData(), self._selected()
         metric = () if series is None else ("--metric", metric_name(series))
         return ("runs", "trend", *((name,) if name else ()), *metric)
 
     def _build(self) -> None:
         row = QHBoxLayout()
         for text, box in (("P&rofile", self.profile), ("&Metric", self.series)):
-            named = label(text, buddy=box)
+            field_label = label(text, buddy=box)
             box.setAccessibleName(text.replace("&", ""))
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-            row.addWidget(named)
+            row.addWidget(field_label)
             row.addWidget(box)
         row.addStretch(1)
         self._layout.setContentsMargins(0, 10, 0, 0)
@@ -91,8 +91,8 @@ class TrendTab(QWidget):
 
     def _show_names(self, names: tuple[str, ...]) -> None:
         self._empty.setVisible(not names)
-        fill_choices(self.profile, ((name[:_LONGEST], name) for name in names), self._wanted)
-        self._wanted = None
+        fill_choices(self.profile, ((name[:_MAX_CHARACTERS], name) for name in names), self._profile_to_select)
+        self._profile_to_select = None
         self._read()
 
     def _read(self) -> None:
@@ -103,7 +103,7 @@ class TrendTab(QWidget):
 
     def _fail(self, error: Exception) -> None:
         notice = notice_of(error)
-        self._summary.setText(" ".join(one for one in (notice.what, notice.next_step) if one))
+        self._summary.setText(" ".join(part for part in (notice.what, notice.next_step) if part))
 
     def _show_trend(self, trend: Trend) -> None:
         self._trend = trend
@@ -111,22 +111,22 @@ class TrendTab(QWidget):
         chosen = self.series.currentText()
         with QSignalBlocker(self.series):
             self.series.clear()
-            for one in trend.series:
-                self.series.addItem(series_name(one)[:_LONGEST])
-            changed = next((place for place, one in enumerate(trend.series) if one.changes), 0)
-            known = self.series.findText(chosen)
-            self.series.setCurrentIndex(-1 if not trend.series else known if known >= 0 else changed)
+            for item in trend.series:
+                self.series.addItem(series_name(item)[:_MAX_CHARACTERS])
+            changed = next((index for index, item in enumerate(trend.series) if item.changes), 0)
+            previous_index = self.series.findText(chosen)
+            self.series.setCurrentIndex(-1 if not trend.series else previous_index if previous_index >= 0 else changed)
         self.table.setVisible(bool(trend.series))
         self.table.set_frame(trend_frame(trend.series))
         describe(self.table, "Trends")
         self._draw()
 
-    def _chosen(self) -> MetricHistory | None:
-        place = self.series.currentIndex()
-        return None if self._trend is None or not 0 <= place < len(self._trend.series) else self._trend.series[place]
+    def _selected(self) -> MetricHistory | None:
+        index = self.series.currentIndex()
+        return None if self._trend is None or not 0 <= index < len(self._trend.series) else self._trend.series[index]
 
     def _draw(self) -> None:
-        series = self._chosen()
+        series = self._selected()
         if self.chart is not None:
             self._layout.removeWidget(self.chart)
             self.chart.deleteLater()
@@ -139,16 +139,16 @@ class TrendTab(QWidget):
             Axis(metric_name(series), series.unit, from_zero=False),
             self._look,
         )
-        at = np.arange(1, len(series.values) + 1)
-        chart.set_points("values", metric_name(series), at, np.asarray(series.values), names=series.run_ids)
-        chart.set_line("levels", "level (median)", at, levels_of(series), series=1)
+        run_numbers = np.arange(1, len(series.values) + 1)
+        chart.set_points("values", metric_name(series), run_numbers, np.asarray(series.values), names=series.run_ids)
+        chart.set_line("levels", "level (median)", run_numbers, levels_of(series), series=1)
         chart.set_markers(
-            [(change.place + 1.0, change_words(series, place)) for place, change in enumerate(series.changes)]
+            [(change.place + 1.0, change_words(series, index)) for index, change in enumerate(series.changes)]
         )
         self.chart = chart
         self._layout.insertWidget(3, chart, 1)
 
-    def _follow_table(self) -> None:
+    def _select_row_series(self) -> None:
         index = self.table.currentIndex()
         if index.isValid():
             self.series.setCurrentIndex(self.table.frame_model.frame_row(index.row()))

@@ -1,7 +1,6 @@
-"""What differs around the runs first, then what changed and how sure that is.
+"""Verdict tab: the environment differences first, then the changes and their certainty.
 
-Under a verdict that is open: how many more pairs would tell, what they cost, and the button that
-measures them.
+Below an inconclusive verdict, a card suggests how many more A/B pairs are needed and measures them.
 """
 
 from __future__ import annotations
@@ -43,24 +42,24 @@ from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, rest
 
 class PairsCard(QWidget):
     wanted = Signal(object, int, int)
-    """A PairsOffer is taken: so many pairs, in so many minutes at most."""
+    """Requests a measurement of an offer: `PairsOffer`, number of pairs, and time limit in minutes."""
 
     def __init__(self) -> None:
         super().__init__()
         self._asked: Asked | None = None
         self._offer: PairsOffer | None = None
         self._is_measuring = False
-        self._said = label("", wrap=True)
+        self._summary = label("", wrap=True)
         self._problem, self._cost = label("", "word", wrap=True), label("", "muted", wrap=True)
-        self._or, self._command = label("In a terminal, the same:", "muted", wrap=True), label("", wrap=True)
+        self._command_label, self._command = label("In a terminal, the same:", "muted", wrap=True), label("", wrap=True)
         self.pairs, self.minutes = QSpinBox(), QSpinBox()
-        self.run = button("", self._want, primary=True)
+        self.run = button("", self._emit_wanted, primary=True)
         self.copy = button("Cop&y the command", self._copy_command)
-        self._asking = self._asking_row()
+        self._inputs = self._input_row()
         below = QWidget()
         flow_in(below).addWidget(self.copy)
-        all_of_it = card(self._said, self._problem, self._asking, self._cost, self._or, self._command, below)
-        vbox(all_of_it, within=self)
+        frame = card(self._summary, self._problem, self._inputs, self._cost, self._command_label, self._command, below)
+        vbox(frame, within=self)
         self.pairs.valueChanged.connect(self._fit_minutes)
         self.minutes.valueChanged.connect(self._show)
 
@@ -78,7 +77,7 @@ class PairsCard(QWidget):
 
     def show_offer(self, asked: Asked, offer: PairsOffer) -> None:
         self._asked, self._offer = asked, offer
-        self._said.setText(
+        self._summary.setText(
             f"Not to be told yet: {offer.pairs} more pairs in turns, baseline and candidate, would likely tell."
         )
         self._problem.setText(offer.problem or "")
@@ -88,11 +87,11 @@ class PairsCard(QWidget):
         self._fit_minutes()
 
     def set_measuring(self, is_measuring: bool) -> None:
-        """Pairs are measured now: no others are begun from here meanwhile."""
+        """Disable the card while pairs are being measured."""
         self._is_measuring = is_measuring
         self._show()
 
-    def _asking_row(self) -> QWidget:
+    def _input_row(self) -> QWidget:
         self.pairs.setRange(1, MOST_PAIRS)
         self.pairs.setAccessibleName("How many more pairs")
         self.minutes.setRange(LEAST_MINUTES, MOST_MINUTES)
@@ -102,7 +101,7 @@ class PairsCard(QWidget):
         flow = flow_in(row)
         flow.addWidget(self.run)
         for text, box in (("&Pairs", self.pairs), ("At &most", self.minutes)):
-            flow.addWidget(_named(text, box))
+            flow.addWidget(_labeled(text, box))
         return row
 
     def _fit_minutes(self) -> None:
@@ -125,7 +124,7 @@ class PairsCard(QWidget):
         self._cost.setVisible(self._offer.problem is None)
         self._command.setText(measure_line(self._asked, self._offer, pairs, minutes))
 
-    def _want(self) -> None:
+    def _emit_wanted(self) -> None:
         if self._offer is not None:
             self.wanted.emit(self._offer, self.pairs.value(), self.minutes.value())
 
@@ -133,23 +132,23 @@ class PairsCard(QWidget):
         QGuiApplication.clipboard().setText(self._command.text())
 
 
-def _named(text: str, box: QSpinBox) -> QWidget:
+def _labeled(text: str, box: QSpinBox) -> QWidget:
     holder = QWidget()
     hbox(label(text, buddy=box), box, within=holder)
     return holder
 
 
-_MOST_DIFFERENCES = 6
-_LEAST_ROWS = 8
-_WIDEST = 40
+_MAX_DIFFERENCE_ROWS = 6
+_MAX_UNSCROLLED_ROWS = 8
+_MAX_COLUMN_CHARACTERS = 40
 
 
 class VerdictTab(QScrollArea):
     forced = Signal(bool)
     another_wanted = Signal()
-    """Than those of which no number is to be relied on."""
+    """Requests another run in place of those whose numbers cannot be used."""
     reasons_wanted = Signal()
-    """Why such a run is not to be relied on."""
+    """Requests the reasons why such a run is INVALID."""
 
     def __init__(self, look: Look) -> None:
         super().__init__()
@@ -157,22 +156,22 @@ class VerdictTab(QScrollArea):
         self._badge, self._sentence = Badge(), label("", "heading", wrap=True)
         self._banner = label("", "word", wrap=True)
         self.force = QCheckBox("&Compare all the same: every export is stamped FORCED")
-        self._alike = label("No difference around the runs was found.", "muted", wrap=True)
+        self._no_differences = label("No difference around the runs was found.", "muted", wrap=True)
         self.differences = ShortTable(
             WordsModel(look, DIFFERENCE_HEADERS, {"so": forbidding_state}),
             "What differs around the runs",
-            _MOST_DIFFERENCES,
-            widest=_WIDEST,
+            _MAX_DIFFERENCE_ROWS,
+            widest=_MAX_COLUMN_CHARACTERS,
         )
         self.changes = FrameTable(
-            WordsModel(look, CHANGE_HEADERS, {"verdict": verdict_state}), "What changed", widest=_WIDEST
+            WordsModel(look, CHANGE_HEADERS, {"verdict": verdict_state}), "What changed", widest=_MAX_COLUMN_CHARACTERS
         )
         self.stage, self.all_metrics = QComboBox(), QCheckBox("A&ll metrics")
         self._notes = label("", "muted", wrap=True)
         self.pairs = PairsCard()
         self.another = button("Take it out and add ano&ther…", self.another_wanted.emit, primary=True)
         self.reasons = button("See wh&y it is INVALID", self.reasons_wanted.emit)
-        self._offers = _row(self.another, self.reasons)
+        self._problem_actions = _row(self.another, self.reasons)
         self._build()
         self.wait("")
         self.force.toggled.connect(self.forced)
@@ -185,30 +184,30 @@ class VerdictTab(QScrollArea):
 
     @property
     def measure_line(self) -> str:
-        """That measures more pairs; empty where the verdict is not open."""
+        """Command that measures more pairs, or an empty string if the verdict is not inconclusive."""
         return "" if self.pairs.isHidden() else self.pairs.command
 
     def wait(self, text: str) -> None:
-        """There is nothing to show yet, and `text` says why."""
+        """Hide the result, and show `text`, which says why there is none yet."""
         self._outcome = None
         self._badge.say("")
         self._sentence.setText(text)
-        for widget in self._filled:
+        for widget in self._result_widgets:
             widget.hide()
-        self._offers.hide()
+        self._problem_actions.hide()
 
     def show_outcome(self, outcome: Outcome) -> None:
         section = outcome.section
         if section is None:
             self.wait(outcome.missing or "")
-            self._offers.setVisible(any(one.problem is not None for one in outcome.asked.entries))
+            self._problem_actions.setVisible(any(entry.problem is not None for entry in outcome.asked.entries))
             return
-        self._offers.hide()
+        self._problem_actions.hide()
         self._outcome = outcome
-        word, state = verdict_words(outcome)
-        self._badge.say(word)
+        verdict_text, state = verdict_words(outcome)
+        self._badge.say(verdict_text)
         restyle(self._badge, state)
-        self._sentence.setText(sentence(section.summary) if section.rows else _nothing(outcome))
+        self._sentence.setText(sentence(section.summary) if section.rows else _no_comparison_text(outcome))
         self._banner.setText(section.banner or "")
         self._banner.setVisible(bool(section.banner))
         restyle(self._banner, "bad" if outcome.forbidding else "warn")
@@ -226,14 +225,14 @@ class VerdictTab(QScrollArea):
         frame = differences_frame(outcome.section)
         self.differences.set_frame(frame)
         self.differences.setVisible(not frame.empty)
-        self._alike.setVisible(frame.empty)
+        self._no_differences.setVisible(frame.empty)
         self.force.setVisible(bool(outcome.forbidding))
         with QSignalBlocker(self.force):
             self.force.setChecked(outcome.asked.is_forced)
         describe(self.differences, "What differs around the runs")
 
     def _fill_stages(self, stages: tuple[str, ...]) -> None:
-        fill_choices(self.stage, [("All stages", None), *((stage[:_WIDEST], stage) for stage in stages)])
+        fill_choices(self.stage, [("All stages", None), *((stage[:_MAX_COLUMN_CHARACTERS], stage) for stage in stages)])
 
     def _show_changes(self) -> None:
         if self._outcome is None or self._outcome.section is None:
@@ -245,26 +244,26 @@ class VerdictTab(QScrollArea):
         for widget in (self.changes, self.stage, self.all_metrics):
             widget.setVisible(has_rows)
         row_px = self.changes.verticalHeader().defaultSectionSize()
-        self.changes.setMinimumHeight(row_px * (min(len(frame), _LEAST_ROWS) + 2))
+        self.changes.setMinimumHeight(row_px * (min(len(frame), _MAX_UNSCROLLED_ROWS) + 2))
         describe(self.changes, "What changed")
 
     def _build(self) -> None:
         head = hbox(self._badge, (self._sentence, 1))
-        asked = QHBoxLayout()
+        filters = QHBoxLayout()
         self.stage.setAccessibleName("Only changes of this stage")
         self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-        asked.addWidget(self.stage)
-        asked.addWidget(self.all_metrics)
-        asked.addStretch(1)
+        filters.addWidget(self.stage)
+        filters.addWidget(self.all_metrics)
+        filters.addStretch(1)
         inner = QWidget()
         vbox(
             head,
-            self._offers,
+            self._problem_actions,
             self._banner,
             self.force,
-            self._alike,
+            self._no_differences,
             self.differences,
-            asked,
+            filters,
             (self.changes, 1),
             self.pairs,
             self._notes,
@@ -272,9 +271,9 @@ class VerdictTab(QScrollArea):
             within=inner,
             margins=(0, 10, 0, 0),
         )
-        self._filled: tuple[QWidget, ...] = (
-            self._banner, self.force, self._alike, self.differences, self.stage, self.all_metrics, self.changes,
-            self.pairs, self._notes,
+        self._result_widgets: tuple[QWidget, ...] = (
+            self._banner, self.force, self._no_differences, self.differences, self.stage, self.all_metrics,
+            self.changes, self.pairs, self._notes,
         )  # fmt: skip
         self.setWidget(inner)
         self.setWidgetResizable(True)
@@ -282,7 +281,7 @@ class VerdictTab(QScrollArea):
         self.setFocusPolicy(self.focusPolicy().NoFocus)
 
 
-def _nothing(outcome: Outcome) -> str:
+def _no_comparison_text(outcome: Outcome) -> str:
     if outcome.forbidding:
         return "Not compared: {names} must be alike.".format(names=", ".join(outcome.forbidding))
     return "These have no metric in common: compare runs that have a stage or a variant in common."

@@ -1,7 +1,4 @@
-"""The dock of this machine: each GPU once a second, and the host's CPU and memory.
-
-One reading as a title, a text and a bar.
-"""
+"""GPU dock: readings of each GPU once a second, and the CPU and memory of the host."""
 
 from __future__ import annotations
 
@@ -15,6 +12,8 @@ from app.records.machine import GpuNow, MachineNow
 
 
 class Gauge(QWidget):
+    """One reading as a title, a text and a bar."""
+
     def __init__(self, title: str) -> None:
         super().__init__()
         self._text = label("")
@@ -27,7 +26,7 @@ class Gauge(QWidget):
         vbox(line, self._bar, within=self, spacing=2)
 
     def say(self, text: str, share: float | None) -> None:
-        """`share` is of 1; without it there is no bar."""
+        """Set the text and the bar. `share` is from 0 to 1; None hides the bar."""
         self._text.setText(text)
         self._bar.setVisible(share is not None)
         self._bar.setValue(round(1000 * min(1.0, max(0.0, share or 0.0))))
@@ -74,16 +73,16 @@ class GpuDock(QDockWidget):
                 self.gpus[gpu.source] = GpuCard()
                 self._cards.addWidget(self.gpus[gpu.source])
             self.gpus[gpu.source].show_gpu(gpu)
-        for source, shown in self.gpus.items():
-            shown.setVisible(any(gpu.source == source for gpu in gpus))
-        self.no_gpu.setText(_why_none(now))
+        for source, gpu_card in self.gpus.items():
+            gpu_card.setVisible(any(gpu.source == source for gpu in gpus))
+        self.no_gpu.setText(_no_gpu_reason(now))
         self.no_gpu.setVisible(not gpus or (now is not None and now.gpu_note is not None))
 
     def _show_host(self, now: MachineNow | None) -> None:
         percent = None if now is None else now.cpu_percent
         self.cpu.say(measured(percent, "%"), None if percent is None else percent / 100)
-        used, most = (None, None) if now is None else (now.memory_gib, now.memory_total_gib)
-        self.memory.say(of_most(used, most, "GiB"), share(used, most))
+        used_gib, total_gib = (None, None) if now is None else (now.memory_gib, now.memory_total_gib)
+        self.memory.say(of_most(used_gib, total_gib, "GiB"), share(used_gib, total_gib))
 
 
 class GpuCard(QFrame):
@@ -101,8 +100,8 @@ class GpuCard(QFrame):
         self.title.setText(gpu_title(gpu))
         self.name.setText(short(gpu.name))
         self.setAccessibleName(f"{gpu_title(gpu)}, {short(gpu.name)}")
-        busy = gpu.utilisation_percent
-        self.busy.say(measured(busy, "%"), None if busy is None else busy / 100)
+        utilization = gpu.utilisation_percent
+        self.busy.say(measured(utilization, "%"), None if utilization is None else utilization / 100)
         self.memory.say(
             of_most(gpu.memory_gib, gpu.memory_total_gib, "GiB"), share(gpu.memory_gib, gpu.memory_total_gib)
         )
@@ -113,7 +112,7 @@ class GpuCard(QFrame):
         restyle(self.held, "warn" if gpu.throttled_by else "plain")
 
 
-def _why_none(now: MachineNow | None) -> str:
+def _no_gpu_reason(now: MachineNow | None) -> str:
     if now is None:
         return "Reading this machine…"
     if now.gpu_note is not None:

@@ -1,4 +1,4 @@
-"""One run at a time on this machine, since two would disturb each other: further ones wait their turn."""
+"""Job queue: one run at a time on this machine, because two would disturb each other. Further ones wait."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 
 JobState = Literal["waiting", "running", "finished"]
 _KEY = "jobs/waiting"
-_LOOK_MS = 500
-_MOST_FINISHED = 20
-_PATIENCE_S = 60.0
-"""An engine that has written nothing by then is not coming."""
+_POLL_MS = 500
+_MAX_FINISHED = 20
+_START_TIMEOUT_S = 60.0
+"""Time, in seconds, after which an engine that has written nothing counts as failed."""
 
 
 class Job(msgspec.Struct, frozen=True):
-    """`status` and `message` are of its end: VALID, WARN or INVALID, an exit code's name, or "lost". `usual_s` is what
-    the last run of its name took."""
+    """A queued, running or finished job.
+
+    `status` and `message` describe its end: VALID, WARN or INVALID, the name of an exit code, or "lost". `usual_s` is
+    the duration of the last run of the same name, in seconds.
+    """
 
     number: int
     launch: Launch
@@ -44,24 +47,26 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def measured(self) -> Path:
-        """The directory of the run that measures: of pairs the one whose turn it is, once that is known."""
+        """Directory of the run that is measured now. For A/B pairs it is the run of the current turn, once that is
+        known."""
         turn = None if self.progress is None else self.progress.turn
         return self.launch.directory if turn is None else Path(turn.directory)
 
     @property
     def eta_s(self) -> float | None:
-        """None where nobody can say. A run that takes longer than the last one has none either."""
+        """Remaining time in seconds, or None if it is unknown, also when the run already takes longer than the last
+        one."""
         if self.state != "running" or self.progress is None:
             return None
-        planned = self.progress.eta_s(self.progress.at_ns or 0)
-        if planned is not None:
-            return planned
-        left = None if self.usual_s is None else self.usual_s - self.progress.elapsed_s
-        return left if left is not None and left > 0 else None
+        planned_s = self.progress.eta_s(self.progress.at_ns or 0)
+        if planned_s is not None:
+            return planned_s
+        remaining_s = None if self.usual_s is None else self.usual_s - self.progress.elapsed_s
+        return remaining_s if remaining_s is not None and remaining_s > 0 else None
 
 
-class _Kept(msgspec.Struct, frozen=True):
-    """A launch that waits, between two windows."""
+class _StoredLaunch(msgspec.Struct, frozen=True):
+    """A waiting launch as stored in the settings."""
 
     arguments: tuple[str, ...]
     directory: str
@@ -70,14 +75,17 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class JobQueue(QObject):
-    """Whoever starts engines listens to `launch_next`, and calls `launch_failed` where that did not work; how the run
-    goes, the queue reads from its directory."""
+    """Queue of jobs.
+
+    The owner of the engines starts one on `launch_next`, and calls `launch_failed` if that fails. The queue reads the
+    progress of a run from its directory.
+    """
 
     changed = Signal()
     launch_next = Signal(object)
-    """A Launch: its turn has come."""
+    """Emits the `Launch` to start now."""
     job_ended = Signal(object)
-    """The Job."""
+    """Emits the `Job` that ended."""
 
     def __init__(
         self, settings: QSettings, parent: QObject | None = None, now_ns: Callable[[], int] = perf_counter_ns
@@ -88,8 +96,9 @@ class JobQueue(QObject):
         self._jobs: list[Job] = []
         self._watch: EngineWatch | None = None
         self.is_paused = False
-        self.offered = _kept(settings)
-        """What waited when the last window closed: queued by `take_offered`, forgotten by `drop_offered`."""
+        self.offered = _load_stored(settings)
+        """Launches that waited when the last window closed. `take_offered` queues them and `drop_offered` discards
+        them."""
 
     @property
     def running(self) -> Job | None:
@@ -101,17 +110,19 @@ class JobQueue(QObject):
 
     @property
     def finished(self) -> tuple[Job, ...]:
-        """The last one first."""
+        """Finished jobs, the last one first."""
         return tuple(job for job in reversed(self._jobs) if job.state == "finished")
 
     def add(self, launch: Launch) -> None:
-        """Started at once where nothing runs and the queue is not paused."""
+        """Queue a launch. It starts at once if nothing is running and the queue is not paused."""
         self._jobs.append(self._new(launch))
-        self._go_on()
+        self._launch_next_waiting()
 
     def watch(self, directory: Path, name: str, kind: LaunchKind = "run") -> None:
-        """A run that was started elsewhere goes on: jobs wait for it. Nothing happens where it is known, or another one
-        runs here."""
+        """Follow a run that was started elsewhere; other jobs wait for it.
+
+        Nothing happens if the run is known already or another one is running here.
+        """
         if self.running is None and not any(job.launch.directory == directory for job in self._jobs):
             self._jobs.append(self._new(Launch((), directory, name, kind)))
             self._begin(self._jobs[-1])
@@ -123,31 +134,32 @@ class JobQueue(QObject):
             self._end(job, "not started", message)
 
     def pause(self, is_paused: bool) -> None:
-        """What runs goes on; what waits waits."""
+        """Stop launching waiting jobs, or continue. The running job is not affected."""
         self.is_paused = is_paused
-        self._go_on()
+        self._launch_next_waiting()
 
     def move(self, number: int, by: int) -> None:
-        """Up (-1) or down (1) among those that wait."""
+        """Move a waiting job up (-1) or down (1)."""
         waiting = list(self.waiting)
-        places = [place for place, job in enumerate(waiting) if job.number == number]
-        target = places[0] + by if places else -1
+        indices = [index for index, job in enumerate(waiting) if job.number == number]
+        target = indices[0] + by if indices else -1
         if 0 <= target < len(waiting):
-            waiting.insert(target, waiting.pop(places[0]))
+            waiting.insert(target, waiting.pop(indices[0]))
             self._jobs = [job for job in self._jobs if job.state != "waiting"] + waiting
-            self._tell()
+            self._store_waiting()
 
     def remove(self, number: int) -> Callable[[], None] | None:
-        """What brings it back to its place; None where no such job waits."""
-        places = [place for place, job in enumerate(self._jobs) if job.number == number and job.state == "waiting"]
-        if not places:
+        """Remove a waiting job, and return a function that puts it back in its place. Return None if no such job is
+        waiting."""
+        indices = [index for index, job in enumerate(self._jobs) if job.number == number and job.state == "waiting"]
+        if not indices:
             return None
-        job = self._jobs.pop(places[0])
-        self._tell()
+        job = self._jobs.pop(indices[0])
+        self._store_waiting()
 
         def bring_back() -> None:
-            self._jobs.insert(places[0], job)
-            self._go_on()
+            self._jobs.insert(indices[0], job)
+            self._launch_next_waiting()
 
         return bring_back
 
@@ -155,85 +167,85 @@ class JobQueue(QObject):
         offered, self.offered = self.offered, ()
         for launch in offered:
             self._jobs.append(self._new(launch))
-        self._go_on()
+        self._launch_next_waiting()
 
     def drop_offered(self) -> None:
         self.offered = ()
-        self._tell()
+        self._store_waiting()
 
     def _new(self, launch: Launch) -> Job:
         self._number += 1
         return Job(self._number, launch)
 
-    def _go_on(self) -> None:
+    def _launch_next_waiting(self) -> None:
         waiting = self.waiting
         if waiting and self.running is None and not self.is_paused:
             self._begin(waiting[0])
-            self._tell()
+            self._store_waiting()
             self.launch_next.emit(waiting[0].launch)
         else:
-            self._tell()
+            self._store_waiting()
 
     def _begin(self, job: Job) -> None:
         from app.gui.engine.watch import EngineWatch
 
-        self._put(replace(job, state="running", began_ns=self._now_ns()))
+        self._replace_job(replace(job, state="running", began_ns=self._now_ns()))
         watch = self._watch = EngineWatch(
             job.launch.directory,
             parent=self,
             clock=lambda: self._now_ns() / 1e9,
-            patience_s=_PATIENCE_S,
-            look_ms=_LOOK_MS,
+            patience_s=_START_TIMEOUT_S,
+            look_ms=_POLL_MS,
             has_readings=False,
         )
-        watch.received.connect(self._take)
-        watch.drained.connect(self._drained)
-        watch.finished.connect(self._finish)
-        watch.lost.connect(self._lose)
+        watch.received.connect(self._on_event)
+        watch.drained.connect(self._on_drained)
+        watch.finished.connect(self._on_finished)
+        watch.lost.connect(self._on_lost)
         watch.start()
-        self._ask_how_long(job.number, job.launch.name)
+        self._read_last_duration(job.number, job.launch.name)
 
-    def _ask_how_long(self, number: int, name: str) -> None:
-        submit(self, lambda: (number, _usual_s(name)), self._take_usual, _no_matter)
+    def _read_last_duration(self, number: int, name: str) -> None:
+        submit(self, lambda: (number, _last_duration_s(name)), self._set_usual, _ignore_error)
 
-    def _take_usual(self, found: tuple[int, float | None]) -> None:
+    def _set_usual(self, result: tuple[int, float | None]) -> None:
         job = self.running
-        if job is not None and job.number == found[0]:
-            self._put(replace(job, usual_s=found[1]))
+        if job is not None and job.number == result[0]:
+            self._replace_job(replace(job, usual_s=result[1]))
             self.changed.emit()
 
-    def _take(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         from app.analysis.run_progress import RunProgress, advanced
 
         job = self.running
         if job is not None:
-            self._put(replace(job, progress=advanced(job.progress or RunProgress(), event)))
+            self._replace_job(replace(job, progress=advanced(job.progress or RunProgress(), event)))
 
-    def _drained(self, _: int) -> None:
+    def _on_drained(self, _: int) -> None:
         job = self.running
         if job is None:
             return
         progress = job.progress
         if progress is not None and progress.turn is not None and progress.at_ns is not None:
-            # nothing is reported until the run whose turn it is has ended
+            # the pairs report no events while one of their runs is measured
             progress = replace(progress, at_ns=max(progress.at_ns, self._now_ns()))
-        self._put(self._by_its_name(replace(job, progress=progress)))
+        self._replace_job(self._with_reported_name(replace(job, progress=progress)))
         self.changed.emit()
 
-    def _by_its_name(self, job: Job) -> Job:
-        """A run that was started elsewhere says itself what it is called."""
+    def _with_reported_name(self, job: Job) -> Job:
+        """Replace the name of a job that was started elsewhere by the name that its run reports."""
         name = None if job.progress is None else job.progress.name
         if job.launch.arguments or name is None or name == job.launch.name:
             return job
-        self._ask_how_long(job.number, name)
+        self._read_last_duration(job.number, name)
         return replace(job, launch=replace(job.launch, name=name))
 
-    def _finish(self, _: int, message: str) -> None:
+    def _on_finished(self, _: int, message: str) -> None:
         job = self.running
         if job is not None and job.progress is not None and job.progress.finished is not None:
             self._end(job, job.progress.finished.status, message)
 
-    def _lose(self) -> None:
+    def _on_lost(self) -> None:
         job = self.running
         if job is not None and job.progress is None:
             self._end(job, "not started", "Its engine has told of nothing for a minute.")
@@ -245,38 +257,40 @@ class JobQueue(QObject):
         if watch is not None:
             watch.stop()
             watch.deleteLater()
-        told_s = 0.0 if job.progress is None else job.progress.elapsed_s
-        lasted_s = told_s or (self._now_ns() - job.began_ns) / 1e9
+        reported_s = 0.0 if job.progress is None else job.progress.elapsed_s
+        lasted_s = reported_s or (self._now_ns() - job.began_ns) / 1e9
         ended = replace(job, state="finished", status=status, message=message, lasted_s=lasted_s)
-        self._jobs = [one for one in self._jobs if one.number != job.number] + [ended]
-        dropped = {one.number for one in self.finished[_MOST_FINISHED:]}
-        self._jobs = [one for one in self._jobs if one.number not in dropped]
+        self._jobs = [other_job for other_job in self._jobs if other_job.number != job.number] + [ended]
+        dropped = {other_job.number for other_job in self.finished[_MAX_FINISHED:]}
+        self._jobs = [other_job for other_job in self._jobs if other_job.number not in dropped]
         self.job_ended.emit(ended)
-        self._go_on()
+        self._launch_next_waiting()
 
-    def _put(self, job: Job) -> None:
-        self._jobs = [job if one.number == job.number else one for one in self._jobs]
+    def _replace_job(self, job: Job) -> None:
+        self._jobs = [job if queued.number == job.number else queued for queued in self._jobs]
 
-    def _tell(self) -> None:
+    def _store_waiting(self) -> None:
         launches = (*self.offered, *(job.launch for job in self.waiting))
-        kept = [_Kept(one.arguments, str(one.directory), one.name, one.kind) for one in launches]
-        self._settings.setValue(_KEY, msgspec.json.encode(kept).decode())
+        stored = [
+            _StoredLaunch(launch.arguments, str(launch.directory), launch.name, launch.kind) for launch in launches
+        ]
+        self._settings.setValue(_KEY, msgspec.json.encode(stored).decode())
         self.changed.emit()
 
 
-def _kept(settings: QSettings) -> tuple[Launch, ...]:
+def _load_stored(settings: QSettings) -> tuple[Launch, ...]:
     try:
-        kept = decode_json(str(settings.value(_KEY, "[]")), list[_Kept])
-    except msgspec.DecodeError:  # of another version
+        stored = decode_json(str(settings.value(_KEY, "[]")), list[_StoredLaunch])
+    except msgspec.DecodeError:  # written by another version
         return ()
-    return tuple(Launch(one.arguments, Path(one.directory), one.name, one.kind) for one in kept)
+    return tuple(Launch(launch.arguments, Path(launch.directory), launch.name, launch.kind) for launch in stored)
 
 
-def _usual_s(name: str) -> float | None:
+def _last_duration_s(name: str) -> float | None:
     from app.storage.endings import last_lasted_s
 
     return last_lasted_s(name)
 
 
-def _no_matter(_: Exception) -> None:
-    """Without it there is no estimate."""
+def _ignore_error(_: Exception) -> None:
+    """Ignore the error: without the last duration there is no estimate."""

@@ -1,4 +1,4 @@
-"""How a job is told in one or two lines. Pure."""
+"""Texts that describe a job in one or two lines. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def job_line(job: Job) -> str:
-    """In a list."""
+    """Return the text of a job in a list."""
     name = short(job.launch.name)
     if job.state != "finished":
         return name
@@ -22,19 +22,19 @@ def job_line(job: Job) -> str:
 
 
 def phase_line(job: Job) -> str:
-    """What the running one is doing."""
+    """Return what the running job is doing."""
     progress = job.progress
     if progress is None:
         return "The engine is starting…"
     if progress.turn is not None:
         return turn_line(progress.turn)
-    doing = progress.stage.name if progress.stage is not None else progress.message or progress.phase
+    activity = progress.stage.name if progress.stage is not None else progress.message or progress.phase
     if progress.variant is not None:
-        doing = progress.variant.variant.label
+        activity = progress.variant.variant.label
     if progress.total:
-        place = min(progress.done + 1, progress.total)
-        return f"{short(doing)}, {place} of {progress.total}"
-    return short(doing)
+        position = min(progress.done + 1, progress.total)
+        return f"{short(activity)}, {position} of {progress.total}"
+    return short(activity)
 
 
 def turn_line(turn: TurnStarted) -> str:
@@ -43,7 +43,7 @@ def turn_line(turn: TurnStarted) -> str:
 
 
 def time_line(job: Job) -> str:
-    """How long it has run, and how long it will."""
+    """Return the elapsed time and the estimated remaining time."""
     done_s = 0.0 if job.progress is None else job.progress.elapsed_s
     left_s = job.eta_s
     if left_s is None:
@@ -52,7 +52,7 @@ def time_line(job: Job) -> str:
 
 
 def done_percent(job: Job) -> int | None:
-    """None where nobody can say."""
+    """Return the progress in percent, or None if the remaining time is unknown."""
     left_s = job.eta_s
     if left_s is None or job.progress is None:
         return None

@@ -1,7 +1,4 @@
-"""The dock of jobs: what runs, what waits, what has ended.
-
-Jobs as a Qt list.
-"""
+"""Jobs dock: the running job, the waiting jobs and the finished ones."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class JobModel(QAbstractListModel):
         self.jobs: tuple[Job, ...] = ()
 
     def set_jobs(self, jobs: Sequence[Job]) -> None:
-        """Nothing happens where they are the same, so that what is chosen stays chosen."""
+        """Show these jobs. Nothing happens if they are unchanged, so the selection is kept."""
         if tuple(jobs) != self.jobs:
             self.beginResetModel()
             self.jobs = tuple(jobs)
@@ -56,14 +53,14 @@ class JobModel(QAbstractListModel):
         return None
 
 
-_ROWS_SHOWN = 6
+_MAX_ROWS_SHOWN = 6
 
 
-class _Jobs(QListView):
-    """As high as its rows, up to some of them."""
+class _JobList(QListView):
+    """List view that is as high as its rows, up to a limit."""
 
     def sizeHint(self) -> QSize:
-        rows = range(min(_ROWS_SHOWN, max(1, self.model().rowCount())))
+        rows = range(min(_MAX_ROWS_SHOWN, max(1, self.model().rowCount())))
         heights = (max(self.sizeHintForRow(row), self.fontMetrics().lineSpacing()) for row in rows)
         return QSize(super().sizeHint().width(), sum(heights) + 2 * self.frameWidth() + 4)
 
@@ -73,27 +70,27 @@ class _Jobs(QListView):
 
 class JobsDock(QDockWidget):
     stop_wanted = Signal(object)
-    """The directory of the run that is to stop."""
+    """Emits the directory of the run to stop."""
 
     def __init__(self, navigation: Navigation, queue: JobQueue, parent: QWidget | None = None) -> None:
         super().__init__("Jobs", parent)
         self.setObjectName("jobs-dock")
         self.setAccessibleName("Jobs")
         self._navigation, self._queue = navigation, queue
-        self._bring_back: Callable[[], None] | None = None
+        self._undo_remove: Callable[[], None] | None = None
         self.offer, self.undo = Strip(), Strip()
         self.offer.acted.connect(queue.take_offered)
         self.offer.dismissed.connect(queue.drop_offered)
         self.undo.acted.connect(self._undo_removal)
-        self._nothing = label(
+        self._no_jobs = label(
             "Nothing runs. One run at a time is measured here; further ones wait.", "muted", wrap=True
         )
         self._running = self._running_card()
         self.waiting_list, self.waiting_model = self._list("Waiting jobs")
         self.finished_list, self.finished_model = self._list("Finished jobs")
         self.finished_list.activated.connect(self._open_index)
-        self.waiting = self._waiting_part()
-        self.finished = self._finished_part()
+        self.waiting = self._waiting_section()
+        self.finished = self._finished_section()
         self._lay_out()
         queue.changed.connect(self._show)
         self._show()
@@ -111,8 +108,8 @@ class JobsDock(QDockWidget):
         layout.addLayout(line)
         return frame
 
-    def _list(self, name: str) -> tuple[_Jobs, JobModel]:
-        view = _Jobs()
+    def _list(self, name: str) -> tuple[_JobList, JobModel]:
+        view = _JobList()
         view.setAccessibleName(name)
         view.setWordWrap(True)
         view.setUniformItemSizes(False)
@@ -122,24 +119,24 @@ class JobsDock(QDockWidget):
         view.selectionModel().currentChanged.connect(self._enable)
         return view, model
 
-    def _waiting_part(self) -> QWidget:
+    def _waiting_section(self) -> QWidget:
         self.up, self.down = button("&Up", self._move_up), button("&Down", self._move_down)
         self.remove = button("Re&move", self._remove)
         self.pause = QCheckBox("&Pause the queue")
         self.pause.setAccessibleName("Pause the queue")
         self.pause.toggled.connect(self._queue.pause)
-        return _part("Waiting", self.waiting_list, (self.up, self.down, self.remove), self.pause)
+        return _section("Waiting", self.waiting_list, (self.up, self.down, self.remove), self.pause)
 
-    def _finished_part(self) -> QWidget:
+    def _finished_section(self) -> QWidget:
         self.open = button("&Open", self._open)
-        return _part("Finished", self.finished_list, (self.open,))
+        return _section("Finished", self.finished_list, (self.open,))
 
     def _lay_out(self) -> None:
         inside = QWidget()
         vbox(
             self.offer,
             self.undo,
-            self._nothing,
+            self._no_jobs,
             self._running,
             self.waiting,
             self.finished,
@@ -152,7 +149,7 @@ class JobsDock(QDockWidget):
 
     def _show(self) -> None:
         queue, job = self._queue, self._queue.running
-        self._nothing.setVisible(job is None)
+        self._no_jobs.setVisible(job is None)
         self._running.setVisible(job is not None)
         if job is not None:
             self._show_running(job)
@@ -164,9 +161,9 @@ class JobsDock(QDockWidget):
         self.finished.setVisible(bool(queue.finished))
         self._enable()
         if queue.offered and self.offer.isHidden():
-            what = f"Jobs that waited when the last window closed: {len(queue.offered)}."
+            message = f"Jobs that waited when the last window closed: {len(queue.offered)}."
             names = ", ".join(launch.name for launch in queue.offered[:5])
-            self.offer.say(Notice("news", what, names), "&Queue them")
+            self.offer.say(Notice("news", message, names), "&Queue them")
         elif not queue.offered:
             self.offer.hide()
 
@@ -181,10 +178,10 @@ class JobsDock(QDockWidget):
         self._running.setAccessibleDescription(f"{self.phase.text()}, {self.time.text()}")
 
     def _enable(self, *_: object) -> None:
-        place, count = self.waiting_list.currentIndex().row(), len(self.waiting_model.jobs)
-        self.up.setEnabled(place > 0)
-        self.down.setEnabled(0 <= place < count - 1)
-        self.remove.setEnabled(0 <= place < count)
+        row, count = self.waiting_list.currentIndex().row(), len(self.waiting_model.jobs)
+        self.up.setEnabled(row > 0)
+        self.down.setEnabled(0 <= row < count - 1)
+        self.remove.setEnabled(0 <= row < count)
         self.open.setEnabled(self.finished_list.currentIndex().isValid())
 
     def _watch(self) -> None:
@@ -205,27 +202,27 @@ class JobsDock(QDockWidget):
         self._move(1)
 
     def _move(self, by: int) -> None:
-        place = self.waiting_list.currentIndex().row()
-        if 0 <= place < len(self.waiting_model.jobs):
-            self._queue.move(self.waiting_model.jobs[place].number, by)
-            self._choose(place + by)
+        row = self.waiting_list.currentIndex().row()
+        if 0 <= row < len(self.waiting_model.jobs):
+            self._queue.move(self.waiting_model.jobs[row].number, by)
+            self._choose(row + by)
 
-    def _choose(self, place: int) -> None:
-        index = self.waiting_model.index(place, 0)
+    def _choose(self, row: int) -> None:
+        index = self.waiting_model.index(row, 0)
         self.waiting_list.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
 
     def _remove(self) -> None:
-        place = self.waiting_list.currentIndex().row()
-        job = self.waiting_model.jobs[place]
-        self._bring_back = self._queue.remove(job.number)
-        if self._bring_back is not None:
+        row = self.waiting_list.currentIndex().row()
+        job = self.waiting_model.jobs[row]
+        self._undo_remove = self._queue.remove(job.number)
+        if self._undo_remove is not None:
             self.undo.say(Notice("news", f"{job.launch.name} waits no more."), "&Undo")
 
     def _undo_removal(self) -> None:
         self.undo.hide()
-        bring_back, self._bring_back = self._bring_back, None
-        if bring_back is not None:
-            bring_back()
+        undo_remove, self._undo_remove = self._undo_remove, None
+        if undo_remove is not None:
+            undo_remove()
 
     def _open(self) -> None:
         self._open_index(self.finished_list.currentIndex())
@@ -233,13 +230,13 @@ class JobsDock(QDockWidget):
     def _open_index(self, index: QModelIndex | QPersistentModelIndex) -> None:
         if index.isValid():
             launch = self.finished_model.jobs[index.row()].launch
-            opened = self._navigation.pairs_watched if launch.kind == "pairs" else self._navigation.run_opened
-            opened.emit(launch.directory)
+            request = self._navigation.pairs_watched if launch.kind == "pairs" else self._navigation.run_opened
+            request.emit(launch.directory)
 
 
-def _part(title: str, view: QListView, buttons: tuple[QWidget, ...], below: QWidget | None = None) -> QWidget:
-    part = QWidget()
-    layout = vbox(label(title, "heading", buddy=view), view, hbox(*buttons, 1), within=part)
+def _section(title: str, view: QListView, buttons: tuple[QWidget, ...], below: QWidget | None = None) -> QWidget:
+    section = QWidget()
+    layout = vbox(label(title, "heading", buddy=view), view, hbox(*buttons, 1), within=section)
     if below is not None:
         layout.addWidget(below, 0, Qt.AlignmentFlag.AlignLeft)
-    return part
+    return section

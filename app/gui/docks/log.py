@@ -1,7 +1,4 @@
-"""The dock of what was told: hidden until there is a warning.
-
-What was told in this window, as a table: when, how grave, what.
-"""
+"""Log dock: the notices of this window, as a table of time, severity and message."""
 
 from __future__ import annotations
 
@@ -25,8 +22,8 @@ from app.gui.widgets import button, hbox, label, tip, vbox
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
-_MOST = 1_000
-_GRAVITY: dict[Severity, int] = {"news": 0, "warning": 1, "error": 2}
+_MAX_ENTRIES = 1_000
+_RANKS: dict[Severity, int] = {"news": 0, "warning": 1, "error": 2}
 _MARKS: dict[Severity, str] = {"news": "", "warning": "▲ ", "error": "✕ "}
 
 
@@ -36,15 +33,15 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class LogModel(QAbstractTableModel):
-    """The last ones, the newest last."""
+    """The last notices, the newest last."""
 
-    def __init__(self, parent: QObject | None = None, most: int = _MOST) -> None:
+    def __init__(self, parent: QObject | None = None, most: int = _MAX_ENTRIES) -> None:
         super().__init__(parent)
-        self._most = most
+        self._max_entries = most
         self.entries: list[Entry] = []
 
     def add(self, entry: Entry) -> None:
-        if len(self.entries) >= self._most:
+        if len(self.entries) >= self._max_entries:
             self.beginRemoveRows(_NOWHERE, 0, 0)
             self.entries.pop(0)
             self.endRemoveRows()
@@ -77,12 +74,12 @@ class LogModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return tip(whole_text(entry))
         if role == Qt.ItemDataRole.UserRole:
-            return str(_GRAVITY[entry.notice.severity])
+            return str(_RANKS[entry.notice.severity])
         return None
 
 
 class LeastSeverity(QSortFilterProxyModel):
-    """From one severity upwards."""
+    """Filter that shows notices of at least one severity."""
 
     def __init__(self, source: LogModel, parent: QObject) -> None:
         super().__init__(parent)
@@ -90,12 +87,12 @@ class LeastSeverity(QSortFilterProxyModel):
         self.setSourceModel(source)
 
     def show_from(self, least: Severity) -> None:
-        self.setFilterRegularExpression(f"[{_GRAVITY[least]}-9]")
+        self.setFilterRegularExpression(f"[{_RANKS[least]}-9]")
 
 
 def severity_word(severity: Severity) -> str:
-    words = {"news": "News", "warning": "Warning", "error": "Error"}
-    return _MARKS[severity] + words[severity]
+    names = {"news": "News", "warning": "Warning", "error": "Error"}
+    return _MARKS[severity] + names[severity]
 
 
 def one_line(notice: Notice) -> str:
@@ -103,7 +100,7 @@ def one_line(notice: Notice) -> str:
 
 
 def whole_text(entry: Entry) -> str:
-    """To be copied."""
+    """Return the entry as text to copy, with its details."""
     head = f"{entry.at.isoformat(timespec='seconds')} {entry.notice.severity}: {one_line(entry.notice)}"
     return head if entry.notice.details is None else f"{head}\n{entry.notice.details}"
 
@@ -115,24 +112,24 @@ def _time(entry: Entry) -> str:
 _LEVELS: tuple[Severity, ...] = ("news", "warning", "error")
 
 
-_LINES_SHOWN = 5
+_ROWS_SHOWN = 5
 
 
-class _Messages(QTreeView):
+class _MessageTable(QTreeView):
     def sizeHint(self) -> QSize:
-        """A few lines: the page above is what the window is for."""
-        lines = (_LINES_SHOWN + 1) * (self.fontMetrics().lineSpacing() + 4)
+        """Return the height of a few lines: the page above needs the space."""
+        lines = (_ROWS_SHOWN + 1) * (self.fontMetrics().lineSpacing() + 4)
         return QSize(super().sizeHint().width(), lines + 2 * self.frameWidth())
 
 
 class LogDock(QDockWidget):
-    """It shows itself at the first warning or error, once: whoever closes it then is left in peace."""
+    """The dock opens itself once, at the first warning or error. If the user closes it, it stays closed."""
 
     def __init__(self, navigation: Navigation, parent: QWidget | None = None) -> None:
         super().__init__("Log", parent)
         self.setObjectName("log-dock")
         self.setAccessibleName("Log")
-        self._has_shown_itself = False
+        self._was_opened_once = False
         self.model = LogModel(self)
         self._filtered = LeastSeverity(self.model, self)
         self.severity = QComboBox()
@@ -147,22 +144,22 @@ class LogDock(QDockWidget):
     def add(self, notice: Notice) -> None:
         self.model.add(Entry(datetime.now().astimezone(), notice))
         self.table.scrollToBottom()
-        if notice.severity != "news" and not self._has_shown_itself:
-            self._has_shown_itself = True
+        if notice.severity != "news" and not self._was_opened_once:
+            self._was_opened_once = True
             self.show()
 
     def copy(self) -> None:
-        """What is chosen, else all that is shown."""
-        chosen = self.table.selectionModel().selectedRows()
-        rows = chosen or [self._filtered.index(row, 0) for row in range(self._filtered.rowCount())]
-        entries = (self.model.entries[row] for row in sorted(self._filtered.mapToSource(one).row() for one in rows))
+        """Copy the selected entries, or all shown ones if none is selected."""
+        selected = self.table.selectionModel().selectedRows()
+        rows = selected or [self._filtered.index(row, 0) for row in range(self._filtered.rowCount())]
+        entries = (self.model.entries[row] for row in sorted(self._filtered.mapToSource(index).row() for index in rows))
         QGuiApplication.clipboard().setText("\n".join(whole_text(entry) for entry in entries))
 
-    def _filter(self, at: int) -> None:
-        self._filtered.show_from(_LEVELS[at])
+    def _filter(self, level: int) -> None:
+        self._filtered.show_from(_LEVELS[level])
 
     def _table(self) -> QTreeView:
-        table = _Messages()
+        table = _MessageTable()
         table.setAccessibleName("Messages")
         table.setRootIsDecorated(False)
         table.setUniformRowHeights(True)
@@ -170,8 +167,8 @@ class LogDock(QDockWidget):
         table.setTextElideMode(Qt.TextElideMode.ElideRight)
         table.setModel(self._filtered)
         table.header().setStretchLastSection(True)
-        for column, widest in enumerate(("00:00:00 ", "▲ Warning  ")):
-            table.setColumnWidth(column, table.fontMetrics().horizontalAdvance(widest) + 24)
+        for column, widest_text in enumerate(("00:00:00 ", "▲ Warning  ")):
+            table.setColumnWidth(column, table.fontMetrics().horizontalAdvance(widest_text) + 24)
         copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), table)
         copy.setContext(Qt.ShortcutContext.WidgetShortcut)
         copy.activated.connect(self.copy)
@@ -179,7 +176,7 @@ class LogDock(QDockWidget):
 
     def _contents(self) -> QWidget:
         inside = QWidget()
-        shown = label("From sever&ity", "muted", buddy=self.severity)
-        line = hbox(shown, self.severity, 1, button("Cop&y", self.copy), button("Cle&ar", self.model.clear))
+        severity_label = label("From sever&ity", "muted", buddy=self.severity)
+        line = hbox(severity_label, self.severity, 1, button("Cop&y", self.copy), button("Cle&ar", self.model.clear))
         vbox(line, (self.table, 1), within=inside, margins=(8, 6, 8, 6))
         return inside

@@ -1,4 +1,5 @@
-"""What this machine does, once a second, for whatever shows it; nothing is asked while nobody looks."""
+"""Readings of this machine once a second for the widgets that show them. Nothing is read while none of them is
+visible."""
 
 from __future__ import annotations
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from app.telemetry.machine_now import MachineReader
 
 EVERY_MS = 1_000
-_MOST_BATCHES = 50
+_MAX_BATCHES = 50
 
 
 class MachineState(msgspec.Struct, frozen=True):
-    """`facts` are None until they are known; `problem` is why they are not. `of_run` tells that `now` comes from the
-    telemetry of the run that goes on."""
+    """Current data about this machine.
+
+    `facts` is None until the machine has been checked, and `problem` is the error if that failed. `of_run` is true if
+    `now` comes from the telemetry of the current run.
+    """
 
     now: MachineNow | None = None
     facts: MachineFacts | None = None
@@ -32,11 +36,14 @@ class MachineState(msgspec.Struct, frozen=True):
 
 
 class MachineWatch(QObject):
-    """Reads only while one of the watching widgets is visible. While a run measures on this machine it asks the machine
-    nothing: what is shown then was read by the run."""
+    """Reads this machine while one of the watching widgets is visible.
+
+    While a run measures here, the telemetry of the run is shown instead, so that reading does not disturb the
+    measurement.
+    """
 
     changed = Signal(object)
-    """A MachineState."""
+    """Emits the new `MachineState`."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -44,45 +51,46 @@ class MachineWatch(QObject):
         self._watching: list[QWidget] = []
         self._reader: MachineReader | None = None
         self._run: _RunReadings | None = None
-        self._is_looking = False
-        self._reading = Latest(self, self._take_now, self._stay_silent)
+        self._is_checking = False
+        self._reading = Latest(self, self._set_now, self._on_reading_failed)
         self._timer = QTimer(self, interval=EVERY_MS)
-        self._timer.timeout.connect(self._beat)
+        self._timer.timeout.connect(self._on_timer)
         self._timer.start()
 
     def watch_for(self, widget: QWidget) -> None:
-        """From now on it is kept up to date while it is visible."""
+        """Keep the readings up to date while this widget is visible."""
         self._watching.append(widget)
 
     def follow_run(self, directory: Path | None) -> None:
-        """A run measures here now; None: it has ended. Nothing happens where that is known."""
+        """Show the telemetry of the run in `directory`, or read the machine again if it is None. Nothing happens if
+        that is unchanged."""
         if directory == (None if self._run is None else self._run.directory):
             return
         self._run = None if directory is None else _RunReadings(directory)
         self._reading.forget()
-        self._say(msgspec.structs.replace(self.state, of_run=directory is not None))
+        self._set_state(msgspec.structs.replace(self.state, of_run=directory is not None))
         if directory is not None:
-            self._let_go()
+            self._close_reader()
 
     def look(self) -> None:
-        """What the machine can do: asked for once a session, and not while a run measures."""
-        if self._is_looking or self.state.facts is not None or self._run is not None:
+        """Check the machine, once per session and not while a run measures."""
+        if self._is_checking or self.state.facts is not None or self._run is not None:
             return
-        self._is_looking = True
-        submit(self, _look, self._take_facts, self._miss_facts)
+        self._is_checking = True
+        submit(self, _check_machine, self._set_facts, self._on_check_failed)
 
     def look_again(self) -> None:
-        self._say(msgspec.structs.replace(self.state, facts=None, problem=None))
+        self._set_state(msgspec.structs.replace(self.state, facts=None, problem=None))
         self.look()
 
     def close(self) -> None:
-        """The drivers are closed; nothing is read any more."""
+        """Stop reading, and close the drivers."""
         self._timer.stop()
         self._reading.forget()
-        self._let_go()
+        self._close_reader()
 
-    def _beat(self) -> None:
-        if self._reading.is_busy or not any(_is_seen(widget) for widget in self._watching):
+    def _on_timer(self) -> None:
+        if self._reading.is_busy or not any(_is_visible(widget) for widget in self._watching):
             return
         if self._run is not None:
             self._reading.ask(self._run.read)
@@ -90,47 +98,47 @@ class MachineWatch(QObject):
             self._reading.ask(self._read_here)
 
     def _read_here(self) -> MachineNow:
-        """In a thread: importing the drivers' bindings takes a while, and opening them another."""
+        """Read this machine in a worker thread: importing the driver bindings and opening the drivers are slow."""
         from app.telemetry.machine_now import MachineReader
 
         if self._reader is None:
             self._reader = MachineReader()
         return self._reader.read()
 
-    def _let_go(self) -> None:
+    def _close_reader(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
-            submit(self, reader.close, _nothing, self._stay_silent)
+            submit(self, reader.close, _ignore, self._on_reading_failed)
 
-    def _take_now(self, now: MachineNow) -> None:
-        self._say(msgspec.structs.replace(self.state, now=now))
+    def _set_now(self, now: MachineNow) -> None:
+        self._set_state(msgspec.structs.replace(self.state, now=now))
 
-    def _take_facts(self, facts: MachineFacts) -> None:
-        self._is_looking = False
-        self._say(msgspec.structs.replace(self.state, facts=facts, problem=None))
+    def _set_facts(self, facts: MachineFacts) -> None:
+        self._is_checking = False
+        self._set_state(msgspec.structs.replace(self.state, facts=facts, problem=None))
 
-    def _miss_facts(self, error: Exception) -> None:
-        self._is_looking = False
-        self._say(msgspec.structs.replace(self.state, problem=str(error)))
+    def _on_check_failed(self, error: Exception) -> None:
+        self._is_checking = False
+        self._set_state(msgspec.structs.replace(self.state, problem=str(error)))
 
-    def _stay_silent(self, _: Exception) -> None:
-        """A reading that failed is shown as not available; the next one is tried in a second."""
-        self._say(msgspec.structs.replace(self.state, now=None))
+    def _on_reading_failed(self, _: Exception) -> None:
+        """Show a failed reading as not available. The next one is tried a second later."""
+        self._set_state(msgspec.structs.replace(self.state, now=None))
 
-    def _say(self, state: MachineState) -> None:
+    def _set_state(self, state: MachineState) -> None:
         if state != self.state:
             self.state = state
             self.changed.emit(state)
 
 
 class _RunReadings:
-    """The last readings in a run's telemetry. One thread reads at a time."""
+    """The latest readings in the telemetry of a run. Only one thread may read at a time."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._follower: StreamFollower | None = None
         self._environment: Environment | None = None
-        self._last: dict[str, dict[str, float | None]] = {}
+        self._latest: dict[str, dict[str, float | None]] = {}
 
     def read(self) -> MachineNow:
         from app.errors import UsageError
@@ -143,24 +151,24 @@ class _RunReadings:
         if self._environment is None:
             try:
                 self._environment = StoredRun(self.directory).environment
-            except UsageError:  # it is not written yet
+            except UsageError:  # not written yet
                 self._environment = None
-        for batch in self._follower.take(_MOST_BATCHES):
+        for batch in self._follower.take(_MAX_BATCHES):
             columns = (batch[name].to_pylist() for name in ("source", "metric", "value"))
             for source, metric, value in zip(*columns, strict=True):
-                self._last.setdefault(source, {})[metric] = value
-        return machine_in_run(self._last, self._environment)
+                self._latest.setdefault(source, {})[metric] = value
+        return machine_in_run(self._latest, self._environment)
 
 
-def _look() -> MachineFacts:
+def _check_machine() -> MachineFacts:
     from app.wiring.machine import look_at_machine
 
     return look_at_machine()
 
 
-def _is_seen(widget: QWidget) -> bool:
+def _is_visible(widget: QWidget) -> bool:
     return widget.isVisible() and not widget.visibleRegion().isEmpty()
 
 
-def _nothing(_: object) -> None:
+def _ignore(_: object) -> None:
     pass

@@ -1,15 +1,15 @@
-"""How readings of this machine are written, wherever they are shown."""
+"""Formats of the readings of this machine, the same wherever they are shown."""
 
 from __future__ import annotations
 
 from app.gui.formatting import NOT_AVAILABLE, cell, with_unit
 from app.records.machine import GpuNow
 
-_LONGEST = 120
+_MAX_CHARACTERS = 120
 
 
 def gpu_title(gpu: GpuNow) -> str:
-    """GPU 0, or AMD GPU 0."""
+    """Return the title of a GPU, such as "GPU 0" or "AMD GPU 0"."""
     number = "".join(character for character in gpu.source if character.isdigit())
     title = "AMD GPU {number}" if "amd" in gpu.source else "GPU {number}"
     return title.format(number=number)
@@ -20,18 +20,18 @@ def whole(value: float | None) -> str:
 
 
 def measured(value: float | None, unit: str) -> str:
-    """Such as 41 °C; n/a has no unit."""
+    """Format a reading, such as "41 °C". A missing value is "n/a" without a unit."""
     return NOT_AVAILABLE if value is None else with_unit(whole(value), unit)
 
 
 def short(text: str) -> str:
-    """One line of bounded length: what drivers and files say is not ours."""
+    """Shorten untrusted text of drivers and files to one line of limited length."""
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+    return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 1]}…"
 
 
 def of_most(value: float | None, most: float | None, unit: str) -> str:
-    """Such as 2.1 of 24 GiB; n/a without a value."""
+    """Format a reading and its maximum, such as "2.1 of 24 GiB", or "n/a" if there is no reading."""
     if value is None:
         return NOT_AVAILABLE
     if most is None:
@@ -44,7 +44,7 @@ def share(value: float | None, most: float | None) -> float | None:
 
 
 def throttle_words(gpu: GpuNow) -> str:
-    """A word and a mark, never a colour alone."""
+    """Return the throttling state as a text with a mark, so that color is never the only cue."""
     if gpu.throttled_by is None:
         return "Throttling: n/a"
     if not gpu.throttled_by:

@@ -1,4 +1,4 @@
-"""A dock may be narrow or low: what is in it scrolls downwards, and is never cut."""
+"""Scroll area for docks: contents scroll vertically and are never cut off, however small the dock is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 
-class _Scrolled(QScrollArea):
+class _VerticalScrollArea(QScrollArea):
     def __init__(self, inside: QWidget) -> None:
         super().__init__()
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -18,7 +18,7 @@ class _Scrolled(QScrollArea):
         inside.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """As wide as the least that its contents need."""
+        """Keep the dock at least as wide as the minimum width of its contents."""
         if watched is self._inside and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
             bar = self.verticalScrollBar().sizeHint().width()
             self.setMinimumWidth(self._inside.minimumSizeHint().width() + bar)
@@ -26,4 +26,4 @@ class _Scrolled(QScrollArea):
 
 
 def scrolled(inside: QWidget) -> QScrollArea:
-    return _Scrolled(inside)
+    return _VerticalScrollArea(inside)

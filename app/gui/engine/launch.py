@@ -1,7 +1,4 @@
-"""Starts an engine that outlives the window.
-
-The failure that a command reported on standard error.
-"""
+"""Start of load generator processes that outlive the window, and reading of the failure that one reported."""
 
 from __future__ import annotations
 
@@ -18,29 +15,31 @@ from app.records.trial import Failure
 from loadgen.decoding import decode_json
 
 ERROR_JSON = "--error-json"
-"""The option that makes a command report its failure as JSON, too."""
+"""Command-line option that also reports a failure as JSON."""
 
 
 def reported_failure(log: str) -> tuple[Failure | None, str]:
-    """The last failure in what a command printed, and the text without it."""
+    """Return the last failure in the output of a command, and the text without it."""
     lines = log.splitlines(keepends=True)
-    for place in reversed(range(len(lines))):
+    for index in reversed(range(len(lines))):
         try:
-            failure = decode_json(lines[place], Failure)
+            failure = decode_json(lines[index], Failure)
         except msgspec.DecodeError:
             continue
-        return failure, "".join((*lines[:place], *lines[place + 1 :]))
+        return failure, "".join((*lines[:index], *lines[index + 1 :]))
     return None, log
 
 
 ENGINE_LOG = "engine.log"
-"""In the run directory: what the engine printed."""
-_END_OF_LOG = 8_000
+"""File in the run directory with the output of the process."""
+_LOG_TAIL_BYTES = 8_000
 
 
 class EngineProcess:
-    """A child of this window that does not end with it. It is to be polled now and then: one that has ended stays in
-    the system's tables until its parent has looked."""
+    """Child process that keeps running when the window closes.
+
+    Poll it regularly: a child that has ended stays in the process table until its parent polls it.
+    """
 
     def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
         self.directory, self._process = directory, process
@@ -50,26 +49,29 @@ class EngineProcess:
         return self._process.pid
 
     def poll(self) -> int | None:
-        """Its exit code; None while it runs."""
+        """Return the exit code, or `None` while the process runs."""
         return self._process.poll()
 
     def end(self) -> None:
-        """One that cannot be asked yet: it stops as on SIGTERM."""
+        """Terminate the process (SIGTERM), for when it cannot receive control commands yet."""
         self._process.terminate()
 
     def __del__(self) -> None:
         if self._process.poll() is None:
-            self._process.returncode = 0  # Popen warns of a child that outlives it, which this one is meant to
+            # avoid Popen's ResourceWarning about a running child: this one is meant to outlive its object
+            self._process.returncode = 0
 
 
 def start_engine(launch: Launch) -> EngineProcess:
-    """In a session of its own: no signal to the window's terminal reaches it. Raises OSError where it cannot be
-    started."""
-    where: tuple[str, ...] = ()
+    """Start a run in a session of its own, so that signals to the window's terminal do not reach it.
+
+    Raise OSError if the process cannot be started.
+    """
+    output: tuple[str, ...] = ()
     if launch.kind != "resume":
         launch.directory.mkdir(parents=True, exist_ok=True)
-        where = ("--record" if launch.kind == "pairs" else "--out", str(launch.directory))
-    command = [sys.executable, "-P", "-m", "app", *launch.arguments, *where, ERROR_JSON]
+        output = ("--record" if launch.kind == "pairs" else "--out", str(launch.directory))
+    command = [sys.executable, "-P", "-m", "app", *launch.arguments, *output, ERROR_JSON]
     flags = 0
     if sys.platform == "win32":
         flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
@@ -86,10 +88,12 @@ def start_engine(launch: Launch) -> EngineProcess:
 
 
 def tell_early_end(engine: EngineProcess, code: int) -> Notice:
-    """Of an engine that ended before its first event, with the failure it reported. What it leaves is no run: a
-    directory that holds nothing but its log is taken away."""
+    """Build the notice for a process that ended before its first event, with the failure it reported.
+
+    Such a process leaves no run: a directory that holds nothing but the log is removed.
+    """
     log = engine.directory / ENGINE_LOG
-    text = _end_of(log)
+    text = _read_tail(log)
     with contextlib.suppress(OSError):
         log.unlink()
         engine.directory.rmdir()
@@ -97,23 +101,23 @@ def tell_early_end(engine: EngineProcess, code: int) -> Notice:
 
 
 def tell_not_resumed(engine: EngineProcess) -> Notice:
-    """Of an engine that ended without continuing the run."""
-    what = f"{engine.directory.name} was not resumed."
-    return _notice(what, _end_of(engine.directory / ENGINE_LOG))
+    """Build the notice for a process that ended without resuming the run."""
+    summary = f"{engine.directory.name} was not resumed."
+    return _notice(summary, _read_tail(engine.directory / ENGINE_LOG))
 
 
-def _notice(what: str, log: str) -> Notice:
+def _notice(summary: str, log: str) -> Notice:
     failure, log = reported_failure(log)
     if failure is not None:
-        return Notice("error", what, failure.message[:500], failure.hint and failure.hint[:500], log or None)
+        return Notice("error", summary, failure.message[:500], failure.hint and failure.hint[:500], log or None)
     lines = log.strip().splitlines()
-    return Notice("error", what, lines[-1][:300] if lines else "it said nothing", None, log or None)
+    return Notice("error", summary, lines[-1][:300] if lines else "it said nothing", None, log or None)
 
 
-def _end_of(log: Path) -> str:
+def _read_tail(log: Path) -> str:
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _END_OF_LOG))
-            return file.read(_END_OF_LOG).decode(errors="replace")
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+            return file.read(_LOG_TAIL_BYTES).decode(errors="replace")
     except OSError:
         return ""

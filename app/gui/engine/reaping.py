@@ -1,4 +1,4 @@
-"""Engines that nobody watches any more are still children of this window."""
+"""Polling of child processes that are no longer watched, so that none becomes a zombie."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from PySide6.QtCore import QObject, QTimer
 from app.gui.engine.launch import EngineProcess
 from app.gui.engine.watch import EngineWatch
 
-_LOOK_MS = 1_000
+_POLL_MS = 1_000
 
 
 class Reaper(QObject):
-    """Polls what it keeps until it has ended: a child that nobody polls would pass for one that runs."""
+    """Polls child processes until they have ended; one that is never polled would look as if it were still running."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._engines: list[EngineProcess] = []
-        self._timer = QTimer(self, interval=_LOOK_MS)
-        self._timer.timeout.connect(self._look)
+        self._timer = QTimer(self, interval=_POLL_MS)
+        self._timer.timeout.connect(self._poll)
 
     def take_over(self, watch: EngineWatch) -> None:
-        """Of a run that is watched no more; it ends, its engine may go on."""
+        """Stop and delete a watch; if its process is still running, poll it from now on."""
         watch.stop()
         if watch.engine is not None and watch.engine.poll() is None:
             self.keep(watch.engine)
@@ -33,7 +33,7 @@ class Reaper(QObject):
     def __len__(self) -> int:
         return len(self._engines)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         self._engines = [engine for engine in self._engines if engine.poll() is None]
         if not self._engines:
             self._timer.stop()

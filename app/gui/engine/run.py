@@ -1,7 +1,6 @@
-"""The one engine that a page shows: started here or elsewhere, watched until it ends, and sent requests.
+"""The run that a page shows: started here or elsewhere, watched until it ends, and controlled by commands.
 
-Speaks to a running engine, as `sizewise runs stop|rate|extend` do; the window does not wait for the
-answer.
+Commands are sent as `sizewise runs stop`, `rate` and `extend` send them. The window does not wait for the response.
 """
 
 from __future__ import annotations
@@ -20,43 +19,45 @@ from app.storage.control import ask_engine
 
 
 class Asking(QObject):
-    """Wishes reach the engine in the order in which they were asked, each by its own time."""
+    """Client of the control channel of a run. Commands reach the run in order, each within its own time limit."""
 
     granted = Signal(object, str)
-    """The Wish, and the engine's answer."""
+    """Emitted when a command succeeds: the command and the result."""
     refused = Signal(object, object)
-    """The Wish, and the error that says why."""
+    """Emitted when a command fails: the command and the error."""
 
     def stop(self, directory: Path) -> None:
-        """The first time what is in flight may finish, the second time it is cut."""
-        self._ask(directory, StopRun())
+        """Stop the run. The first call lets in-flight requests finish; the second call cancels them."""
+        self._send(directory, StopRun())
 
     def note(self, directory: Path, text: str) -> None:
-        """Longer ones are cut; an empty one is none."""
+        """Add a note to the run. Notes are truncated to `NOTE_LENGTH` characters, and blank ones are ignored."""
         text = text.strip()[:NOTE_LENGTH]
         if text:
-            self._ask(directory, AddNote(text))
+            self._send(directory, AddNote(text))
 
     def change_rate(self, directory: Path, rate_per_s: float) -> None:
-        self._ask(directory, SetRate(rate_per_s))
+        self._send(directory, SetRate(rate_per_s))
 
     def extend(self, directory: Path, by_s: float) -> None:
-        self._ask(directory, Extend(by_s))
+        self._send(directory, Extend(by_s))
 
-    def _ask(self, directory: Path, wish: Wish) -> None:
+    def _send(self, directory: Path, command: Wish) -> None:
         submit(
             self,
-            lambda: ask_engine(directory, wish),
-            lambda answer: self.granted.emit(wish, answer),
-            lambda error: self.refused.emit(wish, error),
+            lambda: ask_engine(directory, command),
+            lambda result: self.granted.emit(command, result),
+            lambda error: self.refused.emit(command, error),
         )
 
 
 class EngineRun(QObject):
-    """One at a time. An engine that is not watched any more, or whose window closes or crashes, goes on."""
+    """The run that is currently watched, at most one. A run continues if it is no longer watched, or if the window
+    closes or crashes.
+    """
 
     began = Signal(object, str)
-    """The directory and the name of another run, before its first event."""
+    """Emitted before the first event of another run: its directory and name."""
     received = Signal(object)
     readings = Signal(object)
     drained = Signal(int)
@@ -64,9 +65,11 @@ class EngineRun(QObject):
     finished = Signal(int, str)
     lost = Signal()
     failed = Signal(object)
-    """These seven are those of `EngineWatch`. `failed` is also emitted when the engine cannot be started."""
+    """Emitted when the run fails, also if its process cannot be started: a Notice. The signals above are those of
+    `EngineWatch`.
+    """
     refused = Signal(object, object)
-    """The request, and the error that says why."""
+    """Emitted when a command fails: the command and the error."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -74,7 +77,7 @@ class EngineRun(QObject):
         self.requests.refused.connect(self.refused)
         self._watch: EngineWatch | None = None
         self._reaper = Reaper(self)
-        self._is_called_off = False
+        self._is_canceled = False
 
     @property
     def is_started_here(self) -> bool:
@@ -85,20 +88,22 @@ class EngineRun(QObject):
             engine = start_engine(launch)
         except OSError as error:
             self._begin(launch.directory, launch.name)
-            what = f"The engine could not be started: {error.strerror}."
-            self._fail(Notice("error", what, None, "Look at the folder that runs are kept in."))
+            summary = f"The engine could not be started: {error.strerror}."
+            self._fail(Notice("error", summary, None, "Look at the folder that runs are kept in."))
         else:
             self._follow(launch.directory, launch.name, engine)
 
     def watch(self, directory: Path) -> None:
-        """A run that goes on, or has ended: its events are received from the first one."""
+        """Watch a run that is in progress or has ended. Its events are received from the first one."""
         self._follow(directory, directory.name, None)
 
     def call_off(self) -> bool:
-        """End an engine of this window that cannot receive a request yet. False where none was started here."""
+        """Terminate a process of this window that cannot receive commands yet. Return `False` if none
+        was started here.
+        """
         if self._watch is None or self._watch.engine is None:
             return False
-        self._is_called_off = True
+        self._is_canceled = True
         self._watch.engine.end()
         return True
 
@@ -106,7 +111,7 @@ class EngineRun(QObject):
         watch, self._watch = self._watch, None
         if watch is not None:
             self._reaper.take_over(watch)
-        self._is_called_off = False
+        self._is_canceled = False
         self.began.emit(directory, name)
 
     def _follow(self, directory: Path, name: str, engine: EngineProcess | None) -> None:
@@ -122,4 +127,4 @@ class EngineRun(QObject):
         watch.start()
 
     def _fail(self, notice: Notice) -> None:
-        self.failed.emit(Notice("news", "Stopped before anything was measured.") if self._is_called_off else notice)
+        self.failed.emit(Notice("news", "Stopped before anything was measured.") if self._is_canceled else notice)

@@ -1,4 +1,4 @@
-"""A run's events as Qt signals, read from its directory: of an engine started here, or of any other."""
+"""Events of a run as Qt signals, read from its directory, whether the run was started here or elsewhere."""
 
 from __future__ import annotations
 
@@ -13,35 +13,39 @@ from app.storage.following import RunFollower, StreamFollower
 from app.storage.run_directory import TELEMETRY
 
 MOST_EVENTS = 500
-"""In a slice."""
+"""Maximum number of events per slice."""
 MOST_BATCHES = 4
 _EVENTS_S, _SLICE_S = 0.002, 0.003
-"""Readings have what events leave of a slice, and one batch in any case."""
-_LOOK_MS = 100
-_MORE_MS = 16
+"""Time limits of a slice, in seconds. Telemetry gets what events leave of it, and at least one batch."""
+_POLL_MS = 100
+_NEXT_SLICE_MS = 16
 
 
 class EngineWatch(QObject):
-    """Nothing is told between `stop` and the next `start`. A run that has ended already is told whole, then its end.
+    """Reads the events and telemetry of a run and emits them as signals.
 
-    What there is to read is taken in slices: a few milliseconds of it, then the window has its turn. An engine that was
-    started elsewhere has `patience_s` until its first event; without it, a directory that no engine holds is lost.
+    Nothing is emitted between `stop` and the next `start`. For a run that has already ended, all its events are
+    emitted, followed by its end.
+
+    Data are read in slices of a few milliseconds, so that the window stays responsive. A run that was started elsewhere
+    has `patience_s` seconds to its first event; if that is not set, a directory that no process writes to counts as
+    lost.
     """
 
     received = Signal(object)
-    """An Event."""
+    """Emitted for each Event."""
     readings = Signal(object)
-    """A record batch of telemetry."""
+    """Emitted for each record batch of telemetry."""
     drained = Signal(int)
-    """A slice is over; how many events were in it."""
+    """Emitted at the end of a slice: the number of events in it."""
     damaged = Signal()
-    """Once: there are lines that are no events."""
+    """Emitted once if there are lines that cannot be decoded as events."""
     finished = Signal(int, str)
-    """The exit code and the causes, after all events."""
+    """Emitted after all events: the exit code and the message."""
     lost = Signal()
-    """The engine is gone, and did not tell of its end."""
+    """Emitted if the process is gone and has not reported its end."""
     failed = Signal(object)
-    """A Notice: the engine ended before it told of anything."""
+    """Emitted if the process ended before its first event: a Notice."""
 
     def __init__(
         self,
@@ -51,15 +55,15 @@ class EngineWatch(QObject):
         clock: Callable[[], float] = time.monotonic,
         *,
         patience_s: float | None = None,
-        look_ms: int = _LOOK_MS,
+        look_ms: int = _POLL_MS,
         has_readings: bool = True,
     ) -> None:
         super().__init__(parent)
         self.directory, self.engine = directory, engine
-        self._clock, self._began_s, self._patience_s, self._look_ms = clock, clock(), patience_s, look_ms
+        self._clock, self._start_s, self._patience_s, self._poll_ms = clock, clock(), patience_s, look_ms
         self._run = RunFollower(directory)
         self._telemetry = StreamFollower(directory / TELEMETRY) if has_readings else None
-        self._has_told_damage = self._has_events = self._is_gone = self._has_ended = False
+        self._has_reported_damage = self._has_events = self._is_gone = self._has_ended = False
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._tick)
 
@@ -71,35 +75,35 @@ class EngineWatch(QObject):
         self._timer.start(0)
 
     def stop(self) -> None:
-        """The engine goes on."""
+        """Stop watching. The run continues."""
         self._timer.stop()
 
     def _tick(self) -> None:
-        began_s = self._clock()
-        events, has_more = self._take_events(began_s + _EVENTS_S)
-        has_more = self._take_readings(began_s + _SLICE_S) or has_more
-        self._tell_damage()
+        start_s = self._clock()
+        events, has_more = self._read_events(start_s + _EVENTS_S)
+        has_more = self._read_telemetry(start_s + _SLICE_S) or has_more
+        self._report_damage()
         self.drained.emit(events)
         if not self.is_watching:
             return
-        self._timer.setInterval(_MORE_MS if has_more else self._look_ms)
+        self._timer.setInterval(_NEXT_SLICE_MS if has_more else self._poll_ms)
         if not has_more:
-            self._look_after_engine()
+            self._check_process()
 
-    def _take_events(self, until_s: float) -> tuple[int, bool]:
-        """How many, and whether there may be more."""
-        for taken in range(MOST_EVENTS):
+    def _read_events(self, until_s: float) -> tuple[int, bool]:
+        """Emit events until a deadline. Return how many there were, and whether there may be more."""
+        for index in range(MOST_EVENTS):
             event = self._run.take() if self._clock() < until_s else None
             if event is None:
-                return taken, self._clock() >= until_s
+                return index, self._clock() >= until_s
             self._has_events = True
             self.received.emit(event)
             if not self.is_watching:
-                return taken + 1, False
+                return index + 1, False
         return MOST_EVENTS, True
 
-    def _take_readings(self, until_s: float) -> bool:
-        """Whether there may be more."""
+    def _read_telemetry(self, until_s: float) -> bool:
+        """Emit telemetry until a deadline. Return whether there may be more."""
         if self._telemetry is None:
             return False
         for _ in range(MOST_BATCHES):
@@ -111,13 +115,13 @@ class EngineWatch(QObject):
                 break
         return True
 
-    def _tell_damage(self) -> None:
-        if self._run.damaged and not self._has_told_damage:
-            self._has_told_damage = True
+    def _report_damage(self) -> None:
+        if self._run.damaged and not self._has_reported_damage:
+            self._has_reported_damage = True
             self.damaged.emit()
 
-    def _look_after_engine(self) -> None:
-        """Everything that was there has been told."""
+    def _check_process(self) -> None:
+        """Check the state of the process, once all available data have been read."""
         code = None if self.engine is None else self.engine.poll()
         end = self._run.finished
         if end is not None:
@@ -126,22 +130,22 @@ class EngineWatch(QObject):
                 self.finished.emit(end.exit_code, end.message)
             if self.engine is None or code is not None:
                 self._timer.stop()
-        elif self._is_there(code):
+        elif self._is_alive(code):
             self._is_gone = False
         elif self._is_gone:
             self._timer.stop()
-            self._tell_loss(code)
-        else:  # what it wrote just before it went is told first, by the next slice
+            self._report_loss(code)
+        else:  # the next slice first reads what the process wrote just before it ended
             self._is_gone = True
 
-    def _is_there(self, code: int | None) -> bool:
+    def _is_alive(self, code: int | None) -> bool:
         if self.engine is not None:
             return code is None
         if self._patience_s is not None and not self._has_events:
-            return self._clock() - self._began_s <= self._patience_s
+            return self._clock() - self._start_s <= self._patience_s
         return self._run.is_written()
 
-    def _tell_loss(self, code: int | None) -> None:
+    def _report_loss(self, code: int | None) -> None:
         if self.engine is not None and code is not None and not self._has_events:
             self.failed.emit(tell_early_end(self.engine, code))
         else:

@@ -1,4 +1,4 @@
-"""Which fields stand in front, what a part begins with, and what fields are called. Data and pure functions."""
+"""Layout data of the profile form: field order, rare fields, labels, and initial values of new parts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _RARE: dict[tuple[str, ...], tuple[str, ...]] = {
         "low_trust_prices", "other_cards", "api_price",
     ),
 }  # fmt: skip
-_FIRST: dict[tuple[str, ...], tuple[str, ...]] = {
+_FIRST_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("target",): (
         "protocol", "url", "urls", "serve", "scripted", "file", "model", "permitted", "api_key", "headers",
     ),
@@ -44,7 +44,7 @@ _FIRST: dict[tuple[str, ...], tuple[str, ...]] = {
         "burstiness", "speed", "think", "duration",
     ),
 }  # fmt: skip
-_GOES_WITH: dict[tuple[str, str], tuple[str, ...]] = {
+_SHOWN_WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("StageSettings", "speed"): ("trace",),
     ("StageSettings", "superpose"): ("trace",),
     ("StageSettings", "think"): ("concurrency",),
@@ -53,7 +53,7 @@ _GOES_WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("SweepSettings", "arrivals"): ("from", "to", "rates"),
     ("HttpRequests", "template"): ("dataset",),
 }
-"""A field is shown where one of these stands beside it."""
+"""A field is shown only if one of these sibling keys is set."""
 _STARTERS: dict[str, Any] = {
     "StageSettings": {"name": "steady", "rate": "50/s", "duration": "30s"},
     "SweepSettings": {"from": "10/s", "to": "200/s"},
@@ -82,18 +82,18 @@ _FORM_STARTERS: dict[str, Any] = {
 
 
 def label_of(key: str) -> str:
-    """As the file names it, in a person's letters."""
+    """Return the display name of a key."""
     return _NAMES.get(key) or key.replace("_", " ").capitalize()
 
 
 def place_of(path: KeyPath) -> tuple[str, ...]:
-    """The path with `*` for any place in a list."""
+    """Return the path with `*` instead of list indices."""
     return tuple("*" if isinstance(key, int) else key for key in path)
 
 
 def in_order(fields: tuple[FieldSpec, ...], path: KeyPath) -> list[FieldSpec]:
-    """Those that a person fills in first come first."""
-    first = _FIRST.get(place_of(path), ())
+    """Sort fields so that the ones a user fills in first come first."""
+    first = _FIRST_FIELDS.get(place_of(path), ())
     return sorted(fields, key=lambda field: first.index(field.key) if field.key in first else len(first))
 
 
@@ -102,17 +102,17 @@ def is_rare(path: KeyPath) -> bool:
 
 
 def is_of_use(settings: str, key: str, beside: dict[str, Any]) -> bool:
-    """Whether the field means anything with what stands `beside` it."""
+    """Return whether the field applies, given the values of its sibling keys in `beside`."""
     if key == "burstiness":
         return beside.get("arrivals") == "gamma"
     if key == "permitted":
         return not {"scripted", "serve"} & beside.keys()
-    needs = _GOES_WITH.get((settings, key))
-    return needs is None or any(beside.get(other) is not None for other in needs)
+    needs = _SHOWN_WITH.get((settings, key))
+    return needs is None or any(beside.get(sibling) is not None for sibling in needs)
 
 
 def starter(spec: FieldSpec) -> Any:
-    """What a part begins with when it is added: right, and easily seen to be an example."""
+    """Return the initial value of a newly added part: valid, and recognizable as an example."""
     if spec.kind in ("group", "records"):
         settings = spec.settings or (spec.item.settings if spec.item else "")
         return dict(_STARTERS[settings]) if settings in _STARTERS else _required(spec.item or spec)
@@ -120,7 +120,7 @@ def starter(spec: FieldSpec) -> Any:
 
 
 def form_starter(spec: FieldSpec, form: str) -> dict[str, Any]:
-    """What the keys of one of a group's forms begin with."""
+    """Return the initial values of the keys of one alternative form of a group."""
     keys = form.split("+")
     fields = (spec.at(key) for key in keys)
     return {field.key: starter(field) for field in fields if field is not None}
@@ -131,7 +131,7 @@ def _required(spec: FieldSpec) -> dict[str, Any]:
 
 
 def fresh_name(name: str, taken: set[str]) -> str:
-    """`steady`, or `steady-2` and so on where others are called so."""
+    """Return `name`, or `name-2` and so on if that is taken."""
     stem, number = name, 2
     while name in taken:
         name, number = f"{stem}-{number}", number + 1

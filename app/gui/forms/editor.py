@@ -1,4 +1,4 @@
-"""What every editor of a field is: it shows a value, and tells what a person made of it."""
+"""Base class of all field editors: an editor shows a value and reports what the user changes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ __all__ = ["REMOVED", "Editor", "Edits"]
 
 
 class Edits(QObject):
-    """Where all editors of a form tell what was edited; `directory` is what paths are relative to; `special` are dotted
-    paths that have an editor of their own beside the form's."""
+    """Signals shared by all editors of a form.
+
+    Relative paths are resolved against `directory`. `special` holds the dotted paths that have a dedicated editor
+    beside the one of the form.
+    """
 
     edited = Signal(object, object)
-    """KeyPath, and a value as YAML has it, or REMOVED."""
+    """Emitted after an edit: the KeyPath and the new value as YAML holds it, or `REMOVED`."""
     focused = Signal(object)
-    """A FieldSpec: the keyboard is in its editor."""
+    """Emitted when an editor gets the keyboard focus: its FieldSpec."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -36,11 +39,11 @@ class Editor(QWidget):
         self.spec, self.path, self.edits = spec, path, edits
 
     def show_value(self, value: Any) -> None:
-        """REMOVED where the profile does not say."""
+        """Show a value; `REMOVED` if the profile does not set it."""
         raise NotImplementedError
 
     def name(self, text: str, description: str) -> None:
-        """For readers of screens."""
+        """Set the accessible name and description for screen readers."""
         self.setAccessibleName(text)
         self.setAccessibleDescription(description)
 

@@ -1,4 +1,4 @@
-"""A part of a form under a heading that folds; what it holds is made when it is first opened."""
+"""Collapsible section of a form. Its content is created when it is first opened."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from app.gui.widgets import hbox, label, vbox
 
 
 def chain(after: QWidget, holder: QWidget) -> QWidget:
-    """Tab goes from `after` to what is laid out in `holder`, in that order; gives the last that keys reach."""
+    """Set the tab order from `after` through the widgets in `holder`, in layout order. Return the last focusable
+    widget.
+    """
     for widget in _laid_out(holder.layout()):
-        # a list that drops down is a window of its own
+        # the popup list of a combo box is a separate window
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.window() is after.window():
             QWidget.setTabOrder(after, widget)
             after = widget
@@ -22,8 +24,8 @@ def chain(after: QWidget, holder: QWidget) -> QWidget:
 
 
 def _laid_out(layout: QLayout | None) -> Iterator[QWidget]:
-    for at in range(0 if layout is None else layout.count()):
-        item = layout.itemAt(at) if layout is not None else None
+    for index in range(0 if layout is None else layout.count()):
+        item = layout.itemAt(index) if layout is not None else None
         widget = None if item is None else item.widget()
         if widget is not None:
             yield widget
@@ -33,7 +35,7 @@ def _laid_out(layout: QLayout | None) -> Iterator[QWidget]:
 
 
 class Folding(QWidget):
-    """`make` gives what it holds. `summary` is said beside the heading while it is folded."""
+    """Collapsible section whose content `make` creates. `summary` is shown beside the heading while it is collapsed."""
 
     toggled = Signal(bool)
 
@@ -65,7 +67,7 @@ class Folding(QWidget):
         self.summary.setText("" if self.is_open else summary)
 
     def lead_with(self, widget: QWidget) -> None:
-        """Above what it holds, folded with it; whether it has anything to show is its own matter."""
+        """Insert a widget above the content. It collapses with the section, but controls its own visibility."""
         holder = QWidget()
         vbox(widget, within=holder)
         self._leading.append(holder)
@@ -80,12 +82,12 @@ class Folding(QWidget):
         self.head.setChecked(is_open)
 
     def content(self) -> QWidget:
-        """What it holds, made now if it was not."""
+        """Return the content, creating it if needed."""
         if self._content is None:
             self._content = self._make()
             self._below.addWidget(self._content)
             self._content.setVisible(self.is_open)
-            buttons = [one for one in _laid_out(self.line) if isinstance(one, QAbstractButton)]
+            buttons = [widget for widget in _laid_out(self.line) if isinstance(widget, QAbstractButton)]
             chain(buttons[-1], self._content)
         return self._content
 
@@ -102,7 +104,7 @@ class Folding(QWidget):
 
     def _fold(self, is_open: bool) -> None:
         self.head.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
-        for one in (*self._leading, self.content()):
-            one.setVisible(is_open)
+        for widget in (*self._leading, self.content()):
+            widget.setVisible(is_open)
         self.summary.setText("" if is_open else self._summary)
         self.toggled.emit(is_open)

@@ -1,4 +1,4 @@
-"""The form of a whole profile, made from what the profile's settings say of their fields."""
+"""Form of a whole profile, generated from the field specifications of the profile settings."""
 
 from __future__ import annotations
 
@@ -19,50 +19,52 @@ from app.profiles.fields import FieldSpec, every_field, profile_fields
 from app.profiles.profile import PROFILES
 
 View = Literal["local", "endpoint", "sweep"]
-_GENERAL, _PROMISES = "general", "promises"
-_BEHIND = ("traffic", "plan", "options", "telemetry")
+_GENERAL, _SLO = "general", "promises"
+_LAST_SECTIONS = ("traffic", "plan", "options", "telemetry")
 _ORDER: dict[View, tuple[str, ...]] = {
-    "local": (_GENERAL, "target", "workload", "load", _PROMISES, "limits", "options", "telemetry", "traffic", "plan"),
+    "local": (_GENERAL, "target", "workload", "load", _SLO, "limits", "options", "telemetry", "traffic", "plan"),
     "endpoint": (
         _GENERAL,
         "target",
         "workload",
         "load",
-        _PROMISES,
+        _SLO,
         "limits",
         "traffic",
         "plan",
         "options",
         "telemetry",
     ),
-    "sweep": (_PROMISES, "load", "limits", "target", "workload", _GENERAL, *_BEHIND),
+    "sweep": (_SLO, "load", "limits", "target", "workload", _GENERAL, *_LAST_SECTIONS),
 }
 _OPEN: dict[View, tuple[str, ...]] = {
-    "local": (_GENERAL, "target", "workload", "load", _PROMISES),
-    "endpoint": (_GENERAL, "target", "workload", "load", _PROMISES),
-    "sweep": (_PROMISES, "load", "limits"),
+    "local": (_GENERAL, "target", "workload", "load", _SLO),
+    "endpoint": (_GENERAL, "target", "workload", "load", _SLO),
+    "sweep": (_SLO, "load", "limits"),
 }
-_KEYS = {_GENERAL: ("name", "description", "sizewise"), _PROMISES: ("slo", "gates"), "telemetry": ("telemetry",)}
-_MOST_FOUND = 30
+_KEYS = {_GENERAL: ("name", "description", "sizewise"), _SLO: ("slo", "gates"), "telemetry": ("telemetry",)}
+_MAX_RESULTS = 30
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What is wrong at `path`, with what to write instead."""
+    """Validation error at `path`, with the suggested correction."""
 
     path: KeyPath
     text: str
 
 
 class ProfileForm(QWidget):
-    """`edits` tells what a person edits; the one who owns the document answers with `show_tree`."""
+    """Form of a whole profile. `edits` reports user edits; the owner of the document responds by
+    calling `show_tree`.
+    """
 
     searched = Signal(object)
-    """The KeyPath that was looked for and found."""
+    """Emitted when the user selects a search result: its KeyPath."""
 
     def __init__(self) -> None:
         super().__init__()
         self.edits = Edits(self)
-        self.edits.focused.connect(self._tell_field)
+        self.edits.focused.connect(self._show_help)
         self.protocol: str | None = None
         self.view: View = "endpoint"
         self.sections: dict[str, Folding] = {}
@@ -71,12 +73,12 @@ class ProfileForm(QWidget):
         self._tree: Any = {}
         self._groups: dict[str, GroupEditor] = {}
         self.search = search_field("Find a field (Ctrl+F)", "Find a field")
-        self._found: dict[str, KeyPath] = {}
+        self._results: dict[str, KeyPath] = {}
         self._matches = QStringListModel(self)
         self._completer = _completer(self._matches, self.search)
-        self._completer.activated.connect(self._go)
-        self.search.textEdited.connect(self._look_for)
-        self.search.returnPressed.connect(self._go_first)
+        self._completer.activated.connect(self._open_result)
+        self.search.textEdited.connect(self._update_results)
+        self.search.returnPressed.connect(self._open_first_result)
         self._inside = QWidget()
         self._column = vbox(1, within=self._inside, margins=(0, 0, 8, 0), spacing=10)
         self.area = scroll_area(self._inside)
@@ -86,7 +88,7 @@ class ProfileForm(QWidget):
         vbox(self.search, (self.area, 1), self.help, within=self)
 
     def show_tree(self, tree: dict[str, Any], protocol: str) -> None:
-        """What the profile holds; another protocol has other fields."""
+        """Show the contents of a profile. The fields are rebuilt if the protocol changes."""
         self._tree = tree
         if protocol != self.protocol:
             self._build(protocol)
@@ -99,21 +101,23 @@ class ProfileForm(QWidget):
                     self._groups[name].show_value(tree)
 
     def set_view(self, view: View) -> None:
-        """Which sections come first, and are open."""
+        """Set which sections come first and are open."""
         self.view = view
         self._arrange()
 
     def needed_width(self) -> int:
-        """Below which it scrolls sideways."""
+        """Return the width below which the form scrolls horizontally."""
         return self._inside.minimumSizeHint().width()
 
     def place(self, key: str, widget: QWidget) -> None:
-        """An editor of its own in a section, above the fields; those that it stands for are folded at first."""
+        """Place a dedicated editor in a section, above its fields. The fields that it replaces are
+        collapsed initially.
+        """
         section = key.split(".")[0]
         self.edits.special.add(key)
         self._special.setdefault(section, []).append(widget)
         if section in self._cards:
-            self._put_special(section)
+            self._add_special(section)
 
     def show_problems(self, problems: tuple[Problem, ...]) -> None:
         for name, section in self.sections.items():
@@ -123,22 +127,22 @@ class ProfileForm(QWidget):
             elif name in self._groups:
                 self._groups[name].forget_problems()
         for problem in reversed(problems):
-            part = self._part_at(problem.path, is_opening=False)
-            if part is not None:
-                part.say_problem(problem.text)
+            row = self._part_at(problem.path, is_opening=False)
+            if row is not None:
+                row.say_problem(problem.text)
 
     def reveal(self, path: KeyPath) -> bool:
-        """Bring the field into view, with the keyboard in it; False where the form has none of it."""
-        part = self._part_at(path, is_opening=True)
-        if part is None:
+        """Scroll to a field and focus it. Return `False` if the form does not have it."""
+        row = self._part_at(path, is_opening=True)
+        if row is None:
             return False
         self._column.activate()
-        self.area.ensureWidgetVisible(part)
-        part.focus()
+        self.area.ensureWidgetVisible(row)
+        row.focus()
         return True
 
     def part_at(self, path: KeyPath) -> Any:
-        """The row of a field, opened."""
+        """Return the row of a field, after expanding its sections."""
         return self._part_at(path, is_opening=True)
 
     def _part_at(self, path: KeyPath, *, is_opening: bool) -> Any:
@@ -170,7 +174,7 @@ class ProfileForm(QWidget):
             if section is not None:
                 self.sections[name] = section
                 self._cards[name] = card(section)
-                self._put_special(name)
+                self._add_special(name)
         self._arrange()
 
     def _section(self, name: str, root: FieldSpec) -> Folding | None:
@@ -183,20 +187,20 @@ class ProfileForm(QWidget):
         return Folding(_heading(name), lambda: self._group(name, spec), role="heading")
 
     def _group(self, name: str, spec: FieldSpec) -> QWidget:
-        made = GroupEditor(spec, (), self.edits)
-        self._groups[name] = made
-        made.show_value(self._tree)
-        return made
+        group = GroupEditor(spec, (), self.edits)
+        self._groups[name] = group
+        group.show_value(self._tree)
+        return group
 
-    def _put_special(self, section: str) -> None:
+    def _add_special(self, section: str) -> None:
         for widget in self._special.get(section, ()):
             if widget.parent() is None:
                 self.sections[section].lead_with(widget)
 
     def _arrange(self) -> None:
-        for at, name in enumerate(name for name in _ORDER[self.view] if name in self._cards):
+        for index, name in enumerate(name for name in _ORDER[self.view] if name in self._cards):
             self._column.removeWidget(self._cards[name])
-            self._column.insertWidget(at, self._cards[name])
+            self._column.insertWidget(index, self._cards[name])
             section = self.sections[name]
             is_left_out = isinstance(section, NestedGroup) and section.is_left_out
             section.open(name in _OPEN[self.view] and not is_left_out)
@@ -204,53 +208,53 @@ class ProfileForm(QWidget):
         for name in _ORDER[self.view]:
             last = chain(last, self._cards[name]) if name in self._cards else last
 
-    def _tell_field(self, spec: FieldSpec) -> None:
+    def _show_help(self, spec: FieldSpec) -> None:
         self.help.setText(f"{label_of(spec.key)}: {help_of(spec)}" if spec.help else "")
 
-    def _look_for(self, text: str) -> None:
-        words = text.casefold().split()
-        if not words or self.protocol is None:
-            self._found = {}
+    def _update_results(self, text: str) -> None:
+        terms = text.casefold().split()
+        if not terms or self.protocol is None:
+            self._results = {}
         else:
             fields = every_field(profile_fields(self.protocol))
-            named = {path: " › ".join(label_of(key) for key in path if key != "*") for path, _ in fields}
-            self._found = _matching(named, words, self.protocol)
-        self._matches.setStringList(list(self._found))
+            names = {path: " › ".join(label_of(key) for key in path if key != "*") for path, _ in fields}
+            self._results = _find_matches(names, terms, self.protocol)
+        self._matches.setStringList(list(self._results))
 
-    def _go(self, name: str) -> None:
-        path = self._found.get(name)
+    def _open_result(self, name: str) -> None:
+        path = self._results.get(name)
         if path is not None:
             self.search.clear()
             self.reveal(path)
             self.searched.emit(path)
 
-    def _go_first(self) -> None:
-        if self._found:
-            self._go(next(iter(self._found)))
+    def _open_first_result(self) -> None:
+        if self._results:
+            self._open_result(next(iter(self._results)))
 
 
-def _matching(named: dict[tuple[str, ...], str], words: list[str], protocol: str) -> dict[str, KeyPath]:
-    """Those called so first, then those whose help says so."""
+def _find_matches(names: dict[tuple[str, ...], str], terms: list[str], protocol: str) -> dict[str, KeyPath]:
+    """Return the fields whose names match, followed by those whose help texts match."""
     helps = {path: field.help.casefold() for path, field in every_field(profile_fields(protocol))}
-    called = [path for path, name in named.items() if all(word in name.casefold() for word in words)]
-    told = [path for path in named if path not in called and all(word in helps[path] for word in words)]
-    found = sorted(called, key=lambda path: (words[0] not in path[-1], len(path))) + told
-    here: dict[str, KeyPath] = {}
-    for path in found[:_MOST_FOUND]:
+    by_name = [path for path, name in names.items() if all(word in name.casefold() for word in terms)]
+    by_help = [path for path in names if path not in by_name and all(word in helps[path] for word in terms)]
+    matches = sorted(by_name, key=lambda path: (terms[0] not in path[-1], len(path))) + by_help
+    results: dict[str, KeyPath] = {}
+    for path in matches[:_MAX_RESULTS]:
         if path[-1] != "*":
-            here.setdefault(named[path], tuple(0 if key == "*" else key for key in path))
-    return here
+            results.setdefault(names[path], tuple(0 if key == "*" else key for key in path))
+    return results
 
 
 def _completer(model: QStringListModel, field: QLineEdit) -> QCompleter:
-    made = QCompleter(model, field)
-    made.setCompletionMode(QCompleter.CompletionMode.UnfilteredPopupCompletion)
-    field.setCompleter(made)
-    return made
+    completer = QCompleter(model, field)
+    completer.setCompletionMode(QCompleter.CompletionMode.UnfilteredPopupCompletion)
+    field.setCompleter(completer)
+    return completer
 
 
 def _with_protocols(root: FieldSpec) -> FieldSpec:
-    """Every protocol can be chosen, not only those that have these fields."""
+    """Let the user choose any protocol, not only those that have the same fields."""
     target = root.at("target")
     assert target is not None
     fields = tuple(
@@ -264,12 +268,12 @@ def _with_protocols(root: FieldSpec) -> FieldSpec:
 
 
 def _heading(name: str) -> str:
-    headings = {_GENERAL: "General", _PROMISES: "SLO and gates", "telemetry": "Telemetry"}
+    headings = {_GENERAL: "General", _SLO: "SLO and gates", "telemetry": "Telemetry"}
     return headings.get(name) or label_of(name)
 
 
 def _summary(name: str, tree: dict[str, Any]) -> str:
     if name == _GENERAL:
         return str(tree.get("name", ""))[:80]
-    held = [one for key in _KEYS[name] if isinstance(tree.get(key), list) for one in tree[key]]
-    return ", ".join(str(one) for one in held if isinstance(one, str))[:80] or ("none" if not held else "")
+    items = [item for key in _KEYS[name] if isinstance(tree.get(key), list) for item in tree[key]]
+    return ", ".join(str(item) for item in items if isinstance(item, str))[:80] or ("none" if not items else "")

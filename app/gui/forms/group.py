@@ -1,4 +1,4 @@
-"""The fields of one part of a profile: those in front, those of the chosen form, and the rare ones behind More."""
+"""Editor of one group of profile fields: common fields, those of the chosen form, and rare fields under "More"."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPACING = 8
 
 
 class Part(Protocol):
-    """What stands in a group for one of its keys."""
+    """Editor of one key of a group."""
 
     def show_value(self, value: Any) -> None: ...
     def say_problem(self, text: str) -> None: ...
@@ -30,7 +30,7 @@ class Part(Protocol):
 
 
 def editor_of(spec: FieldSpec, path: KeyPath, edits: Edits) -> Editor:
-    """For what is no group."""
+    """Create the editor of a field that is not a group."""
     if spec.kind == "list":
         return _list_editor(spec)(spec, path, edits)
     if spec.kind == "choice" or (spec.kind == "yes_no" and spec.is_nullable):
@@ -47,7 +47,7 @@ def _list_editor(spec: FieldSpec) -> type[Editor]:
 
 
 class GroupEditor(QWidget):
-    """`leave_out` are keys that stand elsewhere."""
+    """Editor of one group of fields. `leave_out` are keys that are edited elsewhere."""
 
     def __init__(
         self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int = 0, leave_out: tuple[str, ...] = ()
@@ -80,7 +80,9 @@ class GroupEditor(QWidget):
         self._show_more()
 
     def part_at(self, path: KeyPath, is_opening: bool) -> Any:
-        """The innermost row or heading of `path`: what is folded is opened, or its heading is given."""
+        """Return the innermost row or heading of `path`. Collapsed parents are opened if `is_opening`; otherwise return
+        them.
+        """
         if not path or not isinstance(path[0], str) or self.spec.at(path[0]) is None:
             return None
         if self.more is not None and path[0] in {field.key for field in self._rare}:
@@ -117,11 +119,11 @@ class GroupEditor(QWidget):
         return part
 
     def _add_form_choice(self, key: str) -> None:
-        """Above the first of the keys that it chooses between."""
-        for what, forms in self.spec.one_of.items():
-            if what not in self.forms and any(key in form.split("+") for form in forms):
-                self.forms[what] = _FormChoice(self, what, forms, self._depth)
-                self._layout.addWidget(self.forms[what])
+        """Add the form selector above the first of the keys that it selects."""
+        for title, forms in self.spec.one_of.items():
+            if title not in self.forms and any(key in form.split("+") for form in forms):
+                self.forms[title] = _FormChoice(self, title, forms, self._depth)
+                self._layout.addWidget(self.forms[title])
 
     def _is_shown(self, key: str) -> bool:
         if self.value.get(key) is not None:
@@ -142,14 +144,14 @@ class GroupEditor(QWidget):
         return holder
 
     def _show_more(self) -> None:
-        """What was said does not hide: it opens once, and may be folded by hand."""
+        """Show or hide the "More" section. It opens once if one of its fields is set, and can be collapsed by hand."""
         if self.more is None:
             return
-        said = [label_of(one.key) for one in self._rare if one.key in self.value and not one.is_required]
+        labels = [label_of(rare.key) for rare in self._rare if rare.key in self.value and not rare.is_required]
         self.more.setVisible(any(self._is_shown(field.key) for field in self._rare))
-        if said and not self.more.is_made:
+        if labels and not self.more.is_made:
             self.more.open()
-        self.more.say("More", ", ".join(said) or ", ".join(label_of(field.key) for field in self._rare))
+        self.more.say("More", ", ".join(labels) or ", ".join(label_of(field.key) for field in self._rare))
 
 
 def _group(spec: FieldSpec, path: KeyPath, edits: Edits, depth: int) -> GroupEditor:
@@ -157,7 +159,7 @@ def _group(spec: FieldSpec, path: KeyPath, edits: Edits, depth: int) -> GroupEdi
 
 
 class NestedGroup(Folding):
-    """A part of its own keys. What may be left out is added and removed whole."""
+    """Collapsible editor of a nested group. An optional group is added and removed as a whole."""
 
     def __init__(
         self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, *, indent: int = INDENT, role: str | None = None
@@ -165,7 +167,7 @@ class NestedGroup(Folding):
         super().__init__(label_of(spec.key), self._make_group, indent=indent, role=role)
         self.spec, self._path, self._edits, self._depth = spec, path, edits, depth
         self._value: Any = REMOVED
-        self._was_said = False
+        self._was_set = False
         self.setToolTip(help_of(spec))
         self.head.setAccessibleDescription(help_of(spec))
         self.add = button("Add", self._add)
@@ -176,17 +178,17 @@ class NestedGroup(Folding):
         self.line.addWidget(self.drop)
 
     def show_value(self, value: Any) -> None:
-        is_said = isinstance(value, dict)
+        is_set = isinstance(value, dict)
         self._value = value
         can_be_left_out = self.spec.is_nullable
-        self.add.setVisible(can_be_left_out and not is_said)
-        self.drop.setVisible(can_be_left_out and is_said)
-        self.head.setEnabled(is_said or not can_be_left_out)
-        if is_said and not self._was_said and ".".join(map(str, self._path)) not in self._edits.special:
+        self.add.setVisible(can_be_left_out and not is_set)
+        self.drop.setVisible(can_be_left_out and is_set)
+        self.head.setEnabled(is_set or not can_be_left_out)
+        if is_set and not self._was_set and ".".join(map(str, self._path)) not in self._edits.special:
             self.open()
-        elif can_be_left_out and not is_said:
+        elif can_be_left_out and not is_set:
             self.open(False)
-        self._was_said = is_said
+        self._was_set = is_set
         self.say(label_of(self.spec.key), summary_of(value, self.spec))
         if self.is_made:
             self.group().show_value(value)
@@ -196,9 +198,9 @@ class NestedGroup(Folding):
         return self.spec.is_nullable and not isinstance(self._value, dict)
 
     def group(self) -> GroupEditor:
-        made = self.content()
-        assert isinstance(made, GroupEditor)
-        return made
+        content = self.content()
+        assert isinstance(content, GroupEditor)
+        return content
 
     def part_at(self, path: KeyPath, is_opening: bool) -> Any:
         if self.is_left_out:
@@ -213,9 +215,9 @@ class NestedGroup(Folding):
             self.group().forget_problems()
 
     def _make_group(self) -> QWidget:
-        made = GroupEditor(self.spec, self._path, self._edits, self._depth + 1)
-        made.show_value(self._value)
-        return made
+        group = GroupEditor(self.spec, self._path, self._edits, self._depth + 1)
+        group.show_value(self._value)
+        return group
 
     def _add(self) -> None:
         self._edits.edited.emit(self._path, starter(self.spec))
@@ -225,55 +227,57 @@ class NestedGroup(Folding):
 
 
 class _FormChoice(QWidget):
-    """Which of several forms a part has; another one chosen begins with an example."""
+    """Selector of the alternative forms of a group. Choosing another form fills in example values."""
 
-    def __init__(self, group: GroupEditor, what: str, forms: tuple[str, ...], depth: int) -> None:
+    def __init__(self, group: GroupEditor, subject: str, forms: tuple[str, ...], depth: int) -> None:
         super().__init__()
         self._group, self._forms = group, forms
         self.box = Choice()
         self.box.setPlaceholderText("choose…")
-        called = what[0].upper() + what[1:]
+        title = subject[0].upper() + subject[1:]
         for form in forms:
             self.box.addItem(" and ".join(label_of(key) for key in form.split("+")), form)
-        self.box.setAccessibleName(called)
+        self.box.setAccessibleName(title)
         self.box.activated.connect(self._choose)
-        row = FieldRow(_Holder(self.box, group), depth, called)
+        row = FieldRow(_Holder(self.box, group), depth, title)
         row.reset.hide()
         row.setToolTip("One of these is given.")
         hbox(row, within=self)
 
     def show_value(self, value: dict[str, Any]) -> None:
-        given = self._given(value)
+        given = self._current_form(value)
         self.box.setCurrentIndex(self._forms.index(given) if given else -1)
 
     def is_between(self, key: str) -> bool:
         return any(key in form.split("+") for form in self._forms)
 
     def is_chosen(self, key: str, value: dict[str, Any]) -> bool:
-        given = self._given(value)
+        given = self._current_form(value)
         return given is not None and key in given.split("+")
 
-    def _given(self, value: dict[str, Any]) -> str | None:
-        """The longest form that has a key here."""
-        here = {key for key in value if value[key] not in (None, [])}
-        found = [form for form in self._forms if here & set(form.split("+"))]
-        whole = [form for form in found if set(form.split("+")) <= here]
-        return max(whole or found, key=len, default=None)
+    def _current_form(self, value: dict[str, Any]) -> str | None:
+        """Return the longest form that has a key in `value`, preferring forms whose keys are all set."""
+        present = {key for key in value if value[key] not in (None, [])}
+        matching = [form for form in self._forms if present & set(form.split("+"))]
+        complete = [form for form in matching if set(form.split("+")) <= present]
+        return max(complete or matching, key=len, default=None)
 
     def _choose(self) -> None:
         group = self._group
         form = str(self.box.currentData())
-        old = {key for one in self._forms for key in one.split("+")}
+        old = {key for option in self._forms for key in option.split("+")}
         value = group.value
-        kept = {key: one for key, one in value.items() if key not in old or key in form.split("+")}
-        fresh = {key: one for key, one in form_starter(group.spec, form).items() if key not in kept}
-        whole = {**kept, **fresh}
+        remaining = {key: item for key, item in value.items() if key not in old or key in form.split("+")}
+        added = {key: item for key, item in form_starter(group.spec, form).items() if key not in remaining}
+        merged = {**remaining, **added}
         settings = group.spec.settings
-        group.edits.edited.emit(group.path, {key: one for key, one in whole.items() if is_of_use(settings, key, whole)})
+        group.edits.edited.emit(
+            group.path, {key: item for key, item in merged.items() if is_of_use(settings, key, merged)}
+        )
 
 
 class _Holder(Editor):
-    """A choice that is no field, on a row as fields are."""
+    """Adapter that shows the selector in a field row although it is not a field."""
 
     def __init__(self, box: Choice, group: GroupEditor) -> None:
         super().__init__(FieldSpec(key="", kind="choice"), group.path, group.edits)
@@ -285,8 +289,10 @@ class _Holder(Editor):
 
 
 def summary_of(value: Any, spec: FieldSpec) -> str:
-    """What a folded part holds, in a few words."""
+    """Return a short summary of a folded group."""
     if not isinstance(value, dict):
         return "none" if spec.is_nullable else "as by default"
-    told = [str(one) for one in value.values() if isinstance(one, str | int | float) and not isinstance(one, bool)]
-    return ", ".join(told)[:80] or ", ".join(label_of(key) for key in value)[:80] or "as by default"
+    values = [
+        str(item) for item in value.values() if isinstance(item, str | int | float) and not isinstance(item, bool)
+    ]
+    return ", ".join(values)[:80] or ", ".join(label_of(key) for key in value)[:80] or "as by default"

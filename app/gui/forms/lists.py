@@ -1,4 +1,4 @@
-"""Editors of several values: rows of text, numbers in a line, ticks of choices, pairs of a name and a value."""
+"""Editors of multiple values: text rows, numbers in one line, check boxes, and name-value pairs."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ from app.gui.widgets import button, hbox, tool_button, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
-_TICKS_A_LINE = 3
+_TICKS_PER_ROW = 3
 
 
 def _as_list(value: Any) -> list[Any]:
-    """One may stand without brackets."""
+    """Return the value as a list; a scalar counts as a list of one."""
     if value is REMOVED or value is None:
         return []
     return value if isinstance(value, list) else [value]
 
 
 class NumbersEditor(Editor):
-    """Short values with commas between: 1, 4, 16."""
+    """Editor of short values separated by commas: 1, 4, 16."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
         self.line = Line()
-        default = ", ".join(text_of(one) for one in spec.default or ())
+        default = ", ".join(text_of(item) for item in spec.default or ())
         self.line.setPlaceholderText(default or example_text(spec.example))
         self.line.textEdited.connect(self._tell)
         self.setFocusProxy(self.line)
         hbox(self.line, within=self)
 
     def show_value(self, value: Any) -> None:
-        if self._says() != _as_list(value):
-            self.line.setText(", ".join(text_of(one) for one in _as_list(value)))
+        if self._parsed() != _as_list(value):
+            self.line.setText(", ".join(text_of(item) for item in _as_list(value)))
 
     def name(self, text: str, description: str) -> None:
         super().name(text, description)
         self.line.setAccessibleName(text)
         self.line.setAccessibleDescription(description)
 
-    def _says(self) -> list[Any]:
+    def _parsed(self) -> list[Any]:
         assert self.spec.item is not None
         texts = self.line.text().split(",")
         return [meant_by(self.spec.item, text.strip()) for text in texts if text.strip()]
 
     def _tell(self) -> None:
-        self.tell(self._says() or REMOVED)
+        self.tell(self._parsed() or REMOVED)
 
 
 class TicksEditor(Editor):
-    """Any of a few choices, in the order they were in."""
+    """Check boxes for a fixed set of choices. The existing order of the values is preserved."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -65,9 +65,9 @@ class TicksEditor(Editor):
         self.ticks = {choice: QCheckBox(choice) for choice in spec.item.choices}
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setColumnStretch(_TICKS_A_LINE, 1)
-        for at, tick in enumerate(self.ticks.values()):
-            layout.addWidget(tick, at // _TICKS_A_LINE, at % _TICKS_A_LINE)
+        layout.setColumnStretch(_TICKS_PER_ROW, 1)
+        for index, tick in enumerate(self.ticks.values()):
+            layout.addWidget(tick, index // _TICKS_PER_ROW, index % _TICKS_PER_ROW)
             tick.clicked.connect(self._tell)
         self.setFocusProxy(next(iter(self.ticks.values())))
         self._value: list[Any] = []
@@ -85,12 +85,12 @@ class TicksEditor(Editor):
 
     def _tell(self) -> None:
         ticked = [choice for choice, tick in self.ticks.items() if tick.isChecked()]
-        kept = [one for one in self._value if one in ticked or one not in self.ticks]
-        self.tell([*kept, *(one for one in ticked if one not in kept)] or REMOVED)
+        ordered = [item for item in self._value if item in ticked or item not in self.ticks]
+        self.tell([*ordered, *(item for item in ticked if item not in ordered)] or REMOVED)
 
 
 class _Row(QWidget):
-    """`before` are lines that stand before its own."""
+    """One row of a growing list. The lines in `before` come before its own."""
 
     def __init__(self, remove: str, *before: Line) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ R = TypeVar("R", bound=_Row)
 
 
 class _GrowingEditor(Editor, Generic[R]):
-    """A row a value, as many as there are, and a button for one more."""
+    """List editor with one row per value and a button that adds a row."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -127,14 +127,14 @@ class _GrowingEditor(Editor, Generic[R]):
         self.rows: list[R] = []
 
     def says(self) -> Any:
-        """The value that stands in the rows, empty where there is none."""
+        """Return the value in the rows; empty if there is none."""
         raise NotImplementedError
 
     def make_row(self) -> R:
         raise NotImplementedError
 
     def rows_for(self, values: Sized) -> list[R]:
-        """One for each."""
+        """Return as many rows as there are values, adding or removing rows as needed."""
         while len(self.rows) > len(values):
             self._drop(self.rows[-1])
         while len(self.rows) < len(values):
@@ -170,49 +170,49 @@ class _GrowingEditor(Editor, Generic[R]):
 
 
 class RowsEditor(_GrowingEditor[_Row]):
-    """A text a row, such as objectives; rows left empty are none."""
+    """List editor with one text per row, such as objectives. Empty rows are ignored."""
 
     def show_value(self, value: Any) -> None:
         values = _as_list(value)
         if self.says() != values:
-            for row, one in zip(self.rows_for(values), values, strict=True):
-                row.line.setText(text_of(one))
+            for row, item in zip(self.rows_for(values), values, strict=True):
+                row.line.setText(text_of(item))
 
     def says(self) -> list[Any]:
         assert self.spec.item is not None
         item = self.spec.item
-        return [_read(item, row.line.text()) for row in self.rows if row.line.text().strip()]
+        return [_parse_or_text(item, row.line.text()) for row in self.rows if row.line.text().strip()]
 
     def make_row(self) -> _Row:
         row = _Row("Remove this row")
-        what = f"{label_of(self.spec.key)} {len(self.rows) + 1}"
-        row.line.setAccessibleName(what)
+        name = f"{label_of(self.spec.key)} {len(self.rows) + 1}"
+        row.line.setAccessibleName(name)
         row.line.setPlaceholderText(example_text(self.spec.example))
         return row
 
 
 class PairsEditor(_GrowingEditor[_Pair]):
-    """Names with their values, such as headers; a pair without a name is none."""
+    """Editor of name-value pairs, such as headers. A pair without a name is ignored."""
 
     def show_value(self, value: Any) -> None:
-        held = value if isinstance(value, dict) else {}
-        if self.says() != held:
-            for pair, (key, one) in zip(self.rows_for(held), held.items(), strict=True):
+        pairs = value if isinstance(value, dict) else {}
+        if self.says() != pairs:
+            for pair, (key, item) in zip(self.rows_for(pairs), pairs.items(), strict=True):
                 pair.key.setText(key)
-                pair.line.setText(text_of(one))
+                pair.line.setText(text_of(item))
 
     def says(self) -> dict[str, Any]:
         assert self.spec.item is not None
         item, named = self.spec.item, [pair for pair in self.rows if pair.key.text().strip()]
-        read = {pair.key.text().strip(): _read(item, pair.line.text()) for pair in named}
+        read = {pair.key.text().strip(): _parse_or_text(item, pair.line.text()) for pair in named}
         return {key: "" if value is REMOVED else value for key, value in read.items()}
 
     def make_row(self) -> _Pair:
         return _Pair("Remove this pair")
 
 
-def _read(item: FieldSpec, text: str) -> Any:
-    """What is not yet YAML is text for now."""
+def _parse_or_text(item: FieldSpec, text: str) -> Any:
+    """Parse a text as YAML. Text that is not valid YAML yet is returned as is."""
     try:
         return meant_by(item, text)
     except ProfileError:

@@ -1,4 +1,4 @@
-"""A list of parts that all have the same fields, such as stages: each folds, moves, is copied and removed."""
+"""Editor of a list of records with the same fields, such as stages. Records collapse and can be moved or removed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from app.gui.widgets import button, hbox, label, tool_button, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
-_MOST_OPEN = 2
+_MAX_OPEN = 2
 MakeGroup = Callable[[FieldSpec, KeyPath, Edits, int], Any]
 
 
 class RecordsEditor(QWidget):
-    """`make_group` gives the editor of one of them, when it is first opened."""
+    """Editor of a list of records. `make_group` creates the editor of a record when it is first opened."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, make_group: MakeGroup) -> None:
         super().__init__()
@@ -43,11 +43,11 @@ class RecordsEditor(QWidget):
         self._values = value if isinstance(value, list) else [] if value is REMOVED or value is None else [value]
         self._none.setText("" if self._values else "none")
         while len(self.records) > len(self._values):
-            self._take(self.records.pop())
-        for at, one in enumerate(self._values):
-            if at == len(self.records):
-                self._append(at)
-            self.records[at].show_value(one, len(self._values))
+            self._discard(self.records.pop())
+        for index, item in enumerate(self._values):
+            if index == len(self.records):
+                self._append(index)
+            self.records[index].show_value(item, len(self._values))
 
     def part_at(self, path: KeyPath, is_opening: bool) -> Any:
         if not path or not isinstance(path[0], int) or path[0] >= len(self.records):
@@ -76,15 +76,15 @@ class RecordsEditor(QWidget):
     def values(self) -> list[Any]:
         return copy.deepcopy(self._values)
 
-    def _append(self, at: int) -> None:
-        record = _Record(self, at, self._depth)
+    def _append(self, index: int) -> None:
+        record = _Record(self, index, self._depth)
         self.records.append(record)
         self._layout.addWidget(record)
-        record.show_value(self._values[at], len(self._values))
-        if len(self._values) <= _MOST_OPEN and ".".join(map(str, self.path)) not in self.edits.special:
+        record.show_value(self._values[index], len(self._values))
+        if len(self._values) <= _MAX_OPEN and ".".join(map(str, self.path)) not in self.edits.special:
             record.open()
 
-    def _take(self, record: _Record) -> None:
+    def _discard(self, record: _Record) -> None:
         self._layout.removeWidget(record)
         record.hide()
         record.deleteLater()
@@ -100,10 +100,14 @@ class RecordsEditor(QWidget):
         self.change([*values[: at + 1], self._named(copy.deepcopy(values[at])), *values[at + 1 :]])
 
     def _named(self, value: Any) -> Any:
-        """With a name that none of the others has."""
+        """Return the value with a name that no other record has."""
         if not isinstance(value, dict) or "name" not in value:
             return value
-        taken = {one["name"] for one in self._values if isinstance(one, dict) and isinstance(one.get("name"), str)}
+        taken = {
+            record["name"]
+            for record in self._values
+            if isinstance(record, dict) and isinstance(record.get("name"), str)
+        }
         return {**value, "name": fresh_name(str(value["name"]), taken)}
 
     def move_record(self, at: int, to: int) -> None:
@@ -119,9 +123,9 @@ class RecordsEditor(QWidget):
 
 
 class _Record(Folding):
-    def __init__(self, records: RecordsEditor, at: int, depth: int) -> None:
+    def __init__(self, records: RecordsEditor, index: int, depth: int) -> None:
         super().__init__("", self._make_group, indent=INDENT)
-        self._records, self._at, self._depth = records, at, depth
+        self._records, self._index, self._depth = records, index, depth
         self._value: Any = {}
         self.up = self._tool("↑", "Move up", self._up)
         self.down = self._tool("↓", "Move down", self._down)
@@ -131,16 +135,16 @@ class _Record(Folding):
     def show_value(self, value: Any, count: int) -> None:
         self._value = value
         name = value.get("name") if isinstance(value, dict) else None
-        heading = f"{self._at + 1}  {name}" if name else f"{self._at + 1}"
-        told = [one for key, one in value.items() if key != "name"] if isinstance(value, dict) else [value]
-        said = ", ".join(str(one) for one in told if isinstance(one, str | int | float))
-        self.say(heading, said[:80])
-        what = f"{label_of(self._records.spec.key)} {heading}"
-        self.head.setAccessibleName(what)
+        heading = f"{self._index + 1}  {name}" if name else f"{self._index + 1}"
+        values = [item for key, item in value.items() if key != "name"] if isinstance(value, dict) else [value]
+        summary = ", ".join(str(item) for item in values if isinstance(item, str | int | float))
+        self.say(heading, summary[:80])
+        accessible_name = f"{label_of(self._records.spec.key)} {heading}"
+        self.head.setAccessibleName(accessible_name)
         for tool in (self.up, self.down, self.copy, self.drop):
-            tool.setAccessibleName(f"{tool.toolTip()}: {what}")
-        self.up.setEnabled(self._at > 0)
-        self.down.setEnabled(self._at < count - 1)
+            tool.setAccessibleName(f"{tool.toolTip()}: {accessible_name}")
+        self.up.setEnabled(self._index > 0)
+        self.down.setEnabled(self._index < count - 1)
         if self.is_made:
             self.group().show_value(value)
 
@@ -150,25 +154,25 @@ class _Record(Folding):
     def _make_group(self) -> QWidget:
         records = self._records
         assert records.spec.item is not None
-        made = records.make_group(records.spec.item, (*records.path, self._at), records.edits, self._depth + 1)
-        made.show_value(self._value)
-        assert isinstance(made, QWidget)
-        return made
+        group = records.make_group(records.spec.item, (*records.path, self._index), records.edits, self._depth + 1)
+        group.show_value(self._value)
+        assert isinstance(group, QWidget)
+        return group
 
-    def _tool(self, sign: str, what: str, act: Callable[[], None]) -> QToolButton:
-        tool = tool_button(sign, tip=what, flat=True)
+    def _tool(self, sign: str, tip: str, act: Callable[[], None]) -> QToolButton:
+        tool = tool_button(sign, tip=tip, flat=True)
         tool.clicked.connect(act)
         self.line.addWidget(tool)
         return tool
 
     def _up(self) -> None:
-        self._records.move_record(self._at, self._at - 1)
+        self._records.move_record(self._index, self._index - 1)
 
     def _down(self) -> None:
-        self._records.move_record(self._at, self._at + 1)
+        self._records.move_record(self._index, self._index + 1)
 
     def _copy(self) -> None:
-        self._records.copy_of(self._at)
+        self._records.copy_of(self._index)
 
     def _drop(self) -> None:
-        self._records.remove_record(self._at)
+        self._records.remove_record(self._index)

@@ -1,4 +1,4 @@
-"""One field on the form: its name, its editor, its unit, a way back to the default, and what is wrong with it."""
+"""Row of one field in the form: label, editor, unit, reset button and validation error."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from app.profiles.fields import FieldSpec
 
 _LABEL_LETTERS = "Calibration rows m"
 _UNIT_LETTERS = "/s, /min, /h m"
-_AROUND = 8
-_WITH_UNIT = 70
+_PADDING = 8
+_MIN_LETTERS_WITH_UNIT = 70
 INDENT = 18
 
 
 def help_of(spec: FieldSpec) -> str:
-    """What it is, its unit and bounds, and what it is when nothing is said."""
+    """Return the help text of a field with its unit and bounds, and whether it is required."""
     parts = [spec.help] if spec.help else []
     if spec.unit:
         parts.append(f"Written with its unit: {spec.unit}.")
@@ -34,7 +34,7 @@ def help_of(spec: FieldSpec) -> str:
 
 
 class FieldRow(QWidget):
-    """`depth` is how far it is indented: labels give way, so that editors stand in one column."""
+    """Row of one field. `depth` is the indentation level; labels shrink so that all editors are aligned."""
 
     def __init__(self, editor: Editor, depth: int, called: str | None = None) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class FieldRow(QWidget):
 
     def _lay_out(self) -> None:
         line = hbox((self.called, 0, Qt.AlignmentFlag.AlignTop), spacing=8)
-        beside = vbox(self.editor, self.problem, spacing=2)
-        line.addLayout(beside, 1)
+        column = vbox(self.editor, self.problem, spacing=2)
+        line.addLayout(column, 1)
         line.addWidget(self.unit, 0, Qt.AlignmentFlag.AlignTop)
         policy = self.reset.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
@@ -68,12 +68,12 @@ class FieldRow(QWidget):
 
     def show_value(self, value: Any) -> None:
         self.editor.show_value(value)
-        is_said = value is not REMOVED
-        self.reset.setVisible(is_said and not self.spec.is_required)
-        is_own = is_said and not same_value(value, self.spec.default)
-        if self.called.font().bold() != is_own:
+        is_set = value is not REMOVED
+        self.reset.setVisible(is_set and not self.spec.is_required)
+        is_changed = is_set and not same_value(value, self.spec.default)
+        if self.called.font().bold() != is_changed:
             font = self.called.font()
-            font.setBold(is_own)
+            font.setBold(is_changed)
             self.called.setFont(font)
 
     def say_problem(self, text: str) -> None:
@@ -88,16 +88,16 @@ class FieldRow(QWidget):
         self.editor.tell(REMOVED)
 
     def _fit(self) -> None:
-        wide = self.fontMetrics().horizontalAdvance(_LABEL_LETTERS)
-        self.called.setFixedWidth(max(wide - INDENT * self._depth, wide // 2))
+        width = self.fontMetrics().horizontalAdvance(_LABEL_LETTERS)
+        self.called.setFixedWidth(max(width - INDENT * self._depth, width // 2))
         self.unit.setFixedWidth(self.fontMetrics().horizontalAdvance(_UNIT_LETTERS))
-        for one in (self.called, self.unit):
-            one.setMinimumHeight(self.fontMetrics().height() + _AROUND)
+        for widget in (self.called, self.unit):
+            widget.setMinimumHeight(self.fontMetrics().height() + _PADDING)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Where there is little room the editor has it; the unit is in the help too."""
+        """Hide the unit if there is little space; it is also in the help text."""
         super().resizeEvent(event)
-        self.unit.setVisible(self.width() > _WITH_UNIT * self.fontMetrics().averageCharWidth())
+        self.unit.setVisible(self.width() > _MIN_LETTERS_WITH_UNIT * self.fontMetrics().averageCharWidth())
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
@@ -106,8 +106,8 @@ class FieldRow(QWidget):
 
 
 def problem_label() -> QLabel:
-    """For a part that has no row of its own."""
-    made = label("", "word", wrap=True)
-    restyle(made, "bad")
-    made.hide()
-    return made
+    """Create an error label for a part that has no row."""
+    result = label("", "word", wrap=True)
+    restyle(result, "bad")
+    result.hide()
+    return result

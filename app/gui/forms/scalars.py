@@ -1,4 +1,4 @@
-"""Editors of single values: a line of text, a choice, a tick, and free YAML."""
+"""Editors of single values: text line, choice, check box, and free YAML."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ from app.profiles.document import KeyPath, plain_scalar, read_document
 from app.profiles.editing import in_line
 from app.profiles.fields import FieldSpec
 
-_MOST_LINES = 8
+_MAX_LINES = 8
 
 
 def text_of(value: Any) -> str:
-    """What a line shows of a value; empty for none."""
+    """Return the text that an editor shows for a value; empty for none."""
     if value is REMOVED or value is None:
         return ""
     return value if isinstance(value, str) else in_line(value)
 
 
 def example_text(example: Any) -> str:
-    """A placeholder; empty for none."""
+    """Return the placeholder text for an example; empty for none."""
     text = ", ".join(map(text_of, example)) if isinstance(example, list) else text_of(example)
     return text and f"like {text}"
 
 
 def meant_by(spec: FieldSpec, text: str) -> Any:
-    """What a line of text says for a field; REMOVED for nothing. Raises ProfileError where free YAML is none."""
+    """Parse a line of text for a field. Return `REMOVED` if it is blank; raise ProfileError if free YAML is invalid."""
     if not text.strip():
         return REMOVED
     if spec.kind in ("text", "path"):
-        says_nothing = spec.is_nullable and spec.default is not None and text.strip() == "null"
-        return None if says_nothing else text
+        is_null = spec.is_nullable and spec.default is not None and text.strip() == "null"
+        return None if is_null else text
     if spec.kind == "any":
         return read_document(text.encode(), "this field").value
     return plain_scalar(text.strip())
 
 
 class Line(QLineEdit):
-    """One whose Ctrl+Z is the window's: what it undoes is the profile's change, not the letters'."""
+    """Line edit that leaves Ctrl+Z to the window, which undoes the change of the profile and not the typing."""
 
     def event(self, event: QEvent) -> bool:
         return False if _is_undo(event) else super().event(event)
 
 
 class FreeText(QPlainTextEdit):
-    """As Line, of many lines."""
+    """Multi-line text edit that leaves Ctrl+Z to the window, as `Line` does."""
 
     def event(self, event: QEvent) -> bool:
         return False if _is_undo(event) else super().event(event)
@@ -72,7 +72,7 @@ def _is_undo(event: QEvent) -> bool:
 
 
 class LineEditor(Editor):
-    """A number, a text, or a text with its unit."""
+    """Editor of a number, a text, or a text with a unit."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -87,7 +87,7 @@ class LineEditor(Editor):
     def show_value(self, value: Any) -> None:
         if isinstance(value, list) and self.spec.kind == "text":
             value = shlex.join(str(word) for word in value)
-        if self._says() != value:
+        if self._parsed() != value:
             self.line.setText(text_of(value))
             self.line.setCursorPosition(0)
 
@@ -96,11 +96,11 @@ class LineEditor(Editor):
         self.line.setAccessibleName(text)
         self.line.setAccessibleDescription(description)
 
-    def _says(self) -> Any:
+    def _parsed(self) -> Any:
         return meant_by(self.spec, self.line.text())
 
     def _tell(self) -> None:
-        self.tell(self._says())
+        self.tell(self._parsed())
 
     def _browse(self) -> QWidget:
         button = tool_button("…", "Choose a file", tip="Choose a file")
@@ -113,14 +113,16 @@ class LineEditor(Editor):
             self.take_file(Path(chosen))
 
     def take_file(self, path: Path) -> None:
-        """Written relative to the profile's folder where it is in it."""
-        inside = path.is_relative_to(self.edits.directory)
-        self.line.setText(str(path.relative_to(self.edits.directory) if inside else path))
+        """Set the path of a file, relative to the profile's directory if the file is inside it."""
+        is_inside = path.is_relative_to(self.edits.directory)
+        self.line.setText(str(path.relative_to(self.edits.directory) if is_inside else path))
         self._tell()
 
 
 class ChoiceEditor(Editor):
-    """The first of the list is to leave it as it is by default. What is none of the choices stays shown."""
+    """Editor of a choice. The first entry resets the field to its default. A value outside the choices
+    is still shown.
+    """
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -142,15 +144,17 @@ class ChoiceEditor(Editor):
         return [(choice, choice) for choice in self.spec.choices]
 
     def show_value(self, value: Any) -> None:
-        at = self._place(self.spec.default if value is REMOVED and self.spec.is_required else value)
-        if at < 0 and value is not REMOVED:
+        index = self._find_index(self.spec.default if value is REMOVED and self.spec.is_required else value)
+        if index < 0 and value is not REMOVED:
             self.box.addItem(text_of(value), value)
-            at = self.box.count() - 1
-        self.box.setCurrentIndex(at)
+            index = self.box.count() - 1
+        self.box.setCurrentIndex(index)
 
-    def _place(self, value: Any) -> int:
-        held = (self.box.itemData(at) for at in range(self.box.count()))
-        return next((at for at, one in enumerate(held) if one is value or (one == value and value is not None)), -1)
+    def _find_index(self, value: Any) -> int:
+        values = (self.box.itemData(index) for index in range(self.box.count()))
+        return next(
+            (index for index, item in enumerate(values) if item is value or (item == value and value is not None)), -1
+        )
 
     def name(self, text: str, description: str) -> None:
         super().name(text, description)
@@ -180,7 +184,10 @@ class TickEditor(Editor):
 
 
 class FreeEditor(Editor):
-    """YAML of any form: a body, a distribution of lengths. While it cannot be read, it tells nothing and says why."""
+    """Editor of arbitrary YAML, such as a request body or a length distribution.
+
+    While the text is not valid YAML, the editor emits nothing and shows the error as its tooltip.
+    """
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -213,17 +220,17 @@ class FreeEditor(Editor):
         if self._is_showing:
             return
         try:
-            meant = meant_by(self.spec, self.text.toPlainText())
+            value = meant_by(self.spec, self.text.toPlainText())
         except ProfileError as error:
             self.text.setToolTip(tip(error.problem))
             return
         self.text.setToolTip("")
-        self.tell(meant)
+        self.tell(value)
 
     def _fit(self) -> None:
-        lines = min(max(1, round(self.text.document().size().height())), _MOST_LINES)
-        off, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOff, Qt.ScrollBarPolicy.ScrollBarAsNeeded
-        self.text.setVerticalScrollBarPolicy(needed if lines == _MOST_LINES else off)
+        lines = min(max(1, round(self.text.document().size().height())), _MAX_LINES)
+        never, as_needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOff, Qt.ScrollBarPolicy.ScrollBarAsNeeded
+        self.text.setVerticalScrollBarPolicy(as_needed if lines == _MAX_LINES else never)
         margins = 2 * (self.text.frameWidth() + round(self.text.document().documentMargin()))
         self.text.setFixedHeight(lines * self.text.fontMetrics().lineSpacing() + margins)
 
@@ -234,12 +241,12 @@ class FreeEditor(Editor):
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """1 is not true."""
+    """Return whether two values are equal and of the same type, so that 1 differs from true."""
     return one is other or (type(one) is type(other) and one == other)
 
 
 class Focus(QObject):
-    """Tells the form's edits which field the keyboard is in."""
+    """Reports the field that has the keyboard focus to the edits of the form."""
 
     def __init__(self, editor: Editor) -> None:
         super().__init__(editor)

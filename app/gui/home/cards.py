@@ -1,4 +1,4 @@
-"""What Home is made of: large actions, rows of runs, lines of this machine."""
+"""Widgets of the Home page: large action buttons, rows of runs and lines about this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _MARKS = {"warn": "▲ ", "bad": "✕ "}
 
 
 class _TextsButton(QPushButton):
-    """As tall as the texts that its layout holds: a button's own height is of one line, whatever lies in it."""
+    """Button that is as high as the texts in its layout. The default height of a button is one line, whatever it
+    contains."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,46 +42,46 @@ class _TextsButton(QPushButton):
 
 
 class LargeAction(_TextsButton):
-    """A button of two texts: what it does, and what for. `title` has its mnemonic."""
+    """Button with a title and an explanation. `title` contains the mnemonic (&)."""
 
     def __init__(self, title: str, text: str, on_click: Callable[[], object]) -> None:
         super().__init__()
         self.setProperty("role", "action")
         self.setAccessibleName(title.replace("&", ""))
         self.setAccessibleDescription(text)
-        heading, told = label(title, "heading", wrap=True), label(text, "muted", wrap=True)
+        heading, explanation = label(title, "heading", wrap=True), label(text, "muted", wrap=True)
         heading.setBuddy(self)
         layout = vbox(within=self, margins=(16, 14, 16, 14), spacing=6)
-        for one in (heading, told):
-            one.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-            layout.addWidget(one)
+        for text_label in (heading, explanation):
+            text_label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+            layout.addWidget(text_label)
         layout.addStretch(1)
         self.clicked.connect(lambda: on_click())
 
 
 class RunButton(_TextsButton):
-    """Opens its run. Its name is plain text: it comes from a file."""
+    """Button that opens a run. Its name comes from a file and is shown as plain text."""
 
     chosen = Signal(object)
-    """The Path of the run."""
+    """Emits the directory of the run (`Path`)."""
 
     def __init__(self, line: RunLine) -> None:
         super().__init__()
         self._directory = Path(line.directory)
         self.setProperty("role", "row")
-        words = [line.outcome, line.trust, line.state, line.carries, line.when]
+        details = [line.outcome, line.trust, line.state, line.carries, line.when]
         self.setAccessibleName(f"Open run {line.name}")
-        self.setAccessibleDescription(", ".join(word for word in words if word))
+        self.setAccessibleDescription(", ".join(verdict for verdict in details if verdict))
         head = hbox((label(line.name, wrap=True), 1))
-        for word in dict.fromkeys((line.outcome, line.trust or line.state)):  # INVALID is told once
-            if word:
-                head.addWidget(Badge(word), 0, Qt.AlignmentFlag.AlignTop)
+        for verdict in dict.fromkeys((line.outcome, line.trust or line.state)):  # show INVALID only once
+            if verdict:
+                head.addWidget(Badge(verdict), 0, Qt.AlignmentFlag.AlignTop)
         layout = vbox(head, within=self, margins=(10, 7, 10, 7), spacing=2)
-        beneath = " · ".join(part for part in (line.carries, line.when) if part)
-        if beneath:
-            layout.addWidget(label(beneath, "muted", wrap=True))
-        for one in self.findChildren(QLabel):
-            one.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        subtitle = " · ".join(part for part in (line.carries, line.when) if part)
+        if subtitle:
+            layout.addWidget(label(subtitle, "muted", wrap=True))
+        for text_label in self.findChildren(QLabel):
+            text_label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.clicked.connect(self._choose)
 
     def _choose(self) -> None:
@@ -91,7 +92,7 @@ class RunRows(QWidget):
     """The last runs, the newest first."""
 
     opened = Signal(object)
-    """The Path of a run."""
+    """Emits the directory of a run (`Path`)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class RunRows(QWidget):
 
 
 class MachineLines(QWidget):
-    """Titles and texts; what is amiss has a mark before it."""
+    """Lines of titles and texts about this machine. Titles of problems have a mark."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,24 +125,24 @@ class MachineLines(QWidget):
         self._labels: list[tuple[QLabel, QLabel]] = []
 
     def show_lines(self, lines: Sequence[Line]) -> None:
-        """Labels stay where they are, so that nothing jumps once a second."""
+        """Show the lines. Labels are reused, so that the layout does not jump once a second."""
         while len(self._labels) < len(lines):
             self._add()
-        for at, (title, text) in enumerate(self._labels):
-            is_used = at < len(lines)
+        for index, (title, text) in enumerate(self._labels):
+            is_used = index < len(lines)
             title.setVisible(is_used)
             text.setVisible(is_used)
             if is_used:
-                line = lines[at]
+                line = lines[index]
                 title.setText(_MARKS.get(line.state, "") + line.title)
                 text.setText(line.text)
                 restyle(title, line.state)
         self.setAccessibleDescription("; ".join(f"{line.title}: {line.text}" for line in lines))
 
     def text(self) -> str:
-        """All that is shown."""
-        shown = [(title.text(), text.text()) for title, text in self._labels if not title.isHidden()]
-        return "\n".join(f"{title}: {text}" for title, text in shown)
+        """Return all shown text."""
+        texts = [(title.text(), text.text()) for title, text in self._labels if not title.isHidden()]
+        return "\n".join(f"{title}: {text}" for title, text in texts)
 
     def _add(self) -> None:
         title, text = label("", "word"), label("", wrap=True)

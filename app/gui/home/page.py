@@ -1,4 +1,4 @@
-"""Home: the quick check, three larger questions, the last runs, and this machine."""
+"""Home page: quick check, three main actions, the last runs, and this machine."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from app.gui.recovery import Recovery
 from app.gui.theme import Look
 from app.gui.widgets import button, card, hbox, label, scroll_area, vbox
 
-_LOOK_AFTER_MS = 400
-"""The window is painted before this machine is looked at, which takes a child process."""
+_CHECK_DELAY_MS = 400
+"""Delay before this machine is checked, so that the window is painted first: the check starts a child process."""
 _NARROW_CHARACTERS = 105
-"""Of a page's width: below it, what stands side by side stands one above the other."""
+"""Page width, in characters, below which cards are stacked instead of placed side by side."""
 
 
 class HomePage(Page):
-    """`set_machine` and `set_recovery` give it what it shows of this machine, and of runs left behind."""
+    """Start page. `set_machine` and `set_recovery` provide the data about this machine and about runs left behind."""
 
     key: PageKey = "home"
 
     def __init__(self, navigation: Navigation, look: Look) -> None:
         super().__init__(navigation, look)
         self._machine: MachineWatch | None = None
-        self._runs_asked: Latest[tuple[RunLine, ...]] = Latest(self, self._show_runs, navigation.tell_error)
+        self._run_reader: Latest[tuple[RunLine, ...]] = Latest(self, self._show_runs, navigation.tell_error)
         self.quick = button("Run the &quick check", self.start, primary=True)
         self.run_rows = RunRows()
         self.run_rows.opened.connect(navigation.run_opened)
-        self._instead = label("Reading…", "muted", wrap=True)
+        self._no_runs = label("Reading…", "muted", wrap=True)
         self.machine_lines = MachineLines()
-        self._look_again = button("Look a&gain", self._look_at_machine_again)
-        self._look_again.hide()
-        self._actions = self._three_actions()
+        self._check_again = button("Look a&gain", self._check_machine_again)
+        self._check_again.hide()
+        self._actions = self._action_row()
         self._lower = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._column = self._lay_out()
-        self._look_timer = QTimer(self, singleShot=True, interval=_LOOK_AFTER_MS)
-        self._look_timer.timeout.connect(self._look_around)
+        self._check_timer = QTimer(self, singleShot=True, interval=_CHECK_DELAY_MS)
+        self._check_timer.timeout.connect(self._refresh)
         navigation.library_changed.connect(self._read_runs)
 
     def set_machine(self, machine: MachineWatch) -> None:
@@ -57,10 +57,10 @@ class HomePage(Page):
 
     def enter(self) -> None:
         self.quick.setFocus(Qt.FocusReason.OtherFocusReason)
-        self._look_timer.start()
+        self._check_timer.start()
 
     def leave(self) -> None:
-        self._look_timer.stop()
+        self._check_timer.stop()
 
     def start(self) -> bool:
         self.navigation.launch_wanted.emit(quick_check())
@@ -70,7 +70,7 @@ class HomePage(Page):
         return " ".join(("sizewise", *QUICK_CHECK))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Enter presses the button that has the focus, else the quick check."""
+        """Press the focused button on Enter, or start the quick check if no button has the focus."""
         if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             super().keyPressEvent(event)
             return
@@ -87,36 +87,36 @@ class HomePage(Page):
 
     def _lay_out(self) -> QVBoxLayout:
         inside = QWidget()
-        parts = (self._hero(), self._actions, self._lower)
+        parts = (self._quick_check_card(), self._actions, self._lower)
         column = vbox(*parts, 1, within=inside, margins=(4, 4, 12, 12), spacing=16)
         self._lower.setSpacing(16)
-        self._lower.addWidget(_filled(card(label("Last runs", "heading"), self._instead, self.run_rows)), 1)
+        self._lower.addWidget(_top_aligned(card(label("Last runs", "heading"), self._no_runs, self.run_rows)), 1)
         machine = card(label("This machine", "heading"), self.machine_lines)
         inner = machine.layout()
         assert isinstance(inner, QVBoxLayout)
-        inner.addWidget(self._look_again, 0, Qt.AlignmentFlag.AlignLeft)
-        self._lower.addWidget(_filled(machine), 1)
+        inner.addWidget(self._check_again, 0, Qt.AlignmentFlag.AlignLeft)
+        self._lower.addWidget(_top_aligned(machine), 1)
         area = scroll_area(inside, focusable=False)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         vbox(area, within=self)
         return column
 
-    def _hero(self) -> QFrame:
-        line = hbox(self.quick, label("Enter or F5", "muted"), 1, spacing=12)
-        told = (
+    def _quick_check_card(self) -> QFrame:
+        button_row = hbox(self.quick, label("Enter or F5", "muted"), 1, spacing=12)
+        explanation = (
             "The quick check serves a small built-in model here, finds the highest rate that keeps p95 under 50 ms, "
             "and sizes a fleet for a day of traffic: verdict, curve and cost in about a minute. "
             "It needs no GPU, no network and no settings."
         )
-        frame = card(label("What can this machine carry?", "title", wrap=True), label(told, wrap=True))
+        frame = card(label("What can this machine carry?", "title", wrap=True), label(explanation, wrap=True))
         layout = frame.layout()
         assert isinstance(layout, QVBoxLayout)
         layout.setContentsMargins(20, 18, 20, 18)
         layout.setSpacing(10)
-        layout.addLayout(line)
+        layout.addLayout(button_row)
         return frame
 
-    def _three_actions(self) -> QBoxLayout:
+    def _action_row(self) -> QBoxLayout:
         layout = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         layout.setSpacing(16)
         model = "An .onnx file on this machine: latency, throughput, precision, memory."
@@ -124,7 +124,7 @@ class HomePage(Page):
         hardware = "From what was measured to a fleet: cards, replicas, cost, risk."
         layout.addWidget(LargeAction("&Benchmark a model", model, self._benchmark), 1)
         layout.addWidget(LargeAction("&Load-test an endpoint", endpoint, self._load_test), 1)
-        layout.addWidget(LargeAction("Si&ze my hardware", hardware, self._size), 1)
+        layout.addWidget(LargeAction("Si&ze my hardware", hardware, self._plan_hardware), 1)
         return layout
 
     def _benchmark(self) -> None:
@@ -135,43 +135,43 @@ class HomePage(Page):
         self.navigation.page_wanted.emit("run")
         self.navigation.kind_wanted.emit("endpoint")
 
-    def _size(self) -> None:
+    def _plan_hardware(self) -> None:
         self.navigation.page_wanted.emit("plan")
 
-    def _look_around(self) -> None:
+    def _refresh(self) -> None:
         self._read_runs()
         if self._machine is not None:
             self._machine.look()
 
-    def _look_at_machine_again(self) -> None:
+    def _check_machine_again(self) -> None:
         if self._machine is not None:
             self._machine.look_again()
 
     def _show_machine(self, state: MachineState) -> None:
         self.machine_lines.show_lines(machine_lines(state))
-        self._look_again.setVisible(state.facts is not None or state.problem is not None)
+        self._check_again.setVisible(state.facts is not None or state.problem is not None)
 
     def _read_runs(self) -> None:
-        self._runs_asked.ask(_last_runs)
+        self._run_reader.ask(_read_last_runs)
 
     def _show_runs(self, lines: tuple[RunLine, ...]) -> None:
-        self._instead.setText(
+        self._no_runs.setText(
             "No runs yet. The quick check makes the first: its model is built in, and already selected."
         )
-        self._instead.setVisible(not lines)
+        self._no_runs.setVisible(not lines)
         self.run_rows.setVisible(bool(lines))
         self.run_rows.show_lines(lines)
 
 
-def _filled(frame: QFrame) -> QFrame:
-    """What is in it stands at its top."""
+def _top_aligned(frame: QFrame) -> QFrame:
+    """Add a stretch, so that the contents stay at the top of the card."""
     layout = frame.layout()
     assert isinstance(layout, QVBoxLayout)
     layout.addStretch(1)
     return frame
 
 
-def _last_runs() -> tuple[RunLine, ...]:
+def _read_last_runs() -> tuple[RunLine, ...]:
     from app.reporting.run_rows import row_of
     from app.storage.run_directory import stored_runs
 

@@ -1,4 +1,4 @@
-"""What Home says, of records alone."""
+"""Texts of the Home page, computed from records only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHOWN_RUNS = 5
 
 
 class Line(msgspec.Struct, frozen=True):
-    """Of the card of this machine. What is not as it should be says so in `state`, and in words."""
+    """One line about this machine. A problem is described in `text`, and its `state` is not plain."""
 
     title: str
     text: str
@@ -30,7 +30,8 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class RunLine(msgspec.Struct, frozen=True):
-    """`outcome` and `trust` are words of verdicts, or empty; `state` says what the run is where it has no verdict."""
+    """One of the last runs. `outcome` and `trust` are verdict words or empty; `state` is the state of a run without a
+    verdict."""
 
     directory: str
     name: str
@@ -67,7 +68,7 @@ def machine_lines(state: MachineState) -> tuple[Line, ...]:
         *_gpus(state.now),
         _providers(state),
         _power(state.facts),
-        *_missing(state.facts),
+        *_problems(state.facts),
     )
 
 
@@ -76,8 +77,8 @@ def _cpu(facts: MachineFacts | None, now: MachineNow | None) -> Line:
     if facts is not None:
         parts.append(short(facts.environment.cpu_model or facts.environment.cpu_architecture))
     if now is not None:
-        busy = "{cores} cores, {percent} busy"
-        parts.append(busy.format(cores=cell(now.cores), percent=measured(now.cpu_percent, "%")))
+        template = "{cores} cores, {percent} busy"
+        parts.append(template.format(cores=cell(now.cores), percent=measured(now.cpu_percent, "%")))
     return Line("CPU", ", ".join(parts) or _READING)
 
 
@@ -112,8 +113,8 @@ def _gpu(gpu: GpuNow, now: MachineNow) -> Line:
         text = f"{text}, driver {short(now.driver)}"
     if not gpu.throttled_by:
         return Line(gpu_title(gpu), text)
-    held_back = "{text}, held back: {why}".format(text=text, why=", ".join(gpu.throttled_by))
-    return Line(gpu_title(gpu), held_back, "warn")
+    throttled_text = "{text}, held back: {why}".format(text=text, why=", ".join(gpu.throttled_by))
+    return Line(gpu_title(gpu), throttled_text, "warn")
 
 
 def _providers(state: MachineState) -> Line:
@@ -133,25 +134,25 @@ def _power(facts: MachineFacts | None) -> Line:
     return Line("Power mode", facts.environment.cpu_governor or "n/a, this system does not tell")
 
 
-def _missing(facts: MachineFacts | None) -> tuple[Line, ...]:
-    """What keeps a measurement from being as good as it might be, with what to do about it. That there is no GPU is
-    nothing amiss."""
+def _problems(facts: MachineFacts | None) -> tuple[Line, ...]:
+    """Return lines for everything that limits the quality of measurements, with a hint. A missing GPU is not a
+    problem."""
     if facts is None:
         return ()
-    doubts = [
-        Line(check.name[:1].upper() + check.name[1:], _doubt(check.value, check.unit, check.hint), "warn")
+    warnings = [
+        Line(check.name[:1].upper() + check.name[1:], _problem_text(check.value, check.unit, check.hint), "warn")
         for check in facts.checks
         if check.verdict != "VALID"
     ]
     if not facts.environment.gpus:
-        return tuple(doubts)
-    refused = [Line(f"Not {one.provider}", one.reason, "warn") for one in facts.refused]
-    return (*doubts, *refused)
+        return tuple(warnings)
+    unavailable = [Line(f"Not {provider.provider}", provider.reason, "warn") for provider in facts.refused]
+    return (*warnings, *unavailable)
 
 
-def _doubt(value: float | str | None, unit: str | None, hint: str | None) -> str:
-    told = " ".join(part for part in (cell(value), unit) if part)
-    return told if hint is None else f"{told}. {hint}"
+def _problem_text(value: float | str | None, unit: str | None, hint: str | None) -> str:
+    text = " ".join(part for part in (cell(value), unit) if part)
+    return text if hint is None else f"{text}. {hint}"
 
 
 _READING = "Reading…"

@@ -1,4 +1,4 @@
-"""Above all else on Home: runs that the last window left behind."""
+"""Messages at the top of Home about runs that the previous window left behind."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from app.gui.widgets import button, clear, label, restyle, vbox
 if TYPE_CHECKING:
     from app.storage.endings import Unfinished
 
-_MOST_SHOWN = 3
+_MAX_SHOWN = 3
 
 
 class UnfinishedRuns(QWidget):
-    """Hidden while there are none."""
+    """List of unfinished runs, hidden if there are none."""
 
     def __init__(self, recovery: Recovery) -> None:
         super().__init__()
@@ -36,14 +36,14 @@ class UnfinishedRuns(QWidget):
         recovery.discarded.connect(self._offer_undo)
         self._show(recovery.unfinished)
 
-    def _show(self, found: Sequence[Unfinished]) -> None:
+    def _show(self, runs: Sequence[Unfinished]) -> None:
         clear(self._rows)
-        for one in found[:_MOST_SHOWN]:
-            self._rows.addWidget(UnfinishedRun(one, self._recovery))
-        hidden = len(found) - _MOST_SHOWN
+        for run in runs[:_MAX_SHOWN]:
+            self._rows.addWidget(UnfinishedRun(run, self._recovery))
+        hidden = len(runs) - _MAX_SHOWN
         self._more.setText(f"And {hidden} more in the Library.")
         self._more.setVisible(hidden > 0)
-        self.setVisible(bool(found) or bool(self._undo.text()))
+        self.setVisible(bool(runs) or bool(self._undo.text()))
 
     def _offer_undo(self, name: str) -> None:
         self._discarded = name
@@ -61,7 +61,7 @@ class UnfinishedRun(QFrame):
         self._run, self._recovery = run, recovery
         is_running = run.ending == "running"
         self.setProperty("role", "strip")
-        text = label(_told(run), wrap=True)
+        text = label(_description(run), wrap=True)
         self.setAccessibleName(f"Unfinished run {run.directory.name}")
         self.setAccessibleDescription(text.text())
         line = QHBoxLayout()
@@ -92,9 +92,9 @@ class UnfinishedRun(QFrame):
         self._recovery.dismiss(self._run.directory)
 
 
-def _told(run: Unfinished) -> str:
+def _description(run: Unfinished) -> str:
     name = run.name or run.directory.name
     if run.ending == "running":
         return f"{name} is being measured: it went on without its window."
-    when, size = formatting.clock_time(run.last_written.isoformat()), formatting.size(run.size_bytes)
-    return f"{name} was cut short on {when}, and its engine is gone. {size} of facts are there to be read."
+    last_written, size = formatting.clock_time(run.last_written.isoformat()), formatting.size(run.size_bytes)
+    return f"{name} was cut short on {last_written}, and its engine is gone. {size} of facts are there to be read."

@@ -1,4 +1,4 @@
-"""The endpoints that runs put load on, with what the last one said of them."""
+"""Endpoints tab: the endpoints that runs load-tested, with the outcome of the last run of each."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class EndpointsTab(QWidget):
             self.pane.set_frame(_frame(endpoints))
 
     def chosen(self) -> SeenEndpoint | None:
-        place = self.pane.chosen()
-        return None if place is None else self._endpoints[place]
+        row = self.pane.chosen()
+        return None if row is None else self._endpoints[row]
 
     def test_again(self) -> None:
         endpoint = self.chosen()
@@ -84,18 +84,18 @@ _HEADERS = {
 def _frame(endpoints: Sequence[SeenEndpoint]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "where": [one.where or "started by the run" for one in endpoints],
-            "protocol": [one.protocol for one in endpoints],
-            "model": [one.model for one in endpoints],
-            "outcome": [one.last.outcome for one in endpoints],
-            "trust": [one.last.verdict or one.last.state for one in endpoints],
-            "best": [one.best_per_s for one in endpoints],
-            "runs": [one.runs for one in endpoints],
-            "last": [one.last.started_at for one in endpoints],
+            "where": [endpoint.where or "started by the run" for endpoint in endpoints],
+            "protocol": [endpoint.protocol for endpoint in endpoints],
+            "model": [endpoint.model for endpoint in endpoints],
+            "outcome": [endpoint.last.outcome for endpoint in endpoints],
+            "trust": [endpoint.last.verdict or endpoint.last.state for endpoint in endpoints],
+            "best": [endpoint.best_per_s for endpoint in endpoints],
+            "runs": [endpoint.runs for endpoint in endpoints],
+            "last": [endpoint.last.started_at for endpoint in endpoints],
         }
     )
 
 
 def _rate(value: object) -> str:
-    shown = cell(value)
-    return shown if shown == NOT_AVAILABLE else f"{shown}/s"
+    text = cell(value)
+    return text if text == NOT_AVAILABLE else f"{text}/s"

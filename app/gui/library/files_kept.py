@@ -1,6 +1,6 @@
-"""What a list of files offers of a file that is the user's own: forget it, or say where it is now.
+"""Files that the user added to the library, wherever they are stored.
 
-Files that the user keeps in the library, wherever they lie.
+Buttons remove such a file from the list, or set its new location.
 """
 
 from __future__ import annotations
@@ -15,23 +15,27 @@ from app.gui.settings import open_settings
 from app.gui.widgets import button
 
 Kind = Literal["models", "profiles"]
-_MOST = 200
+_MAX_FILES = 200
 
 
 def remembered(kind: Kind) -> tuple[Path, ...]:
-    """The newest first; some may be gone."""
+    """Return the remembered files, the newest first. Some may no longer exist."""
     value = open_settings().value(f"library/{kind}", [])
     names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-    return tuple(Path(str(name)) for name in names[:_MOST] if name)
+    return tuple(Path(str(name)) for name in names[:_MAX_FILES] if name)
 
 
 def remember(kind: Kind, path: Path) -> None:
-    kept = [path.absolute(), *(one for one in remembered(kind) if one != path.absolute())]
-    _write(kind, kept[:_MOST])
+    paths = [
+        path.absolute(),
+        *(remembered_path for remembered_path in remembered(kind) if remembered_path != path.absolute()),
+    ]
+    _write(kind, paths[:_MAX_FILES])
 
 
 def remember_opened(kind: Kind, path: Path) -> None:
-    """What was opened from anywhere; what the library shows anyway, as bundled or as a run's, is left out."""
+    """Remember a file that was opened anywhere. Bundled files and files of a run are left out, because the library
+    shows them anyway."""
     from app.profiles.bundled import DIRECTORY
 
     is_of_a_run = (path.parent / "events.jsonl").exists()
@@ -40,12 +44,14 @@ def remember_opened(kind: Kind, path: Path) -> None:
 
 
 def forget(kind: Kind, path: Path) -> None:
-    _write(kind, [one for one in remembered(kind) if one != path])
+    _write(kind, [remembered_path for remembered_path in remembered(kind) if remembered_path != path])
 
 
 def relocate(kind: Kind, path: Path, there: Path) -> None:
-    """In the same place of the list."""
-    _write(kind, [there.absolute() if one == path else one for one in remembered(kind)])
+    """Replace a path by its new location, at the same position of the list."""
+    _write(
+        kind, [there.absolute() if remembered_path == path else remembered_path for remembered_path in remembered(kind)]
+    )
 
 
 def _write(kind: Kind, paths: list[Path]) -> None:
@@ -55,10 +61,10 @@ def _write(kind: Kind, paths: list[Path]) -> None:
 
 
 class FilesKept(QObject):
-    """Two buttons that show where they make sense."""
+    """Buttons to forget and to relocate a file, each visible only if it applies."""
 
     changed = Signal()
-    """The user's own list is another now."""
+    """Emitted when the user's list of files has changed."""
 
     def __init__(self, kind: Kind, pattern: str, owner: QWidget) -> None:
         super().__init__(owner)
@@ -69,7 +75,7 @@ class FilesKept(QObject):
         self.show_file(None, is_missing=False)
 
     def show_file(self, path: Path | None, *, is_missing: bool) -> None:
-        """None where the file is not of the user's own list."""
+        """Show the buttons for a file, or none if `path` is None because the file is not in the user's list."""
         self._path = path
         self.forget_button.setVisible(path is not None)
         self.relocate_button.setVisible(path is not None and is_missing)

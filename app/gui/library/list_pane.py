@@ -1,4 +1,4 @@
-"""What the smaller tabs have in common: a sentence, a filter, a table, its buttons, and what it says while empty."""
+"""List layout that the smaller tabs share: description, filter, table, buttons and an empty state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from app.gui.tables import FrameModel, FrameTable, describe
 from app.gui.widgets import Empty, hbox, label, search_field, vbox
 
-_WIDEST = 44
+_MAX_COLUMN_CHARACTERS = 44
 
 
 class _Table(FrameTable):
@@ -26,7 +26,10 @@ class _Table(FrameTable):
 
 
 class ListPane(QWidget):
-    """`chosen` gives the place in the frame it was given. Buttons in `of_one` are on while a row is chosen."""
+    """A filterable table with its buttons.
+
+    `chosen` returns the selected position in the frame. The buttons in `of_one` are enabled while a row is selected.
+    """
 
     opened = Signal()
     chosen_changed = Signal()
@@ -41,8 +44,8 @@ class ListPane(QWidget):
         empty: Empty,
     ) -> None:
         super().__init__()
-        self._name, self._of_one, self._empty = name, tuple(of_one), empty
-        self.table = _Table(FrameModel(None, *columns), name, widest=_WIDEST)
+        self._name, self._selection_buttons, self._empty = name, tuple(of_one), empty
+        self.table = _Table(FrameModel(None, *columns), name, widest=_MAX_COLUMN_CHARACTERS)
         self.filter = search_field("Filter", f"Filter {name}")
         self.below = QVBoxLayout()
         layout = vbox(
@@ -57,24 +60,24 @@ class ListPane(QWidget):
         row = hbox(*of_one, *others, 1)
         layout.addLayout(row)
         layout.addLayout(self.below)
-        self._is_laid_out = False
+        self._has_frame = False
         self.filter.textChanged.connect(self._apply_filter)
         self.table.opened.connect(self.opened)
         self.table.doubleClicked.connect(self.opened)
-        self.table.selectionModel().selectionChanged.connect(self._tell_chosen)
-        self.table.frame_model.modelReset.connect(self._tell_chosen)
+        self.table.selectionModel().selectionChanged.connect(self._on_selection_changed)
+        self.table.frame_model.modelReset.connect(self._on_selection_changed)
         self._show_state()
 
     def set_frame(self, frame: pd.DataFrame) -> None:
-        before = self.chosen()
-        is_first = not self._is_laid_out
+        selected = self.chosen()
+        is_first = not self._has_frame
         self.table.frame_model.set_frame(frame)
-        self._is_laid_out = True
+        self._has_frame = True
         if is_first:
             self.table.fit_columns()
         self._apply_filter()
-        if before is not None and before < len(frame):
-            self.choose(before)
+        if selected is not None and selected < len(frame):
+            self.choose(selected)
         self._show_state()
 
     def chosen(self) -> int | None:
@@ -83,25 +86,25 @@ class ListPane(QWidget):
 
     def choose(self, place: int) -> None:
         model = self.table.frame_model
-        shown = next((row for row in range(model.rowCount()) if model.frame_row(row) == place), None)
-        if shown is not None:
-            self.table.selectRow(shown)
+        shown_row = next((row for row in range(model.rowCount()) if model.frame_row(row) == place), None)
+        if shown_row is not None:
+            self.table.selectRow(shown_row)
 
     def _apply_filter(self) -> None:
         self.table.set_filter(self.filter.text())
         describe(self.table, self._name)
 
-    def _tell_chosen(self) -> None:
-        is_any = self.chosen() is not None
-        for press in self._of_one:
-            press.setEnabled(is_any)
+    def _on_selection_changed(self) -> None:
+        is_selected = self.chosen() is not None
+        for action_button in self._selection_buttons:
+            action_button.setEnabled(is_selected)
         self.chosen_changed.emit()
 
     def _show_state(self) -> None:
         is_filled = len(self.table.frame_model.frame) > 0
-        self._empty.setVisible(self._is_laid_out and not is_filled)
+        self._empty.setVisible(self._has_frame and not is_filled)
         self.table.setVisible(is_filled)
         self.filter.setVisible(is_filled)
-        for press in self._of_one:
-            press.setVisible(is_filled)
-            press.setEnabled(self.chosen() is not None)
+        for action_button in self._selection_buttons:
+            action_button.setVisible(is_filled)
+            action_button.setEnabled(self.chosen() is not None)

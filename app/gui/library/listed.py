@@ -1,4 +1,4 @@
-"""The runs as the list shows them: one frame, and what words are looked for in."""
+"""Table of the stored runs: its frame, formats and filter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = ("name", "when", "target", "outcome", "trust", "carries", "size", "tag
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """`texts` and `frame` have one entry a row."""
+    """The listed runs. `frame` and `texts` (the searchable text) have one entry per row."""
 
     rows: tuple[RunRow, ...]
     unread: int
@@ -29,7 +29,7 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 def listed_runs(listing: Listing) -> Listed:
-    """In any thread."""
+    """Build the table. Can be called from any thread."""
     return Listed(listing.rows, listing.unread, frame_of(listing.rows), tuple(map(searched_text, listing.rows)))
 
 
@@ -52,13 +52,16 @@ def frame_of(rows: Sequence[RunRow]) -> pd.DataFrame:
 
 
 def mask_of(listed: Listed, words: str, trust: str | None, tag: str | None) -> npt.NDArray[np.bool_] | None:
-    """As `app.reporting.run_rows.matching` has it; None where nothing is asked."""
-    asked = words.casefold().split()
-    if not asked and trust is None and tag is None:
+    """Return the mask of the rows that match all filters, with the rules of `app.reporting.run_rows.matching`.
+
+    Return None if no filter is set.
+    """
+    terms = words.casefold().split()
+    if not terms and trust is None and tag is None:
         return None
     return np.fromiter(
         (
-            (trust in (None, row.verdict)) and (tag is None or tag in row.tags) and all(word in text for word in asked)
+            (trust in (None, row.verdict)) and (tag is None or tag in row.tags) and all(term in text for term in terms)
             for row, text in zip(listed.rows, listed.texts, strict=True)
         ),
         dtype=bool,

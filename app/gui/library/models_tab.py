@@ -1,7 +1,5 @@
-"""The models there are: what a file holds is inspected when it is chosen.
-
-What the chosen model's file holds, and which cards it fits: read, never run.
-"""
+"""Models tab: lists the known models. The file of the selected model is inspected, never executed, and the card shows
+its contents and the GPUs that it fits."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from app.gui.widgets import Empty, button, label, vbox
 from app.records.model import GivenShapes, ModelInspection, ModelValue
 from app.reporting.run_rows import RunRow
 
-_MOST_VALUES, _MOST_CARDS, _LONGEST = 4, 5, 60
+_MAX_VALUES, _MAX_CARDS, _MAX_CHARACTERS = 4, 5, 60
 
 
 class ModelCard(QFrame):
@@ -45,7 +43,7 @@ class ModelCard(QFrame):
         if path is None or path == self._path:
             return
         self._path = path
-        self._title.setText(path.name[:_LONGEST])
+        self._title.setText(path.name[:_MAX_CHARACTERS])
         self._text.setText("Reading the model…")
         self._latest.ask(lambda: _inspect(path))
 
@@ -53,26 +51,26 @@ class ModelCard(QFrame):
         self._text.setText("\n".join(inspection_lines(inspection)))
 
     def _fail(self, error: Exception) -> None:
-        self._path = None  # the next look tries again
+        self._path = None  # the next selection tries again
         notice = notice_of(error)
-        self._text.setText(" ".join(one for one in (notice.what, notice.next_step) if one))
+        self._text.setText(" ".join(part for part in (notice.what, notice.next_step) if part))
 
 
 def inspection_lines(inspection: ModelInspection) -> Iterator[str]:
-    facts = inspection.model
-    yield f"In: {_values(facts.inputs)}. Out: {_values(facts.outputs)}."
-    opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
-    parameters, nodes = count(facts.parameters.count), count(facts.nodes)
-    yield f"{parameters} parameters, {size(facts.size_bytes)}, opset {opsets}, {nodes} operators"
-    if facts.costs:
-        cost = facts.costs[0]
+    model = inspection.model
+    yield f"In: {_values(model.inputs)}. Out: {_values(model.outputs)}."
+    opsets = ", ".join(f"{domain} {version}" for domain, version in model.opsets.items())
+    parameters, nodes = count(model.parameters.count), count(model.nodes)
+    yield f"{parameters} parameters, {size(model.size_bytes)}, opset {opsets}, {nodes} operators"
+    if model.costs:
+        cost = model.costs[0]
         gflop, memory = number(cost.flops / 1e9), size(cost.memory_bytes)
         yield f"One inference of batch {cost.batch}: {gflop} GFLOP, {memory} of memory"
-    elif facts.cost_reason:
-        yield f"Cost of an inference n/a: {facts.cost_reason[:200]}"
-    fitting = [card.name for card in inspection.cards if card.largest_batch is not None]
+    elif model.cost_reason:
+        yield f"Cost of an inference n/a: {model.cost_reason[:200]}"
+    fitting = [gpu.name for gpu in inspection.cards if gpu.largest_batch is not None]
     if inspection.cards:
-        names = ", ".join(fitting[:_MOST_CARDS])
+        names = ", ".join(fitting[:_MAX_CARDS])
         yield (
             f"Fits {len(fitting)} of {len(inspection.cards)} known cards: {names}…"
             if fitting
@@ -81,13 +79,15 @@ def inspection_lines(inspection: ModelInspection) -> Iterator[str]:
 
 
 def _values(values: tuple[ModelValue, ...]) -> str:
-    told = [f"{one.name[:_LONGEST]} {one.dtype}{_shape(one)}" for one in values[:_MOST_VALUES]]
-    left = len(values) - len(told)
-    return ", ".join([*told, *([f"{left} more"] if left else [])]) or "nothing"
+    texts = [f"{value.name[:_MAX_CHARACTERS]} {value.dtype}{_shape(value)}" for value in values[:_MAX_VALUES]]
+    further = len(values) - len(texts)
+    return ", ".join([*texts, *([f"{further} more"] if further else [])]) or "nothing"
 
 
 def _shape(value: ModelValue) -> str:
-    return "" if value.shape is None else f" [{' × '.join(str(one)[:_LONGEST] for one in value.shape)}]"
+    return (
+        "" if value.shape is None else f" [{' × '.join(str(dimension)[:_MAX_CHARACTERS] for dimension in value.shape)}]"
+    )
 
 
 def _inspect(path: Path) -> ModelInspection:
@@ -107,7 +107,7 @@ class ModelsTab(QWidget):
         self.pane = ListPane(
             "Models",
             "ONNX models that come with Sizewise, that your runs measured, or that you added.",
-            (_HEADERS, {"size": bytes_text, "last": moment, "carries": _or_nothing}),
+            (_HEADERS, {"size": bytes_text, "last": moment, "carries": _text_or_na}),
             [self._benchmark],
             [self.kept.relocate_button, self.kept.forget_button, button("&Add a model…", self.kept.ask_add)],
             Empty("No model is known yet.", button("&Add a model…", self.kept.ask_add, primary=True)),
@@ -115,18 +115,18 @@ class ModelsTab(QWidget):
         self.card = ModelCard()
         self.pane.below.addWidget(self.card)
         vbox(self.pane, within=self)
-        self._seen: Latest[tuple[SeenModel, ...]] = Latest(self, self._show, navigation.tell_error)
-        self.kept.changed.connect(self._look)
+        self._latest_models: Latest[tuple[SeenModel, ...]] = Latest(self, self._show, navigation.tell_error)
+        self.kept.changed.connect(self._find_models)
         self.pane.opened.connect(self.benchmark)
-        self.pane.chosen_changed.connect(self._tell_chosen)
+        self.pane.chosen_changed.connect(self._on_selection_changed)
 
     def show_runs(self, rows: Sequence[RunRow]) -> None:
         self._rows = rows
-        self._look()
+        self._find_models()
 
     def chosen(self) -> SeenModel | None:
-        place = self.pane.chosen()
-        return None if place is None else self._models[place]
+        row = self.pane.chosen()
+        return None if row is None else self._models[row]
 
     def benchmark(self) -> None:
         model = self.chosen()
@@ -137,16 +137,16 @@ class ModelsTab(QWidget):
         model = self.chosen() or next(iter(self._models), None)
         return ("models", "inspect", str(model.path if model and model.path else "digits"))
 
-    def _look(self) -> None:
+    def _find_models(self) -> None:
         rows, added = tuple(self._rows), remembered("models")
-        self._seen.ask(lambda: models_seen(rows, added))
+        self._latest_models.ask(lambda: models_seen(rows, added))
 
     def _show(self, models: tuple[SeenModel, ...]) -> None:
         if models != self._models or not models:
             self._models = models
             self.pane.set_frame(_frame(models))
 
-    def _tell_chosen(self) -> None:
+    def _on_selection_changed(self) -> None:
         model = self.chosen()
         has_file = model is not None and model.size_bytes is not None
         self._benchmark.setEnabled(has_file)
@@ -174,20 +174,22 @@ def _frame(models: Sequence[SeenModel]) -> pd.DataFrame:
     origins = {"bundled": "bundled", "added": "added", "run": "a run"}
     return pd.DataFrame(
         {
-            "name": [one.name for one in models],
-            "origin": [origins[one.origin] if one.size_bytes is not None else _missing(one) for one in models],
-            "size": [one.size_bytes for one in models],
-            "runs": [one.runs for one in models],
-            "last": [one.last_run for one in models],
-            "carries": [one.carries for one in models],
-            "file": ["" if one.path is None else str(one.path) for one in models],
+            "name": [model.name for model in models],
+            "origin": [
+                origins[model.origin] if model.size_bytes is not None else _missing_text(model) for model in models
+            ],
+            "size": [model.size_bytes for model in models],
+            "runs": [model.runs for model in models],
+            "last": [model.last_run for model in models],
+            "carries": [model.carries for model in models],
+            "file": ["" if model.path is None else str(model.path) for model in models],
         }
     )
 
 
-def _missing(model: SeenModel) -> str:
+def _missing_text(model: SeenModel) -> str:
     return "a run; no file known" if model.path is None else "missing file"
 
 
-def _or_nothing(value: object) -> str:
+def _text_or_na(value: object) -> str:
     return value if isinstance(value, str) else NOT_AVAILABLE

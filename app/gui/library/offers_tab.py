@@ -1,4 +1,5 @@
-"""What can be rented or is owned: the catalogue under the user's own price list, as `sizewise offers list` shows it."""
+"""Offers tab: instance types to rent or own. The user's price list overrides the catalog, as in `sizewise offers
+list`."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ STALE_DAYS = 30
 
 
 class Prices(msgspec.Struct, frozen=True):
-    """`imported_from` is the user's own list, over the catalogue."""
+    """Offers and their prices. `imported_from` is the file of the user's own price list, which overrides the
+    catalog."""
 
     rows: tuple[PriceListRow, ...]
     imported_from: str | None
@@ -69,14 +71,14 @@ class OffersTab(QWidget):
             return
         self._prices = prices
         self.pane.set_frame(_frame(prices.rows))
-        told = [f"{len(prices.rows)} offers."]
+        lines = [f"{len(prices.rows)} offers."]
         if prices.stale:
-            told.append(f"WARN: {prices.stale} prices are over 30 days old.")
+            lines.append(f"WARN: {prices.stale} prices are over 30 days old.")
         if prices.imported_from is not None:
-            told.append(f"Your list {prices.imported_from} of {prices.imported_on} lies over the catalogue.")
+            lines.append(f"Your list {prices.imported_from} of {prices.imported_on} lies over the catalogue.")
         else:
-            told.append("No list of your own is imported: `sizewise offers import FILE` does.")
-        self._note.setText(" ".join(told))
+            lines.append("No list of your own is imported: `sizewise offers import FILE` does.")
+        self._note.setText(" ".join(lines))
 
     def _ask_open(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Open a price list", "", "Price lists (*.csv *.yaml *.yml)")
@@ -85,7 +87,7 @@ class OffersTab(QWidget):
 
 
 def read_prices() -> Prices:
-    """In any thread."""
+    """Read the catalog and the imported price list. Can be called from any thread."""
     today = datetime.now(UTC).date()
     own = imported_list()
     rows = tuple(offer_row(offer, today) for offer in matching_offers(known_offers()))

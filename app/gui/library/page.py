@@ -1,4 +1,4 @@
-"""Library: runs, models, endpoints, offers and profiles as tabs under one strip for news."""
+"""Library page: tabs for runs, models, endpoints, offers and profiles, below one message strip."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class LibraryPage(Page):
 
     def __init__(self, navigation: Navigation, look: Look) -> None:
         super().__init__(navigation, look)
-        self._is_entered = False
+        self._is_shown = False
         self.setAcceptDrops(True)
         self.presenter = RunsPresenter(self)
         self.strip = Strip()
-        self._promise = label("", "heading")
-        self._promise.hide()
+        self._drop_hint = label("", "heading")
+        self._drop_hint.hide()
         self.runs_tab, self.trash = RunsTab(navigation, look, self.presenter), TrashTab(self.presenter)
         self.first_tab = stacked(self.runs_tab, self.trash)
         self.models, self.endpoints = ModelsTab(navigation), EndpointsTab(navigation)
@@ -46,24 +46,24 @@ class LibraryPage(Page):
         self.tabs.setAccessibleName("Library")
         self.tabs.tabBar().setAccessibleName("Shelves of the library")
         self.tabs.setDocumentMode(True)
-        for widget, title in self._titled():
+        for widget, title in self._titled_tabs():
             self.tabs.addTab(widget, title)
-        vbox(self.strip, self._promise, (self.tabs, 1), within=self)
+        vbox(self.strip, self._drop_hint, (self.tabs, 1), within=self)
         self._listed: Listed | None = None
         self._undo_shown = QTimer(self, singleShot=True, interval=UNDO_SHOWN_MS)
         self._connect()
 
     def enter(self) -> None:
-        self._is_entered = True
+        self._is_shown = True
         self.runs_tab.enter()
         self._show_tab()
 
     def leave(self) -> None:
-        self._is_entered = False
+        self._is_shown = False
         self.runs_tab.leave()
 
     def runs(self) -> tuple[Path, ...]:
-        """Those ticked, else the chosen one."""
+        """Return the ticked runs, or the selected one if none is ticked."""
         chosen = self.runs_tab.chosen()
         return self.runs_tab.ticked() or (() if chosen is None else (Path(chosen.directory),))
 
@@ -78,7 +78,7 @@ class LibraryPage(Page):
 
     @property
     def has_listed(self) -> bool:
-        """Whether the runs were read, all of them."""
+        """True once all stored runs have been read."""
         return self._listed is not None and not self._listed.unread
 
     def show_trash(self) -> None:
@@ -89,7 +89,8 @@ class LibraryPage(Page):
         self.first_tab.setCurrentWidget(self.runs_tab)
 
     def import_path(self, path: Path) -> bool:
-        """A bundle, or a run's directory. Whether it is one; whether it could be taken in is told when it is done."""
+        """Import a bundle or a run directory, and return whether the path is one. The outcome is reported when the
+        import ends."""
         if not is_importable(path):
             return False
         self.tabs.setCurrentWidget(self.first_tab)
@@ -98,45 +99,45 @@ class LibraryPage(Page):
         return True
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Other files are the window's."""
+        """Accept files that can be imported. The window handles all others."""
         paths = _paths(event)
         if paths and all(map(is_importable, paths)) and event.source() is None:
             event.acceptProposedAction()
-            self._show_promise(f"Import {', '.join(path.name[:80] for path in paths[:3])}")
+            self._show_drop_hint(f"Import {', '.join(path.name[:80] for path in paths[:3])}")
         else:
             event.ignore()
 
     def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
-        self._show_promise("")
+        self._show_drop_hint("")
         super().dragLeaveEvent(event)
 
     def dropEvent(self, event: QDropEvent) -> None:
-        self._show_promise("")
+        self._show_drop_hint("")
         event.acceptProposedAction()
         for path in _paths(event):
             self.import_path(path)
 
-    def _show_promise(self, text: str) -> None:
-        """What letting go of what is dragged would do."""
-        self._promise.setText(text)
-        self._promise.setVisible(bool(text))
+    def _show_drop_hint(self, text: str) -> None:
+        """Show what dropping the dragged files here does, or hide the text if it is empty."""
+        self._drop_hint.setText(text)
+        self._drop_hint.setVisible(bool(text))
 
     def command_line(self) -> str | None:
-        return shlex.join(["sizewise", *self._words_of_command()])
+        return shlex.join(["sizewise", *self._command_arguments()])
 
-    def _words_of_command(self) -> tuple[str, ...]:
-        shown = self.shown_tab()
-        if shown is self.first_tab:
+    def _command_arguments(self) -> tuple[str, ...]:
+        current = self.shown_tab()
+        if current is self.first_tab:
             in_trash = self.first_tab.currentWidget() is self.trash
             return ("runs", "list", "--deleted") if in_trash else self.runs_tab.words_of_command()
-        tab = next(tab for tab in (self.models, self.endpoints, self.offers, self.profiles) if tab is shown)
+        tab = next(tab for tab in (self.models, self.endpoints, self.offers, self.profiles) if tab is current)
         return tab.words_of_command()
 
     def filter_field(self) -> QLineEdit | None:
         pane = getattr(self.shown_tab(), "pane", None)
         return self.runs_tab.filters.words if pane is None else pane.filter
 
-    def _titled(self) -> tuple[tuple[QWidget, str], ...]:
+    def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
             (self.first_tab, "&Runs"),
             (self.models, "&Models"),
@@ -146,8 +147,8 @@ class LibraryPage(Page):
         )
 
     def _connect(self) -> None:
-        self.presenter.listed.connect(self._keep)
-        self.presenter.told.connect(self._tell)
+        self.presenter.listed.connect(self._set_listed)
+        self.presenter.told.connect(self._show_notice)
         self.presenter.changed.connect(self.navigation.library_changed)
         self.presenter.imported.connect(self._show_imported)
         self.runs_tab.trash_wanted.connect(self.show_trash)
@@ -157,21 +158,21 @@ class LibraryPage(Page):
         self._undo_shown.timeout.connect(self.strip.hide)
         self.navigation.library_changed.connect(self._refresh_if_shown)
 
-    def _keep(self, listed: Listed) -> None:
+    def _set_listed(self, listed: Listed) -> None:
         self._listed = listed
         self._show_tab()
 
     def _show_tab(self) -> None:
-        """Only what is looked at is worked out."""
-        shown = self.shown_tab()
-        if shown is self.offers:
+        """Update the visible tab only."""
+        current = self.shown_tab()
+        if current is self.offers:
             self.offers.enter()
-        elif self._listed is not None and shown in (self.models, self.endpoints, self.profiles):
+        elif self._listed is not None and current in (self.models, self.endpoints, self.profiles):
             for tab in (self.models, self.endpoints, self.profiles):
-                if tab is shown:
+                if tab is current:
                     tab.show_runs(self._listed.rows)
 
-    def _tell(self, notice: Notice, can_undo: bool) -> None:
+    def _show_notice(self, notice: Notice, can_undo: bool) -> None:
         self.strip.say(notice, "&Undo" if can_undo else None)
         if can_undo:
             self._undo_shown.start()
@@ -187,7 +188,7 @@ class LibraryPage(Page):
         self.runs_tab.want(directory)
 
     def _refresh_if_shown(self) -> None:
-        if self._is_entered:
+        if self._is_shown:
             self.presenter.refresh()
 
 

@@ -1,4 +1,4 @@
-"""The profiles there are: bundled, of stored runs, and the user's own; each checked."""
+"""Profiles tab: bundled profiles, those of stored runs and the user's own, each validated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.gui.navigation import Navigation
 from app.gui.widgets import Empty, button, vbox
 from app.reporting.run_rows import RunRow
 
-_LONGEST = 300
+_MAX_CHARACTERS = 300
 
 
 class ProfilesTab(QWidget):
@@ -35,18 +35,18 @@ class ProfilesTab(QWidget):
             Empty("Checking the profiles…"),
         )
         vbox(self.pane, within=self)
-        self._seen: Latest[tuple[SeenProfile, ...]] = Latest(self, self._show, navigation.tell_error)
-        self.kept.changed.connect(self._look)
+        self._latest_profiles: Latest[tuple[SeenProfile, ...]] = Latest(self, self._show, navigation.tell_error)
+        self.kept.changed.connect(self._find_profiles)
         self.pane.opened.connect(self.open)
-        self.pane.chosen_changed.connect(self._tell_chosen)
+        self.pane.chosen_changed.connect(self._on_selection_changed)
 
     def show_runs(self, rows: Sequence[RunRow]) -> None:
         self._rows = rows
-        self._look()
+        self._find_profiles()
 
     def chosen(self) -> SeenProfile | None:
-        place = self.pane.chosen()
-        return None if place is None else self._profiles[place]
+        row = self.pane.chosen()
+        return None if row is None else self._profiles[row]
 
     def open(self) -> None:
         profile = self.chosen()
@@ -59,16 +59,16 @@ class ProfilesTab(QWidget):
             return ("profiles", "list")
         return ("profiles", "check", profile.name if profile.origin == "bundled" else str(profile.path))
 
-    def _look(self) -> None:
+    def _find_profiles(self) -> None:
         rows, added = tuple(self._rows), remembered("profiles")
-        self._seen.ask(lambda: profiles_seen(rows, added))
+        self._latest_profiles.ask(lambda: profiles_seen(rows, added))
 
     def _show(self, profiles: tuple[SeenProfile, ...]) -> None:
         if profiles != self._profiles:
             self._profiles = profiles
             self.pane.set_frame(_frame(profiles))
 
-    def _tell_chosen(self) -> None:
+    def _on_selection_changed(self) -> None:
         profile = self.chosen()
         own = profile.path if profile is not None and profile.origin == "added" else None
         self.open_button.setEnabled(profile is not None and not profile.is_missing)
@@ -88,11 +88,11 @@ def _frame(profiles: Sequence[SeenProfile]) -> pd.DataFrame:
     origins = {"bundled": "bundled", "added": "added", "run": "a run"}
     return pd.DataFrame(
         {
-            "name": [one.name for one in profiles],
-            "origin": [origins[one.origin] for one in profiles],
-            "state": [_state(one) for one in profiles],
-            "description": [one.description for one in profiles],
-            "file": [str(one.path) for one in profiles],
+            "name": [profile.name for profile in profiles],
+            "origin": [origins[profile.origin] for profile in profiles],
+            "state": [_state(profile) for profile in profiles],
+            "description": [profile.description for profile in profiles],
+            "file": [str(profile.path) for profile in profiles],
         }
     )
 
@@ -100,4 +100,4 @@ def _frame(profiles: Sequence[SeenProfile]) -> pd.DataFrame:
 def _state(profile: SeenProfile) -> str:
     if profile.is_missing:
         return "missing file"
-    return "right" if profile.is_right else f"wrong: {profile.state[:_LONGEST]}"
+    return "right" if profile.is_right else f"wrong: {profile.state[:_MAX_CHARACTERS]}"

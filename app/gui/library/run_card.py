@@ -1,4 +1,4 @@
-"""The chosen run: its badge, its title, tags and notes, which are written here."""
+"""Card of the selected run: validity badge, and title, tags and notes, which can be edited here."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from app.records.bundle import TITLE_LENGTH
 from app.records.control import NOTE_LENGTH
 from app.reporting.run_rows import RunRow
 
-_NOTES_SHOWN = 2
-_LONGEST = 160
+_MAX_NOTES = 2
+_MAX_CHARACTERS = 160
 
 
 class RunCard(QFrame):
     title_given = Signal(str)
-    """Empty takes it away."""
+    """Emits the new title. Empty text removes the title."""
     tags_given = Signal(object)
-    """The tags that the run is to have, and no others: a tuple of str."""
+    """Emits the complete new set of tags as a tuple of texts."""
     note_given = Signal(str)
 
     def __init__(self) -> None:
@@ -32,28 +32,28 @@ class RunCard(QFrame):
         self._notes = label("", "muted", wrap=True)
         self.called, self.tags, self.note = QLineEdit(), QLineEdit(), QLineEdit()
         self._build()
-        self.called.returnPressed.connect(self._give_title)
-        self.tags.returnPressed.connect(self._give_tags)
-        self.note.returnPressed.connect(self._give_note)
+        self.called.returnPressed.connect(self._emit_title)
+        self.tags.returnPressed.connect(self._emit_tags)
+        self.note.returnPressed.connect(self._emit_note)
 
     def show_run(self, row: RunRow | None) -> None:
         self.setVisible(row is not None)
         if row is None:
             return
-        self._name.setText(one_line(row.called, _LONGEST))
+        self._name.setText(one_line(row.called, _MAX_CHARACTERS))
         self._badge.say(row.verdict or row.state, _why(row))
         self._facts.setText(facts_of(row))
-        self.called.setPlaceholderText(one_line(row.name or row.run_id, _LONGEST))
+        self.called.setPlaceholderText(one_line(row.name or row.run_id, _MAX_CHARACTERS))
         if not self.called.hasFocus():
             self.called.setText(row.title or "")
         if not self.tags.hasFocus():
             self.tags.setText(" ".join(row.tags))
-        told = [f"{clock_time(note.at)}  {note.text[:_LONGEST]}" for note in row.notes[-_NOTES_SHOWN:]]
-        left = len(row.notes) - len(told)
-        if left > 0:
-            told.insert(0, f"{left} earlier notes")
-        self._notes.setText("\n".join(told))
-        self._notes.setVisible(bool(told))
+        lines = [f"{clock_time(note.at)}  {note.text[:_MAX_CHARACTERS]}" for note in row.notes[-_MAX_NOTES:]]
+        earlier = len(row.notes) - len(lines)
+        if earlier > 0:
+            lines.insert(0, f"{earlier} earlier notes")
+        self._notes.setText("\n".join(lines))
+        self._notes.setVisible(bool(lines))
 
     def _build(self) -> None:
         head = hbox((self._name, 1), (self._badge, 0, Qt.AlignmentFlag.AlignTop))
@@ -62,29 +62,29 @@ class RunCard(QFrame):
         grid.addLayout(head, 0, 0, 1, 3)
         grid.addWidget(self._facts, 1, 0, 1, 3)
         rows = (
-            (self.called, "T&itle", "", button("&Rename", self._give_title)),
-            (self.tags, "Ta&gs", "Tags, apart by spaces", button("Set &tags", self._give_tags)),
-            (self.note, "N&ote", "What should be remembered of this run", button("&Add", self._give_note)),
+            (self.called, "T&itle", "", button("&Rename", self._emit_title)),
+            (self.tags, "Ta&gs", "Tags, apart by spaces", button("Set &tags", self._emit_tags)),
+            (self.note, "N&ote", "What should be remembered of this run", button("&Add", self._emit_note)),
         )
-        for place, (field, text, hint, press) in enumerate(rows, 2):
-            grid.addWidget(label(text, buddy=field), place, 0)
+        for row, (field, text, hint, action_button) in enumerate(rows, 2):
+            grid.addWidget(label(text, buddy=field), row, 0)
             field.setPlaceholderText(hint)
             field.setAccessibleName(text.replace("&", ""))
-            grid.addWidget(field, place, 1)
-            grid.addWidget(press, place, 2)
+            grid.addWidget(field, row, 1)
+            grid.addWidget(action_button, row, 2)
         self.called.setMaxLength(TITLE_LENGTH)
         self.note.setMaxLength(NOTE_LENGTH)
         grid.addWidget(self._notes, len(rows) + 2, 0, 1, 3)
         grid.setColumnStretch(1, 1)
         self.hide()
 
-    def _give_title(self) -> None:
+    def _emit_title(self) -> None:
         self.title_given.emit(self.called.text().strip())
 
-    def _give_tags(self) -> None:
+    def _emit_tags(self) -> None:
         self.tags_given.emit(tuple(dict.fromkeys(self.tags.text().replace(",", " ").split())))
 
-    def _give_note(self) -> None:
+    def _emit_note(self) -> None:
         text = self.note.text().strip()
         if text:
             self.note.clear()
@@ -92,8 +92,8 @@ class RunCard(QFrame):
 
 
 def facts_of(row: RunRow) -> str:
-    """In one line."""
-    told = (
+    """Return the properties of a run as one line."""
+    parts = (
         row.outcome,
         None if row.carries is None else f"carries {row.carries}",
         None if row.duration_s is None else f"took {seconds(row.duration_s)}",
@@ -103,7 +103,7 @@ def facts_of(row: RunRow) -> str:
         None if row.title is None else row.name,
         row.run_id,
     )
-    return " · ".join(one_line(one, _LONGEST) for one in told if one) or NOT_AVAILABLE
+    return " · ".join(one_line(part, _MAX_CHARACTERS) for part in parts if part) or NOT_AVAILABLE
 
 
 def _why(row: RunRow) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of the list of runs: words, trust, a tag."""
+"""Filters of the run list: search text, validity and tag."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from app.gui.formatting import count, size
 from app.gui.library.listed import Listed
 from app.gui.widgets import fill_choices, hbox, search_field
 
-_TRUSTS = ("VALID", "WARN", "INVALID")
-_LONGEST_TAG = 30
+_VERDICTS = ("VALID", "WARN", "INVALID")
+_MAX_TAG_CHARACTERS = 30
 
 
 class Asked(NamedTuple):
@@ -31,8 +31,8 @@ class RunFilters(QWidget):
         self.trust, self.tag = QComboBox(), QComboBox()
         self.trust.setAccessibleName("Only runs of this trust")
         self.trust.addItem("Any trust", None)
-        for word in _TRUSTS:
-            self.trust.addItem(word, word)
+        for verdict in _VERDICTS:
+            self.trust.addItem(verdict, verdict)
         self.tag.setAccessibleName("Only runs of this tag")
         self.tag.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.show_tags(())
@@ -45,11 +45,11 @@ class RunFilters(QWidget):
         return Asked(self.words.text().strip(), self.trust.currentData(), self.tag.currentData())
 
     def show_tags(self, tags: Sequence[str]) -> None:
-        """What was chosen stays, if any run still has it."""
-        before = [self.tag.itemData(place) for place in range(1, self.tag.count())]
-        if self.tag.count() and before == list(tags):
+        """Set the available tags. The selected tag stays selected if a run still has it."""
+        shown = [self.tag.itemData(index) for index in range(1, self.tag.count())]
+        if self.tag.count() and shown == list(tags):
             return
-        fill_choices(self.tag, [("Any tag", None), *((tag[:_LONGEST_TAG], tag) for tag in tags)])
+        fill_choices(self.tag, [("Any tag", None), *((tag[:_MAX_TAG_CHARACTERS], tag) for tag in tags)])
         self.tag.setEnabled(bool(tags))
 
     def clear(self) -> None:
@@ -59,12 +59,12 @@ class RunFilters(QWidget):
 
     @staticmethod
     def status(listed: Listed, shown: int) -> str:
-        """How many are shown, and what all take on the disk."""
+        """Return how many runs are shown, and the disk space that all runs use."""
         rows = len(listed.rows)
         if listed.unread:
             return f"Reading {count(listed.unread)} of {count(rows)} runs…"
         if not rows:
             return ""
-        many = "{rows} runs" if shown == rows else "{shown} of {rows} runs"
-        told = many.format(shown=count(shown), rows=count(rows))
-        return f"{told}, {size(listed.bytes_on_disk)} on disk"
+        template = "{rows} runs" if shown == rows else "{shown} of {rows} runs"
+        text = template.format(shown=count(shown), rows=count(rows))
+        return f"{text}, {size(listed.bytes_on_disk)} on disk"

@@ -1,6 +1,6 @@
-"""The runs as a Qt model: a frame whose rows can be ticked, coloured by trust, and dragged out.
+"""Qt model and table view of the runs: rows can be ticked, are colored by validity and can be dragged out.
 
-The table of runs: Enter or a double click opens, space ticks, rows are dragged out.
+Enter or a double click opens a run, Space ticks it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _NAME, _OUTCOME, _TRUST, _CARRIES = (COLUMNS.index(name) for name in ("name", "o
 
 
 class RunsModel(FrameModel):
-    """`ticked` are directories, in the order of ticking: the first is the baseline of a comparison."""
+    """Qt model of the runs. `ticked` holds run directories in the order in which they were ticked; the first is the
+    baseline of a comparison."""
 
     ticks_changed = Signal()
 
@@ -37,20 +38,20 @@ class RunsModel(FrameModel):
         self.repaint_in(look.theme)
         look.changed.connect(self.repaint_in)
         role = Qt.ItemDataRole
-        self._told_by_role: dict[int, Callable[[Index], object]] = {
-            int(role.CheckStateRole): self._tick,
-            int(role.ForegroundRole): self._colour,
+        self._getters_by_role: dict[int, Callable[[Index], object]] = {
+            int(role.CheckStateRole): self._check_state,
+            int(role.ForegroundRole): self._color,
             int(role.FontRole): self._font,
-            int(role.ToolTipRole): self._told,
+            int(role.ToolTipRole): self._tool_tip,
         }
         self._rows: tuple[RunRow, ...] = ()
-        self._places: dict[str, int] = {}
-        self._struck = QFont()
-        self._struck.setStrikeOut(True)
+        self._positions: dict[str, int] = {}
+        self._struck_font = QFont()
+        self._struck_font.setStrikeOut(True)
         self.ticked: list[str] = []
 
     def repaint_in(self, theme: Theme) -> None:
-        """The colours of words."""
+        """Use the theme's colors for verdict words."""
         self._colours: dict[State, QColor] = {
             "good": QColor(theme.good),
             "warn": QColor(theme.warn),
@@ -60,25 +61,25 @@ class RunsModel(FrameModel):
 
     def set_listed(self, listed: Listed) -> None:
         self._rows = listed.rows
-        self._places = here = {row.directory: place for place, row in enumerate(listed.rows)}
-        before = len(self.ticked)
-        self.ticked = [directory for directory in self.ticked if directory in here]
+        self._positions = positions = {row.directory: position for position, row in enumerate(listed.rows)}
+        count = len(self.ticked)
+        self.ticked = [directory for directory in self.ticked if directory in positions]
         self.set_frame(listed.frame)
-        if len(self.ticked) != before:
+        if len(self.ticked) != count:
             self.ticks_changed.emit()
 
     def row(self, shown: int) -> RunRow:
         return self._rows[self.frame_row(shown)]
 
     def place_of(self, directory: str) -> int | None:
-        """Where the run is shown."""
-        row = self._places.get(directory)
-        shown = [] if row is None else np.flatnonzero(self._order == row).tolist()
-        return shown[0] if shown else None
+        """Return the shown row of a run, or None if it is not shown."""
+        row = self._positions.get(directory)
+        shown_rows = [] if row is None else np.flatnonzero(self._order == row).tolist()
+        return shown_rows[0] if shown_rows else None
 
     def untick_all(self) -> None:
         self.ticked.clear()
-        self._tell_ticks()
+        self._emit_ticks_changed()
 
     def flags(self, index: Index) -> Qt.ItemFlag:
         if not index.isValid():
@@ -86,22 +87,22 @@ class RunsModel(FrameModel):
         return _TICKED if index.column() == _NAME else _PLAIN
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        told = self._told_by_role.get(role)
-        if told is None:
+        get_value = self._getters_by_role.get(role)
+        if get_value is None:
             return super().data(index, role)
-        return told(index) if index.isValid() else None
+        return get_value(index) if index.isValid() else None
 
     def setData(self, index: Index, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:
         if role != Qt.ItemDataRole.CheckStateRole or not index.isValid() or index.column() != _NAME:
             return False
-        directory, wanted = self.row(index.row()).directory, Qt.CheckState(value) == Qt.CheckState.Checked
-        if wanted == (directory in self.ticked) or (wanted and len(self.ticked) >= MOST_TICKED):
+        directory, is_ticked = self.row(index.row()).directory, Qt.CheckState(value) == Qt.CheckState.Checked
+        if is_ticked == (directory in self.ticked) or (is_ticked and len(self.ticked) >= MOST_TICKED):
             return False
-        if wanted:
+        if is_ticked:
             self.ticked.append(directory)
         else:
             self.ticked.remove(directory)
-        self._tell_ticks()
+        self._emit_ticks_changed()
         return True
 
     def mimeTypes(self) -> list[str]:
@@ -114,42 +115,42 @@ class RunsModel(FrameModel):
         return data
 
     def supportedDragActions(self) -> Qt.DropAction:
-        return Qt.DropAction.CopyAction  # a file manager must never move a run away
+        return Qt.DropAction.CopyAction  # a file manager must never move a run out of the library
 
-    def _tell_ticks(self) -> None:
+    def _emit_ticks_changed(self) -> None:
         if self.rowCount():
             self.dataChanged.emit(
                 self.index(0, _NAME), self.index(self.rowCount() - 1, _NAME), [Qt.ItemDataRole.CheckStateRole]
             )
         self.ticks_changed.emit()
 
-    def _tick(self, index: Index) -> Qt.CheckState | None:
+    def _check_state(self, index: Index) -> Qt.CheckState | None:
         if index.column() != _NAME:
             return None
         is_ticked = self.row(index.row()).directory in self.ticked
         return Qt.CheckState.Checked if is_ticked else Qt.CheckState.Unchecked
 
-    def _colour(self, index: Index) -> QColor | None:
+    def _color(self, index: Index) -> QColor | None:
         if index.column() not in (_OUTCOME, _TRUST):
             return None
         row = self.row(index.row())
-        word = row.outcome if index.column() == _OUTCOME else row.verdict or row.state
-        state = "bad" if word == "unreadable" else state_of(word or "")
+        verdict = row.outcome if index.column() == _OUTCOME else row.verdict or row.state
+        state = "bad" if verdict == "unreadable" else state_of(verdict or "")
         return self._colours[state]
 
     def _font(self, index: Index) -> QFont | None:
-        """What is INVALID is struck through."""
+        """Strike through the result of an INVALID run."""
         if index.column() != _CARRIES or self.row(index.row()).verdict != "INVALID":
             return None
-        return self._struck
+        return self._struck_font
 
-    def _told(self, index: Index) -> str:
+    def _tool_tip(self, index: Index) -> str:
         row = self.row(index.row())
         notes = "\n".join(note.text for note in row.notes[-3:])
         return tip(f"{row.directory}\n{notes}" if notes else row.directory)
 
 
-_WIDEST = 36
+_MAX_COLUMN_CHARACTERS = 36
 _WHEN = COLUMNS.index("when")
 
 
@@ -158,15 +159,15 @@ class RunsTable(FrameTable):
     menu_wanted = Signal(QPoint)
 
     def __init__(self, model: RunsModel) -> None:
-        super().__init__(model, "Stored runs", widest=_WIDEST)
+        super().__init__(model, "Stored runs", widest=_MAX_COLUMN_CHARACTERS)
         self._runs = model
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setDragEnabled(True)
         self.setDragDropMode(QAbstractItemView.DragDropMode.DragOnly)
-        self.doubleClicked.connect(self._open_if_no_tick)
+        self.doubleClicked.connect(self._on_double_click)
 
     def lay_out(self) -> None:
-        """The newest first; columns as wide as what they hold, within reason."""
+        """Sort the newest runs first, and fit the columns to their contents."""
         self.sortByColumn(_WHEN, Qt.SortOrder.DescendingOrder)
         self.fit_columns()
 
@@ -174,7 +175,7 @@ class RunsTable(FrameTable):
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self.opened.emit()
         elif event.key() == Qt.Key.Key_Space and self.currentIndex().isValid():
-            self._tick(self.currentIndex().row())
+            self._check_state(self.currentIndex().row())
         else:
             super().keyPressEvent(event)
 
@@ -182,12 +183,12 @@ class RunsTable(FrameTable):
         if self.currentIndex().isValid():
             self.menu_wanted.emit(event.globalPos())
 
-    def _tick(self, row: int) -> None:
+    def _check_state(self, row: int) -> None:
         index = self._runs.index(row, 0)
         is_ticked = self._runs.data(index, Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Checked
         self._runs.setData(
             index, Qt.CheckState.Unchecked if is_ticked else Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole
         )
 
-    def _open_if_no_tick(self) -> None:
+    def _on_double_click(self) -> None:
         self.opened.emit()

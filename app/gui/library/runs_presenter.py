@@ -1,6 +1,6 @@
-"""The stored runs as a list, and what can be done to them: as `sizewise runs` does it.
+"""Presenter of the stored runs: lists them, and changes them as `sizewise runs` does.
 
-Changes of the stored runs, one after the other in the background: no undo overtakes what it undoes.
+Changes run one after another in the background, so an undo never overtakes the change that it reverts.
 """
 
 from __future__ import annotations
@@ -57,20 +57,24 @@ class Steps(QObject):
 
 
 _SLICE_S = 0.5
-"""What is listed at once; runs that no index knows are read in the next slices."""
+"""Time limit of one listing, in seconds. Runs that are not in the index yet are read by the next listings."""
 
 
 class RunsPresenter(QObject):
-    """`listed` comes again until every run is read; what is told may be undone where its second word is true."""
+    """Lists and changes stored runs in the background.
+
+    `listed` is emitted again until every run has been read. The second value of `told` is true if the change can be
+    undone.
+    """
 
     listed = Signal(object)
     trash_listed = Signal(object)
-    """A tuple of DeletedRow."""
+    """Emits a tuple of `DeletedRow`."""
     told = Signal(object, bool)
     changed = Signal()
-    """Runs came, went, or were labelled by this window."""
+    """Emitted when this window added, deleted or labeled runs."""
     imported = Signal(object)
-    """The directory of a run that is here now."""
+    """Emits the directory of an imported run."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -91,19 +95,19 @@ class RunsPresenter(QObject):
 
     def delete(self, directories: Sequence[Path]) -> None:
         names = [directory.name for directory in directories]
-        said = f"{names[0]} is deleted." if len(names) == 1 else f"{len(names)} runs are deleted."
-        notice = Notice("news", said, None, "The trash keeps it for 30 days.")
+        text = f"{names[0]} is deleted." if len(names) == 1 else f"{len(names)} runs are deleted."
+        notice = Notice("news", text, None, "The trash keeps it for 30 days.")
         self._change("Delete", lambda: _delete(directories), lambda: _restore(names), notice)
 
     def restore(self, names: Sequence[str]) -> None:
         notice = Notice("news", f"{', '.join(names)} is back.")
-        self._do(lambda: _restore(names), lambda _: self._tell(notice))
+        self._do(lambda: _restore(names), lambda _: self._emit_notice(notice))
 
     def set_title(self, directory: Path, title: str, before: str) -> None:
-        """`before` is what undoing puts back."""
+        """Set the title of a run. Undo restores the title `before`."""
         if title != before:
-            ways = (lambda: _set_title(directory, title)), (lambda: _set_title(directory, before))
-            self._change("Title", *ways, None)
+            do_and_undo = (lambda: _set_title(directory, title)), (lambda: _set_title(directory, before))
+            self._change("Title", *do_and_undo, None)
 
     def add_tags(self, directory: Path, tags: Sequence[str]) -> None:
         if tags:
@@ -111,17 +115,17 @@ class RunsPresenter(QObject):
 
     def remove_tags(self, directory: Path, tags: Sequence[str]) -> None:
         if tags:
-            ways = (lambda: _remove_tags(directory, tags)), (lambda: _add_tags(directory, tags))
-            self._change("Take the tag away", *ways, None)
+            do_and_undo = (lambda: _remove_tags(directory, tags)), (lambda: _add_tags(directory, tags))
+            self._change("Take the tag away", *do_and_undo, None)
 
     def add_note(self, directory: Path, text: str) -> None:
-        self._do(lambda: _add_note(directory, text), lambda _: self._tell(Notice("news", "Noted.")))
+        self._do(lambda: _add_note(directory, text), lambda _: self._emit_notice(Notice("news", "Noted.")))
 
     def promote(self, directory: Path) -> None:
-        self._do(lambda: _promote(directory), lambda said: self._tell(Notice("news", str(said))))
+        self._do(lambda: _promote(directory), lambda message: self._emit_notice(Notice("news", str(message))))
 
     def export(self, directory: Path, path: Path) -> None:
-        self._do(lambda: _export(directory, path), lambda said: self._tell(Notice("news", str(said))))
+        self._do(lambda: _export(directory, path), lambda message: self._emit_notice(Notice("news", str(message))))
 
     def import_path(self, path: Path) -> None:
         self._do(lambda: _import(path), self._imported)
@@ -130,43 +134,43 @@ class RunsPresenter(QObject):
         self.undo.push(_Change(text, self, (do, undo), notice))
 
     def step(self, change: _Change, function: Callable[[], object], notice: Notice | None) -> None:
-        """One way of a change that can be undone."""
+        """Execute or revert a change that can be undone."""
 
         def failed(error: Exception) -> None:
             change.setObsolete(True)
-            self._fail_to_change(error)
+            self._on_change_error(error)
 
-        self._steps.do(function, lambda _: self._done(notice, can_undo=notice is not None), failed)
+        self._steps.do(function, lambda _: self._on_changed(notice, can_undo=notice is not None), failed)
 
     def _do(self, function: Callable[[], object], on_done: Callable[[object], object]) -> None:
         def done(outcome: object) -> None:
             on_done(outcome)
-            self._done(None)
+            self._on_changed(None)
 
-        self._steps.do(function, done, self._fail_to_change)
+        self._steps.do(function, done, self._on_change_error)
 
     def _imported(self, outcome: object) -> None:
         assert isinstance(outcome, tuple)
         directory, is_new = outcome
-        said = "{name} is imported." if is_new else "{name} is there already, and is the same run."
-        self._tell(Notice("news", said.format(name=directory.name)))
+        text = "{name} is imported." if is_new else "{name} is there already, and is the same run."
+        self._emit_notice(Notice("news", text.format(name=directory.name)))
         self.imported.emit(directory)
 
-    def _done(self, notice: Notice | None, *, can_undo: bool = False) -> None:
+    def _on_changed(self, notice: Notice | None, *, can_undo: bool = False) -> None:
         if notice is not None:
-            self._tell(notice, can_undo=can_undo)
+            self._emit_notice(notice, can_undo=can_undo)
         self.changed.emit()
         self.refresh()
         self.refresh_trash()
 
-    def _tell(self, notice: Notice, *, can_undo: bool = False) -> None:
+    def _emit_notice(self, notice: Notice, *, can_undo: bool = False) -> None:
         self.told.emit(notice, can_undo)
 
     def _fail(self, error: Exception) -> None:
         self.told.emit(notice_of(error), False)
 
-    def _fail_to_change(self, error: Exception) -> None:
-        """What was done before it failed is shown."""
+    def _on_change_error(self, error: Exception) -> None:
+        """Report an error, and refresh the list: part of the change may have been done."""
         self._fail(error)
         self.refresh()
 
@@ -181,12 +185,12 @@ class _Change(QUndoCommand):
         self,
         text: str,
         presenter: RunsPresenter,
-        ways: tuple[Callable[[], object], Callable[[], object]],
+        do_and_undo: tuple[Callable[[], object], Callable[[], object]],
         notice: Notice | None,
     ) -> None:
         super().__init__(text)
         self._presenter, self._notice = presenter, notice
-        self._do, self._undo = ways
+        self._do, self._undo = do_and_undo
 
     def redo(self) -> None:
         if not self.isObsolete():

@@ -1,4 +1,4 @@
-"""Models, endpoints and profiles as the stored runs and the user's own list tell of them."""
+"""Models, endpoints and profiles known from the stored runs, the bundled files and the user's list."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _LOCAL = "local"
 
 
 class SeenModel(msgspec.Struct, frozen=True):
-    """`path` is None where no file of it is known; `size_bytes` is None where it is missing."""
+    """A known model.
+
+    `path` is None if no file of it is known, and `size_bytes` is None if the file is missing.
+    """
 
     name: str
     origin: Origin
@@ -32,7 +35,10 @@ class SeenModel(msgspec.Struct, frozen=True):
 
 
 class SeenEndpoint(msgspec.Struct, frozen=True):
-    """`last` is the newest run of it; `best_per_s` the highest rate that any VALID or WARN one found."""
+    """A load-tested endpoint.
+
+    `last` is its newest run, and `best_per_s` the highest max rate of its VALID or WARN runs, in requests per second.
+    """
 
     where: str
     protocol: str
@@ -43,7 +49,7 @@ class SeenEndpoint(msgspec.Struct, frozen=True):
 
 
 class SeenProfile(msgspec.Struct, frozen=True):
-    """`state` is "right", or the first thing that is wrong with it."""
+    """A known profile. `state` is the first validation error, or empty if `is_right` or `is_missing`."""
 
     name: str
     description: str
@@ -55,7 +61,7 @@ class SeenProfile(msgspec.Struct, frozen=True):
 
 
 def models_seen(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[SeenModel, ...]:
-    """Bundled ones first, then the user's own, then what only runs tell of."""
+    """Return the known models: bundled ones, then the user's own, then those known only from runs."""
     local: dict[str, list[RunRow]] = {}
     for row in rows:
         if row.protocol == _LOCAL and row.model is not None:
@@ -64,39 +70,45 @@ def models_seen(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[SeenMode
     paths: dict[Path, tuple[str, Origin]] = {path: (name, "bundled") for name, path in bundled.items()}
     for path in added:
         paths.setdefault(path, (path.name, "added"))
-    found = [_model(name, origin, path, local) for path, (name, origin) in paths.items()]
-    told = {name for one in found for name in _names(one.name, one.path)}
-    return (*found, *(_model(name, "run", _path_of(name, local), local) for name in sorted(local) if name not in told))
+    models = [_model(name, origin, path, local) for path, (name, origin) in paths.items()]
+    listed = {name for model in models for name in _possible_names(model.name, model.path)}
+    return (
+        *models,
+        *(_model(name, "run", _path_of(name, local), local) for name in sorted(local) if name not in listed),
+    )
 
 
 def endpoints_seen(rows: Sequence[RunRow]) -> tuple[SeenEndpoint, ...]:
-    """The newest load-tested first."""
+    """Return the load-tested endpoints, the most recently tested first."""
     by_place: dict[tuple[str, str, str | None], list[RunRow]] = {}
     for row in rows:
         if row.protocol in (None, _LOCAL):
             continue
         by_place.setdefault((row.url or "", row.protocol or "", row.model), []).append(row)
-    found = [_endpoint(key, those) for key, those in by_place.items()]
-    return tuple(sorted(found, key=lambda one: one.last.started_at or "", reverse=True))
+    endpoints = [_endpoint(key, endpoint_rows) for key, endpoint_rows in by_place.items()]
+    return tuple(sorted(endpoints, key=lambda endpoint: endpoint.last.started_at or "", reverse=True))
 
 
 def profiles_seen(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[SeenProfile, ...]:
-    """Each checked as `sizewise profiles check` does; of those that runs were made of, the newest of a name."""
-    found = [_profile(name, "bundled", path) for name, path in bundled_profiles().items()]
-    found += [_profile(path.stem, "added", path) for path in added]
+    """Return the known profiles, validated as by `sizewise profiles check`.
+
+    Of the profiles stored with runs, only the newest of each name is included.
+    """
+    profiles = [_profile(name, "bundled", path) for name, path in bundled_profiles().items()]
+    profiles += [_profile(path.stem, "added", path) for path in added]
     newest: dict[str, RunRow] = {}
-    for row in sorted(rows, key=lambda one: one.started_at or ""):
+    for row in sorted(rows, key=lambda row: row.started_at or ""):
         if row.name is not None and (Path(row.directory) / SPEC).exists():
             newest[row.name] = row
-    return (*found, *(_profile(name, "run", Path(row.directory) / SPEC) for name, row in sorted(newest.items())))
+    return (*profiles, *(_profile(name, "run", Path(row.directory) / SPEC) for name, row in sorted(newest.items())))
 
 
-def _names(name: str, path: Path | None) -> set[str]:
+def _possible_names(name: str, path: Path | None) -> set[str]:
     return {name} if path is None else {name, path.name, path.stem, str(path)}
 
 
 def _path_of(name: str, local: Mapping[str, Sequence[RunRow]]) -> Path | None:
-    """That the newest profile of its runs names."""
+    """Return the model path that the profile of the newest run names, or None."""
     newest = max(local[name], key=lambda row: row.started_at or "")
     try:
         profile = load_profile(Path(newest.directory) / SPEC, files_must_exist=False)
@@ -104,19 +116,19 @@ def _path_of(name: str, local: Mapping[str, Sequence[RunRow]]) -> Path | None:
         return None
     if not isinstance(profile, LocalProfile):
         return None
-    paths = [Path(one) for one in profile.target.models]
-    return next((path for path in paths if name in _names(path.name, path)), None)
+    paths = [Path(text) for text in profile.target.models]
+    return next((path for path in paths if name in _possible_names(path.name, path)), None)
 
 
 def _model(name: str, origin: Origin, path: Path | None, local: Mapping[str, Sequence[RunRow]]) -> SeenModel:
-    those = [row for key in _names(name, path) for row in local.get(key, ())]
-    last = max(those, key=lambda row: row.started_at or "", default=None)
+    matching_rows = [row for key in _possible_names(name, path) for row in local.get(key, ())]
+    last = max(matching_rows, key=lambda row: row.started_at or "", default=None)
     return SeenModel(
         name=name,
         origin=origin,
         path=path,
         size_bytes=path.stat().st_size if path is not None and path.is_file() else None,
-        runs=len(those),
+        runs=len(matching_rows),
         last_run=None if last is None else last.started_at,
         carries=None if last is None else last.carries,
     )

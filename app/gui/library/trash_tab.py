@@ -1,4 +1,4 @@
-"""The deleted runs, and the way back."""
+"""Trash: deleted runs, which can be restored."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TrashTab(QWidget):
         self._restore = button("&Restore", self.restore, primary=True)
         self._build()
         presenter.trash_listed.connect(self.show_deleted)
-        self.table.selectionModel().selectionChanged.connect(self._tell_state)
+        self.table.selectionModel().selectionChanged.connect(self._update_state)
 
     def enter(self) -> None:
         self._presenter.refresh_trash()
@@ -49,17 +49,17 @@ class TrashTab(QWidget):
         self.table.set_frame(_frame(rows))
         if rows:
             self.table.selectRow(0)
-        self._tell_state()
+        self._update_state()
         describe(self.table, "Deleted runs")
 
     def restore(self) -> None:
-        places = {index.row() for index in self.table.selectionModel().selectedRows()}
-        names = [self._directory(place) for place in sorted(places)]
+        positions = {index.row() for index in self.table.selectionModel().selectedRows()}
+        names = [self._directory(position) for position in sorted(positions)]
         if names:
             self._presenter.restore(names)
 
-    def _directory(self, place: int) -> str:
-        return Path(self._rows[self.table.frame_model.frame_row(place)].run.directory).name
+    def _directory(self, row: int) -> str:
+        return Path(self._rows[self.table.frame_model.frame_row(row)].run.directory).name
 
     def _build(self) -> None:
         head = hbox(
@@ -69,7 +69,7 @@ class TrashTab(QWidget):
         row = hbox(self._restore, 1)
         vbox(head, self._empty, (self.table, 1), row, within=self, margins=(0, 10, 0, 0))
 
-    def _tell_state(self) -> None:
+    def _update_state(self) -> None:
         self._empty.setVisible(not self._rows)
         self.table.setVisible(bool(self._rows))
         self._restore.setVisible(bool(self._rows))
@@ -80,10 +80,10 @@ def _frame(rows: tuple[DeletedRow, ...]) -> pd.DataFrame:
     now = datetime.now(UTC)
     return pd.DataFrame(
         {
-            "name": [one.run.called for one in rows],
-            "run_id": [one.run.run_id for one in rows],
-            "when": [one.deleted_at.isoformat() for one in rows],
-            "days": [max(0, (one.deleted_at + KEPT_FOR - now).days) for one in rows],
-            "size": [one.run.size_bytes for one in rows],
+            "name": [row.run.called for row in rows],
+            "run_id": [row.run.run_id for row in rows],
+            "when": [row.deleted_at.isoformat() for row in rows],
+            "days": [max(0, (row.deleted_at + KEPT_FOR - now).days) for row in rows],
+            "size": [row.run.size_bytes for row in rows],
         }
     )

@@ -1,4 +1,4 @@
-"""The Live page while a run is shown. Importing it imports what charts and tables need."""
+"""Content of the Live page while a run is shown. Importing this module imports the chart and table libraries."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from app.gui.theme import Look
 from app.gui.widgets import label, vbox
 from app.storage.run_directory import name_of_run
 
-_SIDE_LETTERS = 38
+_SIDE_WIDTH_CHARACTERS = 38
 
 
 class LiveBody(QWidget):
-    """Paints what changed, at most ten times a second and only while it is seen."""
+    """Charts, tables and controls of a run. Changed widgets are repainted at most ten times a second, and only while
+    they are visible."""
 
     def __init__(self, look: Look) -> None:
         super().__init__()
@@ -34,7 +35,7 @@ class LiveBody(QWidget):
         self._build()
         charts = self.charts
         self._widgets_of: dict[Part, tuple[QWidget, ...]] = {
-            "charts": charts.linked.charts,  # all of them: they share their time
+            "charts": charts.linked.charts,  # all charts, because they share the time axis
             "marks": charts.linked.charts,
             "machine": (charts.machine,),
             "stages": (self.ribbon,),
@@ -65,9 +66,9 @@ class LiveBody(QWidget):
         self._fit_side()
         splitter = QSplitter()
         splitter.setChildrenCollapsible(False)
-        for at, (part, stretch) in enumerate(((left, 1), (right, 0))):
+        for index, (part, stretch) in enumerate(((left, 1), (right, 0))):
             splitter.addWidget(part)
-            splitter.setStretchFactor(at, stretch)
+            splitter.setStretchFactor(index, stretch)
         vbox(self.header, self.ribbon, (splitter, 1), within=self, spacing=8)
 
     def changeEvent(self, event: QEvent) -> None:
@@ -76,15 +77,15 @@ class LiveBody(QWidget):
             self._fit_side()
 
     def _fit_side(self) -> None:
-        self._side.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _SIDE_LETTERS))
+        self._side.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _SIDE_WIDTH_CHARACTERS))
 
     @property
     def is_painting(self) -> bool:
-        """Whether there is something new that is not painted yet."""
+        """True while there are changes that have not been painted yet."""
         return self._repaint.is_running
 
     def begin(self, presenter: LivePresenter) -> None:
-        """Another run."""
+        """Show another run."""
         self._presenter = presenter
         self.charts.clear()
         self.charts.show_whole()

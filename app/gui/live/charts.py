@@ -1,4 +1,4 @@
-"""Four charts over the time of the run: rates, latency, in flight, machine."""
+"""Four charts over the time of the run: rates, latency, requests in flight, and machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from app.gui.live.state import Band, StageCell
 from app.gui.theme import Look
 from app.gui.widgets import hbox, label, vbox
 
-_FOLLOWED = (60.0, 300.0, None)
-_LEAST_LINES = 7
-"""Of text, high."""
+_SPANS_S = (60.0, 300.0, None)
+_MIN_HEIGHT_LINES = 7
+"""Minimum height of a chart, in lines of text."""
 
 
 class LiveCharts(QWidget):
-    """`note_wanted` at a moment of the run."""
+    """Linked charts of a run. `note_wanted` emits the time of the run at which the user wants to add a note."""
 
     note_wanted = Signal(float)
     view_chosen = Signal()
@@ -42,12 +42,12 @@ class LiveCharts(QWidget):
         self.followed.setAccessibleName("How much of the run is in view")
         for text in ("Last minute", "Last 5 minutes", "Whole run"):
             self.followed.addItem(text)
-        self.followed.setCurrentIndex(len(_FOLLOWED) - 1)
+        self.followed.setCurrentIndex(len(_SPANS_S) - 1)
         self.followed.currentIndexChanged.connect(self._follow)
         self.view.currentIndexChanged.connect(self.view_chosen)
-        self._lines_of_machine: set[str] = set()
+        self._machine_lines: set[str] = set()
         self._stage: StageCell | None = None
-        self._offer(has_gpus=False)
+        self._fill_views(has_gpus=False)
         self._build()
         self.clear()
 
@@ -63,13 +63,13 @@ class LiveCharts(QWidget):
 
     def _fit_charts(self) -> None:
         for chart in self.linked.charts:
-            chart.setMinimumHeight(_LEAST_LINES * self.fontMetrics().height())
+            chart.setMinimumHeight(_MIN_HEIGHT_LINES * self.fontMetrics().height())
 
     def clear(self) -> None:
-        """For another run."""
+        """Clear the charts for another run."""
         for chart in self.linked.charts:
             chart.clear()
-        self._lines_of_machine.clear()
+        self._machine_lines.clear()
         self._stage = None
         self.rates.show()
         self.in_flight.show()
@@ -78,26 +78,26 @@ class LiveCharts(QWidget):
         self.machine.say("Nothing was read of the machine yet.")
 
     def show_whole(self) -> None:
-        self.followed.setCurrentIndex(len(_FOLLOWED) - 1)
+        self.followed.setCurrentIndex(len(_SPANS_S) - 1)
         self.linked.follow(None)
 
     def show_local(self) -> None:
-        """Of a model that runs here: how variants did says more than rates of calls."""
+        """Hide the charts of rates: for a local model the table of variants is more useful."""
         self.rates.hide()
         self.in_flight.hide()
 
     def paint_rates(self, presenter: LivePresenter) -> None:
-        self._mark(self.rates, presenter)
+        self._set_marks(self.rates, presenter)
         self._paint_lines(self.rates, RATES, presenter)
 
     def paint_latency(self, presenter: LivePresenter) -> None:
         limit = presenter.latency_limit()
         self.latency.set_limit(None if limit is None else limit.limit, "" if limit is None else limit.text)
-        self._mark(self.latency, presenter)
+        self._set_marks(self.latency, presenter)
         self._paint_lines(self.latency, LATENCIES, presenter)
 
     def paint_in_flight(self, presenter: LivePresenter) -> None:
-        self._mark(self.in_flight, presenter)
+        self._set_marks(self.in_flight, presenter)
         self._paint_lines(self.in_flight, ("in_flight",), presenter)
 
     def _paint_lines(self, chart: Chart, names: tuple[str, ...], presenter: LivePresenter) -> None:
@@ -106,62 +106,62 @@ class LiveCharts(QWidget):
             return
         chart.say("")
         x = ring.x
-        for at, name in enumerate(names):
-            chart.set_line(name, _name_of(name), x, ring.column(name), series=at)
+        for number, name in enumerate(names):
+            chart.set_line(name, _line_name(name), x, ring.column(name), series=number)
         chart.settle()
 
     def paint_machine(self, presenter: LivePresenter) -> None:
         machine = presenter.machine
         if machine.gpus and self.view.count() < len(views(has_gpus=True)):
-            self._offer(has_gpus=True)
+            self._fill_views(has_gpus=True)
         lines = machine.lines(str(self.view.currentData()))
         self.machine.say("" if lines else "Nothing was read of this yet.")
-        for text in self._lines_of_machine - {text for text, _, _ in lines}:
+        for text in self._machine_lines - {text for text, _, _ in lines}:
             self.machine.remove(text)
-        self._lines_of_machine = {text for text, _, _ in lines}
-        for at, (text, x, y) in enumerate(lines):
-            self.machine.set_line(text, text, x, y, series=at)
-        self._mark(self.machine, presenter)
+        self._machine_lines = {text for text, _, _ in lines}
+        for number, (text, x, y) in enumerate(lines):
+            self.machine.set_line(text, text, x, y, series=number)
+        self._set_marks(self.machine, presenter)
         self.machine.settle()
 
-    def _mark(self, chart: Chart, presenter: LivePresenter) -> None:
-        """With its data, so that it is painted once."""
-        stages = (*presenter.stages.bands(), *self._band_of_stage())
-        chart.set_bands(_bands(presenter.machine.bands() if chart is self.machine else stages))
-        is_first = chart is self._first()  # what markers say is said once
-        chart.set_markers([(one.at_s, one.text if is_first else "") for one in presenter.markers])
+    def _set_marks(self, chart: Chart, presenter: LivePresenter) -> None:
+        """Set bands and markers together with the data, so that the chart is painted once."""
+        stages = (*presenter.stages.bands(), *self._stage_band())
+        chart.set_bands(_chart_bands(presenter.machine.bands() if chart is self.machine else stages))
+        is_first = chart is self._first_visible()  # only the first chart shows the marker texts
+        chart.set_markers([(marker.at_s, marker.text if is_first else "") for marker in presenter.markers])
 
-    def _first(self) -> Chart:
+    def _first_visible(self) -> Chart:
         return self.latency if self.rates.isHidden() else self.rates
 
     def point_out(self, stage: StageCell, presenter: LivePresenter) -> None:
-        """Where it lies in time."""
+        """Show where the stage lies in time."""
         self._stage = stage
         self.linked.set_crosshair(stage.start_s)
         for chart in self.linked.charts:
-            self._mark(chart, presenter)
+            self._set_marks(chart, presenter)
 
-    def _band_of_stage(self) -> tuple[Band, ...]:
+    def _stage_band(self) -> tuple[Band, ...]:
         stage = self._stage
         if stage is None or stage.end_s is None:
             return ()
         return (Band(stage.start_s, stage.end_s, stage.name, "plain"),)
 
-    def _offer(self, *, has_gpus: bool) -> None:
+    def _fill_views(self, *, has_gpus: bool) -> None:
         with QSignalBlocker(self.view):
             self.view.clear()
             for key, text in views(has_gpus=has_gpus).items():
                 self.view.addItem(text, key)
 
     def _follow(self, index: int) -> None:
-        self.linked.follow(_FOLLOWED[index])
+        self.linked.follow(_SPANS_S[index])
 
 
-def _bands(bands: tuple[Band, ...]) -> list[tuple[float, float, str, State]]:
+def _chart_bands(bands: tuple[Band, ...]) -> list[tuple[float, float, str, State]]:
     return [(band.start_s, band.end_s, band.text, band.state) for band in bands]
 
 
-def _name_of(column: str) -> str:
+def _line_name(column: str) -> str:
     return {
         "offered": "offered",
         "sent": "sent",

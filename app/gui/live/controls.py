@@ -1,4 +1,4 @@
-"""What one can do to a run that goes on: note, change the rate of an open stage, make a stage longer."""
+"""Controls of the current run: add a note, change the rate of an open-loop stage, or extend a stage."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from app.gui.live.state import StageCell
 from app.gui.widgets import button, hbox, label, tip
 from app.records.control import HIGHEST_RATE_PER_S, MOST_EXTENDED_S, NOTE_LENGTH
 
-_USUAL_S = 30.0
-_NOTE_LETTERS = 28
+_DEFAULT_EXTENSION_S = 30.0
+_MIN_NOTE_CHARACTERS = 28
 
 
 class RunControls(QWidget):
-    """`noted`: Enter in the field of notes."""
+    """Controls below the charts. `noted` emits a note when the user presses Enter."""
 
     noted = Signal(str)
     rate_wanted = Signal(float)
     longer_wanted = Signal(float)
-    """By so many seconds."""
+    """Requests an extension of the running stage, in seconds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,33 +32,33 @@ class RunControls(QWidget):
         self.note.setMaxLength(NOTE_LENGTH)
         self.note.setPlaceholderText("What happens now, and Enter")
         self.note.setAccessibleName("Note at this moment")
-        self.note.returnPressed.connect(self._note)
+        self.note.returnPressed.connect(self._emit_note)
         self.rate = QDoubleSpinBox()
         self.rate.setRange(0.01, HIGHEST_RATE_PER_S)
         self.rate.setDecimals(2)
         self.rate.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.rate.setSuffix(" /s")
         self.rate.setAccessibleName("Rate of the running stage, requests a second")
-        self.change = button("Change &rate", self._change_rate)
+        self.change = button("Change &rate", self._emit_rate)
         self.longer = QDoubleSpinBox()
         self.longer.setRange(1.0, MOST_EXTENDED_S)
         self.longer.setDecimals(0)
         self.longer.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
-        self.longer.setValue(_USUAL_S)
+        self.longer.setValue(_DEFAULT_EXTENSION_S)
         self.longer.setSuffix(" s")
         self.longer.setAccessibleName("How much longer the running stage is to last, seconds")
-        self.extend = button("E&xtend", self._extend)
+        self.extend = button("E&xtend", self._emit_extension)
         self.copy = button("Cop&y", self._copy)
         self.copy.setAccessibleName("Copy the command that extends the running stage")
         for field in (self.rate, self.longer):
-            field.valueChanged.connect(self._tell_commands)
+            field.valueChanged.connect(self._update_tool_tips)
         self._stage: int | None = None
         self._cell: StageCell | None = None
         self._run = ""
         note = label("&Note", "muted", buddy=self.note)
         flow = flow_in(self)
         for group in ((note, self.note), (self.rate, self.change), (self.longer, self.extend, self.copy)):
-            flow.addWidget(_in_a_row(group))
+            flow.addWidget(_group(group))
         self._fit_note()
         self.show_stage(None)
 
@@ -68,31 +68,31 @@ class RunControls(QWidget):
             self._fit_note()
 
     def _fit_note(self) -> None:
-        self.note.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _NOTE_LETTERS))
+        self.note.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _MIN_NOTE_CHARACTERS))
 
     def show_run(self, name: str) -> None:
-        """As commands call it."""
+        """Set the name of the run that commands use."""
         self._run = name
-        self._tell_commands()
+        self._update_tool_tips()
 
     def show_stage(self, stage: StageCell | None) -> None:
-        """What may be done to it is offered; a rate that is being typed stays."""
+        """Enable what the running stage allows. A rate that is being edited is kept."""
         self._cell = stage
         for widget in (self.rate, self.change):
             widget.setEnabled(stage is not None and stage.can_change)
         for widget in (self.longer, self.extend, self.copy):
             widget.setEnabled(stage is not None and stage.can_extend)
-        self._tell_commands()
+        self._update_tool_tips()
         if stage is not None and stage.index != self._stage:
             self._stage = stage.index
             if stage.rate_per_s is not None:
                 self.rate.setValue(stage.rate_per_s)
 
     def command(self) -> str:
-        """That extends the stage as the window would."""
+        """Return the command that extends the stage in the same way."""
         return f"sizewise runs extend {shlex.quote(self._run)} {self.longer.value():g}s"
 
-    def _tell_commands(self) -> None:
+    def _update_tool_tips(self) -> None:
         stage = self._cell
         by_command, rate = "As a command: {line}", f"{self.rate.value():g}/s"
         change = by_command.format(line=f"sizewise runs rate {shlex.quote(self._run)} {rate}")
@@ -108,24 +108,24 @@ class RunControls(QWidget):
     def focus_note(self) -> None:
         self.note.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
-    def _note(self) -> None:
+    def _emit_note(self) -> None:
         text = self.note.text().strip()
         if text:
             self.noted.emit(text)
             self.note.clear()
 
-    def _change_rate(self) -> None:
+    def _emit_rate(self) -> None:
         self.rate_wanted.emit(self.rate.value())
 
-    def _extend(self) -> None:
+    def _emit_extension(self) -> None:
         self.longer_wanted.emit(self.longer.value())
 
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(self.command())
 
 
-def _in_a_row(widgets: Sequence[QWidget]) -> QWidget:
-    """What is not to be parted where the line ends."""
+def _group(widgets: Sequence[QWidget]) -> QWidget:
+    """Group widgets that must stay in the same line."""
     group = QWidget()
     hbox(*widgets, within=group)
     return group

@@ -1,4 +1,4 @@
-"""What runs, how far it is, and the button that stops it."""
+"""Header of the Live page: the run, its progress, and the stop button."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from app.gui.live.state import Going, LiveState
 from app.gui.widgets import Badge, button, hbox, label, restyle, tip, vbox
 
 _STEPS = 200
-"""Of the bar, which is painted at once with each."""
+"""Number of steps of the progress bar, which repaints immediately at each step."""
 
 
 class RunHeader(QFrame):
-    """`stop_wanted`: the button was pressed."""
+    """Header of a run. `stop_wanted` is emitted when the stop button is pressed."""
 
     stop_wanted = Signal()
 
@@ -35,34 +35,34 @@ class RunHeader(QFrame):
         self.bar.setMaximumHeight(self.fontMetrics().height() // 2 + 2)
         self.stop = button("S&top", self.stop_wanted.emit)
         self.stop.setToolTip("Stop the run and keep what was measured (Esc Esc)")
-        first = hbox((self.name, 1), self.badge, self.going, self.stop, spacing=12)
-        second = hbox((self.message, 1), self.progress, self.times, spacing=16)
-        vbox(first, second, self.bar, within=self, spacing=4)
+        title_row = hbox((self.name, 1), self.badge, self.going, self.stop, spacing=12)
+        progress_row = hbox((self.message, 1), self.progress, self.times, spacing=16)
+        vbox(title_row, progress_row, self.bar, within=self, spacing=4)
 
     def show_state(self, state: LiveState, share_of_stage: float) -> None:
         self.name.setText(state.name or "A run")
         self.name.setToolTip("" if state.directory is None else tip(str(state.directory)))
-        word, colour = _going(state.going)
-        self.going.setText(word)
-        restyle(self.going, colour)
-        _say(self.badge, state.trust or "", "\n".join(state.reasons))
+        text, word_state = _going_text(state.going)
+        self.going.setText(text)
+        restyle(self.going, word_state)
+        _set_badge(self.badge, state.trust or "", "\n".join(state.reasons))
         self.message.setText(_message(state))
         self.progress.setText(_progress(state))
         self.times.setText(_times(state))
-        self.bar.setValue(round(_STEPS * _share(state, share_of_stage)))
+        self.bar.setValue(round(_STEPS * _done_share(state, share_of_stage)))
         self.bar.setVisible(state.is_running)
         self.stop.setVisible(state.is_running)
         self.stop.setText("Cu&t what is in flight" if state.going == "stopping" else "S&top")
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
 
 
-def _say(badge: Badge, word: str, why: str) -> None:
-    if (badge.text(), badge.toolTip()) != (word, why):
-        badge.say(word, why)
+def _set_badge(badge: Badge, verdict: str, reasons: str) -> None:
+    if (badge.text(), badge.toolTip()) != (verdict, reasons):
+        badge.say(verdict, reasons)
 
 
-def _going(going: Going) -> tuple[str, State]:
-    words: dict[Going, tuple[str, State]] = {
+def _going_text(state: Going) -> tuple[str, State]:
+    texts: dict[Going, tuple[str, State]] = {
         "idle": ("", "plain"),
         "starting": ("Starting…", "plain"),
         "running": ("▶ Running", "plain"),
@@ -71,7 +71,7 @@ def _going(going: Going) -> tuple[str, State]:
         "lost": ("✕ Engine lost", "bad"),
         "failed": ("✕ Did not start", "bad"),
     }
-    return words[going]
+    return texts[state]
 
 
 def _message(state: LiveState) -> str:
@@ -92,15 +92,15 @@ def _progress(state: LiveState) -> str:
 
 
 def _times(state: LiveState) -> str:
-    took = elapsed(state.elapsed_s)
+    elapsed_text = elapsed(state.elapsed_s)
     if not state.is_running:
-        return f"Took {took}" if state.elapsed_s else ""
+        return f"Took {elapsed_text}" if state.elapsed_s else ""
     eta = NOT_AVAILABLE if state.eta_s is None else elapsed(state.eta_s)
-    return f"Elapsed {took}   Remaining {eta}"
+    return f"Elapsed {elapsed_text}   Remaining {eta}"
 
 
-def _share(state: LiveState, share_of_stage: float) -> float:
-    """Of the whole; of the running stage where nobody knows how many there will be."""
+def _done_share(state: LiveState, share_of_stage: float) -> float:
+    """Return the completed share of the run, or of the running stage if the number of stages is unknown."""
     if not state.total:
         return share_of_stage
     return min(1.0, (state.done + share_of_stage) / state.total)

@@ -1,4 +1,4 @@
-"""What Live shows while nothing runs."""
+"""Empty state of the Live page, shown while no run is watched."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.gui.widgets import button, label, tip, vbox
 
-_LOOKED_AT = 20
+_MAX_RUNS_CHECKED = 20
 
 
 class LastRuns(msgspec.Struct, frozen=True):
@@ -19,25 +19,25 @@ class LastRuns(msgspec.Struct, frozen=True):
 
 
 def last_runs() -> LastRuns:
-    """Of those stored at home: one that goes on, and the newest. Reads the disk."""
+    """Find a running run and the newest run among the stored ones. Reads the disk."""
     from app.errors import UsageError
     from app.storage.control import CONTROL
     from app.storage.run_directory import stored_runs
 
-    newest = stored_runs()[: -_LOOKED_AT - 1 : -1]
+    newest = stored_runs()[: -_MAX_RUNS_CHECKED - 1 : -1]
     for run in newest:
         try:
             if (run.directory / CONTROL).is_dir() and run.is_running:
                 return LastRuns(run.directory, newest[0].directory)
         except UsageError:
-            continue  # a damaged run hides no other
+            continue  # skip a damaged run
     return LastRuns(None, newest[0].directory if newest else None)
 
 
 class NothingRunning(QWidget):
     set_up_wanted = Signal()
     watch_wanted = Signal(object)
-    """The directory of a run that goes on."""
+    """Requests to watch the running run in this directory."""
     results_wanted = Signal(object)
 
     def __init__(self) -> None:
@@ -68,8 +68,8 @@ class NothingRunning(QWidget):
             widget.setToolTip("" if run is None else tip(run.name))
 
     def focus_first(self) -> None:
-        first = self.set_up if self.watch.isHidden() else self.watch
-        first.setFocus(Qt.FocusReason.OtherFocusReason)
+        target = self.set_up if self.watch.isHidden() else self.watch
+        target.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _watch(self) -> None:
         if self._runs.running is not None:

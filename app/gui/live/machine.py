@@ -1,7 +1,5 @@
-"""From telemetry to the lines of the machine's chart: half a second of readings is one point.
-
-From snapshots to the lines of the live charts.
-"""
+"""Data of the live charts: snapshots become lines of rates and latencies, and telemetry becomes lines of the machine
+chart with one point per half second."""
 
 from __future__ import annotations
 
@@ -23,17 +21,22 @@ if TYPE_CHECKING:
 
 
 SERIES_CAPACITY = 32_768
-"""Four a second for two hours and a quarter; then the oldest go. The stored run has everything."""
+"""Maximum number of points: four a second for two and a quarter hours. After that the oldest are dropped; the stored
+run has everything."""
 RATES = ("offered", "sent", "completed", "good")
 LATENCIES = ("p50", "p95", "p99", "lag")
-_OVER_NS = 1_000_000_000
-_LEAST_S = 0.2
-"""A rate over less is noise."""
+_WINDOW_NS = 1_000_000_000
+_MIN_INTERVAL_S = 0.2
+"""Minimum interval of a rate, in seconds. Over a shorter one the rate is noise."""
 _Counts = tuple[int, int, int, int, int | None]
 
 
 class LiveSeries:
-    """Rates are over the last second of the running stage, which counts anew; between stages there is a gap."""
+    """Lines of rates and latencies.
+
+    Rates are averages over the last second of the running stage. The counters start anew with each stage, so there is a
+    gap between stages.
+    """
 
     def __init__(self) -> None:
         self.ring = Ring(SERIES_CAPACITY, (*RATES, *LATENCIES, "in_flight"))
@@ -45,40 +48,42 @@ class LiveSeries:
         self.ring.append((first_ns - zero_ns) / 1e9, *[None] * (len(RATES) + len(LATENCIES) + 1))
 
     def take(self, told: Snapshot, zero_ns: int) -> None:
-        now: _Counts = (told.at_ns, told.offered, told.sent, told.completed, told.good)
-        while len(self._recent) > 1 and told.at_ns - self._recent[1][0] >= _OVER_NS:
+        counts: _Counts = (told.at_ns, told.offered, told.sent, told.completed, told.good)
+        while len(self._recent) > 1 and told.at_ns - self._recent[1][0] >= _WINDOW_NS:
             self._recent.popleft()
-        rates = _rates(self._recent[0], now) if self._recent else (None,) * len(RATES)
-        self._recent.append(now)
+        rates = _rates(self._recent[0], counts) if self._recent else (None,) * len(RATES)
+        self._recent.append(counts)
         latencies = (told.latency_p50_ms, told.latency_p95_ms, told.latency_p99_ms, told.lag_p99_ms)
         self.ring.append((told.at_ns - zero_ns) / 1e9, *rates, *latencies, told.in_flight)
 
 
-def _rates(before: _Counts, now: _Counts) -> tuple[float | None, ...]:
-    over_s = (now[0] - before[0]) / 1e9
-    if over_s < _LEAST_S:
+def _rates(previous: _Counts, now: _Counts) -> tuple[float | None, ...]:
+    interval_s = (now[0] - previous[0]) / 1e9
+    if interval_s < _MIN_INTERVAL_S:
         return (None,) * len(RATES)
-    return tuple(None if a is None or b is None else (b - a) / over_s for a, b in zip(before[1:], now[1:], strict=True))
+    return tuple(
+        None if a is None or b is None else (b - a) / interval_s for a, b in zip(previous[1:], now[1:], strict=True)
+    )
 
 
 CAPACITY = 16_384
-"""Two a second for two hours and a quarter; then the oldest go."""
+"""Maximum number of points: two a second for two and a quarter hours. After that the oldest are dropped."""
 _POINT_S = 0.5
-_GAP_S = 2.0
-_MOST_BANDS = 200
+_MAX_GAP_S = 2.0
+_MAX_BANDS = 200
 _THROTTLE = "gpu_throttle_reasons"
-_GPU = ("gpu_utilisation_percent", "gpu_memory_gib", "gpu_power_w", "gpu_sm_clock_mhz")
-_HOST = ("host_cpu_percent", "host_memory_gib")
-_OF_PROCESSES = tuple(
+_GPU_METRICS = ("gpu_utilisation_percent", "gpu_memory_gib", "gpu_power_w", "gpu_sm_clock_mhz")
+_HOST_METRICS = ("host_cpu_percent", "host_memory_gib")
+_PROCESS_METRICS = tuple(
     f"{source}_{what}"
     for source in ("endpoint", "generator", "engine", "model")
     for what in ("cpu_cores", "memory_gib")
 )
-_WANTED = (*_GPU, *_HOST, *_OF_PROCESSES, _THROTTLE)
+_CHARTED_METRICS = (*_GPU_METRICS, *_HOST_METRICS, *_PROCESS_METRICS, _THROTTLE)
 _GPU_SOURCE = re.compile(r"gpu\d+")
 
 Line = tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]
-"""Label, seconds, values."""
+"""Label, times in seconds, and values."""
 
 
 class MachineSeries:
@@ -96,10 +101,10 @@ class MachineSeries:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        wanted = batch.filter(pc.is_in(batch["metric"], pa.array(_WANTED)))
-        seconds = (wanted["at_ns"].to_numpy() - zero_ns) / 1e9
-        values = wanted["value"].to_numpy(zero_copy_only=False)
-        sources, metrics = wanted["source"].to_pylist(), wanted["metric"].to_pylist()
+        relevant = batch.filter(pc.is_in(batch["metric"], pa.array(_CHARTED_METRICS)))
+        seconds = (relevant["at_ns"].to_numpy() - zero_ns) / 1e9
+        values = relevant["value"].to_numpy(zero_copy_only=False)
+        sources, metrics = relevant["source"].to_pylist(), relevant["metric"].to_pylist()
         for at_s, source, metric, value in zip(seconds.tolist(), sources, metrics, values.tolist(), strict=True):
             if metric == _THROTTLE:
                 self._mark_throttling(source, at_s, value)
@@ -107,18 +112,18 @@ class MachineSeries:
                 self._add(source, at_s, metric, value)
 
     def lines(self, view: str) -> list[Line]:
-        """Of one of VIEWS."""
+        """Return the lines of one of the `views`."""
         return [
             (text, self._rings[source].x, scale * self._rings[source].column(metric))
-            for source, metric, text, scale in self._shown(view)
+            for source, metric, text, scale in self._lines_of_view(view)
             if source in self._rings and metric in self._names[source]
         ]
 
     def bands(self) -> tuple[Band, ...]:
-        """Where a GPU was held back."""
-        return tuple(band for of_gpu in self._throttled.values() for band in of_gpu)
+        """Return the periods in which a GPU was throttled."""
+        return tuple(band for gpu_bands in self._throttled.values() for band in gpu_bands)
 
-    def _shown(self, view: str) -> Iterable[tuple[str, str, str, float]]:
+    def _lines_of_view(self, view: str) -> Iterable[tuple[str, str, str, float]]:
         match view:
             case "cpu":
                 yield "host", "host_cpu_percent", "whole machine (%)", 1.0
@@ -133,21 +138,25 @@ class MachineSeries:
                     yield gpu, view, gpu.upper().replace("GPU", "GPU "), 1.0
 
     def _add(self, source: str, at_s: float, metric: str, value: float) -> None:
-        began_s, sums = self._open.setdefault(source, (at_s, {}))
-        if at_s - began_s >= _POINT_S:
-            self._close(source, began_s, sums)
-            began_s, sums = self._open[source] = (at_s, {})
+        start_s, sums = self._open.setdefault(source, (at_s, {}))
+        if at_s - start_s >= _POINT_S:
+            self._close(source, start_s, sums)
+            start_s, sums = self._open[source] = (at_s, {})
         if value == value:
             total = sums.setdefault(metric, [0.0, 0.0])
             total[0] += value
             total[1] += 1
 
-    def _close(self, source: str, began_s: float, sums: dict[str, list[float]]) -> None:
+    def _close(self, source: str, start_s: float, sums: dict[str, list[float]]) -> None:
         if source not in self._rings:
-            names = _GPU if _GPU_SOURCE.fullmatch(source) else tuple(n for n in _WANTED if n.startswith(f"{source}_"))
+            names = (
+                _GPU_METRICS
+                if _GPU_SOURCE.fullmatch(source)
+                else tuple(n for n in _CHARTED_METRICS if n.startswith(f"{source}_"))
+            )
             self._names[source], self._rings[source] = names, Ring(CAPACITY, names)
         means = {metric: total / count for metric, (total, count) in sums.items()}
-        self._rings[source].append(began_s + _POINT_S / 2, *[means.get(name) for name in self._names[source]])
+        self._rings[source].append(start_s + _POINT_S / 2, *[means.get(name) for name in self._names[source]])
 
     def _mark_throttling(self, source: str, at_s: float, reasons: float) -> None:
         names = throttle_names(reasons) if reasons == reasons else ()
@@ -155,9 +164,9 @@ class MachineSeries:
             return
         text = f"{source.upper()}: {', '.join(names)}"
         bands = self._throttled.setdefault(source, [])
-        if bands and bands[-1].text == text and at_s - bands[-1].end_s < _GAP_S:
+        if bands and bands[-1].text == text and at_s - bands[-1].end_s < _MAX_GAP_S:
             bands[-1] = Band(bands[-1].start_s, at_s, text, "warn")
-        elif len(bands) < _MOST_BANDS:
+        elif len(bands) < _MAX_BANDS:
             bands.append(Band(at_s, at_s, text, "warn"))
 
 
@@ -170,11 +179,11 @@ _PROCESSES = {
 
 
 def views(*, has_gpus: bool) -> dict[str, str]:
-    """What the machine's chart can show, by key, the first of them at first."""
-    of_gpus = {
+    """Return the titles of the views of the machine chart by key. The first is the default."""
+    gpu_views = {
         "gpu_utilisation_percent": "GPU use (%)",
         "gpu_memory_gib": "GPU memory (GiB)",
         "gpu_power_w": "GPU power (W)",
         "gpu_sm_clock_mhz": "GPU clock (MHz)",
     }
-    return {**(of_gpus if has_gpus else {}), "cpu": "Processor use (%)", "memory": "Memory (GiB)"}
+    return {**(gpu_views if has_gpus else {}), "cpu": "Processor use (%)", "memory": "Memory (GiB)"}

@@ -1,4 +1,4 @@
-"""Live: a run while it goes on."""
+"""Live page: a run while it is running."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class LivePage(Page):
-    """What charts need is imported with the first run that is shown."""
+    """Page of the current run. The chart libraries are imported when the first run is shown."""
 
     key: PageKey = "live"
     state_changed = Signal(object)
-    """A LiveState: of a run that begins, goes on and ends."""
+    """Emits the `LiveState` of the run when it starts, changes or ends."""
 
     def __init__(self, navigation: Navigation, look: Look) -> None:
         super().__init__(navigation, look)
@@ -55,9 +55,9 @@ class LivePage(Page):
             self.idle.focus_first()
         else:
             self._body.ribbon.setFocus(Qt.FocusReason.OtherFocusReason)
-            self._tell_trust()
+            self._emit_trust()
 
-    def _tell_trust(self) -> None:
+    def _emit_trust(self) -> None:
         if self.state.trust is not None:
             self.navigation.trust_shown.emit(self.state.trust, "\n".join(self.state.reasons), "live")
 
@@ -78,52 +78,52 @@ class LivePage(Page):
 
     @property
     def body(self) -> LiveBody | None:
-        """None until a run is shown."""
+        """Content of the page, or None until a run is shown."""
         return self._body
 
     def watch(self, directory: Path) -> None:
-        """A run that goes on, or has ended: the engine is not this window's."""
+        """Watch a run that is running or has ended, whose engine was not started by this window."""
         self.run.engine.watch(directory)
 
     def stop(self) -> None:
-        """The first time it asks, in a strip; the second time it stops."""
+        """Ask in a message on the first call, and stop on the second."""
         if not self.is_running:
             return
         if not self.stop_strip.isHidden():
             self.stop_now()
             return
         if self.state.going == "stopping":
-            what = "Cut what is in flight?"
-            why = "The run is stopping: it waits for the answers to what was sent."
+            message = "Cut what is in flight?"
+            reason = "The run is stopping: it waits for the answers to what was sent."
             action = "Cu&t it"
         else:
-            what = "Stop this run?"
-            why = "What is in flight may finish, and what was measured is kept and reported."
+            message = "Stop this run?"
+            reason = "What is in flight may finish, and what was measured is kept and reported."
             action = "S&top it"
-        self.stop_strip.say(Notice("warning", what, why, "Esc once more stops it too."), action)
+        self.stop_strip.say(Notice("warning", message, reason, "Esc once more stops it too."), action)
 
     def stop_now(self) -> None:
-        """Without asking."""
+        """Stop without asking."""
         self.stop_strip.hide()
         if self._run is not None:
             self._run.stop()
 
     @property
     def run(self) -> LiveRun:
-        """Made on first use."""
+        """The run, created on first use."""
         if self._run is None:
             from app.gui.live.run import LiveRun
 
             run = self._run = LiveRun(self)
-            run.began.connect(self._begin)
-            run.painted.connect(self._mark)
+            run.began.connect(self._on_began)
+            run.painted.connect(self._mark_changed)
             run.state_changed.connect(self._show_state)
-            run.news.connect(self._tell)
+            run.news.connect(self._show_news)
             run.news_over.connect(self.strip.hide)
-            run.ended.connect(self._end)
+            run.ended.connect(self._on_ended)
         return self._run
 
-    def _begin(self) -> None:
+    def _on_began(self) -> None:
         assert self._run is not None, "it has just begun"
         if self._body is None:
             from app.gui.live.body import LiveBody
@@ -139,7 +139,7 @@ class LivePage(Page):
         self._stack.setCurrentWidget(self._body)
         self._body.begin(self._run.presenter)
 
-    def _mark(self, parts: frozenset[Part]) -> None:
+    def _mark_changed(self, parts: frozenset[Part]) -> None:
         if self._body is not None:
             self._body.mark(parts)
 
@@ -149,17 +149,17 @@ class LivePage(Page):
             self.stop_strip.hide()
         if self._body is not None:
             self._body.show_state(state)
-        if self.isVisible():  # another page tells of the run that it shows
-            self._tell_trust()
+        if self.isVisible():  # a visible page reports the validity of its own run
+            self._emit_trust()
         self.state_changed.emit(state)
 
-    def _tell(self, news: News) -> None:
+    def _show_news(self, news: News) -> None:
         action = None
         if news.has_results:
             action = "Show what was &measured" if self.state.going == "lost" else "&See results"
         self.strip.say(news.notice, action)
 
-    def _end(self, directory: Path, is_ours: bool) -> None:
+    def _on_ended(self, directory: Path, is_ours: bool) -> None:
         from app.storage.run_directory import RESULT
 
         self.navigation.library_changed.emit()

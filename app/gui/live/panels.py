@@ -1,4 +1,4 @@
-"""Beside the charts: the trust panel, the errors, and the variants of a local run."""
+"""Panels beside the live charts: validity checks, errors, and the variants of a local run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_CHECKS = 60
 
 
 class TrustPanel(QScrollArea):
-    """Every check with its mark, the worst first; what is in doubt says what to do."""
+    """All checks of the run, the worst first. A check that did not pass shows its hint."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,16 +42,16 @@ class TrustPanel(QScrollArea):
         self._empty.setVisible(not lines)
         while len(self._rows) < len(lines):
             self._add_row()
-        for at, row in enumerate(self._rows):
+        for index, row in enumerate(self._rows):
             for widget in row:
-                widget.setVisible(at < len(lines))
-            if at < len(lines):
-                _fill(row, lines[at])
-        doubts = [f"{line.name}: {line.verdict}" for line in lines if line.verdict != "VALID"]
-        self.setAccessibleDescription("; ".join(doubts) or "No check is in doubt.")
+                widget.setVisible(index < len(lines))
+            if index < len(lines):
+                _fill_row(row, lines[index])
+        warnings = [f"{line.name}: {line.verdict}" for line in lines if line.verdict != "VALID"]
+        self.setAccessibleDescription("; ".join(warnings) or "No check is in doubt.")
 
     def words(self) -> list[tuple[str, str, str]]:
-        """As it is shown: mark and word, what was seen, what to do."""
+        """Return the shown texts of each check: verdict, observation and hint."""
         return [
             (mark.text(), text.text(), "" if hint.isHidden() else hint.text())
             for mark, text, hint in self._rows
@@ -60,64 +60,68 @@ class TrustPanel(QScrollArea):
 
     def _add_row(self) -> None:
         row = (label("", "word"), label("", wrap=True), label("", "muted", wrap=True))
-        at = 2 * len(self._rows)
-        self._grid.addWidget(row[0], at, 0, Qt.AlignmentFlag.AlignTop)
-        self._grid.addWidget(row[1], at, 1)
-        self._grid.addWidget(row[2], at + 1, 1)
+        grid_row = 2 * len(self._rows)
+        self._grid.addWidget(row[0], grid_row, 0, Qt.AlignmentFlag.AlignTop)
+        self._grid.addWidget(row[1], grid_row, 1)
+        self._grid.addWidget(row[2], grid_row + 1, 1)
         self._rows.append(row)
 
 
-def _fill(row: tuple[QLabel, QLabel, QLabel], line: CheckRow) -> None:
+def _fill_row(row: tuple[QLabel, QLabel, QLabel], line: CheckRow) -> None:
     mark, text, hint = row
-    words: dict[Trust, tuple[str, State]] = {
+    texts: dict[Trust, tuple[str, State]] = {
         "VALID": ("✓ ok", "good"),
         "WARN": ("! warn", "warn"),
         "INVALID": ("✕ INVALID", "bad"),
     }
-    word, state = words[line.verdict]
-    mark.setText(word)
+    verdict_text, state = texts[line.verdict]
+    mark.setText(verdict_text)
     restyle(mark, state)
     limit = "" if line.limit is None else f" (limit {check_limit(line)})"
     text.setText(f"{line.name}: {check_value(line)}{limit}")
-    told = line.hint or ""
-    hint.setText(told if line.verdict != "VALID" else "")
+    advice = line.hint or ""
+    hint.setText(advice if line.verdict != "VALID" else "")
     hint.setVisible(bool(hint.text()))
 
 
 class FailureTable(QWidget):
-    """Under the table, what was seen of the class that is chosen, else of the newest: a column is too narrow for it."""
+    """Errors by class. The sample of the selected class, or else of the newest, is shown below, because a column is too
+    narrow for it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._none = label("No errors.", "muted")
+        self._no_errors = label("No errors.", "muted")
         headers = {"error": "Error", "first_s": "First seen", "count": "Count", "sample": "Sample"}
         self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _clock}), "Errors")
         self.seen = label("", "muted", wrap=True)
         self._lines: tuple[FailureLine, ...] = ()
-        self._chosen: str | None = None
-        self.table.selectionModel().currentChanged.connect(self._choose)
-        vbox(self._none, (self.table, 1), self.seen, 0, within=self)
+        self._selected_error: str | None = None
+        self.table.selectionModel().currentChanged.connect(self._on_selected)
+        vbox(self._no_errors, (self.table, 1), self.seen, 0, within=self)
         self.show_failures(())
 
     def show_failures(self, lines: tuple[FailureLine, ...]) -> None:
-        self._none.setVisible(not lines)
+        self._no_errors.setVisible(not lines)
         self.table.setVisible(bool(lines))
-        if not lines:  # another run
-            self._chosen = None
+        if not lines:  # another run was opened
+            self._selected_error = None
         self._lines = lines
         rows = [(line.error[:200], line.first_s, line.count, line.sample) for line in lines]
         self.table.set_frame(pd.DataFrame(rows, columns=["error", "first_s", "count", "sample"]))
         describe(self.table, "Errors by class")
-        self._tell_seen()
+        self._show_sample()
 
-    def _choose(self, current: QModelIndex) -> None:
-        """By its class: the rows are made again with every count."""
+    def _on_selected(self, current: QModelIndex) -> None:
+        """Remember the selection by error class, because the rows are replaced at every update."""
         if current.isValid():
-            self._chosen = self._lines[self.table.frame_model.frame_row(current.row())].error
-            self._tell_seen()
+            self._selected_error = self._lines[self.table.frame_model.frame_row(current.row())].error
+            self._show_sample()
 
-    def _tell_seen(self) -> None:
-        line = next((one for one in self._lines if one.error == self._chosen), self._lines[-1] if self._lines else None)
+    def _show_sample(self) -> None:
+        line = next(
+            (failure for failure in self._lines if failure.error == self._selected_error),
+            self._lines[-1] if self._lines else None,
+        )
         self.seen.setVisible(line is not None and bool(line.sample))
         if line is not None:
             self.seen.setText(f"{line.error[:200]}, the first: {line.sample}")
@@ -140,5 +144,5 @@ def _clock(seconds: object) -> str:
 
 
 def _state_of(line: VariantLine) -> str:
-    words = {"running": "▶ running", "measured": "✓ measured", "ended early": "✕ ended early"}
-    return f"{words[line.state]}: {line.reason[:200]}" if line.reason else words[line.state]
+    texts = {"running": "▶ running", "measured": "✓ measured", "ended early": "✕ ended early"}
+    return f"{texts[line.state]}: {line.reason[:200]}" if line.reason else texts[line.state]

@@ -1,4 +1,4 @@
-"""A run's events and telemetry in, what the Live page shows out. It knows no widget."""
+"""Presenter of the Live page: turns the events and telemetry of a run into what the page shows. It uses no widgets."""
 
 from __future__ import annotations
 
@@ -37,22 +37,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Part = Literal["charts", "marks", "machine", "stages", "checks", "failures", "variants"]
-_MOST_MARKERS = 200
-_LONGEST_MARKER = 60
+_MAX_MARKERS = 200
+_MAX_MARKER_CHARACTERS = 60
 _STALE_S = 600.0
-"""An engine that tells nothing for so long is on a machine with another clock, or has no more to tell."""
+"""Time without an event, in seconds, after which the engine must be on a machine with another clock, or has nothing
+more to report."""
 
 
 class LivePresenter:
     def __init__(
         self, directory: Path | None = None, name: str = "", now_ns: Callable[[], int] = time.perf_counter_ns
     ) -> None:
-        """`now_ns` is the clock of the events."""
+        """Create the presenter. `now_ns` is the clock of the events, in nanoseconds."""
         self.directory, self._name, self._now_ns = directory, name, now_ns
-        self._made_ns = now_ns()
+        self._created_ns = now_ns()
         self.going: Going = "idle" if directory is None else "starting"
         self.failure = ""
-        """Why it did not start."""
+        """Reason why the run did not start."""
         self.progress = RunProgress()
         self.series, self.machine = LiveSeries(), MachineSeries()
         self.stages, self.variants = LiveStages(), LiveVariants()
@@ -60,9 +61,9 @@ class LivePresenter:
         self.slo: tuple[Objective, ...] = ()
         self.markers: list[Marker] = []
         self.changed: set[Part] = set()
-        """Since it was last cleared."""
+        """Parts that changed since the set was last cleared."""
         self._zero_ns: int | None = None
-        self._early: list[pa.RecordBatch] = []
+        self._early_batches: list[pa.RecordBatch] = []
 
     def take(self, event: Event) -> None:
         if self._zero_ns is None:
@@ -73,30 +74,30 @@ class LivePresenter:
         match event:
             case RunStarted(slo=slo):
                 self.slo = slo
-                self._place_early_readings()
+                self._process_early_batches()
             case Snapshot() | ErrorSeen() | StageStarted() | StageFinished() | CallsFinished():
-                self._take_of_stage(event)
+                self._on_stage_event(event)
             case RateChanged() | StageExtended() | Noted() | ColdStarted() | RateResolved():
-                self._take_moment(event)
+                self._on_moment_event(event)
             case VariantStarted() | VariantFinished():
-                self._take_of_variant(event)
+                self._on_variant_event(event)
             case CheckCompleted(check=check):
-                self._take_check(check, event.at_ns)
+                self._on_check(check, event.at_ns)
             case RunFinished():
                 self.going = "finished"
                 self._stop(event.at_ns)
             case PhaseChanged():
-                pass  # the progress has it
+                pass  # `advanced` handles this event
 
     def take_readings(self, batch: pa.RecordBatch) -> None:
         if self._zero_ns is None:
-            self._early.append(batch)
+            self._early_batches.append(batch)
             return
         self.machine.take(batch, self._zero_ns)
         self.changed.add("machine")
 
     def lose(self, going: Going) -> None:
-        """Nothing more is told."""
+        """Mark the run as lost or failed; no more events will arrive."""
         self.going = going
         self._stop(self.progress.at_ns or 0)
 
@@ -105,13 +106,13 @@ class LivePresenter:
         return bool(self.variants.lines())
 
     def latency_limit(self) -> Objective | None:
-        """That a line in the latency chart stands for: the first that every stage is held to."""
-        return next((one for one in self.slo if one.metric in ("latency_ms", "service_ms")), None)
+        """Return the first SLO objective on latency, drawn as a line in the latency chart."""
+        return next((objective for objective in self.slo if objective.metric in ("latency_ms", "service_ms")), None)
 
     def state(self) -> LiveState:
         progress, verdict = self.progress, self.checks.verdict
-        now_ns = self._moment_ns()
-        since_ns = self._made_ns if progress.started_ns is None else progress.started_ns
+        now_ns = self._current_ns()
+        since_ns = self._created_ns if progress.started_ns is None else progress.started_ns
         is_running = self.going in ("running", "stopping")
         return LiveState(
             going=self.going,
@@ -128,30 +129,30 @@ class LivePresenter:
             reasons=() if verdict is None else verdict.reasons,
         )
 
-    def _moment_ns(self) -> int:
-        """Now, on the run's clock; of a run that goes on no more, its last moment."""
+    def _current_ns(self) -> int:
+        """Return the current time on the run's clock, or the time of the last event if the run is no longer running."""
         now_ns = self._now_ns()
         last_ns = self.progress.at_ns
         if last_ns is None:
-            return now_ns if self.going == "starting" else self._made_ns
+            return now_ns if self.going == "starting" else self._created_ns
         is_clock_shared = 0 <= now_ns - last_ns < _STALE_S * 1e9
         return now_ns if self.going in ("running", "stopping") and is_clock_shared else last_ns
 
     def _at_s(self, at_ns: int) -> float:
         return (at_ns - (self._zero_ns or 0)) / 1e9
 
-    def _place_early_readings(self) -> None:
-        early, self._early = self._early, []
+    def _process_early_batches(self) -> None:
+        early, self._early_batches = self._early_batches, []
         for batch in early:
             self.take_readings(batch)
 
-    def _take_moment(self, event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> None:
-        self._mark(event.at_ns, _words_of(event))
+    def _on_moment_event(self, event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> None:
+        self._add_marker(event.at_ns, _marker_text(event))
         if isinstance(event, RateChanged | StageExtended):
             self.stages.change(event)
             self.changed.add("stages")
 
-    def _take_of_stage(self, event: Snapshot | ErrorSeen | StageStarted | StageFinished | CallsFinished) -> None:
+    def _on_stage_event(self, event: Snapshot | ErrorSeen | StageStarted | StageFinished | CallsFinished) -> None:
         zero_ns, at_s = self._zero_ns or 0, self._at_s(event.at_ns)
         match event:
             case Snapshot():
@@ -180,7 +181,7 @@ class LivePresenter:
         elif self.failures.take_stage(event, at_s):
             self.changed.add("failures")
 
-    def _take_of_variant(self, event: VariantStarted | VariantFinished) -> None:
+    def _on_variant_event(self, event: VariantStarted | VariantFinished) -> None:
         self.changed.add("variants")
         match event:
             case VariantStarted():
@@ -188,15 +189,15 @@ class LivePresenter:
             case VariantFinished():
                 self.variants.end(event)
 
-    def _take_check(self, check: Check, at_ns: int) -> None:
+    def _on_check(self, check: Check, at_ns: int) -> None:
         self.checks.take(check)
         self.changed.add("checks")
         if check.verdict == "INVALID":
-            self._mark(at_ns, f"INVALID: {check.name}")
+            self._add_marker(at_ns, f"INVALID: {check.name}")
 
-    def _mark(self, at_ns: int, text: str) -> None:
-        if len(self.markers) < _MOST_MARKERS:
-            self.markers.append(Marker(self._at_s(at_ns), text[:_LONGEST_MARKER]))
+    def _add_marker(self, at_ns: int, text: str) -> None:
+        if len(self.markers) < _MAX_MARKERS:
+            self.markers.append(Marker(self._at_s(at_ns), text[:_MAX_MARKER_CHARACTERS]))
             self.changed.add("marks")
 
     def _stop(self, at_ns: int) -> None:
@@ -204,7 +205,7 @@ class LivePresenter:
         self.changed.update(("stages", "marks", "charts"))
 
 
-def _words_of(event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> str:
+def _marker_text(event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> str:
     match event:
         case RateChanged(rate_per_s=rate_per_s):
             return f"rate {digits(rate_per_s)}/s"

@@ -1,4 +1,4 @@
-"""The stages of a run as a painted strip, the newest at the right."""
+"""Painted strip of the stages of a run, the newest at the right."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from app.gui.theme import Look, Theme
 from app.gui.widgets import tip
 
 _GAP, _PADDING = 3, 6
-_TOLD = 6
-"""Stages that a reader of screens is told of at once."""
+_DESCRIBED_STAGES = 6
+"""Number of stages that the description for screen readers contains."""
 
 
 class StageRibbon(QWidget):
-    """Left and right choose a stage; `chosen` tells its index, and so does a click."""
+    """Strip of stages. A click or the left and right keys select a stage; `chosen` emits its index."""
 
     chosen = Signal(int)
 
@@ -35,11 +35,11 @@ class StageRibbon(QWidget):
         if cells == self._cells:
             return
         self._cells = cells
-        self.setAccessibleDescription("; ".join(_told(cell) for cell in cells[-_TOLD:]))
+        self.setAccessibleDescription("; ".join(_description(cell) for cell in cells[-_DESCRIBED_STAGES:]))
         self.update()
 
     def current(self) -> StageCell | None:
-        """The one that keys or a click chose."""
+        """Return the selected stage, or None."""
         return next((cell for cell in self._cells if cell.index == self._current), None)
 
     def sizeHint(self) -> QSize:
@@ -53,13 +53,13 @@ class StageRibbon(QWidget):
         if not self._cells:
             painter.setPen(QColor(theme.muted))
             painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, "No stage has begun yet.")
-        for rect, cell in self._places():
+        for rect, cell in self._cell_rects():
             self._paint_cell(painter, theme, rect, cell)
-        hidden = len(self._cells) - len(self._places())
+        hidden = len(self._cells) - len(self._cell_rects())
         if hidden:
             painter.setPen(QColor(theme.muted))
             painter.drawText(
-                QRect(0, 0, self._left() - _GAP, self.height()),
+                QRect(0, 0, self._first_x() - _GAP, self.height()),
                 Qt.AlignmentFlag.AlignCenter,
                 f"{hidden} before",
             )
@@ -70,17 +70,17 @@ class StageRibbon(QWidget):
             super().keyPressEvent(event)
             return
         indices = [cell.index for cell in self._cells]
-        at = indices.index(self._current) + step if self._current in indices else len(indices) - 1
-        self._choose(indices[max(0, min(at, len(indices) - 1))])
+        position = indices.index(self._current) + step if self._current in indices else len(indices) - 1
+        self._choose(indices[max(0, min(position, len(indices) - 1))])
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        for rect, cell in self._places():
+        for rect, cell in self._cell_rects():
             if rect.contains(event.position().toPoint()):
                 self._choose(cell.index)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        under = [cell for rect, cell in self._places() if rect.contains(event.position().toPoint())]
-        self.setToolTip(tip(_told(under[0])) if under else "")
+        hovered = [cell for rect, cell in self._cell_rects() if rect.contains(event.position().toPoint())]
+        self.setToolTip(tip(_description(hovered[0])) if hovered else "")
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)
@@ -90,34 +90,34 @@ class StageRibbon(QWidget):
         self._current = index
         cell = self.current()
         if cell is not None:
-            self.setAccessibleDescription(_told(cell))
+            self.setAccessibleDescription(_description(cell))
         self.update()
         self.chosen.emit(index)
 
-    def _left(self) -> int:
-        """Where cells begin: before them is said how many find no room."""
+    def _first_x(self) -> int:
+        """Return the x position of the first cell. The number of hidden stages is shown before it."""
         metrics = self.fontMetrics()
-        most = max(1, (self.width() + _GAP) // (self._least_width(metrics) + _GAP))
-        if len(self._cells) <= most:
+        max_cells = max(1, (self.width() + _GAP) // (self._min_cell_width(metrics) + _GAP))
+        if len(self._cells) <= max_cells:
             return 0
         return metrics.horizontalAdvance(f"{len(self._cells)} before") + 2 * _PADDING
 
-    def _places(self) -> list[tuple[QRect, StageCell]]:
-        left = self._left()
-        room = self.width() - left
-        least = self._least_width(self.fontMetrics())
-        shown = self._cells[-max(1, (room + _GAP) // (least + _GAP)) :]
-        if not shown:
+    def _cell_rects(self) -> list[tuple[QRect, StageCell]]:
+        first_x = self._first_x()
+        available = self.width() - first_x
+        min_width = self._min_cell_width(self.fontMetrics())
+        visible = self._cells[-max(1, (available + _GAP) // (min_width + _GAP)) :]
+        if not visible:
             return []
-        width = min(2 * least, (room - _GAP * (len(shown) - 1)) // len(shown))
+        width = min(2 * min_width, (available - _GAP * (len(visible) - 1)) // len(visible))
         height = self.height()
         return [
-            (QRect(left + at * (width + _GAP), 0, width, height).adjusted(0, 0, -1, -1), cell)
-            for at, cell in enumerate(shown)
+            (QRect(first_x + position * (width + _GAP), 0, width, height).adjusted(0, 0, -1, -1), cell)
+            for position, cell in enumerate(visible)
         ]
 
     @staticmethod
-    def _least_width(metrics: QFontMetrics) -> int:
+    def _min_cell_width(metrics: QFontMetrics) -> int:
         return metrics.horizontalAdvance("probe 226.3/s #3") + 2 * _PADDING
 
     def _paint_cell(self, painter: QPainter, theme: Theme, rect: QRect, cell: StageCell) -> None:
@@ -126,18 +126,18 @@ class StageRibbon(QWidget):
         painter.setBrush(QColor(theme.raised))
         painter.drawRoundedRect(rect, 4, 4)
         done = QRect(rect.left() + 1, rect.bottom() - 3, round((rect.width() - 2) * cell.share_done), 3)
-        painter.fillRect(done, QColor(_colour(theme, cell)))
+        painter.fillRect(done, QColor(_color(theme, cell)))
         inside = rect.adjusted(_PADDING, _PADDING - 2, -_PADDING, -_PADDING)
         metrics = painter.fontMetrics()
         painter.setPen(QColor(theme.ink))
         name = metrics.elidedText(cell.name, Qt.TextElideMode.ElideRight, inside.width())
         painter.drawText(inside, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft, name)
-        painter.setPen(QColor(_colour(theme, cell)))
-        words = metrics.elidedText(_words(cell), Qt.TextElideMode.ElideRight, inside.width())
-        painter.drawText(inside, Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft, words)
+        painter.setPen(QColor(_color(theme, cell)))
+        state_text = metrics.elidedText(_cell_text(cell), Qt.TextElideMode.ElideRight, inside.width())
+        painter.drawText(inside, Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft, state_text)
 
 
-def _colour(theme: Theme, cell: StageCell) -> str:
+def _color(theme: Theme, cell: StageCell) -> str:
     if cell.end_s is None:
         return theme.accent
     if cell.trust == "INVALID":
@@ -145,7 +145,7 @@ def _colour(theme: Theme, cell: StageCell) -> str:
     return theme.muted if cell.held is None else theme.good if cell.held else theme.warn
 
 
-def _words(cell: StageCell) -> str:
+def _cell_text(cell: StageCell) -> str:
     rate = f"{cell.rate}  " if cell.rate else ""
     if cell.end_s is None:
         return rate + f"▶ {round(100 * cell.share_done)} %"
@@ -156,5 +156,5 @@ def _words(cell: StageCell) -> str:
     return rate + ("✓ held" if cell.held else "✕ did not hold")
 
 
-def _told(cell: StageCell) -> str:
-    return f"{cell.name}: {_words(cell)}"
+def _description(cell: StageCell) -> str:
+    return f"{cell.name}: {_cell_text(cell)}"

@@ -1,4 +1,4 @@
-"""The run that Live watches: its engine, its events, and what it is asked."""
+"""The run that the Live page watches: its engine, its events, and the commands sent to it."""
 
 from __future__ import annotations
 
@@ -20,47 +20,47 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _STOPPED_EARLY = (5, 10, 11, 12, 130, 143)
-"""Exit codes of runs that were measured, and have more to say than their numbers."""
+"""Exit codes of runs that were measured, but whose outcome needs attention."""
 
 
 class News(msgspec.Struct, frozen=True):
-    """`has_results`: there is something to open."""
+    """A notice about the run. `has_results` means that there are results to open."""
 
     notice: Notice
     has_results: bool = False
 
 
 class LiveRun(QObject):
-    """One run at a time. Closing the window, or its crash, leaves the engine going."""
+    """Starts, watches and controls one run at a time. The engine keeps running if the window closes or crashes."""
 
     began = Signal()
-    """Another run is watched: `presenter` is a new one."""
+    """Emitted when another run is watched, after `presenter` has been replaced."""
     painted = Signal(object)
-    """A frozenset of the Parts that changed."""
+    """Emits a frozenset of the `Part`s that changed."""
     state_changed = Signal(object)
-    """A LiveState; at most one a second where only time went by."""
+    """Emits the `LiveState`, at most once a second if only the time has changed."""
     news = Signal(object)
-    """A News."""
+    """Emits a `News`."""
     news_over = Signal()
-    """That the run is INVALID does not hold any more."""
+    """Emitted when the notice that the run is INVALID no longer applies."""
     ended = Signal(object, bool)
-    """Its directory, and whether it was started here."""
+    """Emits the run's directory, and whether this window started it."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self.presenter = LivePresenter()
-        self._told: LiveState | None = None
+        self._emitted_state: LiveState | None = None
         self._is_invalid = False
         engine = self.engine = EngineRun(self)
-        engine.began.connect(self._begin)
-        engine.received.connect(self._take)
-        engine.readings.connect(self._take_readings)
-        engine.drained.connect(self._drained)
-        engine.damaged.connect(self._tell_damage)
-        engine.finished.connect(self._finish)
-        engine.lost.connect(self._lose)
-        engine.failed.connect(self._fail)
-        engine.refused.connect(self._refused)
+        engine.began.connect(self._on_began)
+        engine.received.connect(self._on_event)
+        engine.readings.connect(self._on_readings)
+        engine.drained.connect(self._on_drained)
+        engine.damaged.connect(self._on_damaged)
+        engine.finished.connect(self._on_finished)
+        engine.lost.connect(self._on_lost)
+        engine.failed.connect(self._on_failed)
+        engine.refused.connect(self._on_refused)
 
     @property
     def is_running(self) -> bool:
@@ -71,7 +71,7 @@ class LiveRun(QObject):
         return self.presenter.directory
 
     def stop(self) -> None:
-        """The first time what is in flight may finish, the second time it is cut."""
+        """Stop the run. The first call lets requests in flight finish, the second cancels them."""
         directory = self.directory
         if directory is None or not self.is_running:
             return
@@ -80,7 +80,7 @@ class LiveRun(QObject):
         self.engine.requests.stop(directory)
         if self.presenter.going == "running":
             self.presenter.going = "stopping"
-        self._tell_state()
+        self._emit_state()
 
     def note(self, text: str) -> None:
         if self.directory is not None:
@@ -94,18 +94,18 @@ class LiveRun(QObject):
         if self.directory is not None:
             self.engine.requests.extend(self.directory, by_s)
 
-    def _begin(self, directory: Path, name: str) -> None:
+    def _on_began(self, directory: Path, name: str) -> None:
         self.presenter, self._is_invalid = LivePresenter(directory, name), False
         self.began.emit()
-        self._tell_state()
+        self._emit_state()
 
-    def _take(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         self.presenter.take(event)
 
-    def _take_readings(self, batch: pa.RecordBatch) -> None:
+    def _on_readings(self, batch: pa.RecordBatch) -> None:
         self.presenter.take_readings(batch)
 
-    def _drained(self, _: int) -> None:
+    def _on_drained(self, _: int) -> None:
         presenter = self.presenter
         if presenter.changed:
             parts = frozenset(presenter.changed)
@@ -113,65 +113,65 @@ class LiveRun(QObject):
             self.painted.emit(parts)
         if presenter.checks.is_invalid != self._is_invalid:
             self._is_invalid = presenter.checks.is_invalid
-            self._tell_validity()
-        self._tell_state()
+            self._emit_validity()
+        self._emit_state()
 
-    def _tell_validity(self) -> None:
+    def _emit_validity(self) -> None:
         if not self._is_invalid:
             self.news_over.emit()
             return
         reasons = "; ".join(self.presenter.checks.why_invalid())
-        what = "The measurement is INVALID so far: its numbers say nothing."
+        message = "The measurement is INVALID so far: its numbers say nothing."
         next_step = "A search tries such a stage again; else stop the run, mend that, and measure again."
-        self.news.emit(News(Notice("error", what, reasons, next_step)))
+        self.news.emit(News(Notice("error", message, reasons, next_step)))
 
-    def _tell_state(self) -> None:
+    def _emit_state(self) -> None:
         state = self.presenter.state()
-        if self._told is None or _by_the_second(state) != _by_the_second(self._told):
-            self._told = state
+        if self._emitted_state is None or _rounded_to_seconds(state) != _rounded_to_seconds(self._emitted_state):
+            self._emitted_state = state
             self.state_changed.emit(state)
 
-    def _finish(self, code: int, message: str) -> None:
+    def _on_finished(self, code: int, message: str) -> None:
         directory = self.directory
         assert directory is not None, "something is watched"
-        self._drained(0)
+        self._on_drained(0)
         has_results = (directory / RESULT).exists()
-        self.news.emit(News(_of_end(self.presenter.state(), code, message), has_results))
+        self.news.emit(News(_end_notice(self.presenter.state(), code, message), has_results))
         self.ended.emit(directory, self.engine.is_started_here)
 
-    def _lose(self) -> None:
+    def _on_lost(self) -> None:
         self.presenter.lose("lost")
-        self._drained(0)
-        what = "The engine is gone, and did not tell of its end."
+        self._on_drained(0)
+        message = "The engine is gone, and did not tell of its end."
         next_step = "What was measured until then is kept, and can be opened."
-        self.news.emit(News(Notice("error", what, None, next_step), has_results=True))
+        self.news.emit(News(Notice("error", message, None, next_step), has_results=True))
 
-    def _fail(self, notice: Notice) -> None:
+    def _on_failed(self, notice: Notice) -> None:
         self.presenter.lose("failed")
         self.presenter.failure = notice.why or notice.what
-        self._drained(0)
+        self._on_drained(0)
         self.news.emit(News(notice))
 
-    def _tell_damage(self) -> None:
-        what = "Some of what this run told cannot be read, and is left out."
-        why = "It may come from another version of Sizewise, or be damaged."
-        self.news.emit(News(Notice("warning", what, why)))
+    def _on_damaged(self) -> None:
+        message = "Some of what this run told cannot be read, and is left out."
+        reason = "It may come from another version of Sizewise, or be damaged."
+        self.news.emit(News(Notice("warning", message, reason)))
 
-    def _refused(self, wish: Wish, error: Exception) -> None:
-        if isinstance(wish, StopRun) and self.presenter.going == "stopping":
+    def _on_refused(self, command: Wish, error: Exception) -> None:
+        if isinstance(command, StopRun) and self.presenter.going == "stopping":
             self.presenter.going = "running"
-            self._tell_state()
+            self._emit_state()
         self.news.emit(News(notice_of(error)))
 
 
-def _by_the_second(state: LiveState) -> LiveState:
+def _rounded_to_seconds(state: LiveState) -> LiveState:
     eta_s = None if state.eta_s is None else float(int(state.eta_s))
     return msgspec.structs.replace(state, elapsed_s=float(int(state.elapsed_s)), eta_s=eta_s)
 
 
-def _of_end(state: LiveState, code: int, message: str) -> Notice:
+def _end_notice(state: LiveState, code: int, message: str) -> Notice:
     verdict = state.trust or "nothing was checked"
     if code == 0:
         return Notice("news", f"The run has finished ({verdict}).", message or None)
-    what = f"The run has ended with exit code {code} ({verdict})."
-    return Notice("warning" if code in _STOPPED_EARLY else "error", what, message or None)
+    headline = f"The run has ended with exit code {code} ({verdict})."
+    return Notice("warning" if code in _STOPPED_EARLY else "error", headline, message or None)

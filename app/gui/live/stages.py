@@ -1,8 +1,7 @@
-"""The stages and variants of a run, as they come.
+"""Stages, variants, validity checks and errors of a run, updated from its events.
 
-The checks of a run while it goes on, judged as its result will be.
-
-Errors while a run goes on: by class, since when, how many, and what was seen of the first.
+Checks are evaluated with the same functions as in the result. Errors are counted by class, with the time and a sample
+of the first.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from app.records.result import Check, Stage, Verdict
 from app.reporting.quantities import check_row
 from reports.model import CheckRow
 
-_ORDER = {"INVALID": 0, "WARN": 1, "VALID": 2}
+_VERDICT_RANKS = {"INVALID": 0, "WARN": 1, "VALID": 2}
 
 
 class LiveChecks:
-    """A stage that is run again takes the place of the one before."""
+    """Checks of the run so far. A repeated attempt of a stage replaces the previous one."""
 
     def __init__(self) -> None:
-        self._of_run: dict[str, Check] = {}
+        self._run_checks: dict[str, Check] = {}
         self._stages: dict[tuple[str, int], Stage] = {}
         self._all: tuple[Check, ...] = ()
         self.verdict: Verdict | None = None
-        """None where nothing was checked yet."""
+        """Verdict so far, or None if nothing has been checked yet."""
 
     @property
     def is_invalid(self) -> bool:
@@ -50,72 +49,73 @@ class LiveChecks:
         return verdict_of([check for check in self._all if check.verdict == "INVALID"]).reasons
 
     def take(self, check: Check) -> None:
-        self._of_run[check.id] = check
-        self._judge()
+        self._run_checks[check.id] = check
+        self._evaluate()
 
     def take_stage(self, stage: Stage) -> None:
         self._stages[(stage.name, stage.repeat)] = stage
-        self._judge()
+        self._evaluate()
 
-    def _judge(self) -> None:
+    def _evaluate(self) -> None:
         from app.analysis.validity import run_checks, verdict_of
 
-        self._all = (*self._of_run.values(), *run_checks(list(self._stages.values())))
+        self._all = (*self._run_checks.values(), *run_checks(list(self._stages.values())))
         self.verdict = verdict_of(self._all) if self._all else None
 
     def lines(self) -> tuple[CheckRow, ...]:
-        """The worst first."""
-        return tuple(check_row(check) for check in sorted(self._all, key=lambda one: _ORDER[one.verdict]))
+        """Return the checks, the worst first."""
+        return tuple(check_row(check) for check in sorted(self._all, key=lambda check: _VERDICT_RANKS[check.verdict]))
 
 
-_MOST_CLASSES, _MOST_LETTERS = 50, 300
-"""What is told may come from a file of another's hand."""
+_MAX_CLASSES, _MAX_SAMPLE_CHARACTERS = 50, 300
+"""Limits for error classes and sample length, because events may come from an untrusted file."""
 
 
 class Failures:
     def __init__(self) -> None:
         self._first_s: dict[str, float] = {}
         self._samples: dict[str, str] = {}
-        self._before: dict[str, int] = {}
-        """Of the stages that are over."""
+        self._ended_counts: dict[str, int] = {}
+        """Number of errors by class in the stages that have ended."""
         self._running: dict[str, int] = {}
 
     def take(self, told: Snapshot, at_s: float) -> bool:
-        """Whether anything changed."""
+        """Update the counts from a snapshot. Return whether anything changed."""
         if told.errors == self._running:
             return False
-        self._running = self._known(told.errors, at_s)
+        self._running = self._register(told.errors, at_s)
         return True
 
     def take_stage(self, told: StageFinished, at_s: float) -> bool:
-        counted = self._known(told.stage.errors, at_s)
+        counted = self._register(told.stage.errors, at_s)
         for error, count in counted.items():
-            self._before[error] = self._before.get(error, 0) + count
+            self._ended_counts[error] = self._ended_counts.get(error, 0) + count
         had_any = bool(self._running or counted)
         self._running = {}
         return had_any
 
     def take_sample(self, told: ErrorSeen, at_s: float) -> None:
-        """`at_s` is when it was seen, which the counts tell only about."""
+        """Store the sample of an error. `at_s` is the exact time of the error, which the counts only give
+        approximately."""
         error = told.sample.error
-        self._known({error: 1}, at_s)
+        self._register({error: 1}, at_s)
         if error in self._first_s and error not in self._samples:
             self._first_s[error] = at_s
-            self._samples[error] = told.sample.text[:_MOST_LETTERS]
+            self._samples[error] = told.sample.text[:_MAX_SAMPLE_CHARACTERS]
 
     def lines(self) -> tuple[FailureLine, ...]:
-        """The first seen first."""
-        ordered = sorted(self._first_s.items(), key=lambda one: one[1])
-        counts = {error: self._before.get(error, 0) + self._running.get(error, 0) for error, _ in ordered}
+        """Return the error classes in the order of their first occurrence."""
+        ordered = sorted(self._first_s.items(), key=lambda item: item[1])
+        counts = {error: self._ended_counts.get(error, 0) + self._running.get(error, 0) for error, _ in ordered}
         return tuple(
             FailureLine(error=error, first_s=first_s, count=counts[error], sample=self._samples.get(error, ""))
             for error, first_s in ordered
             if counts[error]
         )
 
-    def _known(self, errors: dict[str, int], at_s: float) -> dict[str, int]:
+    def _register(self, errors: dict[str, int], at_s: float) -> dict[str, int]:
         for error in errors:
-            if error not in self._first_s and len(self._first_s) < _MOST_CLASSES:
+            if error not in self._first_s and len(self._first_s) < _MAX_CLASSES:
                 self._first_s[error] = at_s
         return {error: count for error, count in errors.items() if error in self._first_s}
 
@@ -173,7 +173,7 @@ class LiveStages:
             )
 
     def stop(self, at_s: float) -> None:
-        """What ran when the run ended goes on no more."""
+        """Mark the stage that was running when the run ended as ended."""
         self._running = None
         for index, cell in self._cells.items():
             if cell.end_s is None:
@@ -187,7 +187,7 @@ class LiveStages:
         return tuple(self._cells.values())
 
     def bands(self) -> tuple[Band, ...]:
-        """Those that are INVALID."""
+        """Return the periods of the INVALID stages."""
         return tuple(
             Band(cell.start_s, cell.end_s, "INVALID", "bad")
             for cell in self._cells.values()
@@ -204,7 +204,7 @@ def _rate(stage: StageStarted) -> str:
 
 
 class LiveVariants:
-    """Of a local run."""
+    """Variants of a local run."""
 
     def __init__(self) -> None:
         self._lines: dict[int, VariantLine] = {}
@@ -232,10 +232,11 @@ class LiveVariants:
 
 
 def _times(stage: Stage) -> str:
-    """Of calls that are due at a time of their own, what they waited too."""
+    """Return the times of a scenario as text. Latency is used if the calls have scheduled starts, so that it includes
+    the waiting time, and service time otherwise."""
     metric = "latency_ms" if "latency_ms" in stage.metrics else "service_ms"
-    of = stage.metrics.get(metric, {})
-    p50, p95 = (None if one not in of else of[one].value for one in ("p50", "p95"))
+    values = stage.metrics.get(metric, {})
+    p50, p95 = (None if percentile not in values else values[percentile].value for percentile in ("p50", "p95"))
     rate = stage.metrics["throughput_per_s"]["value"].value if "throughput_per_s" in stage.metrics else None
     parts = [stage.tags.get("scenario", stage.name)]
     parts += [] if p50 is None else [f"p50 {digits(p50, 3)} ms"]

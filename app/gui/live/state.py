@@ -1,4 +1,4 @@
-"""What the Live page shows, as plain records. Seconds count from the start of the run."""
+"""State of the Live page, as immutable records. Times are in seconds from the start of the run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from app.gui.formatting import State
 from app.records.result import Trust
 
 Going = Literal["idle", "starting", "running", "stopping", "finished", "lost", "failed"]
-"""`lost`: the engine went without a word; `failed`: before it said anything."""
+"""State of the run. `lost`: the engine ended without reporting an end. `failed`: it ended before it reported
+anything."""
 
 
 class LiveState(msgspec.Struct, frozen=True, kw_only=True):
-    """For the page's header, and for docks, toolbar and status bar. `done` of `total` are stages, or variants."""
+    """State of the run for the page's header, the docks, the toolbar and the status bar. `done` and `total` count
+    stages, or variants of a local run."""
 
     going: Going = "idle"
     run_id: str | None = None
@@ -28,9 +30,9 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float = 0.0
     eta_s: float | None = None
     trust: Trust | None = None
-    """None where nothing was checked yet."""
+    """Validity so far, or None if nothing has been checked yet."""
     reasons: tuple[str, ...] = ()
-    """Why it is not VALID."""
+    """Reasons why the run is not VALID."""
 
     @property
     def is_running(self) -> bool:
@@ -38,7 +40,7 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageCell(msgspec.Struct, frozen=True, kw_only=True):
-    """A stage on the ribbon. `held` and `trust` are None until it is over."""
+    """A stage on the ribbon. `held` and `trust` are None until it has ended."""
 
     index: int
     name: str
@@ -49,10 +51,10 @@ class StageCell(msgspec.Struct, frozen=True, kw_only=True):
     held: bool | None = None
     trust: Trust | None = None
     can_change: bool = False
-    """Whether its rate may be changed."""
+    """True if the rate of the stage can be changed."""
     rate_per_s: float | None = None
     can_extend: bool = False
-    """Whether it may be made longer: it has one rate, or clients."""
+    """True if the stage can be extended: it has a constant rate or a number of clients."""
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -61,7 +63,8 @@ class Marker(msgspec.Struct, frozen=True):
 
 
 class FailureLine(msgspec.Struct, frozen=True, kw_only=True):
-    """`error` is the class of the error, as rows have it; `sample` is what was seen of the first, if it was told."""
+    """Errors of one class. `error` is the class as in the rows; `sample` is the text of the first error, or empty if
+    none was reported."""
 
     error: str
     first_s: float
@@ -74,7 +77,7 @@ class VariantLine(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: Literal["running", "measured", "ended early"]
     times: str
-    """Of its scenarios, in words."""
+    """Times of its scenarios, as text."""
     reason: str | None = None
 
 

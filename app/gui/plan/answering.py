@@ -1,4 +1,4 @@
-"""The questions of the Plan page, answered in threads of the pool."""
+"""Computation of plans in background threads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.storage.plan_file import is_plan_file
 from app.wiring.plan_changes import overridden
 from app.wiring.planning import NoTrafficError, PlanRequest, question_of
 
-_SUPPOSED_TRAFFIC = "traffic.peak=100/s"
+_ASSUMED_TRAFFIC = "traffic.peak=100/s"
 
 
 class PlanOutcome(msgspec.Struct, frozen=True):
@@ -30,34 +30,38 @@ class PlanOutcome(msgspec.Struct, frozen=True):
 
 
 def load(request: PlanRequest, today: datetime.date) -> Loaded:
-    """Where the sources say nothing of traffic it is supposed, to be edited. Raises SizewiseError."""
-    question_at.cache_clear()  # what was read of these sources may be of yesterday
+    """Load the sources of a plan. If they say nothing about traffic, assume a peak that the user can edit. Raise
+    SizewiseError on failure.
+    """
+    question_at.cache_clear()  # the sources may have changed since they were cached
     is_supposed = False
     try:
         question = question_at(request, today)
     except NoTrafficError:
         is_supposed = True
-        request = msgspec.structs.replace(request, overrides=(*request.overrides, _SUPPOSED_TRAFFIC))
+        request = msgspec.structs.replace(request, overrides=(*request.overrides, _ASSUMED_TRAFFIC))
         question = question_at(request, today)
-    return Loaded(request, question, _peak_from(request), _refits(request), is_supposed)
+    return Loaded(request, question, _traffic_source(request), _needs_refit(request), is_supposed)
 
 
 @lru_cache(maxsize=4)
 def question_at(request: PlanRequest, today: datetime.date) -> PlanQuestion:
-    """Reading runs and fitting them takes seconds, and edits of a plan do not touch that."""
+    """Build the question of a request. Cached, since reading runs and fitting service models take seconds and edits do
+    not change them.
+    """
     return question_of(request, today)
 
 
 def edited_question(loaded: Loaded, edits: Edits, today: datetime.date) -> PlanQuestion:
-    """As `sizewise plan` would ask with these edits on its command line."""
+    """Return the question that `sizewise plan` would build with these edits on its command line."""
     if edits.prices or (loaded.refits and edits.slo is not None):
-        whole = request_with(loaded.request, Edits((), edits.slo if loaded.refits else None, edits.prices))
-        return changed_by(question_at(whole, today), edits)
+        request = request_with(loaded.request, Edits((), edits.slo if loaded.refits else None, edits.prices))
+        return changed_by(question_at(request, today), edits)
     return changed_by(loaded.question, edits)
 
 
 def changed_by(question: PlanQuestion, edits: Edits) -> PlanQuestion:
-    """Raises SizewiseError where an edit is not what can be planned."""
+    """Apply edits to a question. Raise SizewiseError if an edit is invalid."""
     from app.analysis.objectives import parse_objective
 
     if edits.slo is not None:
@@ -69,22 +73,22 @@ def answer(
     loaded: Loaded, edits: Edits, today: datetime.date, *, preview: bool, wanted: Wanted = always
 ) -> PlanOutcome:
     question = edited_question(loaded, edits, today)
-    began = time.perf_counter()
+    start_s = time.perf_counter()
     plan = plan_fleets(question, preview=preview, wanted=wanted)
-    took_ms = 1000 * (time.perf_counter() - began)
-    blocked = plan.recommendation is None and not preview
-    return PlanOutcome(question, plan, relaxations_of(question) if blocked else (), took_ms)
+    took_ms = 1000 * (time.perf_counter() - start_s)
+    has_no_fit = plan.recommendation is None and not preview
+    return PlanOutcome(question, plan, relaxations_of(question) if has_no_fit else (), took_ms)
 
 
 def compile_simulator() -> None:
-    """From the cache in a second or two; the first time on a machine it takes some 15 s."""
+    """Compile the simulator. This takes a second or two from the cache, and about 15 s the first time on a machine."""
     from app.planning.simulation.warming import compile_planner
 
     compile_planner()
 
 
-def _refits(request: PlanRequest) -> bool:
-    """All but endpoints' runs and plan files, whose curve is what it is."""
+def _needs_refit(request: PlanRequest) -> bool:
+    """Return whether a new SLO requires a new fit: true for all sources except runs of endpoints and plan files."""
     from app.profiles.plan import is_language_model
     from app.storage.run_directory import find_run
 
@@ -100,12 +104,12 @@ def _refits(request: PlanRequest) -> bool:
     return False
 
 
-def _peak_from(request: PlanRequest) -> Source:
-    """By which key the sources' profile, or what was said beside it, tells how much comes."""
+def _traffic_source(request: PlanRequest) -> Source:
+    """Return the key that defines the traffic, from the overrides or from the profiles of the sources."""
     keys = [override.partition("=")[0].split(".") for override in request.overrides]
-    said = [key[1] for key in keys if key[0] == "traffic" and len(key) > 1]
+    overridden = [key[1] for key in keys if key[0] == "traffic" and len(key) > 1]
     for key in ("peak", "users", "trace"):
-        if key in said:
+        if key in overridden:
             return "peak" if key == "peak" else "users" if key == "users" else "trace"
     profiles = [_traffic_keys(source) for source in request.sources]
     return next((key for key in reversed(profiles) if key is not None), "peak")

@@ -1,4 +1,4 @@
-"""Planning without a measurement: a curve that is typed, or a language model's architecture."""
+"""Planning without a measurement: from a typed load curve, or from a language model's architecture."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from app.gui.plan.writing import TypedCurve, TypedModel, write_curve, write_mode
 from app.gui.widgets import button, hbox, label, vbox
 
 _POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))
-_MOST_MS, _MOST_PER_S = 1e7, 1e6
+_MAX_MS, _MAX_PER_S = 1e7, 1e6
 _SHAPE = ("parameters", "layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary")
-_KNOWN: Mapping[str, tuple[float, ...]] = {
+_KNOWN_MODELS: Mapping[str, tuple[float, ...]] = {
     "Llama 3.1 8B": (8.03e9, 32, 4096, 32, 8, 128, 128_256),
     "Llama 3.1 70B": (70.6e9, 80, 8192, 64, 8, 128, 128_256),
     "Qwen 2.5 7B": (7.62e9, 28, 3584, 28, 4, 128, 152_064),
@@ -24,7 +24,7 @@ _KNOWN: Mapping[str, tuple[float, ...]] = {
 
 
 class Assumptions(QTabWidget):
-    """`assumed` is the PlanRequest of what was typed, of which every number says that nobody measured it."""
+    """Forms for assumptions. `assumed` carries a PlanRequest whose numbers are all marked as not measured."""
 
     assumed = Signal(object)
     failed = Signal(object)
@@ -40,12 +40,12 @@ class Assumptions(QTabWidget):
             form.failed.connect(self.failed)
 
     def show_cards(self) -> None:
-        """Read when they are first looked at: the catalogue takes a moment."""
+        """Fill in the GPUs when the form is first shown, since loading the catalog takes a moment."""
         self.curve.show_cards()
 
 
 class CurveForm(QWidget):
-    """What one replica took at several rates, on what hardware."""
+    """Form for the latency of one replica at several rates, and its hardware."""
 
     assumed = Signal(object)
     failed = Signal(object)
@@ -56,25 +56,25 @@ class CurveForm(QWidget):
         self.card = ChoiceField()
         self.vcpus = NumberField(1, 10_000, 0, " vCPUs")
         self.vcpus.setValue(8)
-        self.peak = _number(200.0, _MOST_PER_S, " requests/s")
-        self.limit = _number(100.0, _MOST_MS, " ms")
-        self.points = [(_number(rate, _MOST_PER_S, " /s"), _number(ms, _MOST_MS, " ms")) for rate, ms in _POINTS]
+        self.peak = _number(200.0, _MAX_PER_S, " requests/s")
+        self.limit = _number(100.0, _MAX_MS, " ms")
+        self.points = [(_number(rate, _MAX_PER_S, " /s"), _number(ms, _MAX_MS, " ms")) for rate, ms in _POINTS]
         self.card.setMinimumContentsLength(16)
         form = QFormLayout()
-        for words, field in (
+        for title, field in (
             ("&Name", self.name),
             ("It ran on an &accelerator", self.card),
             ("and on C&PUs", self.vcpus),
             ("Peak to plan &for", self.peak),
             ("p95 &latency to keep", self.limit),
         ):
-            field.setAccessibleName(words.replace("&", ""))
-            form.addRow(words, field)
+            field.setAccessibleName(title.replace("&", ""))
+            form.addRow(title, field)
         points = QFormLayout()
         points.addRow(label("At this rate", "muted"), label("p95 latency was", "muted"))
-        for place, (rate, ms) in enumerate(self.points, 1):
-            rate.setAccessibleName(f"Rate of point {place}")
-            ms.setAccessibleName(f"p95 latency of point {place}")
+        for index, (rate, ms) in enumerate(self.points, 1):
+            rate.setAccessibleName(f"Rate of point {index}")
+            ms.setAccessibleName(f"p95 latency of point {index}")
             points.addRow(rate, ms)
         sides = hbox((form, 1), (points, 1))
         self.plan = button("Plan from this curve", self._plan, primary=True)
@@ -118,14 +118,14 @@ class CurveForm(QWidget):
 
 
 class ModelForm(QWidget):
-    """A model nobody ran yet: what its numbers say each accelerator could do."""
+    """Form for a model that has not been run: estimates its performance on each GPU from its architecture."""
 
     assumed = Signal(object)
     failed = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
-        self.known = ChoiceField(tuple((name, name) for name in _KNOWN))
+        self.known = ChoiceField(tuple((name, name) for name in _KNOWN_MODELS))
         self.shape: dict[str, NumberField] = {}
         names = {
             "parameters": "Parameters (&billion)",
@@ -141,11 +141,11 @@ class ModelForm(QWidget):
         for key in _SHAPE:
             self.shape[key] = NumberField(0.01 if key == "parameters" else 1, 1e7, 2 if key == "parameters" else 0)
             _add(left, names[key], self.shape[key])
-        self.precision = ChoiceField(tuple((one, one) for one in ("bf16", "fp16", "fp8", "int8", "fp4")))
-        self.peak = _number(5.0, _MOST_PER_S, " requests/s")
+        self.precision = ChoiceField(tuple((dtype, dtype) for dtype in ("bf16", "fp16", "fp8", "int8", "fp4")))
+        self.peak = _number(5.0, _MAX_PER_S, " requests/s")
         self.input, self.output = _number(900.0, 1e6, " tokens"), _number(150.0, 1e6, " tokens")
-        self.ttft, self.tpot = _number(1000.0, _MOST_MS, " ms"), _number(60.0, _MOST_MS, " ms")
-        for words, field in (
+        self.ttft, self.tpot = _number(1000.0, _MAX_MS, " ms"), _number(60.0, _MAX_MS, " ms")
+        for title, field in (
             ("P&recision", self.precision),
             ("Peak to plan &for", self.peak),
             ("&Prompt, on average", self.input),
@@ -153,12 +153,12 @@ class ModelForm(QWidget):
             ("p95 &time to first token", self.ttft),
             ("p95 time per &output token", self.tpot),
         ):
-            _add(right, words, field)
+            _add(right, title, field)
         sides = hbox((left, 1), (right, 1))
         self.plan = button("Plan this model", self._plan, primary=True)
-        words = "The numbers stand in the model's config.json. The plan is arithmetic, with wide intervals."
+        title = "The numbers stand in the model's config.json. The plan is arithmetic, with wide intervals."
         vbox(
-            label(words, "muted", wrap=True),
+            label(title, "muted", wrap=True),
             sides,
             (self.plan, 0, Qt.AlignmentFlag.AlignLeft),
             1,
@@ -169,7 +169,7 @@ class ModelForm(QWidget):
         self._show_known(0)
 
     def _show_known(self, _: int) -> None:
-        values = _KNOWN[str(self.known.currentData())]
+        values = _KNOWN_MODELS[str(self.known.currentData())]
         for key, value in zip(_SHAPE, values, strict=True):
             self.shape[key].setValue(value / 1e9 if key == "parameters" else value)
 
@@ -193,14 +193,14 @@ class ModelForm(QWidget):
             self.assumed.emit(request)
 
 
-def _number(value: float, most: float, suffix: str) -> NumberField:
-    field = NumberField(0.001, most, 3, suffix)
+def _number(value: float, maximum: float, suffix: str) -> NumberField:
+    field = NumberField(0.001, maximum, 3, suffix)
     field.setValue(value)
     return field
 
 
-def _add(form: QFormLayout, words: str, field: QWidget) -> None:
-    field.setAccessibleName(words.replace("&", ""))
-    name = QLabel(words)
-    name.setBuddy(field)
-    form.addRow(name, field)
+def _add(form: QFormLayout, title: str, field: QWidget) -> None:
+    field.setAccessibleName(title.replace("&", ""))
+    caption = QLabel(title)
+    caption.setBuddy(field)
+    form.addRow(caption, field)

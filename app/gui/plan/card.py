@@ -1,4 +1,4 @@
-"""The Plan page's right side: what to rent, why, and what would change that; or what stands in the way."""
+"""Result card of the Plan page: the recommended fleet, its reasons, risks and sensitivity, or the blockers."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from app.planning.relaxation import Relaxation
 from app.records.plan import Fleet, Plan
 
 _STALE_DAYS = 30
-_MOST_SENTENCES = 8
+_MAX_SENTENCES = 8
 
 
 class PlanCard(Side):
-    """`wanted` is the Change of a relaxation; `offer_wanted` the key of an offer to look at, empty for the recommended
-    one."""
+    """Result card. `wanted` carries the Change of a relaxation; `offer_wanted` the key of an offer to show, empty for
+    the recommended one.
+    """
 
     wanted = Signal(object)
     offer_wanted = Signal(str)
@@ -46,7 +47,7 @@ class PlanCard(Side):
         self.sentence = label("", "heading", wrap=True)
         self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.badge, self.basis, self.price_badge = Badge(), Badge(), Badge()
-        self.back = button("Back to the recommended &fleet", self._to_recommended)
+        self.back = button("Back to the recommended &fleet", self._show_recommended)
         self.facts = Facts()
         self.risks = Sentences("What could be wrong with it")
         self.why = Sentences("Why")
@@ -108,10 +109,10 @@ class PlanCard(Side):
         else:
             self._show_fleet(fleet, plan, is_recommended)
         self._show_reasons(plan if is_recommended else None)
-        self.notes.say(plan.notes[:_MOST_SENTENCES])
+        self.notes.say(plan.notes[:_MAX_SENTENCES])
 
     def choose(self, offer: str | None) -> None:
-        """Shown instead of the recommended one; None is that."""
+        """Show an offer instead of the recommended one; `None` shows the recommended one."""
         self._chosen = offer
         self.show_state(self._state)
 
@@ -119,7 +120,7 @@ class PlanCard(Side):
         best = None if plan.recommendation is None else plan.recommendation.fleet
         if self._chosen is None or (best is not None and best.offer == self._chosen):
             return best
-        return next((one for one in plan.offers if one.offer == self._chosen), best)
+        return next((fleet for fleet in plan.offers if fleet.offer == self._chosen), best)
 
     def _show_badge(self, state: PlanState) -> None:
         say_settled(self.badge, state)
@@ -132,25 +133,25 @@ class PlanCard(Side):
         elif is_recommended and plan.recommendation is not None:
             self.sentence.setText(_headline(plan, plan.recommendation.sentence))
         else:
-            words = "{instances} × {offer}: {usd} USD a month"
+            template = "{instances} × {offer}: {usd} USD a month"
             self.sentence.setText(
-                words.format(instances=fleet.instances, offer=fleet.offer, usd=usd(fleet.usd_per_month.value))
+                template.format(instances=fleet.instances, offer=fleet.offer, usd=usd(fleet.usd_per_month.value))
             )
-        self._show_trust(fleet)
+        self._show_validity(fleet)
         self.facts.show_facts(_facts(fleet, plan))
         self.risks.say((f"Risk {risk_words(fleet.risk)}.", *fleet.risk_reasons))
 
-    def _show_trust(self, fleet: Fleet) -> None:
-        known = fleet.rejected is None
-        self.basis.say(fleet.basis.upper() if known else "", _BASES.get(fleet.basis, ""))
+    def _show_validity(self, fleet: Fleet) -> None:
+        is_feasible = fleet.rejected is None
+        self.basis.say(fleet.basis.upper() if is_feasible else "", _BASES.get(fleet.basis, ""))
         is_stale = fleet.price_age_days > _STALE_DAYS
-        why = "Look it up before you decide: prices move."
-        words = f"price {fleet.price_age_days} days old"
-        self.price_badge.say(words if is_stale else "", why)
+        tooltip = "Look it up before you decide: prices move."
+        text = f"price {fleet.price_age_days} days old"
+        self.price_badge.say(text if is_stale else "", tooltip)
         restyle(self.price_badge, "warn")
 
     def _show_reasons(self, plan: Plan | None) -> None:
-        """Of the recommended fleet alone."""
+        """Show the reasons, which exist only for the recommended fleet."""
         best = None if plan is None else plan.recommendation
         self.why.say(() if best is None else (sentence(best.binding_constraint), *best.why))
         self.changes.say(() if best is None else best.would_change_it)
@@ -158,47 +159,47 @@ class PlanCard(Side):
             self.swings.show_swings(())
         else:
             self.swings.show_swings(plan.sensitivity, best.fleet.offer)
-        self.others.say(() if plan is None else _other_ways(plan))
-        self.savings.say(() if plan is None else _saving_words(plan))
+        self.others.say(() if plan is None else _alternatives(plan))
+        self.savings.say(() if plan is None else _saving_texts(plan))
 
     def _show_blocked(self, state: PlanState, plan: Plan) -> None:
-        why = "No offer fits a peak of {peak}/s inside {slo}."
-        text = why.format(peak=plain(plan.traffic.peak_per_s), slo=" and ".join(plan.slo))
+        template = "No offer fits a peak of {peak}/s inside {slo}."
+        text = template.format(peak=plain(plan.traffic.peak_per_s), slo=" and ".join(plan.slo))
         self.sentence.setText(_headline(plan, text))
         self.title.setText("Nothing to recommend")
         for badge in (self.basis, self.price_badge):
             badge.say("")
         self.blocks.say(reasons_of(plan))
         self.relax_title.show()
-        found = state.relaxations
-        self._show_relaxations(found or ())
-        if found is None:
+        relaxations = state.relaxations
+        self._show_relaxations(relaxations or ())
+        if relaxations is None:
             self.relax_title.setText("What would let an offer fit is being looked for …")
-        elif found:
+        elif relaxations:
             self.relax_title.setText("The smallest change that lets an offer fit, each by itself")
         else:
             self.relax_title.setText("No single change lets an offer fit.")
 
-    def _show_relaxations(self, found: tuple[Relaxation, ...]) -> None:
+    def _show_relaxations(self, relaxations: tuple[Relaxation, ...]) -> None:
         clear(self._relax_lines)
-        for one in found:
-            self._relax_lines.addWidget(label(one.sentence, wrap=True))
-            self._relax_lines.addWidget(button(_relaxing_words(one), partial(self._relax, one)))
+        for relaxation in relaxations:
+            self._relax_lines.addWidget(label(relaxation.sentence, wrap=True))
+            self._relax_lines.addWidget(button(_relaxation_text(relaxation), partial(self._relax, relaxation)))
 
-    def _relax(self, one: Relaxation) -> None:
-        values = tuple((key, value) for key, _, value in (change.partition("=") for change in one.changes))
-        self.wanted.emit(Change(_relaxing_words(one), values, one.slo or None))
+    def _relax(self, relaxation: Relaxation) -> None:
+        values = tuple((key, value) for key, _, value in (change.partition("=") for change in relaxation.changes))
+        self.wanted.emit(Change(_relaxation_text(relaxation), values, relaxation.slo or None))
 
-    def _to_recommended(self) -> None:
+    def _show_recommended(self) -> None:
         self.offer_wanted.emit("")
 
 
 def _headline(plan: Plan, text: str) -> str:
-    """What is not known comes first, with the measurement that would tell."""
-    known = plan.knowledge
-    if known is None or known.state == "known":
+    """Return the headline. Missing knowledge comes first, with the measurement that would provide it."""
+    knowledge = plan.knowledge
+    if knowledge is None or knowledge.state == "known":
         return text
-    return f"{known.headline} {known.next_step} {text}"
+    return f"{knowledge.headline} {knowledge.next_step} {text}"
 
 
 _BASES = {
@@ -210,21 +211,21 @@ _BASES = {
 
 
 def badge_words(state: PlanState) -> tuple[str, str]:
-    """What decided the numbers that are shown, and whether newer ones are under way."""
+    """Return the text and tooltip of the badge: how the numbers were computed, and whether newer ones are pending."""
     if state.plan is None:
         return "", ""
-    took = f"{state.took_ms:.0f} ms"
+    duration = f"{state.took_ms:.0f} ms"
     if not state.is_current:
         return "planning …", "These numbers are of the question before your last edit."
     if state.phase == "simulated":
-        return "simulated", f"What leads was settled by simulation, in {took}."
-    why = f"By queueing formulae, in {took}; the simulation settles it."
-    return "preview", why
+        return "simulated", f"What leads was settled by simulation, in {duration}."
+    tooltip = f"By queueing formulae, in {duration}; the simulation settles it."
+    return "preview", tooltip
 
 
 def say_settled(badge: Badge, state: PlanState) -> None:
-    word, why = badge_words(state)
-    badge.say(word, why)
+    text, tooltip = badge_words(state)
+    badge.say(text, tooltip)
     restyle(badge, "good" if state.is_current and state.phase == "simulated" else "plain")
 
 
@@ -234,7 +235,7 @@ def _facts(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
     facts = [
         ("A month", f"{usd(fleet.usd_per_month.value)} USD"),
         ("10 to 90 %", f"{spread_words(fleet.usd_per_month_needed)} USD"),
-        ("Instances", _instances_words(fleet)),
+        ("Instances", _instances_text(fleet)),
         ("P(SLO met)", chances_words(fleet.chances)),
         ("Model error at the SLO", percent_words(fleet.fit_error_at_slo)),
         (latency_words(plan.latency_metric), measured(fleet.latency_at_peak.value, "ms")),
@@ -249,7 +250,7 @@ def _facts(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
-def _instances_words(fleet: Fleet) -> str:
+def _instances_text(fleet: Fleet) -> str:
     needed = (fleet.instances or 0) - (fleet.spare_instances or 0)
     return f"{fleet.instances}: {needed} for the load, {fleet.spare_instances} spare"
 
@@ -259,31 +260,33 @@ def _token_facts(fleet: Fleet) -> list[tuple[str, str]]:
     if costs is None:
         return []
     kinds = (("1M tokens", costs.all), ("1M input tokens", costs.input), ("1M output tokens", costs.output))
-    return [(name, f"{usd(one.at_mean)} USD") for name, one in kinds if one is not None]
+    return [(name, f"{usd(cost.at_mean)} USD") for name, cost in kinds if cost is not None]
 
 
 def _energy_facts(fleet: Fleet) -> list[tuple[str, str]]:
     rows = (("Energy", fleet.kwh_per_month, "kWh/month"), ("Carbon", fleet.kg_co2e_per_month, "kg CO2e/month"))
-    return [(name, measured(one.value, unit)) for name, one, unit in rows if one is not None and one.value is not None]
+    return [
+        (name, measured(item.value, unit)) for name, item, unit in rows if item is not None and item.value is not None
+    ]
 
 
-def _other_ways(plan: Plan) -> tuple[str, ...]:
-    said = [] if plan.commitment is None else [plan.commitment.sentence]
-    said += [] if plan.mix is None else [plan.mix.sentence]
-    return (*said, *plan.break_even)
+def _alternatives(plan: Plan) -> tuple[str, ...]:
+    sentences = [] if plan.commitment is None else [plan.commitment.sentence]
+    sentences += [] if plan.mix is None else [plan.mix.sentence]
+    return (*sentences, *plan.break_even)
 
 
-def _saving_words(plan: Plan) -> tuple[str, ...]:
-    words = "{change} ({basis}): {saved} USD a month"
+def _saving_texts(plan: Plan) -> tuple[str, ...]:
+    template = "{change} ({basis}): {saved} USD a month"
     return tuple(
-        sentence(words.format(change=one.change, basis=one.basis, saved=usd(one.saved_usd_per_month)))
-        for one in plan.savings
-        if one.saved_usd_per_month is not None and one.saved_usd_per_month > 0
+        sentence(template.format(change=saving.change, basis=saving.basis, saved=usd(saving.saved_usd_per_month)))
+        for saving in plan.savings
+        if saving.saved_usd_per_month is not None and saving.saved_usd_per_month > 0
     )
 
 
-def _relaxing_words(one: Relaxation) -> str:
-    if one.slo:
-        return "Ask for {slo}".format(slo=", ".join(one.slo))
-    key, _, value = one.changes[0].partition("=")
+def _relaxation_text(relaxation: Relaxation) -> str:
+    if relaxation.slo:
+        return "Ask for {slo}".format(slo=", ".join(relaxation.slo))
+    key, _, value = relaxation.changes[0].partition("=")
     return "Set {key} to {value}".format(key=key.partition(".")[2].replace("_", " "), value=value)

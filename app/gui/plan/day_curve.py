@@ -1,4 +1,4 @@
-"""A day as a line of 24 points, dragged by mouse and keyboard."""
+"""Daily traffic as a curve of 24 points, edited with the mouse and the keyboard."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ _LABELLED = (0, 6, 12, 18, 23)
 
 
 class DayCurve(QWidget):
-    """Rates by hour, in requests/s. Arrows choose the hour and move it by 5 % of the peak, with Shift by 1 %, Page Up
-    and Page Down by 25 %. `rates_wanted` has the 24 rates and the stroke that they are of; the widget itself keeps what
-    it was given."""
+    """Rates by hour, in req/s.
+
+    Left and right arrow keys select the hour. Up and down change it by 5 % of the peak (with Shift by 1 %), Page Up and
+    Page Down by 25 %. `rates_wanted` carries the 24 requested rates and the ID of the stroke, which groups edits for
+    undo. The widget itself keeps the rates it was given.
+    """
 
     rates_wanted = Signal(object, int)
     hour_chosen = Signal(int)
@@ -74,14 +77,14 @@ class DayCurve(QWidget):
         self.update()
 
     def want(self, hour: int, rate: float, stroke: int = -1) -> None:
-        """This hour at this rate, the others as they are."""
+        """Request a rate for one hour and the current rates for the others."""
         rates = list(self._rates)
         rates[hour] = max(0.0, float(f"{rate:.3g}"))
         if max(rates) > 0 and tuple(rates) != self._rates:
             self.rates_wanted.emit(tuple(rates), stroke)
 
     def words(self) -> str:
-        """Of the chosen hour."""
+        """Format the selected hour and its rate."""
         rate, peak = self._rates[self.hour], max(self._rates)
         share = 100 * rate / peak if peak > 0 else 0.0
         return f"{self.hour:02}:00 – {number(rate)}/s, {share:.0f} % of the peak"
@@ -141,7 +144,7 @@ class DayCurve(QWidget):
         return QRectF(left, metrics.height() * 0.6, self.width() - left - 10, self.height() - 2.1 * metrics.height())
 
     def place(self, hour: int) -> QPointF:
-        """Where the point of an hour is painted."""
+        """Return the position at which the point of an hour is painted."""
         area = self._area()
         x = area.left() + hour / (HOURS - 1) * area.width()
         return QPointF(x, area.bottom() - self._rates[hour] / self._top * area.height())

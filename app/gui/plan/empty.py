@@ -1,4 +1,4 @@
-"""The Plan page before it has anything to plan from, while it reads, and where it could not."""
+"""Empty state of the Plan page, shown until a source is loaded or if loading failed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.gui.plan.assumptions import Assumptions
 from app.gui.plan.sources import PlannableRun
 from app.gui.widgets import button, card, clear, hbox, label, vbox
 
-_SHOWN = 5
+_MAX_RUNS = 5
 
 
 class EmptyPlan(QScrollArea):
@@ -32,10 +32,10 @@ class EmptyPlan(QScrollArea):
             ),
             wrap=True,
         )
-        self.sweep = button("&Run a sweep", self._want_sweep, primary=True)
+        self.sweep = button("&Run a sweep", self._request_sweep, primary=True)
         self.assume = button("&Plan from assumptions", self._unfold)
         self.assume.setCheckable(True)
-        self.open = button("&Open a result or a plan file…", self._want_open)
+        self.open = button("&Open a result or a plan file…", self._request_open)
         self.assumptions = Assumptions()
         self.assumptions.hide()
         self._runs_title = label("Plan from a run", "heading")
@@ -51,11 +51,11 @@ class EmptyPlan(QScrollArea):
         self.show_runs(())
 
     def show_runs(self, runs: tuple[PlannableRun, ...]) -> None:
-        """The newest can be planned from at once."""
+        """Show the runs that can be planned from. The newest one is the primary choice."""
         clear(self._runs)
-        for place, run in enumerate(runs[:_SHOWN]):
-            one = button(run.words.replace("&", "&&"), partial(self._choose, run.directory), primary=place == 0)
-            self._runs.addWidget(one, 0, Qt.AlignmentFlag.AlignLeft)
+        for index, run in enumerate(runs[:_MAX_RUNS]):
+            run_button = button(run.words.replace("&", "&&"), partial(self._choose, run.directory), primary=index == 0)
+            self._runs.addWidget(run_button, 0, Qt.AlignmentFlag.AlignLeft)
         self._runs_title.setVisible(bool(runs))
         self.sweep.setProperty("role", None if runs else "primary")
         self.sweep.style().unpolish(self.sweep)
@@ -78,8 +78,8 @@ class EmptyPlan(QScrollArea):
     def _choose(self, directory: Path) -> None:
         self.run_chosen.emit(directory)
 
-    def _want_sweep(self) -> None:
+    def _request_sweep(self) -> None:
         self.sweep_wanted.emit()
 
-    def _want_open(self) -> None:
+    def _request_open(self) -> None:
         self.open_wanted.emit()

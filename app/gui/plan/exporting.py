@@ -1,4 +1,4 @@
-"""A plan taken out of the window: its file, its report, and the fleet for other tools."""
+"""Export of a plan: its file, its report, and the fleet for other tools."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from reports.rendering import render
 
 Kind = Literal["plan", "report", "csv", "k8s", "kserve", "terraform"]
 FOLDERS: tuple[Kind, ...] = ("k8s", "kserve", "terraform", "csv")
-"""Those that are several files, or may be, and go into a folder."""
+"""Kinds that may consist of several files and are written into a directory."""
 
 
 def write_export(kind: Kind, plan: Plan, question: PlanQuestion, command: str, where: Path) -> tuple[Path, ...]:
-    """Raises UsageError. `where` is a file for a plan and a report, else a folder."""
+    """Write an export and return its files. `where` is a file for a plan or report, otherwise a directory. Raise
+    UsageError if it cannot be written.
+    """
     tool = f"sizewise {__version__}"
     if kind == "plan":
         write_plan(where, PlanFile(1, tool, plan, question))

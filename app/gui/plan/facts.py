@@ -1,8 +1,6 @@
-"""Names with values under one another, and sentences under a heading.
+"""Widgets of the result card: names with values, sentences under a heading, rejection reasons and sensitivity.
 
-Why offers were refused, by how many each reason refused.
-
-What the answer hangs on: each input at its low and its high end.
+Rejection reasons are counted; the sensitivity table shows each input at its low and its high end.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from app.records.plan import Plan, Swing
 
 
 class Facts(QWidget):
-    """Rows are made once, and filled anew."""
+    """Names with values, one below the other. The rows are created once and reused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,23 +33,23 @@ class Facts(QWidget):
         while len(self._rows) < len(facts):
             name, value = label("", "muted", wrap=True), label("", wrap=True)
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            for column, one in enumerate((name, value)):
-                self._grid.addWidget(one, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
+            for column, widget in enumerate((name, value)):
+                self._grid.addWidget(widget, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
             self._rows.append((name, value))
-        for place, (name, value) in enumerate(self._rows):
-            said = facts[place] if place < len(facts) else ("", "")
-            name.setText(said[0])
-            value.setText(said[1])
-            value.setAccessibleName(": ".join(said))
-            for one in (name, value):
-                one.setVisible(place < len(facts))
+        for index, (name, value) in enumerate(self._rows):
+            texts = facts[index] if index < len(facts) else ("", "")
+            name.setText(texts[0])
+            value.setText(texts[1])
+            value.setAccessibleName(": ".join(texts))
+            for widget in (name, value):
+                widget.setVisible(index < len(facts))
 
     def said(self) -> dict[str, str]:
         return {name.text(): value.text() for name, value in self._rows if name.text()}
 
 
 class Sentences(QWidget):
-    """Hidden where there is nothing to say."""
+    """Bulleted sentences under a heading. Hidden if there are none."""
 
     def __init__(self, heading: str) -> None:
         super().__init__()
@@ -63,35 +61,37 @@ class Sentences(QWidget):
         self.hide()
 
     def say(self, sentences: Sequence[str]) -> None:
-        self._text.setText("\n".join(f"• {one}" for one in sentences))
+        self._text.setText("\n".join(f"• {line}" for line in sentences))
         self.setVisible(bool(sentences))
 
     def text(self) -> str:
         return "" if self.isHidden() else self._text.text()
 
 
-_MOST = 5
+_MAX_REASONS = 5
 
 
 def reasons_of(plan: Plan) -> tuple[str, ...]:
-    """The commonest first. Reasons that differ only in a number or a name are one, given by an example."""
+    """Return the most frequent rejection reasons. Reasons that differ only in a number or a name are counted together,
+    with one of them as the example.
+    """
     refusals = [
         ((fleet.rejected_by, fleet.refusal), fleet.rejected) for fleet in plan.offers if fleet.rejected is not None
     ]
     counted = Counter(kind for kind, _ in refusals)
     examples = dict(reversed(refusals))
-    said = [
+    reasons = [
         f"{count} offers: {examples[kind]}" if count > 1 else f"1 offer: {examples[kind]}"
-        for kind, count in counted.most_common(_MOST)
+        for kind, count in counted.most_common(_MAX_REASONS)
     ]
-    more = sum(count for _, count in counted.most_common()[_MOST:])
-    return (*said, *([f"{more} more, for other reasons"] if more else []))
+    more = sum(count for _, count in counted.most_common()[_MAX_REASONS:])
+    return (*reasons, *([f"{more} more, for other reasons"] if more else []))
 
 
 class SwingTable(QWidget):
-    """USD a month at both ends, and whether another offer wins there. Hidden while there is none.
+    """Sensitivity table: monthly cost at both ends of each input, and whether another offer wins there.
 
-    Of labels, since a table would not wrap its cells to the width it is given.
+    Hidden if there is no data. It consists of labels, since a table would not wrap its cells to its width.
     """
 
     def __init__(self) -> None:
@@ -113,33 +113,33 @@ class SwingTable(QWidget):
         self.hide()
 
     def show_swings(self, swings: tuple[Swing, ...], winner: str | None = None) -> None:
-        """`winner` is who is recommended; another one is named."""
+        """Show the sensitivity. `winner` is the recommended offer; a different winner is named."""
         while len(self._rows) < len(swings):
             row = (label("", wrap=True), label("", wrap=True), label("", wrap=True))
             self._rows.append(row)
-            for column, one in enumerate(row):
-                self._grid.addWidget(one, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
-        for place, row in enumerate(self._rows):
-            texts = _texts(swings[place], winner) if place < len(swings) else ("", "", "")
-            for one, text in zip(row, texts, strict=True):
-                one.setText(text)
-                one.setVisible(place < len(swings))
+            for column, cell in enumerate(row):
+                self._grid.addWidget(cell, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
+        for index, row in enumerate(self._rows):
+            texts = _texts(swings[index], winner) if index < len(swings) else ("", "", "")
+            for cell, text in zip(row, texts, strict=True):
+                cell.setText(text)
+                cell.setVisible(index < len(swings))
         self.setVisible(bool(swings))
 
     def texts(self) -> list[tuple[str, str, str]]:
         return [(a.text(), b.text(), c.text()) for a, b, c in self._rows if a.text()]
 
 
-def _texts(one: Swing, winner: str | None) -> tuple[str, str, str]:
+def _texts(swing: Swing, winner: str | None) -> tuple[str, str, str]:
     return (
-        one.input,
-        _end(one.low, one.usd_per_month_low, None if one.winner_low == winner else one.winner_low),
-        _end(one.high, one.usd_per_month_high, None if one.winner_high == winner else one.winner_high),
+        swing.input,
+        _end_text(swing.low, swing.usd_per_month_low, None if swing.winner_low == winner else swing.winner_low),
+        _end_text(swing.high, swing.usd_per_month_high, None if swing.winner_high == winner else swing.winner_high),
     )
 
 
-def _end(words: str, cost: float | None, other: str | None) -> str:
+def _end_text(text: str, cost: float | None, winner: str | None) -> str:
     if cost is None:
-        return f"{words}: no offer fits"
-    told = f"{words}: {usd(cost)}"
-    return told if other is None else f"{told}, with {other}"
+        return f"{text}: no offer fits"
+    result = f"{text}: {usd(cost)}"
+    return result if winner is None else f"{result}, with {winner}"

@@ -1,4 +1,4 @@
-"""How the Plan page writes a plan's numbers. Pure functions."""
+"""Number formatting of the Plan page. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _RISKS = ("none known", "small", "some", "considerable", "high")
 
 
 def latency_words(metric: str) -> str:
-    """`latency_ms.p95` is p95 latency at the peak."""
+    """Format a latency metric: `latency_ms.p95` becomes "p95 latency at the peak"."""
     name, _, part = metric.partition(".")
-    said = _METRICS.get(name, name)
-    return "{part} {name} at the peak".format(part=part.replace("_", "."), name=said).strip()
+    display_name = _METRICS.get(name, name)
+    return "{part} {name} at the peak".format(part=part.replace("_", "."), name=display_name).strip()
 
 
 def measured(value: float | None, unit: str) -> str:
@@ -30,14 +30,14 @@ def measured(value: float | None, unit: str) -> str:
 
 
 def usd(amount: float | None) -> str:
-    """Whole from 100 on."""
+    """Format an amount in USD, without decimals from 100 on."""
     if amount is None:
         return NOT_AVAILABLE
     return count(round(amount)) if abs(amount) >= 100 else number(amount)
 
 
 def usd_each(amount: float | None) -> str:
-    """An hour's price, with what digits it has."""
+    """Format a price per hour with all of its digits, at most four decimals."""
     return NOT_AVAILABLE if amount is None else f"{amount:.4f}".rstrip("0").rstrip(".")
 
 

@@ -1,4 +1,6 @@
-"""Every fleet that would do, cost against latency: the frontier, the SLO's region, and what is chosen."""
+"""Chart of all feasible fleets, cost against latency, with the Pareto frontier, the SLO region and the
+selected fleet.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ from app.gui.theme import Look
 from app.gui.widgets import label, vbox
 from app.records.plan import Fleet, Plan
 
-_OWN_MARKERS = 4
-"""Providers with most fleets that do have a marker of their own; the rest share one. A chart shows six series."""
-_FRONT = "front"
+_MAX_PROVIDERS = 4
+"""Number of providers with a marker of their own: those with the most fleets. The others share one; a chart has six
+series.
+"""
+_FRONTIER = "front"
 _COSTS: dict[str, Callable[[Fleet], float | None]] = {
     "month": lambda fleet: fleet.usd_per_month.value,
     "1k": lambda fleet: fleet.usd_per_1k_inferences.value,
@@ -30,8 +34,8 @@ _COSTS: dict[str, Callable[[Fleet], float | None]] = {
 
 def _per_1m_tokens(fleet: Fleet) -> float | None:
     costs = fleet.per_1m_tokens
-    whole = None if costs is None else costs.all or costs.output
-    return None if whole is None else whole.at_mean
+    token_cost = None if costs is None else costs.all or costs.output
+    return None if token_cost is None else token_cost.at_mean
 
 
 class FrontChart(QWidget):
@@ -52,17 +56,17 @@ class FrontChart(QWidget):
         for field, name in ((self.cost, "Cost, across"), (self.speed, "Speed, upwards")):
             field.setAccessibleName(name)
             field.setSizeAdjustPolicy(ChoiceField.SizeAdjustPolicy.AdjustToContents)
-            field.activated.connect(self._draw_again)
-        self._counted = label("", "muted", wrap=True)
+            field.activated.connect(self._on_axis_chosen)
+        self._summary_label = label("", "muted", wrap=True)
         self.chart = self._new_chart(("month", "latency"))
         line = QHBoxLayout()
-        for words, field in (("&Across:", self.cost), ("U&p:", self.speed)):
-            said = QLabel(words)
-            said.setBuddy(field)
-            line.addWidget(said)
+        for title, field in (("&Across:", self.cost), ("U&p:", self.speed)):
+            caption = QLabel(title)
+            caption.setBuddy(field)
+            line.addWidget(caption)
             line.addWidget(field)
         line.addStretch(1)
-        self._column = vbox(line, (self.chart, 1), self._counted, within=self)
+        self._column = vbox(line, (self.chart, 1), self._summary_label, within=self)
 
     def show_state(self, state: PlanState) -> None:
         self._state = state
@@ -78,7 +82,7 @@ class FrontChart(QWidget):
         self._chosen = offer
         self._draw_chosen()
 
-    def _draw_again(self, _: int) -> None:
+    def _on_axis_chosen(self, _: int) -> None:
         self._draw()
 
     def _draw(self) -> None:
@@ -86,42 +90,42 @@ class FrontChart(QWidget):
         if plan is None:
             return
         fleets = [fleet for fleet in plan.offers if fleet.rejected is None]
-        self._offer_axes(plan, fleets)
+        self._enable_axes(plan, fleets)
         axes = (str(self.cost.currentData()), str(self.speed.currentData()))
         if axes != self._axes or self._latency_axis(plan) != self.chart.y_axis:
             self._replace_chart(axes, plan)
-        self._clear_but(fleets)
+        self._remove_stale(fleets)
         if not fleets:
             self.chart.say("No offer fits. What would let one fit is said beside this.")
-            self._counted.setText(self._count(plan, fleets))
+            self._summary_label.setText(self._summary(plan, fleets))
             return
         is_drawn = any(fleet.latency_at_peak.value is not None for fleet in fleets)
         self.chart.say("" if is_drawn else "The simulation tells latencies; it is under way …")
         self._draw_region(plan)
         self._draw_fleets(fleets)
-        self._draw_front(plan)
+        self._draw_frontier(plan)
         self._draw_chosen()
-        self._counted.setText(self._count(plan, fleets))
+        self._summary_label.setText(self._summary(plan, fleets))
 
-    def _clear_but(self, fleets: Sequence[Fleet]) -> None:
-        """What is drawn again keeps its place, so that a view that was zoomed stays."""
-        kept = {*_groups(fleets), _FRONT} if fleets else set()
+    def _remove_stale(self, fleets: Sequence[Fleet]) -> None:
+        """Remove the series that are no longer needed. Others are updated in place, so that a zoomed view persists."""
+        keys = {*_groups(fleets), _FRONTIER} if fleets else set()
         for series in self.chart.series():
-            if series.key not in kept:
+            if series.key not in keys:
                 self.chart.remove(series.key)
         self.chart.clear_region()
         self.chart.set_limit(None)
 
-    def _offer_axes(self, plan: Plan, fleets: Sequence[Fleet]) -> None:
-        """What nobody knows of any fleet cannot be chosen."""
+    def _enable_axes(self, plan: Plan, fleets: Sequence[Fleet]) -> None:
+        """Disable the axis choices for which no fleet has data."""
         has_tokens = any(_per_1m_tokens(fleet) is not None for fleet in fleets)
-        for field, place, is_known in (
+        for field, index, is_known in (
             (self.cost, 2, has_tokens),
             (self.speed, 1, plan.latency_metric.startswith("tpot_ms")),
         ):
-            item = field.model().item(place)  # type: ignore[attr-defined]  # a combo box's own model has items
+            item = field.model().item(index)  # type: ignore[attr-defined]  # a combo box's own model has items
             item.setEnabled(is_known)
-            if field.currentIndex() == place and not is_known:
+            if field.currentIndex() == index and not is_known:
                 field.setCurrentIndex(0)
 
     def _replace_chart(self, axes: tuple[str, str], plan: Plan) -> None:
@@ -133,24 +137,26 @@ class FrontChart(QWidget):
         before.deleteLater()
 
     def _new_chart(self, axes: tuple[str, str], plan: Plan | None = None) -> Chart:
-        across = {
+        x_axes = {
             "month": ("cost", "USD/month"),
             "1k": ("cost", "USD per 1,000 inferences"),
             "1m": ("cost", "USD per 1M tokens"),
         }
-        name, unit = across[axes[0]]
-        up = Axis("tokens for each user", "tokens/s", is_log=True) if axes[1] == "tokens" else self._latency_axis(plan)
-        chart = Chart("Cost and speed", Axis(name, unit, is_log=True), up, self._look)
+        name, unit = x_axes[axes[0]]
+        y_axis = (
+            Axis("tokens for each user", "tokens/s", is_log=True) if axes[1] == "tokens" else self._latency_axis(plan)
+        )
+        chart = Chart("Cost and speed", Axis(name, unit, is_log=True), y_axis, self._look)
         chart.point_chosen.connect(self._point_chosen)
         return chart
 
     def _latency_axis(self, plan: Plan | None) -> Axis:
         if self.speed.currentData() == "tokens":
             return Axis("tokens for each user", "tokens/s", is_log=True)
-        words = "latency at the peak" if plan is None else latency_words(plan.latency_metric)
-        return Axis(words, "ms", is_log=True)
+        axis_label = "latency at the peak" if plan is None else latency_words(plan.latency_metric)
+        return Axis(axis_label, "ms", is_log=True)
 
-    def _place(self, fleet: Fleet) -> tuple[float, float]:
+    def _position(self, fleet: Fleet) -> tuple[float, float]:
         cost = _COSTS[str(self.cost.currentData())](fleet)
         latency_ms = fleet.latency_at_peak.value
         speed = latency_ms
@@ -161,21 +167,21 @@ class FrontChart(QWidget):
     def _draw_fleets(self, fleets: Sequence[Fleet]) -> None:
         self._offers = {}
         for series, (name, members) in enumerate(_groups(fleets).items()):
-            places = [self._place(fleet) for fleet in members]
+            positions = [self._position(fleet) for fleet in members]
             hollow = np.array([fleet.basis not in ("measured", "interpolated") for fleet in members])
-            x, y = np.array(places).T
+            x, y = np.array(positions).T
             names = [f"{fleet.instances} × {fleet.offer}" for fleet in members]
             self.chart.set_points(name, name, x, y, series=series, hollow=hollow, names=names)
             self._offers[name] = tuple(fleet.offer for fleet in members)
 
-    def _draw_front(self, plan: Plan) -> None:
-        places = sorted(self._place(fleet) for fleet in plan.pareto)
-        places = [place for place in places if not np.isnan(place).any()]
-        if len(places) > 1:
-            x, y = np.array(places).T
-            self.chart.set_line(_FRONT, "frontier", x, y, series=5, steps=True)
+    def _draw_frontier(self, plan: Plan) -> None:
+        positions = sorted(self._position(fleet) for fleet in plan.pareto)
+        positions = [position for position in positions if not np.isnan(position).any()]
+        if len(positions) > 1:
+            x, y = np.array(positions).T
+            self.chart.set_line(_FRONTIER, "frontier", x, y, series=5, steps=True)
         else:
-            self.chart.remove(_FRONT)
+            self.chart.remove(_FRONTIER)
 
     def _draw_chosen(self) -> None:
         plan = self._plan
@@ -183,11 +189,11 @@ class FrontChart(QWidget):
             return
         marks: list[tuple[float, str]] = []
         best = None if plan.recommendation is None else plan.recommendation.fleet
-        chosen = next((one for one in plan.offers if one.offer == self._chosen and one.rejected is None), None)
+        chosen = next((fleet for fleet in plan.offers if fleet.offer == self._chosen and fleet.rejected is None), None)
         if best is not None:
-            marks.append((self._place(best)[0], "recommended"))
+            marks.append((self._position(best)[0], "recommended"))
         if chosen is not None and (best is None or chosen.offer != best.offer):
-            marks.append((self._place(chosen)[0], chosen.offer))
+            marks.append((self._position(chosen)[0], chosen.offer))
         self.chart.set_markers([mark for mark in marks if not np.isnan(mark[0])])
 
     def _draw_region(self, plan: Plan) -> None:
@@ -197,49 +203,49 @@ class FrontChart(QWidget):
             budget = self._state.question.limits.budget_usd_per_month
         if limit is None:
             return
-        words = "inside the SLO" if budget is None else "inside the SLO and the budget"
+        text = "inside the SLO" if budget is None else "inside the SLO and the budget"
         if self.speed.currentData() == "tokens":
-            self.chart.set_region(None, budget, 1000 / limit, None, words)
+            self.chart.set_region(None, budget, 1000 / limit, None, text)
             self.chart.set_limit(1000 / limit, "SLO")
         else:
-            self.chart.set_region(None, budget, None, limit, words)
+            self.chart.set_region(None, budget, None, limit, text)
             self.chart.set_limit(limit, f"SLO: {limit:g} ms")
 
-    def _count(self, plan: Plan, fleets: Sequence[Fleet]) -> str:
+    def _summary(self, plan: Plan, fleets: Sequence[Fleet]) -> str:
         refused = len(plan.offers) - len(fleets)
         if not fleets:
             return f"All {refused} offers are refused."
         estimated = sum(fleet.basis not in ("measured", "interpolated") for fleet in fleets)
-        words = "{fleets} fleets would do, {estimated} of them by estimate (hollow); {refused} offers are refused."
-        said = [words.format(fleets=len(fleets), estimated=estimated, refused=refused)]
+        template = "{fleets} fleets would do, {estimated} of them by estimate (hollow); {refused} offers are refused."
+        sentences = [template.format(fleets=len(fleets), estimated=estimated, refused=refused)]
         unknown = sum(fleet.latency_at_peak.value is None for fleet in fleets)
         if unknown:
-            said.append(f"{unknown} are not drawn: their latency was not simulated.")
-        said.append("On the frontier nothing is both cheaper and faster.")
-        return " ".join(said)
+            sentences.append(f"{unknown} are not drawn: their latency was not simulated.")
+        sentences.append("On the frontier nothing is both cheaper and faster.")
+        return " ".join(sentences)
 
     def _point_chosen(self, key: str, index: int) -> None:
         offers = self._offers.get(key)
         if offers is not None and index < len(offers):
             self.offer_chosen.emit(offers[index])
-        elif key == _FRONT and self._plan is not None:
-            front = sorted(self._plan.pareto, key=self._place)
+        elif key == _FRONTIER and self._plan is not None:
+            front = sorted(self._plan.pareto, key=self._position)
             if index < len(front):
                 self.offer_chosen.emit(front[index].offer)
 
 
 def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
-    """By provider, those with most fleets first; the small ones together."""
+    """Group the fleets by provider, those with most fleets first, and combine the small providers."""
     counted = Counter(fleet.provider for fleet in fleets).most_common()
-    own = [name for name, _ in counted[: _OWN_MARKERS + (len(counted) == _OWN_MARKERS + 1)]]
-    groups: dict[str, list[Fleet]] = {name: [] for name in own}
+    named = [name for name, _ in counted[: _MAX_PROVIDERS + (len(counted) == _MAX_PROVIDERS + 1)]]
+    groups: dict[str, list[Fleet]] = {name: [] for name in named}
     for fleet in fleets:
-        groups.setdefault(fleet.provider if fleet.provider in own else "other providers", []).append(fleet)
+        groups.setdefault(fleet.provider if fleet.provider in named else "other providers", []).append(fleet)
     return groups
 
 
 def _limit_ms(state: PlanState, plan: Plan) -> float | None:
-    """Of the SLO's latency that the chart shows."""
+    """Return the latency limit of the SLO for the metric that the chart shows."""
     for objective in () if state.question is None else state.question.slo:
         if objective.name == plan.latency_metric and objective.level == "fail":
             return objective.limit

@@ -1,4 +1,4 @@
-"""Where a run does not say what it ran on: the user does."""
+"""Hardware selection for runs that do not record the hardware they ran on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHOICE = Qt.ItemDataRole.UserRole
 
 
 class HardwarePicker(QWidget):
-    """`chosen` has the keys of `target.hardware` as `--set` takes them."""
+    """Hardware selection. `chosen` carries the keys of `target.hardware` in the form that `--set` expects."""
 
     chosen = Signal(object)
     given_up = Signal()
@@ -40,34 +40,34 @@ class HardwarePicker(QWidget):
         self.many, self.replicas = NumberField(0.1, 10_000, 3), CountField(1, 10_000)
         self.many.setValue(1)
         self.plan = button("&Plan with this", self._choose, primary=True)
-        self.back = button("Plan from something &else", self._give_up)
-        self._many_words = QLabel()
+        self.back = button("Plan from something &else", self._cancel)
+        self._many_label = QLabel()
         self._lay_out()
         self.filter.textChanged.connect(self._filter)
-        self.filter.returnPressed.connect(self._to_list)
+        self.filter.returnPressed.connect(self._focus_list)
         self.list.activated.connect(self._activated)
         self.list.selectionModel().currentChanged.connect(self._show_chosen)
         self._show_chosen()
 
     def _lay_out(self) -> None:
-        what = (
+        intro = (
             "This run does not say what it ran on: choose the offer or card it ran on. Nobody measured that, "
             "and every number of the plan will say so."
         )
-        beside = QLabel("&Copies of the model on it:")
-        beside.setBuddy(self.replicas)
-        self._many_words.setBuddy(self.many)
+        replicas_caption = QLabel("&Copies of the model on it:")
+        replicas_caption.setBuddy(self.replicas)
+        self._many_label.setBuddy(self.many)
         self.replicas.setAccessibleName("Copies of the model on it")
-        said = hbox(self._many_words, self.many, beside, self.replicas, 1)
+        count_row = hbox(self._many_label, self.many, replicas_caption, self.replicas, 1)
         buttons = hbox(self.plan, self.back, 1)
         head = hbox((self.filter, 1), self.counted)
         vbox(
             self.title,
-            label(what, wrap=True),
+            label(intro, wrap=True),
             self.source,
             head,
             (self.list, 1),
-            said,
+            count_row,
             buttons,
             within=self,
             margins=None,
@@ -75,7 +75,7 @@ class HardwarePicker(QWidget):
         )
 
     def ask_of(self, sources: tuple[str, ...]) -> None:
-        """Anew, before there are choices."""
+        """Reset the selection for other sources, before the choices are loaded."""
         self.source.setText(f"Asked of: {', '.join(sources)}"[:400])
         self.filter.clear()
         self.model.clear()
@@ -92,30 +92,30 @@ class HardwarePicker(QWidget):
         self._filter(self.filter.text())
 
     def _filter(self, text: str) -> None:
-        """Every word is somewhere in it."""
-        words = [re.escape(word) for word in text.split()]
-        self._proxy.setFilterRegularExpression("".join(f"(?=.*{word})" for word in words))
-        shown, among = self._proxy.rowCount(), self.model.rowCount()
-        self.counted.setText(f"{shown} of {among}")
+        """Filter the list by words, all of which must occur."""
+        terms = [re.escape(word) for word in text.split()]
+        self._proxy.setFilterRegularExpression("".join(f"(?=.*{word})" for word in terms))
+        visible, total = self._proxy.rowCount(), self.model.rowCount()
+        self.counted.setText(f"{visible} of {total}")
         self._show_chosen()
 
-    def _to_list(self) -> None:
+    def _focus_list(self) -> None:
         if self._proxy.rowCount():
             self.list.setCurrentIndex(self._proxy.index(0, 0))
             self.list.setFocus()
 
     def choice(self) -> HardwareChoice | None:
-        found = self.list.currentIndex().data(_CHOICE)
-        return found if isinstance(found, HardwareChoice) else None
+        choice = self.list.currentIndex().data(_CHOICE)
+        return choice if isinstance(choice, HardwareChoice) else None
 
     def _show_chosen(self, *_: QModelIndex) -> None:
         choice = self.choice()
         self.plan.setEnabled(choice is not None)
         is_counted = choice is not None and choice.kind != "offer"
         is_cpu = choice is not None and choice.kind == "cpu"
-        self._many_words.setText("&vCPUs:" if is_cpu else "How &many of it:")
+        self._many_label.setText("&vCPUs:" if is_cpu else "How &many of it:")
         self.many.setAccessibleName("vCPUs" if is_cpu else "How many of it")
-        for widget in (self._many_words, self.many):
+        for widget in (self._many_label, self.many):
             widget.setVisible(is_counted)
 
     def _activated(self, _: QModelIndex) -> None:
@@ -126,5 +126,5 @@ class HardwarePicker(QWidget):
         if choice is not None:
             self.chosen.emit(choice.overrides(self.many.value(), self.replicas.value()))
 
-    def _give_up(self) -> None:
+    def _cancel(self) -> None:
         self.given_up.emit()

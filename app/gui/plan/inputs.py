@@ -1,4 +1,4 @@
-"""The Plan page's left side: what is asked for."""
+"""Input column of the Plan page: traffic, SLO, risk and hardware constraints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.records.plan_question import PlanQuestion
 
 
 class PlanInputs(Side):
-    """`wanted` is a Change."""
+    """Inputs of a plan. `wanted` carries a Change."""
 
     wanted = Signal(object)
 
@@ -31,14 +31,14 @@ class PlanInputs(Side):
         self.traffic = TrafficRows(look, _traffic_rows())
         self.slo = SloEditor(is_narrow=True)
         self._slo_stroke = new_stroke()
-        sureness, limits = _sureness_rows(), _limit_rows()
-        self.rows = {row.key: row for row in (*sureness, *limits)}
+        risk, limits = _risk_rows(), _limit_rows()
+        self.rows = {row.key: row for row in (*risk, *limits)}
         inner = QWidget()
         column = vbox(within=inner, margins=(2, 2, 10, 12), spacing=7)
         for heading, widgets in (
             ("Traffic", (self.traffic,)),
             ("SLO: what every answer must keep", (self.slo,)),
-            ("How sure, and how spread", sureness),
+            ("How sure, and how spread", risk),
             ("What may be rented", limits),
         ):
             column.addWidget(label(heading, "heading", wrap=True))
@@ -47,26 +47,26 @@ class PlanInputs(Side):
         column.addStretch(1)
         self.hold(inner)
         self.traffic.wanted.connect(self.wanted)
-        self.slo.edited.connect(self._want_slo)
+        self.slo.edited.connect(self._request_slo)
         self.slo.finished.connect(self._end_slo_stroke)
         for row in self.rows.values():
             row.wanted.connect(self.wanted)
-        self._of: object = None
+        self._shown_loaded: object = None
 
     def show_state(self, state: PlanState) -> None:
         question = state.question
         if question is None or state.loaded is None:
             return
-        if self._of is not state.loaded:
-            self._of = state.loaded
+        if self._shown_loaded is not state.loaded:
+            self._shown_loaded = state.loaded
             self.traffic.begin(state.loaded.peak_from, state.loaded.question.traffic.peak_per_s)
         self.traffic.show_question(question, state.edits)
         self.slo.show_slo(state.edits.slo or _texts(question), _texts(state.loaded.question))
         for row in self.rows.values():
             row.show_question(question, state.edits)
 
-    def _want_slo(self, texts: tuple[str, ...] | None) -> None:
-        """There is no plan without any objective."""
+    def _request_slo(self, texts: tuple[str, ...] | None) -> None:
+        """Request another SLO. An empty one is ignored, since a plan needs at least one objective."""
         if texts is None:
             self.wanted.emit(Change("SLO taken back", slo=()))
         elif texts:
@@ -118,7 +118,7 @@ def _traffic_rows() -> tuple[Row, ...]:
     )
 
 
-def _sureness_rows() -> tuple[Row, ...]:
+def _risk_rows() -> tuple[Row, ...]:
     return (
         NumberRow(
             "plan.assurance",
@@ -145,7 +145,7 @@ def _sureness_rows() -> tuple[Row, ...]:
             "plan.router",
             "&Router",
             tuple((name, name.replace("-", " ")) for name in ROUTERS),
-            lambda question: next((name for name, one in ROUTERS.items() if one == question.limits.router), None),
+            lambda question: next((name for name, router in ROUTERS.items() if router == question.limits.router), None),
         ),
     )
 
@@ -196,8 +196,8 @@ def _limit_rows() -> tuple[Row, ...]:
             (
                 ("null", "leave out"),
                 *(
-                    (f"{{dtype: {one}}}", f"estimate, for {one}")
-                    for one in ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
+                    (f"{{dtype: {dtype}}}", f"estimate, for {dtype}")
+                    for dtype in ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
                 ),
             ),
             lambda question: (

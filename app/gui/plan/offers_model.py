@@ -1,4 +1,4 @@
-"""Offers as rows: a fleet each, or why not. The price is the one cell that can be edited."""
+"""Table model of the offers: one row per fleet, or the reason for its rejection. Only the price can be edited."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from app.planning.wording import share
 from app.records.plan import Fleet, Plan
 
 PRICE_COLUMN = "price"
-_OF_PRICES = frozenset(
+_PRICE_ROLES = frozenset(
     map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, Qt.ItemDataRole.EditRole,
               Qt.ItemDataRole.FontRole, Qt.ItemDataRole.ToolTipRole))
 )  # fmt: skip
-"""What is told otherwise of a price than of other cells."""
+"""Roles for which price cells differ from other cells."""
 COLUMNS = (
     "offer", "instances", "month", "spread", PRICE_COLUMN, "chance", "used", "latency", "risk", "basis", "why",
     "settled", "age", "dated", "rate",
 )  # fmt: skip
-_PRICE_AT, _WHY_AT = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
+_PRICE_INDEX, _WHY_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
 _FRACTIONS = ("month", PRICE_COLUMN, "chance", "used", "latency", "rate")
-_MOST_CHARACTERS = 300
+_MAX_CHARACTERS = 300
 _EDITED_MARK = "✎"
 
 
@@ -52,7 +52,7 @@ def headers() -> dict[str, str]:
 
 
 def frame_of(plan: Plan) -> pd.DataFrame:
-    """Feasible fleets first, cheapest first."""
+    """Return one row per fleet, feasible ones first and by cost."""
     front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     best = None if plan.recommendation is None else plan.recommendation.fleet.offer
     marks = {fleet.offer: "on the frontier" for fleet in plan.offers if (fleet.offer, fleet.instances) in front}
@@ -60,7 +60,8 @@ def frame_of(plan: Plan) -> pd.DataFrame:
         marks[best] = "recommended"
     rows = [_row(fleet, marks.get(fleet.offer)) for fleet in plan.offers]
     kinds = {"instances": "Int64", "risk": "int64", "age": "int64"} | dict.fromkeys(_FRACTIONS, "float64")
-    columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)  # each of its type at once: pandas would guess
+    # set each column's type explicitly, since pandas would guess it
+    columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
     return pd.DataFrame(
         {
             name: pd.Series(values, dtype=kinds.get(name, "object"))
@@ -70,21 +71,21 @@ def frame_of(plan: Plan) -> pd.DataFrame:
 
 
 def _row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
-    needed, refused = fleet.usd_per_month_needed, fleet.rejected
-    known = refused is None
+    monthly, rejection = fleet.usd_per_month_needed, fleet.rejected
+    is_feasible = rejection is None
     return (
         fleet.offer,
         fleet.instances,
         fleet.usd_per_month.value,
-        None if needed is None else f"{usd(needed.p10)}–{usd(needed.p90)}",
+        None if monthly is None else f"{usd(monthly.p10)}–{usd(monthly.p90)}",
         fleet.usd_per_hour_each,
         None if fleet.chances is None else fleet.chances.planned,
         fleet.utilisation_at_peak.value,
         fleet.latency_at_peak.value,
         fleet.risk,
-        fleet.basis if known else None,
+        fleet.basis if is_feasible else None,
         _remark(fleet, mark),
-        fleet.settled if known else None,
+        fleet.settled if is_feasible else None,
         fleet.price_age_days,
         fleet.price_date,
         fleet.capacity_per_instance_per_s.value,
@@ -93,9 +94,9 @@ def _row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
 
 def _remark(fleet: Fleet, mark: str | None) -> str:
     if fleet.rejected is not None:
-        return f"refused: {fleet.rejected[:_MOST_CHARACTERS]}"
-    said = [] if mark is None else [mark]
-    return "; ".join([*said, *fleet.risk_reasons])[:_MOST_CHARACTERS]
+        return f"refused: {fleet.rejected[:_MAX_CHARACTERS]}"
+    remarks = [] if mark is None else [mark]
+    return "; ".join([*remarks, *fleet.risk_reasons])[:_MAX_CHARACTERS]
 
 
 def _share(value: object) -> str:
@@ -110,12 +111,14 @@ def _usd(value: object) -> str:
     return usd(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
 
 
-def _whole(value: object) -> str:
+def _integer(value: object) -> str:
     return NOT_AVAILABLE if value is None or value is pd.NA else cell(value)
 
 
 class OffersModel(FrameModel):
-    """`price_wanted` has an offer and the USD an hour that one instance of it is to cost, as text."""
+    """Table model of offers. `price_wanted` carries an offer and the requested price of one instance in USD per hour,
+    as text.
+    """
 
     price_wanted = Signal(str, str)
 
@@ -124,7 +127,7 @@ class OffersModel(FrameModel):
             pd.DataFrame(columns=list(COLUMNS)),
             headers(),
             {
-                "instances": _whole,
+                "instances": _integer,
                 "month": _usd,
                 PRICE_COLUMN: self._price,
                 "chance": _share,
@@ -132,23 +135,23 @@ class OffersModel(FrameModel):
             },
         )
         self._edited: dict[str, str] = {}
-        self._before: dict[str, float | None] = {}
+        self._original: dict[str, float | None] = {}
         self.problem = ""
 
     def set_edited(self, edited: Mapping[str, str], before: Mapping[str, float | None]) -> None:
-        """`edited` prices by offer, and what each of them was."""
-        self._edited, self._before = dict(edited), dict(before)
+        """Set the edited prices by offer, and the original price of each."""
+        self._edited, self._original = dict(edited), dict(before)
 
     def edited(self) -> tuple[str, ...]:
-        """Offers whose price is the user's."""
+        """Return the offers whose price was edited by the user."""
         return tuple(self._edited)
 
     def offer(self, row: int) -> str:
         return str(self.value(row, 0))
 
     def row_of(self, offer: str) -> int | None:
-        shown = self.shown()["offer"].tolist()
-        return shown.index(offer) if offer in shown else None
+        offers = self.shown()["offer"].tolist()
+        return offers.index(offer) if offer in offers else None
 
     def is_edited(self, row: int) -> bool:
         return self.offer(row) in self._edited
@@ -161,16 +164,16 @@ class OffersModel(FrameModel):
         if not index.isValid():
             return None
         column = index.column()
-        if column == _PRICE_AT and role in _OF_PRICES:
+        if column == _PRICE_INDEX and role in _PRICE_ROLES:
             return self._price_data(index, role)
-        if role == Qt.ItemDataRole.ToolTipRole and column == _WHY_AT:
+        if role == Qt.ItemDataRole.ToolTipRole and column == _WHY_INDEX:
             return tip(str(super().data(index, Qt.ItemDataRole.DisplayRole)))
         return super().data(index, role)
 
     def setData(
         self, index: QModelIndex | QPersistentModelIndex, value: object, role: int = Qt.ItemDataRole.EditRole
     ) -> bool:
-        """The price is asked for; it is shown once the plan has it. False where it is no price."""
+        """Request a price. It is shown once the plan uses it. Return `False` if the text is not a price."""
         from app.profiles.problems import BadValueError
         from app.profiles.units import parse_usd_per_hour
 
@@ -197,14 +200,14 @@ class OffersModel(FrameModel):
             return font
         if role == Qt.ItemDataRole.ToolTipRole:
             if is_edited:
-                return f"yours; it was {usd_each(self._before.get(offer))} USD an hour"
+                return f"yours; it was {usd_each(self._original.get(offer))} USD an hour"
             return "Double-click, or F2, to try another price"
-        shown = super().data(index, role)
+        content = super().data(index, role)
         is_text = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole)
-        return f"{_EDITED_MARK} {shown}" if is_edited and is_text else shown
+        return f"{_EDITED_MARK} {content}" if is_edited and is_text else content
 
     def _is_price(self, index: QModelIndex | QPersistentModelIndex) -> bool:
-        return index.isValid() and index.column() == _PRICE_AT
+        return index.isValid() and index.column() == _PRICE_INDEX
 
     @staticmethod
     def _price(value: object) -> str:

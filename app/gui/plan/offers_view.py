@@ -1,6 +1,6 @@
-"""The offers below: filtered, sorted, prices tried and taken back.
+"""Offers table with a filter, sorting and editable prices, and the form for a custom offer.
 
-An offer of the user's own, written as a price list that the command line takes as well.
+A custom offer is stored as a price list, which the command line accepts too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NO_CARD = "none"
 
 
 class OwnOfferForm(QFrame):
-    """`written` is the Path of the price list."""
+    """Form for a custom offer. `written` carries the Path of its price list."""
 
     written = Signal(object)
 
@@ -94,7 +94,7 @@ class OwnOfferForm(QFrame):
         self.provider.setFocus()
 
     def row(self) -> dict[str, object]:
-        """Cells as a price list has them."""
+        """Return the offer as a row of a price list."""
         card = str(self.card.currentData() or _NO_CARD)
         return {
             "provider": self.provider.text().strip(),
@@ -132,7 +132,7 @@ class OwnOfferForm(QFrame):
 
 
 def write_price_list(row: dict[str, object]) -> Path:
-    """Beside the runs, by the offer's name."""
+    """Write an offer as a price list, named after the offer, beside the runs. Return its path."""
     from app.gui.plan.writing import yaml_text
     from app.storage.run_directory import runs_home, write_whole
 
@@ -144,11 +144,13 @@ def write_price_list(row: dict[str, object]) -> Path:
     return path
 
 
-_LISTS = "*.csv *.yaml *.yml"
+_PRICE_LIST_FILTER = "*.csv *.yaml *.yml"
 
 
 class OffersView(QWidget):
-    """`wanted` is a Change, `prices_wanted` the Path of a price list, `offer_chosen` an offer's key."""
+    """Offers table. `wanted` carries a Change, `prices_wanted` the Path of a price list, `offer_chosen` the key of an
+    offer.
+    """
 
     wanted = Signal(object)
     prices_wanted = Signal(object)
@@ -176,9 +178,9 @@ class OffersView(QWidget):
         self.form.hide()
         self._lay_out()
         self.filter.textChanged.connect(self._filter)
-        self.model.price_wanted.connect(self._want_price)
-        self.form.written.connect(self._added)
-        self.table.selectionModel().selectionChanged.connect(self._chosen)
+        self.model.price_wanted.connect(self._request_price)
+        self.form.written.connect(self._on_added)
+        self.table.selectionModel().selectionChanged.connect(self._on_selection)
         self._show_buttons()
 
     def _lay_out(self) -> None:
@@ -197,7 +199,7 @@ class OffersView(QWidget):
         is_first = self._plan is None
         self._plan = state.plan
         chosen = self.chosen_offer()
-        self.model.set_edited(state.edits.priced, _before(state.loaded.question, state.edits.priced))
+        self.model.set_edited(state.edits.priced, _original_prices(state.loaded.question, state.edits.priced))
         self._is_choosing = True
         self.model.set_frame(frame_of(state.plan))
         self._filter(self.filter.text())
@@ -208,18 +210,18 @@ class OffersView(QWidget):
         self.form.show_cards(state.question.catalogue)
 
     def fit_columns(self, _: object = None) -> None:
-        """The reasons are as long as they are: they show their beginning, and all of it on hover and in the card."""
+        """Fit the columns to their contents. Reasons are cut off; the full text is in the tooltip and the card."""
         self.table.resizeColumnsToContents()
-        place = COLUMNS.index("why")
-        most = 42 * self.fontMetrics().averageCharWidth()
-        self.table.setColumnWidth(place, min(self.table.columnWidth(place), most))
+        column = COLUMNS.index("why")
+        max_width = 42 * self.fontMetrics().averageCharWidth()
+        self.table.setColumnWidth(column, min(self.table.columnWidth(column), max_width))
 
     def chosen_offer(self) -> str | None:
         rows = self.table.selectionModel().selectedRows()
         return self.model.offer(rows[0].row()) if rows else None
 
     def choose(self, offer: str | None) -> None:
-        """Tells nobody."""
+        """Select an offer without emitting `offer_chosen`."""
         self._is_choosing = True
         row = None if offer is None else self.model.row_of(offer)
         if row is None:
@@ -231,18 +233,18 @@ class OffersView(QWidget):
         self._show_buttons()
 
     def edit_price(self, offer: str, text: str) -> bool:
-        """As if it were typed into the offer's cell."""
+        """Edit a price as if it were typed into the cell. Return whether it was accepted."""
         row = self.model.row_of(offer)
         return row is not None and self.model.setData(self.model.index(row, COLUMNS.index(PRICE_COLUMN)), text)
 
     def _filter(self, text: str) -> None:
         self.table.set_filter(text)
-        shown, among = self.model.rowCount(), len(self.model.frame)
-        self.counted.setText(f"{shown} of {among}" if shown != among else str(among))
+        visible, total = self.model.rowCount(), len(self.model.frame)
+        self.counted.setText(f"{visible} of {total}" if visible != total else str(total))
         describe(self.table, "Offers")
         self._show_buttons()
 
-    def _chosen(self, _: QItemSelection, __: QItemSelection) -> None:
+    def _on_selection(self, _: QItemSelection, __: QItemSelection) -> None:
         self._show_buttons()
         offer = self.chosen_offer()
         if not self._is_choosing and offer is not None:
@@ -251,12 +253,12 @@ class OffersView(QWidget):
     def _show_buttons(self) -> None:
         rows = self.table.selectionModel().selectedRows()
         self.revert.setEnabled(bool(rows) and self.model.is_edited(rows[0].row()))
-        for one in (self.revert, self.revert_all):
-            one.setVisible(bool(self.model.edited()))
+        for revert_button in (self.revert, self.revert_all):
+            revert_button.setVisible(bool(self.model.edited()))
 
-    def _want_price(self, offer: str, text: str) -> None:
-        words = f"price of {offer}: {usd_each(float(text))} USD/h"
-        self.wanted.emit(Change(words, ((f"{PRICE}{offer}", text),)))
+    def _request_price(self, offer: str, text: str) -> None:
+        title = f"price of {offer}: {usd_each(float(text))} USD/h"
+        self.wanted.emit(Change(title, ((f"{PRICE}{offer}", text),)))
 
     def _revert_one(self) -> None:
         offer = self.chosen_offer()
@@ -268,14 +270,14 @@ class OffersView(QWidget):
         self.wanted.emit(Change("all prices taken back", values))
 
     def _ask_for_list(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Open price list", "", f"Price lists ({_LISTS})")
+        name, _ = QFileDialog.getOpenFileName(self, "Open price list", "", f"Price lists ({_PRICE_LIST_FILTER})")
         if name:
             self.prices_wanted.emit(Path(name))
 
     def _show_form(self) -> None:
         self.form.begin()
 
-    def _added(self, path: Path) -> None:
+    def _on_added(self, path: Path) -> None:
         self.prices_wanted.emit(path)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -292,7 +294,7 @@ class OffersView(QWidget):
                 self.prices_wanted.emit(Path(url.toLocalFile()))
 
 
-def _before(question: PlanQuestion, edited: dict[str, str]) -> dict[str, float | None]:
+def _original_prices(question: PlanQuestion, edited: dict[str, str]) -> dict[str, float | None]:
     return {offer.key: _price(offer, question) for offer in question.catalogue.offers if offer.key in edited}
 
 

@@ -1,4 +1,4 @@
-"""Plan: traffic and limits in, fleets with their cost out."""
+"""Plan page: sizes a fleet and its cost from traffic and constraints."""
 
 from __future__ import annotations
 
@@ -27,23 +27,24 @@ from app.wiring.planning import PlanRequest
 
 
 class PlanPage(Page):
-    """The empty state or the workbench, under the bar and the strip."""
+    """Plan page: the empty state or the workbench, below the source bar and the notices."""
 
     key: PageKey = "plan"
 
     def __init__(self, navigation: Navigation, look: Look) -> None:
         super().__init__(navigation, look)
-        self._waiting_prices: tuple[Path, ...] = ()
+        self._pending_prices: tuple[Path, ...] = ()
         self._shown_error: Exception | None = None
         self._loaded: Loaded | None = None
         self.presenter = PlanPresenter(self)
         self.bar = SourceBar(self.presenter.undo)
         self.strip = Strip()
         self.empty, self.picker = EmptyPlan(), HardwarePicker()
-        self._unplaced: PlanRequest | None = None
+        self._request_without_hardware: PlanRequest | None = None
         self.loading = label("Reading what was measured, and fitting a service model to it …", "muted", wrap=True)
         self.bench = Workbench(self.presenter, look)
-        self.at_work = scroll_area(self.bench)  # large text in a small window scrolls, and the window stays small
+        # with large text in a small window the content scrolls, and the window stays small
+        self.at_work = scroll_area(self.bench)
         self.stack = stacked(self.empty, self.picker, self.loading, self.at_work)
         vbox(self.bar, self.strip, (self.stack, 1), within=self, spacing=6)
         self._connect()
@@ -52,7 +53,7 @@ class PlanPage(Page):
     def _connect(self) -> None:
         self.presenter.changed.connect(self.show_state)
         self.bar.sources_wanted.connect(self.open_sources)
-        self.bar.assumptions_wanted.connect(self._assume)
+        self.bar.assumptions_wanted.connect(self._open_assumptions)
         self.bar.closed.connect(self.presenter.close)
         self.bar.reset_wanted.connect(self.presenter.reset)
         self.bar.export_wanted.connect(self.export_to)
@@ -60,7 +61,7 @@ class PlanPage(Page):
         self.empty.sweep_wanted.connect(self._sweep)
         self.empty.open_wanted.connect(self.bar.ask_for_files)
         self.empty.assumptions.assumed.connect(self.presenter.open)
-        self.empty.assumptions.failed.connect(self._tell)
+        self.empty.assumptions.failed.connect(self._show_failure)
         self.picker.chosen.connect(self.presenter.place)
         self.picker.given_up.connect(self.presenter.close)
         self.navigation.library_changed.connect(self.look_for_runs)
@@ -70,21 +71,21 @@ class PlanPage(Page):
         self.look_for_runs()
 
     def look_for_runs(self) -> None:
-        submit(self, plannable_runs, self._show_runs, self._tell)
+        submit(self, plannable_runs, self._show_runs, self._show_failure)
 
     def open_sources(self, sources: Sequence[Path | str]) -> None:
-        """As `sizewise plan` takes them: runs, results of one other tool, a plan file."""
-        self.presenter.open(PlanRequest(tuple(map(str, sources)), offers=self._waiting_prices))
-        self._waiting_prices = ()
+        """Plan from sources as `sizewise plan` accepts them: runs, results of another tool, or a plan file."""
+        self.presenter.open(PlanRequest(tuple(map(str, sources)), offers=self._pending_prices))
+        self._pending_prices = ()
 
     def open_prices(self, path: Path) -> None:
-        """A price list over the catalogue; of a plan to come, where there is none yet."""
+        """Add a price list to the catalog of the current plan, or of the next one if there is none."""
         if self.presenter.state.loaded is not None:
             self.presenter.add_prices(path)
             return
-        self._waiting_prices = (*self._waiting_prices, path)
-        words = f"{path.name} goes over the catalogue of the next plan."
-        self.strip.say(Notice("news", words, None, "Choose what to plan from."))
+        self._pending_prices = (*self._pending_prices, path)
+        message = f"{path.name} goes over the catalogue of the next plan."
+        self.strip.say(Notice("news", message, None, "Choose what to plan from."))
 
     def command_line(self) -> str | None:
         return self.presenter.command_line()
@@ -103,7 +104,7 @@ class PlanPage(Page):
         plan, question = state.plan, state.question
         if plan is None or question is None or command is None:
             return
-        submit(self, lambda: write_export(kind, plan, question, command, where), self._exported, self._tell)
+        submit(self, lambda: write_export(kind, plan, question, command, where), self._exported, self._show_failure)
 
     def filter_field(self) -> QLineEdit | None:
         return self.bench.offers.filter if self.stack.currentWidget() is self.at_work else None
@@ -116,7 +117,7 @@ class PlanPage(Page):
     def show_state(self, state: PlanState) -> None:
         self.bar.show_state(state)
         self._show_error(state)
-        self._say_supposed(state.loaded)
+        self._warn_assumed_traffic(state.loaded)
         if state.unplaced is not None:
             self._ask_for_hardware(state.unplaced)
         elif state.phase in ("empty", "failed"):
@@ -129,26 +130,26 @@ class PlanPage(Page):
 
     def _ask_for_hardware(self, request: PlanRequest) -> None:
         self.stack.setCurrentWidget(self.picker)
-        if request is not self._unplaced:
-            self._unplaced = request
+        if request is not self._request_without_hardware:
+            self._request_without_hardware = request
             self.picker.ask_of(tuple(Path(source).name for source in request.sources))
             today = self.presenter.today
-            submit(self, lambda: choices_of(request, today), self.picker.show_choices, self._tell)
+            submit(self, lambda: choices_of(request, today), self.picker.show_choices, self._show_failure)
 
-    def _say_supposed(self, loaded: Loaded | None) -> None:
+    def _warn_assumed_traffic(self, loaded: Loaded | None) -> None:
         if loaded is self._loaded:
             return
         self._loaded = loaded
         if loaded is not None and loaded.supposes_traffic:
-            what = "This run says nothing of your traffic: a peak of {peak}/s is supposed."
+            template = "This run says nothing of your traffic: a peak of {peak}/s is supposed."
             peak = f"{loaded.question.traffic.peak_per_s:g}"
-            self.strip.say(Notice("warning", what.format(peak=peak), None, "Set your own at the left."))
+            self.strip.say(Notice("warning", template.format(peak=peak), None, "Set your own at the left."))
 
     def _show_error(self, state: PlanState) -> None:
-        """Once, and until there is none."""
+        """Show an error until it is resolved, once."""
         if state.error is self._shown_error:
             return
-        if state.unplaced is not None:  # the picker says it, and what to do
+        if state.unplaced is not None:  # the hardware picker explains the error and what to do
             self.strip.hide()
             return
         if state.error is not None:
@@ -162,16 +163,16 @@ class PlanPage(Page):
         self.empty.show_runs(runs)
 
     def _exported(self, paths: tuple[Path, ...]) -> None:
-        words = f"Written: {', '.join(map(str, paths))}"
-        self.strip.say(Notice("news", words))
+        message = f"Written: {', '.join(map(str, paths))}"
+        self.strip.say(Notice("news", message))
 
-    def _tell(self, error: Exception) -> None:
+    def _show_failure(self, error: Exception) -> None:
         self.strip.say(notice_of(error))
 
     def _open_run(self, directory: Path) -> None:
         self.open_sources((directory,))
 
-    def _assume(self) -> None:
+    def _open_assumptions(self) -> None:
         self.presenter.close()
         self.empty.unfold_assumptions()
 

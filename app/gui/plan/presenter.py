@@ -1,4 +1,4 @@
-"""A plan's question, its edits and its answers: edits in, plain state out."""
+"""Presenter of the Plan page: receives edits and emits plain state with the question, its edits and its results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.wiring.parts import wall_now
 from app.wiring.planning import NoHardwareError, PlanRequest
 
 QUIET_MS = 300
-"""After the last edit, until the simulation settles the answer."""
+"""Time after the last edit before the simulation starts."""
 _strokes = itertools.count(1)
 
 
@@ -32,80 +32,85 @@ def new_stroke() -> int:
 
 
 class PlanPresenter(QObject):
-    """Previews come at once and the simulated answer after a while of quiet; an answer to what is no longer asked is
-    dropped."""
+    """Presenter of a plan. Analytical estimates are computed at once, simulations after a pause. Results of outdated
+    questions are discarded.
+    """
 
     changed = Signal(object)
-    """A PlanState."""
+    """Emitted after each change: a PlanState."""
 
     def __init__(self, parent: QObject | None = None, quiet_ms: int = QUIET_MS) -> None:
         super().__init__(parent)
         self.state = PlanState()
         self.undo = QUndoStack(self)
-        self._asked: PlanRequest | None = None
-        self._loading: Latest[Loaded] = Latest(self, self._loaded, self._not_loaded)
-        self._preview: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._previewed, self._not_answered)
-        self._full: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._settled, self._not_answered)
+        self._opened_request: PlanRequest | None = None
+        self._loader: Latest[Loaded] = Latest(self, self._on_loaded, self._on_load_error)
+        self._estimator: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._on_estimate, self._on_error)
+        self._simulator: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._on_simulation, self._on_error)
         self._outdated = Event()
-        self._quiet = QTimer(self, singleShot=True)
+        self._pause_timer = QTimer(self, singleShot=True)
         self.settle_after(quiet_ms)
-        self._quiet.timeout.connect(self._settle)
+        self._pause_timer.timeout.connect(self._simulate)
 
     @property
     def today(self) -> datetime.date:
         return wall_now().date()
 
     def settle_after(self, quiet_ms: int) -> None:
-        """The simulation begins once nothing was edited for so long."""
-        self._quiet.setInterval(quiet_ms)
+        """Set the pause after the last edit before the simulation starts."""
+        self._pause_timer.setInterval(quiet_ms)
 
     def warm(self) -> None:
-        """Compiles the simulator, once."""
+        """Compile the simulator in the background, once."""
         if self.state.kernels == "unknown":
-            self._become(kernels="compiling")
-            submit(self, compile_simulator, self._compiled, self._not_compiled)
+            self._update(kernels="compiling")
+            submit(self, compile_simulator, self._on_compiled, self._on_compile_error)
 
     def open(self, request: PlanRequest) -> None:
-        """What was edited before is gone with its undo: it was of other sources."""
-        self._forget()
+        """Open other sources. Previous edits and their undo history are discarded, since they belong
+        to other sources.
+        """
+        self._cancel_pending()
         self.undo.clear()
         self.state = PlanState(phase="loading", kernels=self.state.kernels)
-        self._asked = request
-        self._tell()
+        self._opened_request = request
+        self._emit_state()
         today = self.today
-        self._loading.ask(lambda: load(request, today))
+        self._loader.ask(lambda: load(request, today))
 
     def place(self, hardware: tuple[str, ...]) -> None:
-        """What was asked for, on what the user says that it ran on: keys of `target.hardware` as `--set` takes them."""
+        """Open the pending request on the given hardware: keys of `target.hardware` in the form that
+        `--set` expects.
+        """
         if self.state.unplaced is not None:
             self.open(with_hardware(self.state.unplaced, hardware))
 
     def close(self) -> None:
-        """Back to no sources."""
-        self._forget()
-        self._loading.forget()
+        """Close all sources."""
+        self._cancel_pending()
+        self._loader.forget()
         self.undo.clear()
         self.state = PlanState(kernels=self.state.kernels)
-        self._tell()
+        self._emit_state()
 
     def change(self, change: Change) -> None:
-        """One step of undo; nothing, where it leaves all as it is."""
+        """Apply a change as one undo step; ignored if it changes nothing."""
         after = self.state.edits.after(change)
         if self.state.loaded is not None and after != self.state.edits:
             self.undo.push(_Step(self, change, self.state.edits, after))
 
     def reset(self) -> None:
-        """Back to the sources' own question, in one step."""
+        """Undo all edits in one step."""
         if self.state.edits != NOTHING:
             self.undo.push(_Step(self, Change("Reset"), self.state.edits, NOTHING))
 
     def add_prices(self, path: Path) -> None:
-        words = f"price list {path.name}"
-        kept = tuple(one for one in self.state.edits.prices if one != path)
-        self.change(Change(words, prices=(*kept, path)))
+        title = f"price list {path.name}"
+        remaining = tuple(other_path for other_path in self.state.edits.prices if other_path != path)
+        self.change(Change(title, prices=(*remaining, path)))
 
     def request(self) -> PlanRequest | None:
-        """With all edits in it."""
+        """Return the request with all edits applied."""
         loaded = self.state.loaded
         return None if loaded is None else request_with(loaded.request, self.state.edits)
 
@@ -114,98 +119,101 @@ class PlanPresenter(QObject):
         return None if request is None else command_of(request)
 
     def put(self, edits: Edits) -> None:
-        """Asked again with these edits; called by the undo stack."""
+        """Recompute the plan with these edits. Called by the undo stack."""
         loaded = self.state.loaded
         if loaded is None:
             return
-        self._forget()
+        self._cancel_pending()
         question = self.state.question
         try:
-            question = changed_by(self._seen(loaded.question, edits), edits)
+            question = changed_by(self._with_read_offers(loaded.question, edits), edits)
         except SizewiseError as error:
-            if not edits.prices:  # else it may be of an offer that is read with the answer, which tells
-                self._become(edits=edits, error=error, is_current=False)
+            # with price lists, the edit may refer to an offer that is read together with the result, which reports it
+            if not edits.prices:
+                self._update(edits=edits, error=error, is_current=False)
                 return
-        self._become(edits=edits, question=question, error=None, is_current=False, relaxations=None)
-        self._ask()
+        self._update(edits=edits, question=question, error=None, is_current=False, relaxations=None)
+        self._estimate()
 
-    def _seen(self, question: PlanQuestion, edits: Edits) -> PlanQuestion:
-        """With the offers of price lists that the last answer has read."""
+    def _with_read_offers(self, question: PlanQuestion, edits: Edits) -> PlanQuestion:
+        """Return the question with the offers of price lists that were read for the last result."""
         if not edits.prices or self.state.question is None:
             return question
         return msgspec.structs.replace(question, catalogue=self.state.question.catalogue)
 
-    def _ask(self) -> None:
+    def _estimate(self) -> None:
         assert self.state.loaded is not None
-        self._preview.ask(partial(_answered, self.state.loaded, self.state.edits, self.today, True))
-        self._quiet.start()
+        self._estimator.ask(partial(_compute, self.state.loaded, self.state.edits, self.today, True))
+        self._pause_timer.start()
 
-    def _settle(self) -> None:
+    def _simulate(self) -> None:
         if self.state.loaded is not None:
             self._outdated = Event()
-            self._full.ask(partial(_answered, self.state.loaded, self.state.edits, self.today, False, self._outdated))
+            self._simulator.ask(
+                partial(_compute, self.state.loaded, self.state.edits, self.today, False, self._outdated)
+            )
 
-    def _forget(self) -> None:
-        self._quiet.stop()
+    def _cancel_pending(self) -> None:
+        self._pause_timer.stop()
         self._outdated.set()
-        self._preview.forget()
-        self._full.forget()
+        self._estimator.forget()
+        self._simulator.forget()
 
-    def _loaded(self, loaded: Loaded) -> None:
-        self._become(phase="planning", loaded=loaded, question=loaded.question, error=None)
-        self._ask()
+    def _on_loaded(self, loaded: Loaded) -> None:
+        self._update(phase="planning", loaded=loaded, question=loaded.question, error=None)
+        self._estimate()
 
-    def _not_loaded(self, error: Exception) -> None:
-        unplaced = self._asked if isinstance(error, NoHardwareError) else None
-        self._become(phase="failed", error=error, unplaced=unplaced)
+    def _on_load_error(self, error: Exception) -> None:
+        unplaced = self._opened_request if isinstance(error, NoHardwareError) else None
+        self._update(phase="failed", error=error, unplaced=unplaced)
 
-    def _previewed(self, outcome: tuple[Edits, PlanOutcome]) -> None:
-        edits, found = outcome
+    def _on_estimate(self, outcome: tuple[Edits, PlanOutcome]) -> None:
+        edits, result = outcome
         is_late = self.state.phase == "simulated" and self.state.is_current
         if edits == self.state.edits and not is_late:
-            self._show(found, "preview")
+            self._show(result, "preview")
 
-    def _settled(self, outcome: tuple[Edits, PlanOutcome]) -> None:
-        edits, found = outcome
+    def _on_simulation(self, outcome: tuple[Edits, PlanOutcome]) -> None:
+        edits, result = outcome
         if edits == self.state.edits:
-            self._show(found, "simulated")
+            self._show(result, "simulated")
 
-    def _show(self, found: PlanOutcome, phase: str) -> None:
-        relaxations = found.relaxations if phase == "simulated" else None
-        self._become(
+    def _show(self, outcome: PlanOutcome, phase: str) -> None:
+        relaxations = outcome.relaxations if phase == "simulated" else None
+        self._update(
             phase=phase,
-            question=found.question,
-            plan=found.plan,
+            question=outcome.question,
+            plan=outcome.plan,
             is_current=True,
-            took_ms=found.took_ms,
+            took_ms=outcome.took_ms,
             error=None,
             relaxations=relaxations,
         )
 
-    def _not_answered(self, error: Exception) -> None:
-        self._quiet.stop()
-        self._become(error=error, is_current=False)
+    def _on_error(self, error: Exception) -> None:
+        self._pause_timer.stop()
+        self._update(error=error, is_current=False)
 
-    def _compiled(self, _: None) -> None:
-        self._become(kernels="ready")
+    def _on_compiled(self, _: None) -> None:
+        self._update(kernels="ready")
 
-    def _not_compiled(self, error: Exception) -> None:
-        self._become(kernels="ready", error=error)
+    def _on_compile_error(self, error: Exception) -> None:
+        self._update(kernels="ready", error=error)
 
-    def _become(self, **changes: object) -> None:
+    def _update(self, **changes: object) -> None:
         self.state = msgspec.structs.replace(self.state, **changes)
-        self._tell()
+        self._emit_state()
 
-    def _tell(self) -> None:
+    def _emit_state(self) -> None:
         self.changed.emit(self.state)
 
 
-def _answered(
+def _compute(
     loaded: Loaded, edits: Edits, today: datetime.date, preview: bool, outdated: Event | None = None
 ) -> tuple[Edits, PlanOutcome]:
-    """A simulation that is outdated leaves the processor to the preview of what is asked now."""
-    wanted = always if outdated is None else lambda: not outdated.is_set()
-    return edits, answer(loaded, edits, today, preview=preview, wanted=wanted)
+    """Compute a plan. An outdated simulation stops early to free the CPU for the current estimate."""
+    should_continue = always if outdated is None else lambda: not outdated.is_set()
+    return edits, answer(loaded, edits, today, preview=preview, wanted=should_continue)
 
 
 class _Step(QUndoCommand):

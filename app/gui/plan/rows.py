@@ -1,4 +1,4 @@
-"""Rows of the Plan page's left side: a label, a field with its unit, and a way back where it was edited."""
+"""Input rows of the Plan page: a label, a field with its unit, and a reset button if the value was edited."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.records.plan_question import PlanQuestion
 
 
 class Row(QWidget):
-    """Of one key of a profile, which says what it is. `wanted` is a Change."""
+    """Row for one key of a profile, whose help text it shows. `wanted` carries a Change."""
 
     wanted = Signal(object)
 
@@ -25,9 +25,9 @@ class Row(QWidget):
         self.key, self.name = key, name.replace("&", "")
         self._label = label(name, wrap=True)
         self._edited = label("", "muted")
-        back = f"Take {self.name} back to what it was"
-        self._back = tool_button("↺", back, tip=back, flat=True)
-        self._back.clicked.connect(self._take_back)
+        tooltip = f"Take {self.name} back to what it was"
+        self._back = tool_button("↺", tooltip, tip=tooltip, flat=True)
+        self._back.clicked.connect(self._reset)
         self.help_text = _help_of(key)
         self.setToolTip(self.help_text)
         self._head = hbox((self._label, 1), self._edited, self._back)
@@ -35,7 +35,7 @@ class Row(QWidget):
         self._mark(False)
 
     def put(self, field: QWidget, *, beside: bool = False) -> None:
-        """Under the label or beside it, whose mnemonic leads to it."""
+        """Place the field below or beside the label. The label's mnemonic focuses the field."""
         self._label.setBuddy(field)
         field.setAccessibleName(self.name)
         field.setAccessibleDescription(self.help_text)
@@ -56,13 +56,13 @@ class Row(QWidget):
         self._edited.setVisible(is_edited)
         self._back.setVisible(is_edited)
 
-    def _take_back(self) -> None:
-        words = f"{self.name} taken back"
-        self.wanted.emit(Change(words, tuple((key, None) for key in self.keys())))
+    def _reset(self) -> None:
+        title = f"{self.name} taken back"
+        self.wanted.emit(Change(title, tuple((key, None) for key in self.keys())))
 
 
 class NumberRow(Row):
-    """`write` gives the value as `--set` takes it."""
+    """Row with a number. `write` formats the value as `--set` expects it."""
 
     def __init__(
         self,
@@ -76,24 +76,24 @@ class NumberRow(Row):
         self.field, self._read, self._write = field, read, write
         self._stroke = new_stroke()
         self.put(field, beside=True)
-        field.valueChanged.connect(self._want)
+        field.valueChanged.connect(self._request)
         field.editingFinished.connect(self._end_stroke)
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
         super().show_question(question, edits)
         self.field.show_value(self._read(question))
 
-    def _want(self, value: float) -> None:
+    def _request(self, value: float) -> None:
         text = self._write(value)
-        words = f"{self.name} {self.field.text()}"
-        self.wanted.emit(Change(words, ((self.key, text),), stroke=self._stroke))
+        title = f"{self.name} {self.field.text()}"
+        self.wanted.emit(Change(title, ((self.key, text),), stroke=self._stroke))
 
     def _end_stroke(self) -> None:
         self._stroke = new_stroke()
 
 
 class ChoiceRow(Row):
-    """Choices are of the values that `--set` takes."""
+    """Row with choices. Each choice has a value that `--set` accepts."""
 
     def __init__(
         self,
@@ -105,19 +105,19 @@ class ChoiceRow(Row):
         super().__init__(key, name)
         self.field, self._read = ChoiceField(choices), read
         self.put(self.field, beside=True)
-        self.field.activated.connect(self._want)
+        self.field.activated.connect(self._request)
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
         super().show_question(question, edits)
         self.field.show_value(self._read(question))
 
-    def _want(self, _: int) -> None:
-        words = f"{self.name} {self.field.currentText()}"
-        self.wanted.emit(Change(words, ((self.key, str(self.field.currentData())),)))
+    def _request(self, _: int) -> None:
+        title = f"{self.name} {self.field.currentText()}"
+        self.wanted.emit(Change(title, ((self.key, str(self.field.currentData())),)))
 
 
 def _help_of(key: str) -> str:
-    """As the form of the profile has it."""
+    """Return the help text of a key, as in the profile form."""
     section, name = key.split(".")
     group = profile_fields("http").at(section)
     field = None if group is None else group.at(name)

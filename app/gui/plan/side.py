@@ -1,4 +1,4 @@
-"""A column that scrolls up and down alone, and is never narrower than what stands in it."""
+"""Column that scrolls vertically on its own and is never narrower than its content."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ class Side(QScrollArea):
         self.setAccessibleName(name)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setVerticalScrollBarPolicy(
-            Qt.ScrollBarPolicy.ScrollBarAlwaysOn
-        )  # what wraps by its width must not move it
+        # a scroll bar that appears and disappears would rewrap the content
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
 
     def hold(self, widget: QWidget) -> None:
@@ -27,13 +26,13 @@ class Side(QScrollArea):
         return super().event(event)
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(self._needed(), super().minimumSizeHint().height())
+        return QSize(self._needed_width(), super().minimumSizeHint().height())
 
-    def _needed(self) -> int:
+    def _needed_width(self) -> int:
         inner = self.widget()
         width = 0 if inner is None else inner.minimumSizeHint().width()
         return width + self.verticalScrollBar().sizeHint().width()
 
     def _widen(self) -> None:
-        if self.minimumWidth() != self._needed():
-            self.setMinimumWidth(self._needed())
+        if self.minimumWidth() != self._needed_width():
+            self.setMinimumWidth(self._needed_width())

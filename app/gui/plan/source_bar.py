@@ -1,4 +1,4 @@
-"""The Plan page's head: what is planned from, what decided the numbers, undo, and where it goes."""
+"""Header of the Plan page: sources, state of the results, undo and redo, and export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.gui.widgets import Badge, hbox, label, tip, tool_button
 
 
 class SourceBar(QWidget):
-    """`sources_wanted` are paths; `export_wanted` a kind and a path."""
+    """Header of the Plan page. `sources_wanted` carries paths; `export_wanted` a kind and a path."""
 
     sources_wanted = Signal(object)
     assumptions_wanted = Signal()
@@ -42,14 +42,14 @@ class SourceBar(QWidget):
         self.undo, self.redo = _tool("&Undo", "Undo"), _tool("R&edo", "Redo")
         self.undo.clicked.connect(undo.undo)
         self.redo.clicked.connect(undo.redo)
-        for one, is_there, what in (
+        for tool, availability, title in (
             (self.undo, undo.canUndoChanged, undo.undoTextChanged),
             (self.redo, undo.canRedoChanged, undo.redoTextChanged),
         ):
-            one.setEnabled(False)
-            is_there.connect(one.setEnabled)
-            what.connect(partial(_hint, one))
-            what.connect(one.setAccessibleDescription)
+            tool.setEnabled(False)
+            availability.connect(tool.setEnabled)
+            title.connect(partial(_hint, tool))
+            title.connect(tool.setAccessibleDescription)
         self.reset = _tool("Rese&t", "Take every edit back")
         self.reset.clicked.connect(self.reset_wanted)
         self.export = _tool("E&xport", "Take the plan out: its file, a report, manifests")
@@ -84,7 +84,7 @@ class SourceBar(QWidget):
         self.export.setEnabled(state.plan is not None and state.is_current)
 
     def _fill(self) -> None:
-        """Ticked ones are planned from together."""
+        """Fill the source menu. The checked sources are used together."""
         self.menu.clear()
         chosen = {Path(source) for source in self._sources}
         for run in self._runs:
@@ -93,24 +93,24 @@ class SourceBar(QWidget):
             action.setCheckable(True)
             action.setChecked(run.directory in chosen)
             action.triggered.connect(partial(self._tick, run.directory))
-        others = [path for path in chosen if path not in {run.directory for run in self._runs}]
-        for path in others:
+        other_paths = [path for path in chosen if path not in {run.directory for run in self._runs}]
+        for path in other_paths:
             action = self.menu.addAction(path.name.replace("&", "&&"))
             action.setToolTip(tip(str(path)))
             action.setCheckable(True)
             action.setChecked(True)
             action.triggered.connect(partial(self._tick, path))
-        if self._runs or others:
+        if self._runs or other_paths:
             self.menu.addSeparator()
         self.menu.addAction("&Open files…", self.ask_for_files)
         self.menu.addAction("Open a &folder…", self._ask_for_folder)
-        self.menu.addAction("From &assumptions…", self._want_assumptions)
+        self.menu.addAction("From &assumptions…", self._request_assumptions)
         if self._sources:
             self.menu.addAction("&Close this plan", self._close)
 
     def _tick(self, path: Path, is_on: bool) -> None:
         chosen = tuple(Path(source) for source in self._sources)
-        after = (*chosen, path) if is_on else tuple(one for one in chosen if one != path)
+        after = (*chosen, path) if is_on else tuple(item for item in chosen if item != path)
         if after:
             self.sources_wanted.emit(after)
         else:
@@ -131,7 +131,7 @@ class SourceBar(QWidget):
         if name:
             self.sources_wanted.emit((Path(name),))
 
-    def _want_assumptions(self) -> None:
+    def _request_assumptions(self) -> None:
         self.assumptions_wanted.emit()
 
     def _close(self) -> None:
@@ -146,10 +146,10 @@ class SourceBar(QWidget):
             ("kserve", "K&Serve manifests, into a folder…"),
             ("terraform", "&Terraform variables, into a folder…"),
         )
-        for kind, words in kinds:
-            self.exports.addAction(words, partial(self._ask_where, kind))
+        for kind, text in kinds:
+            self.exports.addAction(text, partial(self._export_as, kind))
 
-    def _ask_where(self, kind: Kind) -> None:
+    def _export_as(self, kind: Kind) -> None:
         if kind in FOLDERS:
             name = QFileDialog.getExistingDirectory(self, "Export into")
         else:
@@ -159,12 +159,12 @@ class SourceBar(QWidget):
             self.export_wanted.emit(kind, Path(name))
 
     def ask_where_to(self) -> None:
-        """Ctrl+E."""
+        """Open the export menu (Ctrl+E)."""
         self.export.showMenu()
 
 
 def _hint(tool: QToolButton, text: str) -> None:
-    """What is taken back may be named by a file."""
+    """Set the tooltip of the undo or redo button; its text may contain a file name, so it is escaped."""
     tool.setToolTip(tip(text))
 
 

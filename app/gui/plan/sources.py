@@ -9,8 +9,8 @@ import msgspec
 from app.errors import UsageError
 from app.gui.formatting import clock_time
 
-_MOST = 15
-_LOOKED_AT = 60
+_MAX_RUNS = 15
+_MAX_READ = 60
 
 
 class PlannableRun(msgspec.Struct, frozen=True):
@@ -25,17 +25,17 @@ class PlannableRun(msgspec.Struct, frozen=True):
 
 
 def plannable_runs() -> tuple[PlannableRun, ...]:
-    """Damaged runs, and those that found no rate, are left out."""
+    """Return the newest plannable runs. Damaged runs and runs without a max rate are skipped."""
     from app.storage.run_directory import stored_runs
 
-    found: list[PlannableRun] = []
-    for run in stored_runs()[-_LOOKED_AT:]:
+    runs: list[PlannableRun] = []
+    for run in stored_runs()[-_MAX_READ:]:
         try:
-            one = _plannable(run.directory)
+            item = _plannable(run.directory)
         except UsageError:
             continue
-        found += [one] if one is not None else []
-    return tuple(sorted(found, key=lambda one: one.began, reverse=True)[:_MOST])
+        runs += [item] if item is not None else []
+    return tuple(sorted(runs, key=lambda item: item.began, reverse=True)[:_MAX_RUNS])
 
 
 def _plannable(directory: Path) -> PlannableRun | None:
@@ -43,7 +43,7 @@ def _plannable(directory: Path) -> PlannableRun | None:
     from app.storage.run_directory import StoredRun
 
     result = StoredRun(directory).result
-    words = None if result is None else carried_words(result)
-    if result is None or words is None:
+    capacity = None if result is None else carried_words(result)
+    if result is None or capacity is None:
         return None
-    return PlannableRun(directory, result.name, clock_time(result.clock.wall_start), words)
+    return PlannableRun(directory, result.name, clock_time(result.clock.wall_start), capacity)

@@ -1,7 +1,4 @@
-"""What the Plan page shows, as plain facts.
-
-What a person changed of a plan's question, as `sizewise plan` takes it.
-"""
+"""State of the Plan page as plain records, including the user's edits in the form that `sizewise plan` accepts."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ from app.wiring.plan_changes import PRICE
 from app.wiring.planning import PlanRequest
 
 Values = tuple[tuple[str, str | None], ...]
-"""Keys of `--set` with their values; None is as it was."""
+"""Keys of `--set` with their values; `None` resets a key."""
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One step of undo. Changes of one `stroke`, as while a slider is held, are one step; -1 is none."""
+    """One undo step. Changes with the same `stroke`, as while dragging a slider, are merged; -1 is never merged."""
 
     words: str
     values: Values = ()
@@ -32,8 +29,9 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Edits(msgspec.Struct, frozen=True):
-    """`values` are of `--set`, prices of offers among them; `slo` None is that of the sources; `prices` are lists over
-    those that the question began with."""
+    """Edits of a plan's question. `values` are values of `--set`, including prices of offers; `slo` is `None` if
+    unchanged; `prices` are price lists added to those of the request.
+    """
 
     values: tuple[tuple[str, str], ...] = ()
     slo: tuple[str, ...] | None = None
@@ -51,7 +49,7 @@ class Edits(msgspec.Struct, frozen=True):
 
     @property
     def priced(self) -> dict[str, str]:
-        """By offer, what its price was made."""
+        """Edited prices by offer."""
         return {key.removeprefix(PRICE): value for key, value in self.values if key.startswith(PRICE)}
 
     def after(self, change: Change) -> Edits:
@@ -71,27 +69,27 @@ NOTHING = Edits()
 
 
 def request_with(request: PlanRequest, edits: Edits) -> PlanRequest:
-    """All that a command line says: what is edited stands for what it was begun with."""
-    said = {override.partition("=")[0]: override for override in request.overrides}
+    """Return the request with all edits applied, as a command line would express it. Edits replace existing values."""
+    overrides = {override.partition("=")[0]: override for override in request.overrides}
     for key, value in edits.values:
-        said.pop(key, None)
-        said[key] = f"{key}={value}"
+        overrides.pop(key, None)
+        overrides[key] = f"{key}={value}"
     return msgspec.structs.replace(
         request,
-        overrides=tuple(said.values()),
+        overrides=tuple(overrides.values()),
         slo=request.slo if edits.slo is None else edits.slo,
         offers=(*request.offers, *edits.prices),
     )
 
 
 def command_of(request: PlanRequest) -> str:
-    """The line that plans the same in a terminal."""
-    words = ["sizewise", "plan", *request.sources]
-    words += [] if request.traffic is None else ["--traffic", str(request.traffic)]
+    """Return the `sizewise plan` command of a request."""
+    arguments = ["sizewise", "plan", *request.sources]
+    arguments += [] if request.traffic is None else ["--traffic", str(request.traffic)]
     for option, values in (("--slo", request.slo), ("--offers", request.offers), ("--set", request.overrides)):
         for value in values:
-            words += [option, str(value)]
-    return shlex.join(words)
+            arguments += [option, str(value)]
+    return shlex.join(arguments)
 
 
 Phase = Literal["empty", "loading", "failed", "planning", "preview", "simulated"]
@@ -100,19 +98,22 @@ Source = Literal["peak", "users", "trace"]
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """The question as its sources tell it. `refits` where another SLO makes another measurement of it."""
+    """Question of a plan before any edits. `refits` is true if another SLO requires a new fit of the measurements."""
 
     request: PlanRequest
     question: PlanQuestion
     peak_from: Source
     refits: bool
     supposes_traffic: bool = False
-    """The sources tell of none."""
+    """Whether the traffic is assumed because the sources do not define it."""
 
 
 class PlanState(msgspec.Struct, frozen=True):
-    """`question` is the edited one, which `plan` answers as soon as `is_current`; `error` is of the sources where the
-    phase is failed, else of the last edit. `took_ms` is of the last answer."""
+    """State of the page.
+
+    `question` includes the edits; `plan` is its result if `is_current`. `error` concerns the sources if the phase is
+    failed, otherwise the last edit. `took_ms` is the computation time of the last result.
+    """
 
     phase: Phase = "empty"
     loaded: Loaded | None = None
@@ -124,6 +125,6 @@ class PlanState(msgspec.Struct, frozen=True):
     kernels: Kernels = "unknown"
     error: Exception | None = None
     unplaced: PlanRequest | None = None
-    """What was asked for where its sources do not say what they ran on, and the user may."""
+    """Request whose sources do not record their hardware, which the user can specify."""
     relaxations: tuple[Relaxation, ...] | None = None
-    """None while it is not known what would let an offer fit."""
+    """Changes that would make an offer fit; `None` while unknown."""

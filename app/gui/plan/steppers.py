@@ -1,4 +1,4 @@
-"""Fields for numbers and choices that a passing mouse wheel does not change."""
+"""Number and choice fields that ignore the mouse wheel unless they have the focus."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from PySide6.QtWidgets import QDoubleSpinBox, QSlider, QSpinBox, QWidget
 from app.gui.widgets import Choice, takes_wheel
 
 _STEPS = 1000
-_LEAST_CHARACTERS = 8
+_MIN_CHARACTERS = 8
 
 
 class NumberField(QDoubleSpinBox):
-    """Says what is typed when it is finished, with no more digits than there are."""
+    """Number field that emits its value when editing is finished, and shows no trailing zeros."""
 
     def __init__(self, low: float, high: float, decimals: int, suffix: str = "") -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class NumberField(QDoubleSpinBox):
         return float(super().valueFromText(text.replace(",", "")))
 
     def show_value(self, value: float) -> None:
-        """Tells nobody, and leaves alone what is being typed."""
+        """Set the value without emitting a signal, unless the user is typing."""
         if math.isclose(value, self.value(), rel_tol=1e-12) or (self.hasFocus() and self.lineEdit().isModified()):
             return
         with QSignalBlocker(self):
@@ -55,7 +55,7 @@ class CountField(QSpinBox):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
     def show_value(self, value: float) -> None:
-        """Tells nobody."""
+        """Set the value without emitting a signal."""
         with QSignalBlocker(self):
             self.setValue(round(value))
 
@@ -65,12 +65,12 @@ class CountField(QSpinBox):
 
 
 class ChoiceField(Choice):
-    """Each choice has a value and words."""
+    """Choice field. Each choice has a value and a text."""
 
     def __init__(self, choices: tuple[tuple[object, str], ...] = ()) -> None:
-        super().__init__(_LEAST_CHARACTERS)
-        for value, words in choices:
-            self.addItem(words, value)
+        super().__init__(_MIN_CHARACTERS)
+        for value, text in choices:
+            self.addItem(text, value)
 
     def show_value(self, value: object) -> None:
         with QSignalBlocker(self):
@@ -78,7 +78,7 @@ class ChoiceField(Choice):
 
 
 class LogSlider(QSlider):
-    """From `low` to `high`, each step by the same factor. `moved` comes while it is dragged too."""
+    """Slider with a logarithmic scale from `low` to `high`. `moved` is also emitted while it is dragged."""
 
     moved = Signal(float)
 
@@ -89,23 +89,23 @@ class LogSlider(QSlider):
         self.setSingleStep(5)
         self.setPageStep(50)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.valueChanged.connect(self._tell)
+        self.valueChanged.connect(self._emit_amount)
 
     def set_ends(self, low: float, high: float) -> None:
         self.low, self.high = low, high
 
     def amount(self) -> float:
-        """With three significant digits."""
+        """Return the value, rounded to three significant digits."""
         return float(f"{self.low * (self.high / self.low) ** (self.value() / _STEPS):.3g}")
 
     def show_amount(self, amount: float) -> None:
-        place = _STEPS * math.log(max(amount, 1e-12) / self.low) / math.log(self.high / self.low)
+        position = _STEPS * math.log(max(amount, 1e-12) / self.low) / math.log(self.high / self.low)
         with QSignalBlocker(self):
-            self.setValue(round(min(max(place, 0), _STEPS)))
+            self.setValue(round(min(max(position, 0), _STEPS)))
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         if takes_wheel(self, event):
             super().wheelEvent(event)
 
-    def _tell(self, _: int) -> None:
+    def _emit_amount(self, _: int) -> None:
         self.moved.emit(self.amount())

@@ -1,4 +1,4 @@
-"""Names to tick, folded away behind what is ticked. None ticked admits all."""
+"""Multiple choice in a collapsible list. An empty selection allows all."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from app.gui.plan.state import Change, Edits
 from app.gui.widgets import tip, vbox
 from app.records.plan_question import PlanQuestion
 
-_FEW = 8
-_SHOWN_NAMES = 3
+_MAX_ROWS = 8
+_MAX_NAMES = 3
 
 
 class TickRow(Row):
@@ -22,11 +22,11 @@ class TickRow(Row):
         self,
         key: str,
         name: str,
-        among: Callable[[PlanQuestion], tuple[str, ...]],
+        all_names: Callable[[PlanQuestion], tuple[str, ...]],
         read: Callable[[PlanQuestion], tuple[str, ...]],
     ) -> None:
         super().__init__(key, name)
-        self._among, self._read = among, read
+        self._all_names, self._read = all_names, read
         self._names: tuple[str, ...] = ()
         self._is_showing = False
         self.fold = QToolButton()
@@ -36,7 +36,7 @@ class TickRow(Row):
         self.fold.toggled.connect(self._unfold)
         self.put(self.fold, beside=True)
         self.model = QStandardItemModel(self)
-        self.model.itemChanged.connect(self._want)
+        self.model.itemChanged.connect(self._request)
         self._proxy = QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self.model)
         self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
@@ -56,20 +56,20 @@ class TickRow(Row):
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
         super().show_question(question, edits)
         ticked = self._read(question)
-        names = tuple(sorted({*self._among(question), *ticked}))
+        names = tuple(sorted({*self._all_names(question), *ticked}))
         self._is_showing = True
         if names != self._names:
             self._fill(names)
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             state = Qt.CheckState.Checked if name in ticked else Qt.CheckState.Unchecked
-            self.model.item(place).setCheckState(state)
+            self.model.item(index).setCheckState(state)
         self._is_showing = False
-        self.fold.setText(_said(ticked))
+        self.fold.setText(_summary(ticked))
         self.fold.setToolTip(tip(", ".join(ticked) or "all of them"))
         self.fold.setAccessibleName("{name}: {ticked}".format(name=self.name, ticked=", ".join(ticked) or "all"))
 
     def ticked(self) -> tuple[str, ...]:
-        items = (self.model.item(place) for place in range(self.model.rowCount()))
+        items = (self.model.item(index) for index in range(self.model.rowCount()))
         return tuple(item.text() for item in items if item.checkState() == Qt.CheckState.Checked)
 
     def _fill(self, names: tuple[str, ...]) -> None:
@@ -80,25 +80,25 @@ class TickRow(Row):
             item.setEditable(False)
             item.setCheckable(True)
             self.model.appendRow(item)
-        self.filter.setVisible(len(names) > _FEW)
-        rows = min(len(names), _FEW)
+        self.filter.setVisible(len(names) > _MAX_ROWS)
+        rows = min(len(names), _MAX_ROWS)
         self.list.setMinimumHeight(rows * (self.fontMetrics().height() + 6) + 4)
 
     def _unfold(self, is_open: bool) -> None:
         self.fold.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
         self._inner.setVisible(is_open)
 
-    def _want(self, _: QStandardItem) -> None:
+    def _request(self, _: QStandardItem) -> None:
         if self._is_showing:
             return
         ticked = self.ticked()
-        words = f"{self.name} {_said(ticked)}"
-        self.wanted.emit(Change(words, ((self.key, f"[{', '.join(ticked)}]"),)))
+        title = f"{self.name} {_summary(ticked)}"
+        self.wanted.emit(Change(title, ((self.key, f"[{', '.join(ticked)}]"),)))
 
 
-def _said(ticked: tuple[str, ...]) -> str:
+def _summary(ticked: tuple[str, ...]) -> str:
     if not ticked:
         return "all"
-    shown = ", ".join(ticked[:_SHOWN_NAMES])
-    more = len(ticked) - _SHOWN_NAMES
-    return f"{shown} and {more} more" if more > 0 else shown
+    names = ", ".join(ticked[:_MAX_NAMES])
+    more = len(ticked) - _MAX_NAMES
+    return f"{names} and {more} more" if more > 0 else names

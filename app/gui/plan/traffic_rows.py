@@ -1,4 +1,4 @@
-"""How much comes: the peak, the day, growth, spikes."""
+"""Traffic inputs of a plan: peak rate, daily profile, growth and spikes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from app.profiles.traffic import SHAPES
 from app.records.plan_question import PlanQuestion
 from app.records.traffic import RecurringSpike, Traffic
 
-_MOST_PER_S = 1e6
-_AROUND = 30.0
-"""Times less and more than the first peak that the slider reaches."""
+_MAX_PER_S = 1e6
+_SLIDER_FACTOR = 30.0
+"""Factor by which the slider extends below and above the initial peak."""
 
 
 class PeakRow(Row):
-    """By a rate, or by users and what each does."""
+    """Peak traffic, as a rate or from the number of users and their activity."""
 
     def __init__(self) -> None:
         super().__init__("traffic.peak", "&Peak")
         self.slider = LogSlider()
-        self.rate = NumberField(0.001, _MOST_PER_S, 3, " requests/s")
+        self.rate = NumberField(0.001, _MAX_PER_S, 3, " requests/s")
         self.by_users = QCheckBox("Reckon it from &users")
         self.count = NumberField(1, 1e12, 0, " users")
         self.active = NumberField(0.01, 100, 2, " % active at the peak")
@@ -48,11 +48,11 @@ class PeakRow(Row):
             field.setToolTip(name)
             field.setVisible(False)
             self.column.addWidget(field)
-            field.valueChanged.connect(self._want_users)
+            field.valueChanged.connect(self._request_users)
             field.editingFinished.connect(self._end_stroke)
-        self.slider.moved.connect(self._want_rate)
+        self.slider.moved.connect(self._request_rate)
         self.slider.sliderReleased.connect(self._end_stroke)
-        self.rate.valueChanged.connect(self._want_rate)
+        self.rate.valueChanged.connect(self._request_rate)
         self.rate.editingFinished.connect(self._end_stroke)
         self.by_users.toggled.connect(self._choose_users)
 
@@ -60,9 +60,9 @@ class PeakRow(Row):
         return ("traffic.peak", "traffic.users", "traffic.trace")
 
     def begin(self, source: Source, peak_per_s: float) -> None:
-        """Another question: the slider is laid around its peak."""
+        """Set up the row for another question: the slider range is centered on its peak."""
         self._source = source
-        self.slider.set_ends(max(peak_per_s / _AROUND, 1e-3), min(peak_per_s * _AROUND, _MOST_PER_S))
+        self.slider.set_ends(max(peak_per_s / _SLIDER_FACTOR, 1e-3), min(peak_per_s * _SLIDER_FACTOR, _MAX_PER_S))
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
         super().show_question(question, edits)
@@ -82,52 +82,52 @@ class PeakRow(Row):
         self.rate.setEnabled(not is_users)
         self.slider.setEnabled(not is_users)
 
-    def _want_rate(self, rate: float) -> None:
+    def _request_rate(self, rate: float) -> None:
         values: Values = (("traffic.users", None), *without_source(self._source), ("traffic.peak", f"{rate!r}/s"))
-        if self._source == "trace":  # without the trace its day would be gone too
+        if self._source == "trace":  # removing the trace would also remove its daily profile
             values = (*values, ("traffic.shape", shape_words(self._shares)))
-        words = f"peak {rate:,g}/s"
-        self.wanted.emit(Change(words, values, stroke=self._stroke))
+        title = f"peak {rate:,g}/s"
+        self.wanted.emit(Change(title, values, stroke=self._stroke))
 
     def _choose_users(self, is_on: bool) -> None:
         if not is_on:
-            self._take_back()
+            self._reset()
             return
         peak = self.rate.value()
-        blocked = [field.blockSignals(True) for field in (self.count, self.active, self.each)]
+        previous = [field.blockSignals(True) for field in (self.count, self.active, self.each)]
         self.active.setValue(10.0)
         self.each.setValue(60.0)
         self.count.setValue(max(1.0, round(peak * 600)))
-        for field, was in zip((self.count, self.active, self.each), blocked, strict=True):
-            field.blockSignals(was)
-        self._want_users()
+        for field, was_blocked in zip((self.count, self.active, self.each), previous, strict=True):
+            field.blockSignals(was_blocked)
+        self._request_users()
 
-    def _want_users(self, _: float = 0.0) -> None:
+    def _request_users(self, _: float = 0.0) -> None:
         users = (
             f"{{count: {self.count.value():.0f}, active: {self.active.value():g}%, requests: {self.each.value():g}/h}}"
         )
         values: Values = (("traffic.peak", "null"), ("traffic.users", users))
         if self._source == "trace":
             values = (("traffic.trace", "null"), *values)
-        words = f"{self.count.value():,.0f} users"
-        self.wanted.emit(Change(words, values, stroke=self._stroke))
+        title = f"{self.count.value():,.0f} users"
+        self.wanted.emit(Change(title, values, stroke=self._stroke))
 
     def _end_stroke(self) -> None:
         self._stroke = new_stroke()
 
 
 def without_source(source: Source) -> Values:
-    """What says that the profile's own way to tell the peak does not hold any more."""
+    """Return the values that disable the profile's own definition of the peak."""
     return () if source == "peak" else ((f"traffic.{source}", "null"),)
 
 
 def shape_words(shares: tuple[float, ...]) -> str:
-    """As `--set traffic.shape` takes them."""
+    """Format hourly shares as `--set traffic.shape` expects them."""
     return f"[{', '.join('1' if share == 1 else f'{share:.4f}' for share in shares)}]"
 
 
 class DayRow(Row):
-    """Its curve is of rates: pulling the busiest hour moves the peak with it."""
+    """Daily profile as a curve of rates: changing the busiest hour also changes the peak."""
 
     def __init__(self, look: Look) -> None:
         super().__init__("traffic.shape", "&Day")
@@ -143,7 +143,7 @@ class DayRow(Row):
         self.curve = DayCurve(look)
         self.hour = CountField(0, HOURS - 1)
         self.hour.setSuffix(":00")
-        self.rate = NumberField(0, _MOST_PER_S, 3, " requests/s")
+        self.rate = NumberField(0, _MAX_PER_S, 3, " requests/s")
         self.share = label("", "muted", wrap=True)
         self._stroke = new_stroke()
         self.put(self.preset)
@@ -153,11 +153,11 @@ class DayRow(Row):
             field.setToolTip(name)
         self.column.addLayout(hbox(self.hour, self.rate))
         self.column.addWidget(self.share)
-        self.preset.activated.connect(self._want_preset)
-        self.curve.rates_wanted.connect(self._want_rates)
+        self.preset.activated.connect(self._request_preset)
+        self.curve.rates_wanted.connect(self._request_rates)
         self.curve.hour_chosen.connect(self._show_hour)
         self.hour.valueChanged.connect(self.curve.choose)
-        self.rate.valueChanged.connect(self._want_rate)
+        self.rate.valueChanged.connect(self._request_rate)
         self.rate.editingFinished.connect(self._end_stroke)
         self._show_hour(self.curve.hour)
 
@@ -177,16 +177,16 @@ class DayRow(Row):
         self.rate.show_value(self.curve.rates()[hour])
         self.share.setText(self.curve.words())
 
-    def _want_preset(self, _: int) -> None:
+    def _request_preset(self, _: int) -> None:
         shape = self.preset.currentData()
         if shape != "custom":
-            words = f"day: {self.preset.currentText()}"
-            self.wanted.emit(Change(words, (("traffic.shape", str(shape)),)))
+            title = f"day: {self.preset.currentText()}"
+            self.wanted.emit(Change(title, (("traffic.shape", str(shape)),)))
 
-    def _want_rate(self, rate: float) -> None:
+    def _request_rate(self, rate: float) -> None:
         self.curve.want(self.curve.hour, rate, self._stroke)
 
-    def _want_rates(self, rates: tuple[float, ...], stroke: int) -> None:
+    def _request_rates(self, rates: tuple[float, ...], stroke: int) -> None:
         peak = max(rates)
         values: Values = (("traffic.shape", shape_words(tuple(rate / peak for rate in rates))),)
         if abs(peak - max(self.curve.rates())) > 1e-9 * peak:
@@ -203,7 +203,7 @@ def _preset(traffic: Traffic) -> str:
 
 
 class SpikeRow(Row):
-    """One that recurs each day, or none. Those of a profile, if they are several, stay until one is set here."""
+    """One spike that recurs daily, or none. Several spikes of a profile remain until one is set here."""
 
     def __init__(self) -> None:
         super().__init__("traffic.spikes", "Daily spi&ke")
@@ -225,10 +225,10 @@ class SpikeRow(Row):
         self.put(self.is_on, beside=True)
         self.column.addWidget(self._fields)
         self.column.addWidget(self.many)
-        self.is_on.toggled.connect(self._want)
-        self.times.valueChanged.connect(self._want)
-        self.minutes.valueChanged.connect(self._want)
-        self.at.timeChanged.connect(self._want)
+        self.is_on.toggled.connect(self._request)
+        self.times.valueChanged.connect(self._request)
+        self.minutes.valueChanged.connect(self._request)
+        self.at.timeChanged.connect(self._request)
         self._is_showing = False
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
@@ -246,7 +246,7 @@ class SpikeRow(Row):
         self.many.setText(f"and {more} more of the profile's" if more > 0 else "")
         self.many.setVisible(more > 0)
 
-    def _want(self, _: object = None) -> None:
+    def _request(self, _: object = None) -> None:
         if self._is_showing:
             return
         if not self.is_on.isChecked():
@@ -254,12 +254,12 @@ class SpikeRow(Row):
             return
         at = self.at.time().toString("HH:mm")
         spike = f'[{{at: "{at}", for: {self.minutes.value():g}m, times: {self.times.value():g}}}]'
-        words = f"spike {self.times.value():g} × at {at}"
-        self.wanted.emit(Change(words, (("traffic.spikes", spike),)))
+        title = f"spike {self.times.value():g} × at {at}"
+        self.wanted.emit(Change(title, (("traffic.spikes", spike),)))
 
 
 class TrafficRows(QWidget):
-    """All of the above, one under the other."""
+    """All traffic rows, one below the other."""
 
     wanted = Signal(object)
 

@@ -1,6 +1,6 @@
-"""The Plan page at work: what is asked, what that costs, what to rent, and every offer.
+"""Workbench of the Plan page: inputs, cost chart, recommendation and offers.
 
-Four parts of a page side by side where there is room, else folded: never wider than the page.
+The four panels are side by side if there is room, otherwise stacked, so that they are never wider than the page.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from app.gui.theme import Look
 from app.gui.widgets import vbox
 
 Fold = Literal["three", "two", "one"]
-"""How many columns there are."""
-_SIDEWAYS, _DOWN = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
+"""Number of columns."""
+_HORIZONTAL, _VERTICAL = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
 _EVENLY = (10_000, 10_000)
-_LINES_EACH = 14
-"""Of text, that a part under others is at least as high as."""
+_MIN_LINES = 14
+"""Minimum height of a stacked panel, in lines of text."""
 
 
 class Parts(NamedTuple):
-    """`left` and `right` scroll by themselves; `below` is under all three, where they stand side by side."""
+    """Panels of the workbench. `left` and `right` scroll on their own; `below` spans the bottom if the others are side
+    by side.
+    """
 
     left: QWidget
     centre: QWidget
@@ -39,7 +41,9 @@ class Parts(NamedTuple):
 
 
 class Folding(QWidget):
-    """Three columns with a part under them; or `right` under `left` beside the others; or all under each other."""
+    """Responsive layout: three columns above one panel, or `right` below `left` beside the others, or
+    a single column.
+    """
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
@@ -47,25 +51,25 @@ class Folding(QWidget):
         self.fold: Fold = "three"
         self._whole = self._laid_out()
         self._column = vbox(self._whole, within=self)
-        self._later = QTimer(self, interval=0, singleShot=True)
-        self._later.timeout.connect(self._fit)
+        self._layout_timer = QTimer(self, interval=0, singleShot=True)
+        self._layout_timer.timeout.connect(self._fit)
 
     def minimumSizeHint(self) -> QSize:
-        """As narrow as one column is: what is wider than this folds."""
-        return QSize(max(_narrowest(part) for part in self._parts), self._whole.minimumSizeHint().height())
+        """Return the width of a single column, since the layout adapts to any greater width."""
+        return QSize(max(_min_width(part) for part in self._parts), self._whole.minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self._later.start()
+        self._layout_timer.start()
 
     def event(self, event: QEvent) -> bool:
-        """Larger text asks for another layout, too.
+        """Handle a change of the text size, which may require another layout.
 
-        It folds in the event loop's next turn: while Qt sets a style sheet it goes through a list of all widgets, and
-        the process ends if one of them is deleted meanwhile.
+        This happens in the next turn of the event loop: while Qt sets a style sheet, it iterates over all widgets, and
+        the process crashes if one of them is deleted meanwhile.
         """
         if event.type() == QEvent.Type.LayoutRequest:
-            self._later.start()
+            self._layout_timer.start()
         return super().event(event)
 
     def _fit(self) -> None:
@@ -83,7 +87,7 @@ class Folding(QWidget):
             focused.setFocus()
 
     def _fold_at(self, width: int) -> Fold:
-        left, centre, right, below = map(_narrowest, self._parts)
+        left, centre, right, below = map(_min_width, self._parts)
         handle = self._whole.handleWidth()
         if left + centre + right + 2 * handle <= width:
             return "three"
@@ -91,38 +95,38 @@ class Folding(QWidget):
 
     def _laid_out(self) -> QSplitter:
         left, centre, right, below = self._parts
-        least = _LINES_EACH * self.fontMetrics().lineSpacing() if self.fold == "one" else 0
+        min_height = _MIN_LINES * self.fontMetrics().lineSpacing() if self.fold == "one" else 0
         for part in (left, centre, right):
-            part.setMinimumHeight(least)
+            part.setMinimumHeight(min_height)
         if self.fold == "one":
-            return _split(_DOWN, (right, left, centre, below), (1, 1, 1, 1))
+            return _split(_VERTICAL, (right, left, centre, below), (1, 1, 1, 1))
         if self.fold == "two":
-            aside, beside = (_split(_DOWN, pair, (1, 1), _EVENLY) for pair in ((left, right), (centre, below)))
-            return _split(_SIDEWAYS, (aside, beside), (0, 1), (1, self.width()))
-        upper = _split(_SIDEWAYS, (left, centre, right), (3, 5, 4))
-        return _split(_DOWN, (upper, below), (5, 3), (620, 260))
+            aside, main = (_split(_VERTICAL, pair, (1, 1), _EVENLY) for pair in ((left, right), (centre, below)))
+            return _split(_HORIZONTAL, (aside, main), (0, 1), (1, self.width()))
+        upper = _split(_HORIZONTAL, (left, centre, right), (3, 5, 4))
+        return _split(_VERTICAL, (upper, below), (5, 3), (620, 260))
 
 
 def _split(
-    way: Qt.Orientation, widgets: Sequence[QWidget], stretches: Sequence[int], sizes: Sequence[int] = ()
+    orientation: Qt.Orientation, widgets: Sequence[QWidget], stretches: Sequence[int], sizes: Sequence[int] = ()
 ) -> QSplitter:
-    split = QSplitter(way)
+    split = QSplitter(orientation)
     split.setChildrenCollapsible(False)
-    for place, (widget, stretch) in enumerate(zip(widgets, stretches, strict=True)):
+    for index, (widget, stretch) in enumerate(zip(widgets, stretches, strict=True)):
         split.addWidget(widget)
-        split.setStretchFactor(place, stretch)
+        split.setStretchFactor(index, stretch)
         widget.show()
     if sizes:
         split.setSizes(list(sizes))
     return split
 
 
-def _narrowest(part: QWidget) -> int:
+def _min_width(part: QWidget) -> int:
     return max(part.minimumWidth(), part.minimumSizeHint().width())
 
 
 class Workbench(QWidget):
-    """What is chosen in one part is chosen in all."""
+    """Workbench. An offer that is selected in one panel is selected in all of them."""
 
     def __init__(self, presenter: PlanPresenter, look: Look) -> None:
         super().__init__()
@@ -151,7 +155,7 @@ class Workbench(QWidget):
         self.card.show_state(state)
 
     def choose(self, offer: str) -> None:
-        """Empty is the recommended one."""
+        """Select an offer in all panels; an empty key selects the recommended one."""
         chosen = offer or None
         self.card.choose(chosen)
         self.chart.choose(chosen)

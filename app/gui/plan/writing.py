@@ -1,4 +1,4 @@
-"""Files that the Plan page writes for a plan to start from; each is what `sizewise plan` takes."""
+"""Assumption files that the Plan page writes as sources of a plan. `sizewise plan` accepts them too."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from app.wiring.planning import PlanRequest
 
 
 class TypedCurve(msgspec.Struct, frozen=True):
-    """Pairs of requests/s and the time at that rate in ms; `timed` is the column, such as latency_ms.p95. `hardware` is
-    of `target.hardware`, as keys and values of `--set`."""
+    """Load curve typed by the user.
+
+    `points` are pairs of a rate in req/s and a latency in ms; `timed` is the metric, such as latency_ms.p95. `hardware`
+    holds keys and values of `target.hardware` for `--set`.
+    """
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -26,7 +29,7 @@ class TypedCurve(msgspec.Struct, frozen=True):
 
 
 class TypedModel(msgspec.Struct, frozen=True):
-    """A language model by its architecture; `shape` has the keys of its file."""
+    """Language model described by its architecture; `shape` has the keys of the file."""
 
     name: str
     shape: Mapping[str, float]

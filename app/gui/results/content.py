@@ -1,4 +1,4 @@
-"""What stands on the result page once a run is open, from the verdict down to its tabs."""
+"""Content of the Results page while a run is open: header, verdict, headline numbers and tabs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from app.gui.widgets import vbox
 
 
 class Content(QWidget):
-    """A tab is filled when it is looked at. `moment_shown` has the widget to scroll to."""
+    """Shows an opened run. A tab is filled when it is first viewed."""
 
     moment_shown = Signal(object)
+    """Emits the widget to scroll to."""
 
     def __init__(self, look: Look) -> None:
         super().__init__()
         self._shown: Shown | None = None
-        self._filled: dict[Tab, Shown] = {}
+        self._shown_in_tab: dict[Tab, Shown] = {}
         self.header, self.drawer, self.verdict = Header(), ExportDrawer(), VerdictCard()
         self.tiles, self.overview = Tiles(), OverviewTab(look)
         self.requests, self.profile, self.plan, self.validity = RequestsTab(), ProfileTab(), PlanTab(), ValidityTab()
@@ -73,32 +74,34 @@ class Content(QWidget):
         self.verdict.validity_wished.connect(self._show_validity)
 
     def show_run(self, shown: Shown) -> None:
-        """Another run."""
+        """Show another run."""
         self.drawer.hide()
         self.header.show_run(shown)
-        self.header.set_usable(_why_unfinished(shown), _why_no_plan(shown))
-        kept = self.tabs.currentWidget()
-        for place, tab in enumerate(self.all_tabs):
-            is_there = tab.is_for(shown)
-            self.tabs.setTabVisible(place, is_there)
-            self.tabs.setTabEnabled(place, is_there)
-        first = next((tab for tab in self.all_tabs if tab.is_for(shown)), None)
+        self.header.set_usable(_why_no_comparison(shown), _why_no_plan(shown))
+        previous_tab = self.tabs.currentWidget()
+        for index, tab in enumerate(self.all_tabs):
+            applies = tab.is_for(shown)
+            self.tabs.setTabVisible(index, applies)
+            self.tabs.setTabEnabled(index, applies)
+        first_tab = next((tab for tab in self.all_tabs if tab.is_for(shown)), None)
         self._shown = shown
-        if first is not None:
-            self.tabs.setCurrentWidget(kept if isinstance(kept, Tab) and kept.is_for(shown) else first)
+        if first_tab is not None:
+            self.tabs.setCurrentWidget(
+                previous_tab if isinstance(previous_tab, Tab) and previous_tab.is_for(shown) else first_tab
+            )
         self.show_asked(shown)
 
     def show_asked(self, shown: Shown) -> None:
-        """The same run, by another SLO or window; or as it was, where what was asked for is refused."""
+        """Show the same run evaluated with another SLO or time range, or unchanged after a request that was refused."""
         self._shown = shown
-        self._filled.clear()
+        self._shown_in_tab.clear()
         self.verdict.show_run(shown)
         self.tiles.show_tiles(shown.report.tiles)
         self.drawer.show_run(shown)
         self._fill()
 
     def show_labels(self, shown: Shown) -> None:
-        """People said something else of the same run."""
+        """Show changed labels of the same run."""
         self.header.show_labels(shown.labels)
         self.drawer.show_run(shown)
 
@@ -108,7 +111,7 @@ class Content(QWidget):
         self.moment_shown.emit(self.overview.axis)
 
     def filter_field(self) -> QLineEdit | None:
-        """None where the run sent no request."""
+        """Return the filter of the Requests tab, or None if the run has no requests."""
         if self._shown is None or not self.requests.is_for(self._shown):
             return None
         self.tabs.setCurrentWidget(self.requests)
@@ -118,13 +121,13 @@ class Content(QWidget):
         self.drawer.hide()
 
     def _fill(self, _: int = 0) -> None:
-        """The tabs are as high as the one that is looked at, not as the highest of them."""
+        """Fill the current tab, and size the tab widget to it instead of to the highest tab."""
         tab = self.tabs.currentWidget()
-        for one in self.all_tabs:
-            policy = QSizePolicy.Policy.Preferred if one is tab else QSizePolicy.Policy.Ignored
-            one.setSizePolicy(policy, policy)
-        if isinstance(tab, Tab) and self._shown is not None and self._filled.get(tab) is not self._shown:
-            self._filled[tab] = self._shown
+        for other_tab in self.all_tabs:
+            policy = QSizePolicy.Policy.Preferred if other_tab is tab else QSizePolicy.Policy.Ignored
+            other_tab.setSizePolicy(policy, policy)
+        if isinstance(tab, Tab) and self._shown is not None and self._shown_in_tab.get(tab) is not self._shown:
+            self._shown_in_tab[tab] = self._shown
             tab.show_run(self._shown)
 
     def _show_validity(self) -> None:
@@ -133,14 +136,14 @@ class Content(QWidget):
         self.moment_shown.emit(self.tabs)
 
 
-def _why_unfinished(shown: Shown) -> str | None:
+def _why_no_comparison(shown: Shown) -> str | None:
     if shown.opened.recovery is not None:
         return "The run was cut short: it has no result to compare or to plan from."
     return None
 
 
 def _why_no_plan(shown: Shown) -> str | None:
-    """Why nothing can be planned from it."""
+    """Return why no plan can be based on the run, or None if one can."""
     if shown.own.verdict.trust == "INVALID":
         return "The measurement is INVALID, and no plan stands on it."
-    return _why_unfinished(shown)
+    return _why_no_comparison(shown)

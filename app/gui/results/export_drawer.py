@@ -1,7 +1,6 @@
-"""Where a report goes: format, place, size and what it tells of names, without a dialog in the way.
+"""Export drawer: format, file, size, and which names the report contains, without a dialog.
 
-What an exported file tells: of hosts, models and prompts, of rows; and which word would stand for
-which name.
+The table of names lists the hosts, models and prompts in the report, and the replacement of each name that is redacted.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ if TYPE_CHECKING:
     from app.reporting.hiding import Kind, StandIn
 
 
-_MOST_ROWS = 5
-_WIDEST = 60
+_MAX_ROWS_SHOWN = 5
+_MAX_COLUMN_CHARACTERS = 60
 
 
 class TellingChoice(QWidget):
-    """A tick puts it into the file. Prompts are left out until somebody ticks them."""
+    """Choice of what the file contains. A tick includes it. Prompts are left out by default."""
 
     changed = Signal()
 
@@ -55,31 +54,36 @@ class TellingChoice(QWidget):
         self.no_prompts = label("", "muted")
         self.beside = QCheckBox("Rows and ta&bles beside it")
         headers = {"written": "written as", "places": "places", "shown": "in the file"}
-        self.names = FrameTable(FrameModel(headers=headers), "Names in the file", widest=_WIDEST)
+        self.names = FrameTable(FrameModel(headers=headers), "Names in the file", widest=_MAX_COLUMN_CHARACTERS)
         self.names.setToolTip("Whole names are found, in titles and notes too; parts of one are not.")
-        self._told: tuple[StandIn, ...] = ()
+        self._names: tuple[StandIn, ...] = ()
         self._has_prompts = True
         self._build()
         self.as_usual()
-        for one in (self.hosts, self.models, self.prompts, self.beside):
-            one.setAccessibleName(one.text().replace("&", ""))
-            one.toggled.connect(self._toggled)
+        for checkbox in (self.hosts, self.models, self.prompts, self.beside):
+            checkbox.setAccessibleName(checkbox.text().replace("&", ""))
+            checkbox.toggled.connect(self._toggled)
 
     def as_usual(self) -> None:
-        """Of another run. Nothing is told of its names yet."""
-        for tick, is_told in ((self.hosts, True), (self.models, True), (self.prompts, False), (self.beside, True)):
-            with QSignalBlocker(tick):
-                tick.setChecked(is_told)
+        """Reset to the defaults for another run. Its names are not known yet."""
+        for checkbox, is_included in (
+            (self.hosts, True),
+            (self.models, True),
+            (self.prompts, False),
+            (self.beside, True),
+        ):
+            with QSignalBlocker(checkbox):
+                checkbox.setChecked(is_included)
         self.show_prompts(None)
         self.show_names(())
 
     def show_prompts(self, why_none: str | None) -> None:
-        """`why_none`: why the file has no prompts, which nothing can change."""
+        """Offer prompts, or show `why_none`, the reason why the file can have none."""
         self._has_prompts = why_none is None
         self.no_prompts.setText(why_none or "")
         self.prompts.setVisible(self._has_prompts)
         self.no_prompts.setVisible(not self._has_prompts)
-        self.show_names(self._told)
+        self.show_names(self._names)
 
     def hidden(self) -> tuple[Kind, ...]:
         kinds: list[Kind] = [] if self.hosts.isChecked() else ["hosts"]
@@ -90,10 +94,10 @@ class TellingChoice(QWidget):
         return tuple(kinds)
 
     def show_names(self, told: tuple[StandIn, ...]) -> None:
-        self._told = told
-        told = tuple(one for one in told if self._has_prompts or one.kind != "prompts")
+        self._names = told
+        told = tuple(name for name in told if self._has_prompts or name.kind != "prompts")
         hidden, as_written = self.hidden(), "as written"
-        rows = [(one.written, one.places, one.shown if one.kind in hidden else as_written) for one in told]
+        rows = [(name.written, name.places, name.shown if name.kind in hidden else as_written) for name in told]
         self.names.set_frame(pd.DataFrame(rows, columns=["written", "places", "shown"]))
         describe(self.names, "what the file tells of names, and which of them are hidden")
         self.names.setVisible(bool(told))
@@ -105,22 +109,22 @@ class TellingChoice(QWidget):
             self._fit()
 
     def _toggled(self) -> None:
-        self.show_names(self._told)
+        self.show_names(self._names)
         self.changed.emit()
 
     def _fit(self) -> None:
-        fit_height(self.names, _MOST_ROWS)
+        fit_height(self.names, _MAX_ROWS_SHOWN)
 
     def _build(self) -> None:
-        ticks = FlowLayout(gap=16)
-        ticks.addWidget(label("In the file:", "muted"))
-        for one in (self.hosts, self.models, self.prompts, self.no_prompts, self.beside):
-            ticks.addWidget(one)
-        vbox(ticks, self.names, within=self)
+        choices = FlowLayout(gap=16)
+        choices.addWidget(label("In the file:", "muted"))
+        for widget in (self.hosts, self.models, self.prompts, self.no_prompts, self.beside):
+            choices.addWidget(widget)
+        vbox(choices, self.names, within=self)
 
 
 class ExportDrawer(QFrame):
-    """`failed` tells of what could not be written."""
+    """Writes the shown run to a file. `failed` emits the error if that fails."""
 
     failed = Signal(object)
     saved = Signal(object)
@@ -131,14 +135,14 @@ class ExportDrawer(QFrame):
         self.setAccessibleName("Export")
         self._shown: Shown | None = None
         self._written: Path | None = None
-        self._usual: Path | None = None
-        self._sent: tuple[str, ...] = ()
+        self._default_path: Path | None = None
+        self._prompt_keys: tuple[str, ...] = ()
         self._forms = forms()
         self.form, self.place = QComboBox(), QLineEdit()
         self.form.setAccessibleName("Format")
         self.place.setAccessibleName("File")
-        for one in self._forms:
-            self.form.addItem(one.name if one.why_not is None else f"{one.name} ({one.why_not})", one.key)
+        for form in self._forms:
+            self.form.addItem(form.name if form.why_not is None else f"{form.name} ({form.why_not})", form.key)
         self.telling = TellingChoice()
         self.told = label("", "muted")
         self.save = button("&Save", self.save_now, primary=True)
@@ -160,13 +164,13 @@ class ExportDrawer(QFrame):
         self.form.setFocus()
 
     def show_run(self, shown: Shown) -> None:
-        """What would be written now."""
-        is_other = self._shown is None or self._shown.directory != shown.directory
+        """Update the drawer to what would be written now."""
+        is_another_run = self._shown is None or self._shown.directory != shown.directory
         self._shown, self._written = shown, None
-        if is_other:
-            self._usual = None
+        if is_another_run:
+            self._default_path = None
             self.telling.as_usual()
-            self._sent = sent_in(shown)
+            self._prompt_keys = sent_in(shown)
         if self.isVisible():
             self._naming.ask(lambda: names_in(shown))
             self._choice_changed()
@@ -177,7 +181,7 @@ class ExportDrawer(QFrame):
         return Choice(form, self.telling.hidden(), is_alone)
 
     def place_of_its_own(self) -> Path | None:
-        """Where it goes, if not to the usual place."""
+        """Return the path that the user chose, or None for the default path."""
         path = Path(self.place.text()).expanduser()
         return None if self._shown is None or path == usual_path(self._shown, self.choice()) else path
 
@@ -195,28 +199,28 @@ class ExportDrawer(QFrame):
             return
         self.telling.show_prompts(self._why_no_prompts())
         self._written, choice = None, self.choice()
-        self._put_place(usual_path(shown, choice))
+        self._show_path(usual_path(shown, choice))
         self.telling.beside.setVisible(has_files(shown, choice.form))
-        can_be_had = next(one for one in self._forms if one.key == choice.form).why_not is None
+        is_available = next(form for form in self._forms if form.key == choice.form).why_not is None
         self.save.setEnabled(False)
         self._show_written()
-        self.told.setText("writing…" if can_be_had else "cannot be had here")
-        if can_be_had:
+        self.told.setText("writing…" if is_available else "cannot be had here")
+        if is_available:
             self._rendering.ask(lambda: content_of(shown, choice))
 
     def _why_no_prompts(self) -> str | None:
-        if not self._sent:
+        if not self._prompt_keys:
             return "There are no prompts: the profile spells none out."
         return None if has_profile(str(self.form.currentData())) else "This format has no prompts."
 
-    def _put_place(self, usual: Path) -> None:
-        """One's own place stays; another form has another ending."""
-        path, was = Path(self.place.text()), self._usual
-        self._usual = usual
-        if was is None or path == was:
-            self.place.setText(str(usual))
-        elif was.suffix != usual.suffix:
-            self.place.setText(str(path.with_suffix(usual.suffix)))
+    def _show_path(self, default: Path) -> None:
+        """Show the default path. A path that the user chose is kept, with the file extension of the new format."""
+        path, previous = Path(self.place.text()), self._default_path
+        self._default_path = default
+        if previous is None or path == previous:
+            self.place.setText(str(default))
+        elif previous.suffix != default.suffix:
+            self.place.setText(str(path.with_suffix(default.suffix)))
 
     def _rendered(self, content: bytes) -> None:
         self.told.setText(size(len(content)))
@@ -234,8 +238,8 @@ class ExportDrawer(QFrame):
         self.saved.emit(exported)
 
     def _show_written(self) -> None:
-        for one in (self.open, self.show_folder):
-            one.setEnabled(self._written is not None)
+        for action_button in (self.open, self.show_folder):
+            action_button.setEnabled(self._written is not None)
 
     def _choose(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Save the report as", self.place.text())
@@ -254,7 +258,8 @@ class ExportDrawer(QFrame):
         shown = self._shown
         if shown is not None:
             hidden = self.telling.hidden()
-            choice = Choice("markdown", tuple(kind for kind in hidden if kind != "prompts"))  # which it has none of
+            # Markdown contains no prompts
+            choice = Choice("markdown", tuple(kind for kind in hidden if kind != "prompts"))
             submit(self, lambda: content_of(shown, choice), self._copied, self.failed.emit)
 
     def _copied(self, content: bytes) -> None:
@@ -262,14 +267,14 @@ class ExportDrawer(QFrame):
         self.told.setText("The summary is in the clipboard.")
 
     def _build(self) -> None:
-        first, second = QHBoxLayout(), FlowLayout()
-        first.addWidget(label("Export", "heading"))
-        first.addWidget(self.form)
-        first.addWidget(self.place, 1)
-        first.addWidget(self.browse)
-        deeds = (self.save, self.open, self.show_folder, self.copy, self.close_button, self.told)
-        height = max(one.sizeHint().height() for one in deeds)
-        for one in deeds:
-            one.setMinimumHeight(height)
-            second.addWidget(one)
-        vbox(first, self.telling, second, within=self, margins=(12, 8, 12, 8))
+        form_row, action_row = QHBoxLayout(), FlowLayout()
+        form_row.addWidget(label("Export", "heading"))
+        form_row.addWidget(self.form)
+        form_row.addWidget(self.place, 1)
+        form_row.addWidget(self.browse)
+        actions = (self.save, self.open, self.show_folder, self.copy, self.close_button, self.told)
+        height = max(action.sizeHint().height() for action in actions)
+        for action in actions:
+            action.setMinimumHeight(height)
+            action_row.addWidget(action)
+        vbox(form_row, self.telling, action_row, within=self, margins=(12, 8, 12, 8))

@@ -1,4 +1,4 @@
-"""The report's rows as frames for tables; a number stays a Quantity, and is written as the report writes it."""
+"""Table frames of a report. A number stays a Quantity and is formatted as in the report."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ def load_of(row: StageRow) -> str:
 
 
 def invalid_rows(stages: Sequence[StageRow]) -> tuple[int, ...]:
-    return tuple(place for place, row in enumerate(stages) if row.trust == "INVALID")
+    return tuple(number for number, row in enumerate(stages) if row.trust == "INVALID")
 
 
 def reasons_of(stages: Sequence[StageRow]) -> dict[int, str]:
-    return {place: f"{row.trust}: {'; '.join(row.reasons)}" for place, row in enumerate(stages) if row.reasons}
+    return {number: f"{row.trust}: {'; '.join(row.reasons)}" for number, row in enumerate(stages) if row.reasons}
 
 
 def token_headers() -> dict[str, str]:
-    names = {one: one.replace("_", " ").upper().replace(" P", " p") for one in TOKEN_QUANTITIES}
+    names = {name: name.replace("_", " ").upper().replace(" P", " p") for name in TOKEN_QUANTITIES}
     return {
         "stage": "Stage", **names, "coalesced": "Read together", "output_tokens": "Tokens an answer",
         "tokens_per_s": "Tokens/s",
@@ -96,8 +96,8 @@ def token_frame(rows: Sequence[TokenRow]) -> pd.DataFrame:
 def error_frame(rows: Sequence[ErrorRow]) -> pd.DataFrame:
     return _frame(
         [
-            {"error": row.error, "count": row.count, "share": row.share, "first": _moment(row.first_s),
-             "last": _moment(row.last_s), "sample": row.sample or ""}
+            {"error": row.error, "count": row.count, "share": row.share, "first": _time_text(row.first_s),
+             "last": _time_text(row.last_s), "sample": row.sample or ""}
             for row in rows
         ],
         ("error", "count", "share", "first", "last", "sample"),
@@ -153,7 +153,7 @@ def worker_frame(rows: Sequence[WorkerRow]) -> pd.DataFrame:
     return _frame(
         [
             {"worker": f"{row.worker}", "host": row.host, "sent": row.sent, "cpu": row.cpu, "max_lag": row.max_lag,
-             "clock": row.clock, "lost": _moment(row.lost_s)}
+             "clock": row.clock, "lost": _time_text(row.lost_s)}
             for row in rows
         ],
         ("worker", "host", "sent", "cpu", "max_lag", "clock", "lost"),
@@ -172,28 +172,28 @@ def batch_frame(rows: Sequence[BatchRow]) -> pd.DataFrame:
 
 
 def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], dict[int, str]]:
-    """With the rows that are INVALID, and why, by row."""
-    found: list[dict[str, Any]] = []
-    struck: list[int] = []
+    """Return the table of variants and scenarios, the numbers of its INVALID rows, and hints by row."""
+    rows: list[dict[str, Any]] = []
+    invalid: list[int] = []
     hints: dict[int, str] = {}
-    for one in local.variants:
-        for row in one.scenarios:
+    for variant in local.variants:
+        for row in variant.scenarios:
             if row.trust == "INVALID":
-                struck.append(len(found))
-            said = [*row.reasons, *one.misses, *([one.bound.sentence] if one.bound else [])]
-            if said:
-                hints[len(found)] = "\n".join(said)
+                invalid.append(len(rows))
+            lines = [*row.reasons, *variant.misses, *([variant.bound.sentence] if variant.bound else [])]
+            if lines:
+                hints[len(rows)] = "\n".join(lines)
             tried = "" if row.tried is None else f" (tried, {row.tried})"
-            found.append(
-                {"variant": one.name, "state": one.state, "slo": one.slo or formatting.NOT_AVAILABLE,
+            rows.append(
+                {"variant": variant.name, "state": variant.state, "slo": variant.slo or formatting.NOT_AVAILABLE,
                  "scenario": f"{row.scenario}{tried}", "p50": row.p50, "p95": row.p95, "p99": row.p99,
-                 "throughput": row.throughput, "cost": one.cost, "calls": row.calls, "measurement": row.trust}
+                 "throughput": row.throughput, "cost": variant.cost, "calls": row.calls, "measurement": row.trust}
             )  # fmt: skip
-        if not one.scenarios:
-            hints[len(found)] = one.why or ""
-            found.append({"variant": one.name, "state": one.state, "scenario": one.why or ""})
+        if not variant.scenarios:
+            hints[len(rows)] = variant.why or ""
+            rows.append({"variant": variant.name, "state": variant.state, "scenario": variant.why or ""})
     columns = ("variant", "state", "slo", "scenario", "p50", "p95", "p99", "throughput", "cost", "calls", "measurement")
-    return _frame(found, columns), tuple(struck), hints
+    return _frame(rows, columns), tuple(invalid), hints
 
 
 def offer_frame(plan: PlanSection) -> pd.DataFrame:
@@ -208,12 +208,12 @@ def offer_frame(plan: PlanSection) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _moment(at_s: float | None) -> str:
+def _time_text(at_s: float | None) -> str:
     return formatting.NOT_AVAILABLE if at_s is None else seconds(max(0.0, at_s))
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """Of objects, so that a Quantity stays one; whole numbers are numbers."""
+    """Build a frame of objects, so that a Quantity is kept. Columns that contain only integers become int64."""
     frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
-    whole = [name for name in columns if rows and all(isinstance(row.get(name), int) for row in rows)]
-    return frame.astype(dict.fromkeys(whole, "int64"))
+    integer_columns = [name for name in columns if rows and all(isinstance(row.get(name), int) for row in rows)]
+    return frame.astype(dict.fromkeys(integer_columns, "int64"))

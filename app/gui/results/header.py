@@ -1,4 +1,4 @@
-"""What run this is, what people said of it, and what can be done with it."""
+"""Header of a result: which run it is, its labels, and actions on it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from app.gui.widgets import Badge, button, hbox, label, tip, vbox
 from app.records.bundle import TITLE_LENGTH, Labels
 from app.records.control import NOTE_LENGTH
 
-_WIDEST = 300
+_MAX_CHARACTERS = 300
 
 
 class Header(QWidget):
-    """Tells what was wished by signals; tags are written as words with spaces or commas between them."""
+    """Shows and edits the labels of a run, and emits what the user requests. Tags are entered as words separated by
+    spaces or commas."""
 
     export_wished = Signal()
     compare_wished = Signal()
@@ -39,18 +40,18 @@ class Header(QWidget):
             button("Run &again", self.repeat_wished.emit),
         )
         self._build()
-        self.called.editingFinished.connect(self._write_title)
-        self.tags.editingFinished.connect(self._write_tags)
-        self.note.returnPressed.connect(self._write_note)
+        self.called.editingFinished.connect(self._emit_title)
+        self.tags.editingFinished.connect(self._emit_tags)
+        self.note.returnPressed.connect(self._emit_note)
         self._labels, self._name = Labels(), ""
         self._facts: tuple[str, ...] = ()
 
     def show_run(self, shown: Shown) -> None:
         header = shown.own.header
-        self._name = header.title[:_WIDEST]
+        self._name = header.title[:_MAX_CHARACTERS]
         self.badge.say(shown.own.verdict.trust, "; ".join(shown.result.verdict.reasons))
-        where = f"{header.target}, on {header.hardware}" if header.hardware else header.target
-        self._facts = (clock_time(header.started), seconds(header.duration_s), where[:_WIDEST], header.run_id)
+        target = f"{header.target}, on {header.hardware}" if header.hardware else header.target
+        self._facts = (clock_time(header.started), seconds(header.duration_s), target[:_MAX_CHARACTERS], header.run_id)
         self.called.setPlaceholderText(self._name)
         self.show_labels(shown.labels)
 
@@ -64,48 +65,48 @@ class Header(QWidget):
         self.notes.setVisible(bool(labels.notes))
 
     def set_usable(self, why_no_comparison: str | None, why_no_plan: str | None) -> None:
-        """Why nothing more can be made of the run; None where it can."""
+        """Enable the compare and plan buttons, or disable them and show the reason (None enables)."""
         _, compare, plan, _ = self.buttons
-        for one, why_not, told in (
+        for action_button, why_not, description in (
             (compare, why_no_comparison, "Takes this run to the Compare page"),
             (plan, why_no_plan, "Takes what was measured to the Plan page"),
         ):
-            one.setEnabled(why_not is None)
-            one.setToolTip(tip(why_not or told))
-            one.setAccessibleDescription(why_not or told)
+            action_button.setEnabled(why_not is None)
+            action_button.setToolTip(tip(why_not or description))
+            action_button.setAccessibleDescription(why_not or description)
 
-    def _write_title(self) -> None:
+    def _emit_title(self) -> None:
         if self.called.text().strip() != self._labels.title:
             self.title_written.emit(self.called.text())
 
-    def _write_tags(self) -> None:
+    def _emit_tags(self) -> None:
         if self.tags.text() != ", ".join(self._labels.tags):
             self.tags_written.emit(self.tags.text())
 
-    def _write_note(self) -> None:
+    def _emit_note(self) -> None:
         text = self.note.text().strip()
         if text:
             self.note.clear()
             self.note_written.emit(text)
 
     def _build(self) -> None:
-        first = hbox((self.title, 1), (self.badge, 0, Qt.AlignmentFlag.AlignVCenter))
-        height = max(one.sizeHint().height() for one in self.buttons)
-        for one in self.buttons:
-            one.setMinimumHeight(height)
-            first.addWidget(one, 0, Qt.AlignmentFlag.AlignVCenter)
-        said = QHBoxLayout()
+        title_row = hbox((self.title, 1), (self.badge, 0, Qt.AlignmentFlag.AlignVCenter))
+        height = max(action_button.sizeHint().height() for action_button in self.buttons)
+        for action_button in self.buttons:
+            action_button.setMinimumHeight(height)
+            title_row.addWidget(action_button, 0, Qt.AlignmentFlag.AlignVCenter)
+        label_row = QHBoxLayout()
         for name, field, placeholder in (
             ("T&itle", self.called, ""),
             ("&Tags", self.tags, "none yet: words such as baseline, nightly"),
             ("&Note", self.note, "write one and press Enter"),
         ):
-            words = label(name, "muted", buddy=field)
+            field_label = label(name, "muted", buddy=field)
             field.setAccessibleName(name.replace("&", ""))
             field.setPlaceholderText(placeholder)
-            said.addWidget(words)
-            said.addWidget(field, 1)
+            label_row.addWidget(field_label)
+            label_row.addWidget(field, 1)
         self.called.setMaxLength(TITLE_LENGTH)
         self.called.setToolTip("What lists and reports call this run; its series goes by the profile's name.")
         self.note.setMaxLength(NOTE_LENGTH)
-        vbox(first, self.facts, said, self.notes, within=self, spacing=4)
+        vbox(title_row, self.facts, label_row, self.notes, within=self, spacing=4)

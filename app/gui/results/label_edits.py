@@ -1,4 +1,4 @@
-"""Title, tags and notes of a run as steps that can be undone."""
+"""Undoable changes of the title, tags and notes of a run."""
 
 from __future__ import annotations
 
@@ -15,46 +15,50 @@ Told = Callable[[Path, Labels], object]
 
 
 class LabelStep(QUndoCommand):
-    """Done when it is made, since what is no tag is refused then. Others may label the run too: undoing puts back what
-    was there before."""
+    """Undoable change of labels.
+
+    The change is made before the command is created, because invalid tags are rejected then. Undo writes the labels as
+    they were before, even if somebody else has changed them since.
+    """
 
     def __init__(self, text: str, directory: Path, before: Labels, after: Labels, told: Told) -> None:
         super().__init__(text)
-        self._directory, self._before, self._after, self._told = directory, before, after, told
+        self._directory, self._before, self._after, self._on_changed = directory, before, after, told
         self._is_done = True
 
     def redo(self) -> None:
         if not self._is_done:
             put_labels(self._directory, self._after)
         self._is_done = True
-        self._told(self._directory, self._after)
+        self._on_changed(self._directory, self._after)
 
     def undo(self) -> None:
         put_labels(self._directory, self._before)
         self._is_done = False
-        self._told(self._directory, self._before)
+        self._on_changed(self._directory, self._before)
 
 
 def title_step(directory: Path, title: str, told: Told) -> LabelStep | None:
-    """None where nothing changes. Raises UsageError for one that is too long."""
+    """Change the title. Return None if it is unchanged. Raises UsageError if it is too long."""
     before = read_labels(directory)
     after = set_title(directory, title)
     return None if after == before else LabelStep("Title", directory, before, after, told)
 
 
 def tag_step(directory: Path, wanted: frozenset[str], told: Told) -> LabelStep | None:
-    """None where nothing changes. Raises UsageError for what is no tag, and changes nothing then."""
+    """Change the tags to `wanted`. Return None if they are unchanged. Raises UsageError, and changes nothing, if a tag
+    is invalid."""
     before = read_labels(directory)
-    has = frozenset(before.tags)
-    if wanted == has:
+    current = frozenset(before.tags)
+    if wanted == current:
         return None
-    after = add_tags(directory, wanted - has) if wanted - has else before
-    after = remove_tags(directory, has - wanted) if has - wanted else after
+    after = add_tags(directory, wanted - current) if wanted - current else before
+    after = remove_tags(directory, current - wanted) if current - wanted else after
     return LabelStep("Tags", directory, before, after, told)
 
 
 def note_step(directory: Path, text: str, told: Told) -> LabelStep:
-    """Raises UsageError where the run takes no more."""
+    """Add a note. Raises UsageError if the run has the maximum number of notes."""
     before = read_labels(directory)
     after = add_note(directory, text, datetime.now(UTC).astimezone())
     return LabelStep("Note", directory, before, after, told)

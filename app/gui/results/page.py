@@ -1,4 +1,4 @@
-"""Results: a stored run, its verdict, its numbers over time, and each of its requests."""
+"""Results page: a stored run with its verdict, its numbers over time, and each of its requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ResultsPage(Page):
         self._content: Content | None = None
         self._path: Path | None = None
         self._failed_path: Path | None = None
-        self._moment_s: float | None = None
+        self._pending_moment_s: float | None = None
         self.strip = Strip()
         self.recent = RecentRuns()
         self.loading = label("", "heading", wrap=True)
@@ -52,11 +52,11 @@ class ResultsPage(Page):
             self.recent.refresh()
         elif self._content is not None and self.presenter.shown is not None:
             self._read_labels(self.presenter.shown)
-            self._tell_trust(self.presenter.shown)
+            self._emit_trust(self.presenter.shown)
         self._focus_first()
 
     def _focus_first(self) -> None:
-        """What keys go to: the run, which they scroll, or the way to one."""
+        """Focus the run, so that keys scroll it, or else the button that leads to one."""
         is_choosing = self._stack.currentWidget() is self.recent
         (self.recent.library if is_choosing else self._scroll).setFocus(Qt.FocusReason.OtherFocusReason)
 
@@ -65,27 +65,28 @@ class ResultsPage(Page):
             self._content.leave()
 
     def open_run(self, path: Path) -> None:
-        """Whatever there is of it: one that was cut short is told from its facts."""
-        self._moment_s = None
+        """Open a run. The results of an interrupted run are recovered from its stored data."""
+        self._pending_moment_s = None
         self.presenter.open_run(path)
 
     def show_moment(self, seconds: float) -> None:
-        """From the start of the run; as soon as it is there, where it is being opened."""
-        self._moment_s = seconds
+        """Show this time, in seconds from the start of the run. If the run is still being opened, it is shown
+        afterwards."""
+        self._pending_moment_s = seconds
         if self.presenter.shown is not None and self._content is not None:
             self._content.show_moment(seconds)
-            self._moment_s = None
+            self._pending_moment_s = None
 
     def command_line(self) -> str | None:
         shown = self.presenter.shown
         if shown is None:
             return None
         drawer = None if self._content is None or not self._content.drawer.isVisible() else self._content.drawer
-        choice, place = (None, None) if drawer is None else (drawer.choice(), drawer.place_of_its_own())
-        return report_command(shown.directory, shown.asked, shown.opened.recovery is not None, choice, place)
+        choice, out_path = (None, None) if drawer is None else (drawer.choice(), drawer.place_of_its_own())
+        return report_command(shown.directory, shown.asked, shown.opened.recovery is not None, choice, out_path)
 
     def runs(self) -> tuple[Path, ...]:
-        """None where it was cut short: there is no result to compare."""
+        """Return the shown run, or nothing if it was interrupted and has no result to compare."""
         shown = self.presenter.shown
         return () if shown is None or shown.opened.recovery is not None else (shown.directory,)
 
@@ -106,14 +107,14 @@ class ResultsPage(Page):
         return self._content.filter_field()
 
     def start(self) -> bool:
-        """F5: the same again, from its profile."""
+        """Edit the profile of the run, to run it again (F5)."""
         if self.presenter.shown is None or not self.presenter.shown.opened.spec_text:
             return False
         self._repeat()
         return True
 
     def content(self) -> Content:
-        """Made with the first run: its charts and tables import much."""
+        """Return the content, created on first use because its charts and tables import many modules."""
         if self._content is None:
             from app.gui.results.content import Content
 
@@ -124,40 +125,40 @@ class ResultsPage(Page):
             header.compare_wished.connect(self._compare)
             header.plan_wished.connect(self._plan)
             header.repeat_wished.connect(self._repeat)
-            header.title_written.connect(self._write_title)
-            header.tags_written.connect(self._write_tags)
-            header.note_written.connect(self._write_note)
+            header.title_written.connect(self._change_title)
+            header.tags_written.connect(self._change_tags)
+            header.note_written.connect(self._add_note)
             slo.edited.connect(self.presenter.ask_slo)
             axis.window_chosen.connect(self._choose_window)
             axis.window_cleared.connect(self._clear_window)
             content.verdict.reset_wished.connect(self.presenter.as_measured)
             content.profile.repeat_wished.connect(self._repeat)
             content.plan.plan_wished.connect(self._plan)
-            content.drawer.failed.connect(self._tell)
+            content.drawer.failed.connect(self._show_error)
             content.moment_shown.connect(self._scroll_to)
         return self._content
 
     def _connect(self) -> None:
         presenter = self.presenter
-        presenter.opening.connect(self._opening)
-        presenter.opened.connect(self._opened)
-        presenter.rescored.connect(self._rescored)
-        presenter.failed.connect(self._failed)
-        presenter.refused.connect(self._refused)
+        presenter.opening.connect(self._on_opening)
+        presenter.opened.connect(self._on_opened)
+        presenter.rescored.connect(self._on_rescored)
+        presenter.failed.connect(self._on_failed)
+        presenter.refused.connect(self._on_refused)
         self.strip.acted.connect(self._try_again)
         self.recent.run_chosen.connect(self.open_run)
-        self.recent.library_wished.connect(self._to_library)
-        self.recent.home_wished.connect(self._to_home)
+        self.recent.library_wished.connect(self._go_to_library)
+        self.recent.home_wished.connect(self._go_to_home)
         self.navigation.library_changed.connect(self._library_changed)
 
-    def _opening(self, path: Path) -> None:
+    def _on_opening(self, path: Path) -> None:
         self._path = path
         self.strip.hide()
         self._undo.clear()
         self.loading.setText(f"Reading {path.name}…")
         self._stack.setCurrentWidget(self.loading)
 
-    def _opened(self, shown: Shown) -> None:
+    def _on_opened(self, shown: Shown) -> None:
         content = self.content()
         content.show_run(shown)
         self._stack.setCurrentWidget(self._scroll)
@@ -165,21 +166,21 @@ class ResultsPage(Page):
         if self.isVisible():
             self._focus_first()
         self.setAccessibleDescription(f"{shown.own.header.title}: {shown.own.verdict.outcome}")
-        self._tell_trust(shown)
-        if self._moment_s is not None:
-            self.show_moment(self._moment_s)
+        self._emit_trust(shown)
+        if self._pending_moment_s is not None:
+            self.show_moment(self._pending_moment_s)
 
-    def _rescored(self, shown: Shown) -> None:
+    def _on_rescored(self, shown: Shown) -> None:
         self.strip.hide()
         self.content().show_asked(shown)
-        self._tell_trust(shown)
+        self._emit_trust(shown)
 
-    def _tell_trust(self, shown: Shown) -> None:
+    def _emit_trust(self, shown: Shown) -> None:
         verdict = shown.result.verdict
         self.navigation.trust_shown.emit(verdict.status, "\n".join(verdict.reasons), "results")
 
-    def _failed(self, path: Path, error: Exception) -> None:
-        """It may be there in a moment: a run that goes on, a folder that is being copied."""
+    def _on_failed(self, path: Path, error: Exception) -> None:
+        """Report that the run cannot be opened, and offer to try again: it may be running or still being copied."""
         self._path, self._failed_path = None, path
         self._stack.setCurrentWidget(self.recent)
         self.recent.refresh()
@@ -189,13 +190,13 @@ class ResultsPage(Page):
         if self._failed_path is not None:
             self.open_run(self._failed_path)
 
-    def _refused(self, error: Exception) -> None:
-        """What is shown stays what it was."""
-        self._tell(error)
+    def _on_refused(self, error: Exception) -> None:
+        """Report the error, and show the unchanged run again."""
+        self._show_error(error)
         if self.presenter.shown is not None:
             self.content().show_asked(self.presenter.shown)
 
-    def _tell(self, error: Exception) -> None:
+    def _show_error(self, error: Exception) -> None:
         self.strip.say(notice_of(error))
 
     def _choose_window(self, from_s: float, to_s: float) -> None:
@@ -214,35 +215,35 @@ class ResultsPage(Page):
         if self.presenter.shown is not None:
             self.navigation.profile_opened.emit(self.presenter.shown.directory / "spec.yaml")
 
-    def _write_title(self, title: str) -> None:
+    def _change_title(self, title: str) -> None:
         from app.gui.results.label_edits import title_step
 
         shown = self.presenter.shown
         if shown is not None:
-            self._step(lambda: title_step(shown.directory, title, self._labelled))
+            self._push_step(lambda: title_step(shown.directory, title, self._on_labeled))
 
-    def _write_tags(self, text: str) -> None:
+    def _change_tags(self, text: str) -> None:
         from app.gui.results.label_edits import tag_step
 
         shown = self.presenter.shown
         if shown is not None:
             tags = frozenset(text.replace(",", " ").split())
-            self._step(lambda: tag_step(shown.directory, tags, self._labelled))
+            self._push_step(lambda: tag_step(shown.directory, tags, self._on_labeled))
 
-    def _write_note(self, text: str) -> None:
+    def _add_note(self, text: str) -> None:
         from app.gui.results.label_edits import note_step
 
         shown = self.presenter.shown
         if shown is not None:
-            self._step(lambda: note_step(shown.directory, text, self._labelled))
+            self._push_step(lambda: note_step(shown.directory, text, self._on_labeled))
 
-    def _step(self, made: Callable[[], QUndoCommand | None]) -> None:
+    def _push_step(self, make_step: Callable[[], QUndoCommand | None]) -> None:
         from app.errors import UsageError
 
         try:
-            step = made()
+            step = make_step()
         except UsageError as error:
-            self._tell(error)
+            self._show_error(error)
             if self.presenter.shown is not None:
                 self.content().header.show_labels(self.presenter.shown.labels)
             return
@@ -250,11 +251,11 @@ class ResultsPage(Page):
             self._undo.push(step)
 
     def _read_labels(self, shown: Shown) -> None:
-        """Others may have said something of the run meanwhile."""
+        """Read the labels again, because others may have changed them."""
         from app.errors import UsageError
         from app.storage.labels import read_labels
 
-        with suppress(UsageError):  # a damaged file was told of when the run was opened
+        with suppress(UsageError):  # a damaged file was reported when the run was opened
             labels = read_labels(shown.directory)
             if labels != shown.labels:
                 self._show_labels(labels)
@@ -264,7 +265,7 @@ class ResultsPage(Page):
         if self.presenter.shown is not None:
             self.content().show_labels(self.presenter.shown)
 
-    def _labelled(self, directory: Path, labels: Labels) -> None:
+    def _on_labeled(self, directory: Path, labels: Labels) -> None:
         shown = self.presenter.shown
         if shown is not None and shown.directory == directory:
             self._show_labels(labels)
@@ -274,10 +275,10 @@ class ResultsPage(Page):
         if self._path is None:
             self.recent.refresh()
 
-    def _to_library(self) -> None:
+    def _go_to_library(self) -> None:
         self.navigation.page_wanted.emit("library")
 
-    def _to_home(self) -> None:
+    def _go_to_home(self) -> None:
         self.navigation.page_wanted.emit("home")
 
     def _scroll_to(self, widget: QWidget) -> None:

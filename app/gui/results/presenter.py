@@ -1,4 +1,4 @@
-"""Opens a run in the background, and judges it again as it is asked to: paths and wishes in, `Shown` out."""
+"""Presenter of the Results page: opens a run in the background and evaluates it again on request."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from app.gui.results.state import Asked, Shown
 if TYPE_CHECKING:
     from app.records.bundle import Labels
 
-_DIGITS = 2
+_DECIMALS = 2
 
 
 class ResultsPresenter(QObject):
-    """`opened` tells of another run, `rescored` of the same one judged otherwise; `refused` of what cannot be asked."""
+    """Opens and re-evaluates a run.
+
+    `opened` emits another run, `rescored` the same run with another SLO or time range, and `refused` the error of a
+    request that cannot be fulfilled.
+    """
 
     opening = Signal(object)
     opened = Signal(object)
@@ -30,62 +34,63 @@ class ResultsPresenter(QObject):
         super().__init__(parent)
         self.shown: Shown | None = None
         self._path: Path | None = None
-        self._wanted = Asked()
-        self._again: Latest[Shown] = Latest(self, self._rescored, self._refused)
+        self._requested = Asked()
+        self._rescore: Latest[Shown] = Latest(self, self._on_rescored, self._on_refused)
 
     @property
     def is_busy(self) -> bool:
-        return self._again.is_busy
+        return self._rescore.is_busy
 
     def open_run(self, path: Path) -> None:
-        """Of several opened one after the other the last is shown."""
+        """Open a run. If several are opened in a row, only the last is shown."""
         self._path, self.shown = path, None
-        self._again.forget()
+        self._rescore.forget()
         self.opening.emit(path)
-        submit(self, lambda: _opened(path), self._opened, lambda error: self._failed(path, error))
+        submit(self, lambda: _opened(path), self._opened, lambda error: self._on_failed(path, error))
 
     def ask_slo(self, slo: tuple[str, ...] | None) -> None:
         if self.shown is not None:
-            own = slo is None or slo == self.shown.own_slo
-            self._ask(msgspec.structs.replace(self._wanted, slo=None if own else slo))
+            is_own = slo is None or slo == self.shown.own_slo
+            self._request(msgspec.structs.replace(self._requested, slo=None if is_own else slo))
 
     def ask_window(self, window_s: tuple[float, float] | None) -> None:
-        """To a hundredth of a second, as the command line is given it."""
-        rounded = None if window_s is None else (round(max(0.0, window_s[0]), _DIGITS), round(window_s[1], _DIGITS))
-        self._ask(msgspec.structs.replace(self._wanted, window_s=rounded))
+        """Select a time range, rounded to hundredths of a second as for the command line. None selects the whole
+        run."""
+        rounded = None if window_s is None else (round(max(0.0, window_s[0]), _DECIMALS), round(window_s[1], _DECIMALS))
+        self._request(msgspec.structs.replace(self._requested, window_s=rounded))
 
     def as_measured(self) -> None:
-        self._ask(Asked())
+        self._request(Asked())
 
     def put_labels(self, labels: Labels) -> None:
-        """What was said of the run changed, and nothing else; a report of it says that too."""
+        """Set the labels of the shown run, which its report contains too."""
         if self.shown is not None:
             self.shown = relabelled(self.shown, labels)
 
-    def _ask(self, asked: Asked) -> None:
+    def _request(self, request: Asked) -> None:
         shown = self.shown
-        if shown is None or asked == self._wanted:
+        if shown is None or request == self._requested:
             return
-        self._wanted = asked
-        self._again.ask(lambda: _again(shown, asked))
+        self._requested = request
+        self._rescore.ask(lambda: _rescore(shown, request))
 
     def _opened(self, shown: Shown) -> None:
         if shown.directory == self._path:
-            self.shown, self._wanted = shown, Asked()
+            self.shown, self._requested = shown, Asked()
             self.opened.emit(shown)
 
-    def _failed(self, path: Path, error: Exception) -> None:
+    def _on_failed(self, path: Path, error: Exception) -> None:
         if path == self._path:
             self.failed.emit(path, error)
 
-    def _rescored(self, shown: Shown) -> None:
+    def _on_rescored(self, shown: Shown) -> None:
         if self.shown is not None and shown.opened is self.shown.opened:
             self.shown = relabelled(shown, self.shown.labels)
             self.rescored.emit(self.shown)
 
-    def _refused(self, error: Exception) -> None:
+    def _on_refused(self, error: Exception) -> None:
         if self.shown is not None:
-            self._wanted = self.shown.asked
+            self._requested = self.shown.asked
             self.refused.emit(error)
 
 
@@ -110,9 +115,9 @@ def _opened(path: Path) -> Shown:
     return Shown(run, report, report, run.result, read_labels(path))
 
 
-def _again(shown: Shown, asked: Asked) -> Shown:
+def _rescore(shown: Shown, request: Asked) -> Shown:
     run = shown.opened
-    if asked.is_own:
-        return msgspec.structs.replace(shown, report=shown.own, result=run.result, asked=asked)
-    result = run.rescored(asked.slo, asked.window_s)
-    return msgspec.structs.replace(shown, report=run.report(result), result=result, asked=asked)
+    if request.is_own:
+        return msgspec.structs.replace(shown, report=shown.own, result=run.result, asked=request)
+    result = run.rescored(request.slo, request.window_s)
+    return msgspec.structs.replace(shown, report=run.report(result), result=result, asked=request)

@@ -1,4 +1,4 @@
-"""Tables of a report: numbers as the report writes them, sorted by what they are, struck through where INVALID."""
+"""Tables of a report: numbers are formatted as in the report, sorted by value, and struck through if INVALID."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from app.gui.widgets import tip
 from reports.quantity import Quantity
 
 _ROLE = Qt.ItemDataRole
-_MOST_LETTERS = 2_000
+_MAX_HINT_LENGTH = 2_000
 
 
 class QuantityModel(FrameModel):
-    """A cell may be a Quantity. `struck` are the rows whose every number is INVALID; `hints` say why, by row."""
+    """Model whose cells may be a Quantity.
+
+    All numbers of the rows in `struck` are INVALID. `hints` are explanations by row.
+    """
 
     def __init__(self, headers: Mapping[str, str] | None = None, quantities: Sequence[str] = ()) -> None:
         formats = dict.fromkeys(quantities, written)
@@ -41,13 +44,13 @@ class QuantityModel(FrameModel):
             hint = self._hint(index)
             return tip(hint) if hint is not None and role == _ROLE.ToolTipRole else hint
         if role == _ROLE.TextAlignmentRole and is_number:
-            return _ROLE_RIGHT
+            return _RIGHT_ALIGNED
         return super().data(index, role)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = _ROLE.DisplayRole) -> object:
-        is_there = orientation == Qt.Orientation.Horizontal and 0 <= section < self.frame.shape[1]
-        if role == _ROLE.TextAlignmentRole and is_there and str(self.frame.columns[section]) in self._quantities:
-            return _ROLE_RIGHT
+        exists = orientation == Qt.Orientation.Horizontal and 0 <= section < self.frame.shape[1]
+        if role == _ROLE.TextAlignmentRole and exists and str(self.frame.columns[section]) in self._quantities:
+            return _RIGHT_ALIGNED
         return super().headerData(section, orientation, role)
 
     def _is_struck(self, index: QModelIndex | QPersistentModelIndex) -> bool:
@@ -59,19 +62,19 @@ class QuantityModel(FrameModel):
     def _hint(self, index: QModelIndex | QPersistentModelIndex) -> str | None:
         row = self.frame_row(index.row())
         value = self.frame.iat[row, index.column()]
-        said = [about(value)] if isinstance(value, Quantity) else []
+        lines = [about(value)] if isinstance(value, Quantity) else []
         if row in self._hints:
-            said.append(self._hints[row])
-        return "\n".join(one for one in said if one)[:_MOST_LETTERS] or None
+            lines.append(self._hints[row])
+        return "\n".join(line for line in lines if line)[:_MAX_HINT_LENGTH] or None
 
 
 def written(value: object) -> str:
-    """As the report has it: 238 (231–244)/s."""
+    """Format a value as the report does, such as 238 (231–244)/s."""
     return quantity(value) if isinstance(value, Quantity) else cell(value)
 
 
 def about(one: Quantity) -> str:
-    """What stands behind a number, in a line."""
+    """Return the sample size, confidence interval, basis and validity of a number as one line."""
     parts = [one.reason or ""] if one.value is None or one.reason else []
     if one.n is not None and one.value is not None:
         parts.append(f"of {count(one.n)}")
@@ -83,8 +86,8 @@ def about(one: Quantity) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _value(one: object) -> object:
-    return one.value if isinstance(one, Quantity) else None
+def _value(value: object) -> object:
+    return value.value if isinstance(value, Quantity) else None
 
 
 def _struck_font() -> QFont:
@@ -93,4 +96,4 @@ def _struck_font() -> QFont:
     return font
 
 
-_ROLE_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+_RIGHT_ALIGNED = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter

@@ -1,4 +1,4 @@
-"""Nothing is open: the last runs to choose from."""
+"""Empty state of the Results page: the last runs to choose from."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from app.gui.background import submit
 from app.gui.formatting import clock_time
 from app.gui.widgets import Badge, button, clear, hbox, label, vbox
 
-_MOST = 5
-_WIDEST = 80
+_MAX_RUNS = 5
+_MAX_CHARACTERS = 80
 
 
 class RecentRun(msgspec.Struct, frozen=True):
@@ -25,19 +25,19 @@ class RecentRun(msgspec.Struct, frozen=True):
 
 
 def recent_runs() -> list[RecentRun]:
-    """The newest first. One that is damaged hides no other."""
+    """Return the last runs, the newest first. Damaged runs are skipped."""
     from app.errors import UsageError
     from app.storage.run_directory import stored_runs
 
-    found: list[RecentRun] = []
+    runs: list[RecentRun] = []
     for run in reversed(stored_runs()):
-        if len(found) == _MOST:
+        if len(runs) == _MAX_RUNS:
             break
         try:
-            found.append(_recent(run.directory))
+            runs.append(_recent(run.directory))
         except UsageError:
             continue
-    return found
+    return runs
 
 
 def _recent(path: Path) -> RecentRun:
@@ -56,7 +56,10 @@ def _recent(path: Path) -> RecentRun:
 
 
 class RecentRuns(QWidget):
-    """`library_wished`: choose another one; `home_wished`: there is none yet."""
+    """List of the last runs.
+
+    `library_wished` requests the Library to choose another run; `home_wished` requests Home if there is no run yet.
+    """
 
     run_chosen = Signal(object)
     library_wished = Signal()
@@ -74,8 +77,8 @@ class RecentRuns(QWidget):
         self._list = QWidget()
         self._rows = vbox(within=self._list)
         layout = vbox(self.heading, self.about, self._list, within=self, margins=None, spacing=10)
-        for primary in (self.library, self.home):
-            layout.addWidget(primary, 0, Qt.AlignmentFlag.AlignLeft)
+        for action_button in (self.library, self.home):
+            layout.addWidget(action_button, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addStretch(1)
 
     def refresh(self) -> None:
@@ -106,11 +109,11 @@ class _Row(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         self._path = run.path
-        open_it = QPushButton(run.name[:_WIDEST].replace("&", "&&"))
-        open_it.setAccessibleName(f"Open {run.name[:_WIDEST]}")
-        open_it.clicked.connect(self._choose)
+        open_button = QPushButton(run.name[:_MAX_CHARACTERS].replace("&", "&&"))
+        open_button.setAccessibleName(f"Open {run.name[:_MAX_CHARACTERS]}")
+        open_button.clicked.connect(self._choose)
         hbox(
-            open_it,
+            open_button,
             Badge(run.outcome),
             (label(" · ".join(part for part in (run.carries, clock_time(run.started)) if part), "muted"), 1),
             within=self,

@@ -1,4 +1,4 @@
-"""What the result page shows: one plain record, swapped whole."""
+"""State of the Results page, as an immutable record that is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Another SLO than the run's own, or a part of its time in seconds from its start; None is as measured."""
+    """Requested evaluation: another SLO, or a time range in seconds from the start of the run. None means as
+    measured."""
 
     slo: tuple[str, ...] | None = None
     window_s: tuple[float, float] | None = None
@@ -27,7 +28,8 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """`own` is the report of the run as it ended, `report` that of what was asked: the same where nothing was."""
+    """A run as shown. `own` is its report as measured, and `report` the one of the requested evaluation; they are the
+    same object if nothing else was requested."""
 
     opened: OpenedRun
     own: Report
@@ -42,4 +44,4 @@ class Shown(msgspec.Struct, frozen=True):
 
     @property
     def own_slo(self) -> tuple[str, ...]:
-        return tuple(one.text for one in self.opened.facts.slo)
+        return tuple(objective.text for objective in self.opened.facts.slo)

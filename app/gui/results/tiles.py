@@ -1,4 +1,4 @@
-"""The headline numbers, each with its interval, its limit and what it rests on."""
+"""Tiles of the headline numbers, each with its confidence interval, limit and basis."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from app.gui.widgets import Badge, label, tip, vbox
 from reports import formatting
 from reports.model import HeadlineTile
 
-_GAP = 8
+_GAP_PX = 8
 
 
 class Tiles(QWidget):
-    """In rows as wide as there is room for."""
+    """Headline numbers in rows that fit the width."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,9 +40,9 @@ class TileCard(QFrame):
     def __init__(self, tile: HeadlineTile) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        one = tile.quantity
-        is_invalid = one.trust == "INVALID" and one.value is not None
-        self.value = label(formatting.value_unit(one), "big")
+        quantity = tile.quantity
+        is_invalid = quantity.trust == "INVALID" and quantity.value is not None
+        self.value = label(formatting.value_unit(quantity), "big")
         if is_invalid:
             font = self.value.font()
             font.setStrikeOut(True)
@@ -55,70 +55,72 @@ class TileCard(QFrame):
         for line in lines:
             layout.addWidget(label(line, "muted"))
         layout.addStretch(1)
-        self.setToolTip(tip(about(one)))
+        self.setToolTip(tip(about(quantity)))
         self.setAccessibleName(tile.label)
-        self.setAccessibleDescription(", ".join([formatting.quantity(one), *lines, about(one)]))
+        self.setAccessibleDescription(", ".join([formatting.quantity(quantity), *lines, about(quantity)]))
 
     def texts(self) -> list[str]:
-        return [one.text() for one in self.findChildren(QLabel)]
+        return [text_label.text() for text_label in self.findChildren(QLabel)]
 
 
 def tile_lines(tile: HeadlineTile) -> list[str]:
-    """Below the number."""
-    one = tile.quantity
-    if one.value is None:
-        return [one.reason] if one.reason else []
-    between = formatting.interval(one)
-    unit = formatting.shown_unit(one)
-    lines = [f"95 %: {formatting.with_unit(between, unit)}"] if between else []
+    """Return the lines below the number."""
+    quantity = tile.quantity
+    if quantity.value is None:
+        return [quantity.reason] if quantity.reason else []
+    interval = formatting.interval(quantity)
+    unit = formatting.shown_unit(quantity)
+    lines = [f"95 %: {formatting.with_unit(interval, unit)}"] if interval else []
     if tile.limit is not None:
         lines.append(f"SLO {formatting.limit(tile.limit)}")
-    of = f", n {formatting.count(one.n)}" if one.n is not None else ""
-    lines.append(f"{one.basis}{of}")
+    sample = f", n {formatting.count(quantity.n)}" if quantity.n is not None else ""
+    lines.append(f"{quantity.basis}{sample}")
     return [*lines, *([tile.note] if tile.note else [])]
 
 
 class Flow(FlowLayout):
-    """From left to right, and on in the next line; all of a line are as high as its highest, and the lines about as
-    long as each other."""
+    """Flow layout whose widgets have the same height in each line, and whose lines have about the same number of
+    widgets."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent, _GAP)
+        super().__init__(parent, _GAP_PX)
 
-    def _place(self, room: QRect, *, is_moving: bool) -> int:
-        """The height that it takes."""
-        top, lines = room.y(), self._lines(room.width())
+    def _place(self, area: QRect, *, is_moving: bool) -> int:
+        """Arrange the items, and return the total height."""
+        top, lines = area.y(), self._lines(area.width())
         for line in lines:
             height = max(item.sizeHint().height() for item in line)
-            spare = (room.width() - _GAP * (len(line) - 1) - sum(item.sizeHint().width() for item in line)) // len(line)
-            grows = spare if len(lines) == 1 or len(line) > 1 else 0
-            left = room.x()
+            spare_px = (
+                area.width() - _GAP_PX * (len(line) - 1) - sum(item.sizeHint().width() for item in line)
+            ) // len(line)
+            growth_px = spare_px if len(lines) == 1 or len(line) > 1 else 0
+            left = area.x()
             for item in line:
-                width = item.sizeHint().width() + max(0, min(grows, item.sizeHint().width() // 2))
+                width = item.sizeHint().width() + max(0, min(growth_px, item.sizeHint().width() // 2))
                 if is_moving:
                     item.setGeometry(QRect(left, top, width, height))
-                left += width + _GAP
-            top += height + _GAP
-        return max(0, top - _GAP - room.y())
+                left += width + _GAP_PX
+            top += height + _GAP_PX
+        return max(0, top - _GAP_PX - area.y())
 
     def _lines(self, width: int) -> list[list[QLayoutItem]]:
-        """No more than are needed, and as many in each as there can be: none is left over by itself."""
-        lines = _filled(self._items, width, len(self._items))
+        """Distribute the items evenly over the minimum number of lines, so that none is left alone in the last one."""
+        lines = _fill_lines(self._items, width, len(self._items))
         if len(lines) < 2:
             return lines
-        even = _filled(self._items, width, -(-len(self._items) // len(lines)))
+        even = _fill_lines(self._items, width, -(-len(self._items) // len(lines)))
         return even if len(even) == len(lines) else lines
 
 
-def _filled(items: list[QLayoutItem], width: int, most: int) -> list[list[QLayoutItem]]:
+def _fill_lines(items: list[QLayoutItem], width: int, max_per_line: int) -> list[list[QLayoutItem]]:
     lines: list[list[QLayoutItem]] = []
     used = 0
     for item in items:
-        wanted = item.sizeHint().width()
-        if lines and len(lines[-1]) < most and used + _GAP + wanted <= width:
+        width_px = item.sizeHint().width()
+        if lines and len(lines[-1]) < max_per_line and used + _GAP_PX + width_px <= width:
             lines[-1].append(item)
-            used += _GAP + wanted
+            used += _GAP_PX + width_px
         else:
             lines.append([item])
-            used = wanted
+            used = width_px
     return lines

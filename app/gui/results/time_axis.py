@@ -1,4 +1,4 @@
-"""The run over time: what was asked and answered, what it took, what was in flight; a window of it can be chosen."""
+"""Charts of the run over time: request rates, latency and requests in flight. A time range can be selected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reports.model import LoadSeries, Report, StageRow
 
 
 class TimeAxis(QWidget):
-    """Always of the whole run, whatever window is chosen."""
+    """Linked charts that always show the whole run, whatever time range is selected."""
 
     window_chosen = Signal(float, float)
     window_cleared = Signal()
@@ -31,7 +31,7 @@ class TimeAxis(QWidget):
         self.in_flight = Chart("In flight", time, Axis("Requests", ""), look)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight))
         self.about = label("", "muted", wrap=True)
-        self._noted: tuple[tuple[float, str], ...] = ()
+        self._markers: tuple[tuple[float, str], ...] = ()
         vbox(self.about, self.linked, within=self)
         self.linked.span_chosen.connect(self.window_chosen)
         self.linked.span_cleared.connect(self.window_cleared)
@@ -43,7 +43,7 @@ class TimeAxis(QWidget):
             self._font_changed()
 
     def _font_changed(self) -> None:
-        """So high that all three are seen together; the page scrolls, not the charts on it."""
+        """Set the heights so that all three charts fit on the screen: the page scrolls, not the charts."""
         line = self.fontMetrics().height()
         for chart, lines in ((self.rates, 12), (self.latency, 12), (self.in_flight, 9)):
             chart.setMinimumHeight(max(lines * line, chart.minimumSizeHint().height()))
@@ -51,11 +51,11 @@ class TimeAxis(QWidget):
         self.linked.setFixedHeight(heights + 3 * line + 12)
 
     def show_run(self, shown: Shown) -> None:
-        """Another run."""
-        self._noted = tuple((at_s, one_line(text)) for at_s, text in shown.opened.noted)
+        """Show another run."""
+        self._markers = tuple((at_s, one_line(text)) for at_s, text in shown.opened.noted)
         for chart in self.linked.charts:
             chart.clear()
-            chart.set_markers(self._noted)
+            chart.set_markers(self._markers)
         load = shown.own.load
         self.setVisible(load is not None)
         if load is None:
@@ -64,28 +64,28 @@ class TimeAxis(QWidget):
         bands = bands_of(shown.own)
         for chart in self.linked.charts:
             chart.set_bands(bands)
-        self._tell(shown)
+        self._show_instruction(shown)
 
     def show_asked(self, shown: Shown) -> None:
-        """The window that the numbers are of, without telling of it again."""
+        """Show the selected time range and the SLO limit, without emitting signals."""
         window_s = shown.asked.window_s
         with QSignalBlocker(self.linked):
             if window_s is None:
                 self.linked.clear_span()
-            elif not _is_alike(self.linked.span(), window_s):
+            elif not _is_same_range(self.linked.span(), window_s):
                 self.linked.choose_span(*window_s)
         limit = shown.report.curve.limit
-        is_here = limit is not None and shown.report.curve.metric in ("latency_ms", "service_ms")
+        is_latency = limit is not None and shown.report.curve.metric in ("latency_ms", "service_ms")
         self.latency.set_limit(
-            limit.value if limit is not None and is_here else None,
+            limit.value if limit is not None and is_latency else None,
             f"SLO {shown.report.curve.percentile} {formatting.limit(limit)}" if limit is not None else "",
         )
-        self._tell(shown)
+        self._show_instruction(shown)
 
     def show_moment(self, at_s: float, words: str = "") -> None:
         self.linked.set_crosshair(at_s)
         for chart in self.linked.charts:
-            chart.set_markers((*self._noted, (at_s, words or seconds(at_s))))
+            chart.set_markers((*self._markers, (at_s, words or seconds(at_s))))
 
     def _draw(self, load: LoadSeries, report: Report) -> None:
         at_s = np.array(load.at_s)
@@ -99,25 +99,26 @@ class TimeAxis(QWidget):
         ):
             self.rates.set_line(key, name, at_s, np.array(values), series=series)
         times = formatting.metric(report.times)
-        self.latency.set_line("p50", f"{times} p50", at_s, _numbers(load.p50_ms), series=0)
-        self.latency.set_line("p95", f"{times} p95", at_s, _numbers(load.p95_ms), series=1)
+        self.latency.set_line("p50", f"{times} p50", at_s, _with_nan(load.p50_ms), series=0)
+        self.latency.set_line("p95", f"{times} p95", at_s, _with_nan(load.p95_ms), series=1)
         if load.ttft_p95_ms:
-            self.latency.set_line("ttft", "TTFT p95", at_s, _numbers(load.ttft_p95_ms), series=2)
+            self.latency.set_line("ttft", "TTFT p95", at_s, _with_nan(load.ttft_p95_ms), series=2)
         self.in_flight.set_line("in_flight", "in flight", at_s, np.array(load.in_flight), series=0)
         if load.lag_p99_ms:
-            self.latency.set_line("lag", "send lag p99", at_s, _numbers(load.lag_p99_ms), series=4)
+            self.latency.set_line("lag", "send lag p99", at_s, _with_nan(load.lag_p99_ms), series=4)
 
-    def _tell(self, shown: Shown) -> None:
-        why = shown.opened.why_no_window()
-        words = "Drag over a chart with Shift to choose a window: every number on this page is made again of it."
-        self.about.setText(why or words)
-        self.linked.span_button.setEnabled(why is None)
+    def _show_instruction(self, shown: Shown) -> None:
+        problem = shown.opened.why_no_window()
+        instruction = "Drag over a chart with Shift to choose a window: every number on this page is made again of it."
+        self.about.setText(problem or instruction)
+        self.linked.span_button.setEnabled(problem is None)
 
 
 def bands_of(report: Report) -> tuple[tuple[float, float, str, State], ...]:
-    """A band a stage; where many follow each other only those that are no warm-up are named."""
-    alone = [row for row in report.stages if not row.pooled]
-    return tuple((row.start_s, row.end_s, _name(row), _state(row)) for row in alone)
+    """Return one band per stage (start, end, name, state), times in seconds from the start of the run. Pooled stages
+    are left out."""
+    stages = [row for row in report.stages if not row.pooled]
+    return tuple((row.start_s, row.end_s, _name(row), _state(row)) for row in stages)
 
 
 def _name(row: StageRow) -> str:
@@ -131,9 +132,12 @@ def _state(row: StageRow) -> State:
     return "plain" if row.held is None else "good" if row.held else "warn"
 
 
-def _numbers(values: tuple[float | None, ...]) -> np.ndarray:
-    return np.array([np.nan if one is None else one for one in values], dtype=np.float64)
+def _with_nan(values: tuple[float | None, ...]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _is_alike(span: tuple[float, float] | None, wanted: tuple[float, float]) -> bool:
-    return span is not None and max(abs(one - other) for one, other in zip(span, wanted, strict=True)) < 0.02
+def _is_same_range(span: tuple[float, float] | None, requested: tuple[float, float]) -> bool:
+    return (
+        span is not None
+        and max(abs(selected_s - requested_s) for selected_s, requested_s in zip(span, requested, strict=True)) < 0.02
+    )

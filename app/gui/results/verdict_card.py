@@ -1,4 +1,4 @@
-"""How the run ended: one word, one sentence, why, and what to do about what is doubtful."""
+"""Verdict of the run: outcome, finding, reasons, and the checks that need attention."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from app.gui.widgets import Badge, button, clear, hbox, label, restyle, vbox
 from reports import formatting
 from reports.model import CheckRow, Report
 
-_MOST_CHECKS = 4
-_MOST_REASONS = 4
-_SHORT = 90
+_MAX_CHECKS = 4
+_MAX_REASONS = 4
+_MAX_HEADLINE_CHARACTERS = 90
 
 
 class VerdictCard(QFrame):
-    """`reset_wished`: as the run was measured. `validity_wished`: all checks."""
+    """Verdict and checks.
+
+    `reset_wished` requests the evaluation with the run's own SLO and time range, `validity_wished` the list of all
+    checks.
+    """
 
     reset_wished = Signal()
     validity_wished = Signal()
@@ -58,16 +62,16 @@ class VerdictCard(QFrame):
 
     def _show_checks(self, report: Report) -> None:
         clear(self._grid)
-        doubtful = sorted((row for row in report.checks if row.verdict != "VALID"), key=_badness)
-        for place, row in enumerate(doubtful[:_MOST_CHECKS]):
-            self._grid.addWidget(Badge(row.verdict, row.hint or ""), place, 0, Qt.AlignmentFlag.AlignTop)
-            self._grid.addWidget(label(check_sentence(row), wrap=True), place, 1)
-        self.checks.setVisible(bool(doubtful))
-        valid, every = len(report.checks) - len(doubtful), len(report.checks)
-        left = len(doubtful) - _MOST_CHECKS
-        words = f"{valid} of {every} checks are valid"
-        more = f"; {left} more are doubtful" if left > 0 else ""
-        self.more.setText(f"{words}{more}")
+        warnings = sorted((row for row in report.checks if row.verdict != "VALID"), key=_severity_rank)
+        for number, row in enumerate(warnings[:_MAX_CHECKS]):
+            self._grid.addWidget(Badge(row.verdict, row.hint or ""), number, 0, Qt.AlignmentFlag.AlignTop)
+            self._grid.addWidget(label(check_sentence(row), wrap=True), number, 1)
+        self.checks.setVisible(bool(warnings))
+        passed, total = len(report.checks) - len(warnings), len(report.checks)
+        hidden = len(warnings) - _MAX_CHECKS
+        text = f"{passed} of {total} checks are valid"
+        suffix = f"; {hidden} more are doubtful" if hidden > 0 else ""
+        self.more.setText(f"{text}{suffix}")
         self.more.setVisible(bool(report.checks))
 
     def _build(self) -> None:
@@ -88,12 +92,12 @@ class VerdictCard(QFrame):
 
 
 def headline(sentence: str) -> tuple[str, str]:
-    """The first part of it, and the rest, which is to be read and not to be seen from afar."""
-    ends = [place for mark in ("; ", ". ", ": at ") if (place := sentence.find(mark)) >= 0]
-    if not ends or len(sentence) < _SHORT:
+    """Split a long sentence into its first part, which is shown large, and the rest."""
+    positions = [position for mark in ("; ", ". ", ": at ") if (position := sentence.find(mark)) >= 0]
+    if not positions or len(sentence) < _MAX_HEADLINE_CHARACTERS:
         return sentence, ""
-    first, rest = sentence[: min(ends)], sentence[min(ends) + 1 :].lstrip()
-    return f"{first}.", f"{rest[:1].upper()}{rest[1:]}"
+    head, rest = sentence[: min(positions)], sentence[min(positions) + 1 :].lstrip()
+    return f"{head}.", f"{rest[:1].upper()}{rest[1:]}"
 
 
 def check_sentence(row: CheckRow) -> str:
@@ -103,11 +107,11 @@ def check_sentence(row: CheckRow) -> str:
 
 
 def _reasons(shown: Shown) -> list[str]:
-    """With what is missing of a run that was cut short."""
-    found = [f"– {reason}" for reason in shown.report.verdict.reasons[:_MOST_REASONS]]
+    """Return the reasons of the verdict, after what is missing if the run was interrupted."""
+    reasons = [f"– {reason}" for reason in shown.report.verdict.reasons[:_MAX_REASONS]]
     recovery = shown.opened.recovery
-    return [*([recovery.sentence] if recovery is not None else []), *found]
+    return [*([recovery.sentence] if recovery is not None else []), *reasons]
 
 
-def _badness(row: CheckRow) -> int:
+def _severity_rank(row: CheckRow) -> int:
     return 0 if row.verdict == "INVALID" else 1

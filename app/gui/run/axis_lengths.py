@@ -1,4 +1,4 @@
-"""Lengths for the axes that a model leaves open."""
+"""Input of lengths for the dynamic axes of a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ LONGEST_AXIS = 1_000_000
 
 
 class AxisLengths(QWidget):
-    """A field an axis; nothing, where all are known. `changed` has the lengths that are given, by axis."""
+    """One input field per dynamic axis; hidden if there is none. `changed` carries the lengths that
+    are set, by axis.
+    """
 
     changed = Signal(dict)
 
@@ -43,11 +45,11 @@ class AxisLengths(QWidget):
             field.setSpecialValueText("open")
             field.setAccessibleName(f"Length of axis {name}")
             field.setKeyboardTracking(False)
-            field.valueChanged.connect(self._tell)
+            field.valueChanged.connect(self._emit_lengths)
             self.fields[name] = field
-            said = label(f"Length of {name[:60]}", buddy=field)
-            self._layout.addWidget(said)
+            caption = label(f"Length of {name[:60]}", buddy=field)
+            self._layout.addWidget(caption)
             self._layout.addWidget(field)
 
-    def _tell(self) -> None:
+    def _emit_lengths(self) -> None:
         self.changed.emit({name: field.value() for name, field in self.fields.items() if field.value()})

@@ -1,4 +1,4 @@
-"""Whether a profile's text is right, and what could be written where it is not. Pure functions, run in a thread."""
+"""Validation of a profile's text, with suggested corrections. Pure functions that run in a background thread."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from app.wiring.secret_consent import secrets_to_allow
 
 
 class Wrong(msgspec.Struct, frozen=True):
-    """What is wrong at `where`, which is empty where no key is to blame. `instead` is the nearest right name: of the
-    key itself where `is_key`, else of its value. `cause` is the text without the `key` it begins with."""
+    """Validation error of a profile.
+
+    `where` is its path, which is empty if no key is to blame. `instead` is the nearest valid name, replacing the key if
+    `is_key` and its value otherwise. `cause` is the message without the leading `key`.
+    """
 
     where: KeyPath
     cause: str
@@ -39,8 +42,11 @@ class Wrong(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """`name` is the profile's; `wrong` is empty where it can be run. `secret` is where one is written out; `to_allow`
-    are the secrets that it refers to, for hosts that nobody has allowed yet."""
+    """Result of validating a profile's text.
+
+    `name` is the name of the profile. `wrong` is empty if the profile can be run. `secret` is the path of a secret that
+    is written in plain text. `to_allow` lists the referenced secrets whose hosts are not allowed yet.
+    """
 
     text: str
     name: str | None
@@ -50,18 +56,20 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def check(text: str, place: Path) -> Checked:
-    """As the run would read it; nothing is looked up on a network."""
+    """Validate a profile as the run would read it. This makes no network requests."""
     try:
         profile = load_profile_text(text.encode(), place)
     except ProfileError as error:
-        return Checked(text, None, tuple(_wrong(one) for one in (error, *error.others)))
-    denied = _denied(getattr(profile.target, "all_urls", ()), bool(getattr(profile.target, "permitted", True)))
+        return Checked(text, None, tuple(_to_wrong(failure) for failure in (error, *error.others)))
+    denied = _permission_errors(
+        getattr(profile.target, "all_urls", ()), bool(getattr(profile.target, "permitted", True))
+    )
     secret = next(iter(places_of_secrets(text)), None)
     return Checked(text, profile.name, denied, secret, secrets_to_allow(profile))
 
 
 def without(tree: dict[str, Any], wrong: Wrong) -> dict[str, Any] | None:
-    """The tree with the nearest right name in place of the wrong one; None where there is none."""
+    """Return the tree with the suggestion of `wrong` applied, or `None` if there is no suggestion."""
     if wrong.instead is None:
         return None
     if not wrong.is_key:
@@ -74,17 +82,17 @@ def without(tree: dict[str, Any], wrong: Wrong) -> dict[str, Any] | None:
 
 
 def protocol_to_show(tree: dict[str, Any]) -> str:
-    """Of an unfinished profile too: http where it does not say."""
+    """Return the protocol of a profile, which may be unfinished; http if it names none."""
     return protocol_of(tree) or "http"
 
 
-def _wrong(error: ProfileError) -> Wrong:
+def _to_wrong(error: ProfileError) -> Wrong:
     instead = error.hint.name if isinstance(error.hint, Suggestion) else None
     return Wrong(error.where, error.cause, error.hint, error.line, instead, error.is_unknown_key, error.key)
 
 
-def _denied(urls: tuple[str, ...], is_permitted: bool) -> tuple[Wrong, ...]:
-    """Addresses in numbers are told at once; names only when the run looks them up."""
+def _permission_errors(urls: tuple[str, ...], is_permitted: bool) -> tuple[Wrong, ...]:
+    """Return an error for public addresses that need permission. Host names are only resolved by the run itself."""
     hosts = [urlsplit(url).hostname or "" for url in urls]
     public = next((host for host in hosts if _is_public(host)), None)
     if is_permitted or public is None:

@@ -1,4 +1,4 @@
-"""Where a profile comes from: bundled ones with what they ask, recent files, a file, or a new one."""
+"""Profile menu: bundled profiles with their descriptions, recent files, a file dialog, or a new profile."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from app.gui.settings import open_settings
 from app.gui.widgets import tip
 
 _RECENT = "run/recent"
-_MOST_RECENT = 8
+_MAX_RECENT = 8
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """What the page does with each, so that the empty state offers the same."""
+    """Actions that open or create a profile. The empty state of the page offers the same ones."""
 
     open_profile: Callable[[Path], object]
     ask_profile: Callable[[], object]
@@ -27,7 +27,7 @@ class Sources(msgspec.Struct, frozen=True):
 
 
 class Chooser(QToolButton):
-    """Its text is what is being edited."""
+    """Menu button that shows the name of the current profile."""
 
     def __init__(self, sources: Sources, bundled: Callable[[], dict[str, tuple[Path, str]]]) -> None:
         super().__init__()
@@ -47,42 +47,42 @@ class Chooser(QToolButton):
         menu = self.menu_
         menu.clear()
         menu.addAction("&Open…", self._sources.ask_profile)
-        fresh = menu.addMenu("&New from")
-        fresh.addAction("an &endpoint", self._sources.new_endpoint)
-        fresh.addAction("a &local model", self._sources.new_local)
-        fresh.addAction("a &scripted sample", self._sources.new_scripted)
+        new_menu = menu.addMenu("&New from")
+        new_menu.addAction("an &endpoint", self._sources.new_endpoint)
+        new_menu.addAction("a &local model", self._sources.new_local)
+        new_menu.addAction("a &scripted sample", self._sources.new_scripted)
         bundled = menu.addMenu("&Bundled")
-        for name, (path, told) in self._bundled().items():
-            self._offer(bundled, name, told, path)
+        for name, (path, description) in self._bundled().items():
+            self._add_profile(bundled, name, description, path)
         menu.addSeparator()
         for path in recent(open_settings()):
-            self._offer(menu, path.name, str(path.parent), path)
+            self._add_profile(menu, path.name, str(path.parent), path)
 
-    def _offer(self, menu: QMenu, name: str, told: str, path: Path) -> None:
-        action = menu.addAction(f"{name}   {told[:70]}".replace("&", "&&"))
-        action.setToolTip(tip(told))
+    def _add_profile(self, menu: QMenu, name: str, description: str, path: Path) -> None:
+        action = menu.addAction(f"{name}   {description[:70]}".replace("&", "&&"))
+        action.setToolTip(tip(description))
         action.triggered.connect(lambda: self._sources.open_profile(path))
 
 
 def recent(settings: QSettings) -> list[Path]:
-    """Those that are still there, the newest first."""
-    held = settings.value(_RECENT, [])
-    names = [held] if isinstance(held, str) else held if isinstance(held, list) else []
+    """Return the recent files that still exist, newest first."""
+    stored = settings.value(_RECENT, [])
+    names = [stored] if isinstance(stored, str) else stored if isinstance(stored, list) else []
     return [path for name in names if (path := Path(str(name))).is_file()]
 
 
 def remember(settings: QSettings, path: Path) -> None:
-    names = [str(path), *(str(one) for one in recent(settings) if one != path)]
-    settings.setValue(_RECENT, names[:_MOST_RECENT])
+    names = [str(path), *(str(recent_path) for recent_path in recent(settings) if recent_path != path)]
+    settings.setValue(_RECENT, names[:_MAX_RECENT])
 
 
 def bundled_with_words() -> dict[str, tuple[Path, str]]:
-    """Every bundled profile with what it asks."""
+    """Return the bundled profiles with their descriptions."""
     from app.profiles.bundled import bundled_profiles
     from app.profiles.document import read_document
 
-    found = {}
+    profiles = {}
     for name, path in bundled_profiles().items():
         tree = read_document(path.read_bytes(), name).value
-        found[name] = (path, str(tree.get("description", "")))
-    return found
+        profiles[name] = (path, str(tree.get("description", "")))
+    return profiles

@@ -1,4 +1,4 @@
-"""A short command of `sizewise` in a process of its own, heard when it has ended."""
+"""Runner of a short `sizewise` command in a separate process."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QProcess, Signal
 
-_LEAVE_MS = 300
-"""The window waits for it."""
-_MOST_BYTES = 4_000_000
+_EXIT_WAIT_MS = 300
+"""Time for which the window waits for the process to exit after a signal."""
+_MAX_BYTES = 4_000_000
 
 
 class Command(QObject):
-    """One at a time. `ended` has the exit code and what was written to standard output and error; a command that was
-    stopped tells nothing."""
+    """Runs one `sizewise` command at a time.
+
+    `ended` carries the exit code, standard output and standard error. A command that was stopped emits nothing.
+    """
 
     ended = Signal(int, bytes, bytes)
 
@@ -29,7 +31,7 @@ class Command(QObject):
         return self._process is not None
 
     def start(self, arguments: Sequence[str], given: bytes = b"", folder: Path | None = None) -> None:
-        """What `given` holds is its standard input, whole."""
+        """Start a command with `given` as its whole standard input. A command that is still running is stopped."""
         self.stop()
         process = QProcess(self)
         self._process = process
@@ -50,25 +52,25 @@ class Command(QObject):
         process.finished.disconnect(self._finished)
         process.errorOccurred.disconnect(self._failed)
         process.terminate()
-        if not process.waitForFinished(_LEAVE_MS):
+        if not process.waitForFinished(_EXIT_WAIT_MS):
             process.kill()
-            process.waitForFinished(_LEAVE_MS)
+            process.waitForFinished(_EXIT_WAIT_MS)
         process.deleteLater()
 
     def _finished(self, code: int) -> None:
         process, self._process = self._process, None
         if process is None:
             return
-        out, said = process.readAllStandardOutput().data(), process.readAllStandardError().data()
+        out, errors = process.readAllStandardOutput().data(), process.readAllStandardError().data()
         process.deleteLater()
-        self.ended.emit(code, bytes(out)[:_MOST_BYTES], bytes(said)[:_MOST_BYTES])
+        self.ended.emit(code, bytes(out)[:_MAX_BYTES], bytes(errors)[:_MAX_BYTES])
 
     def _failed(self, error: QProcess.ProcessError) -> None:
-        """Of one that could not be started; whatever else goes wrong also finishes it."""
+        """Emit the result of a process that could not be started. All other errors also emit `finished`."""
         process = self._process
         if process is None or error != QProcess.ProcessError.FailedToStart:
             return
         self._process = None
-        said = process.errorString()
+        message = process.errorString()
         process.deleteLater()
-        self.ended.emit(-1, b"", said.encode())
+        self.ended.emit(-1, b"", message.encode())

@@ -1,4 +1,4 @@
-"""Test connection: one request to the target, sent by a process of its own, and what came of it."""
+"""Connection test: one request to the target, sent by a separate process, and its result."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from loadgen.decoding import decode_json
 
 
 class ConnectionEditor(Editor):
-    """It edits nothing. What it found is forgotten when the target, or what is asked of it, changes."""
+    """Connection test. It changes no values. Its result is cleared when the target or the workload changes."""
 
     def __init__(self) -> None:
         super().__init__()
         self._document: Document | None = None
-        self._asked: tuple[object, ...] | None = None
+        self._tested: tuple[object, ...] | None = None
         self.command = Command(self)
-        self.command.ended.connect(self._heard)
+        self.command.ended.connect(self._show_result)
         self.strip = Strip()
         self.test = button("&Test connection", self.try_it)
         self.test.setToolTip("Sends one request as the run would: sizewise profiles try")
@@ -45,25 +45,25 @@ class ConnectionEditor(Editor):
         self._card = card(self.rows)
         line = hbox(self.test, self.stop, (self.badge, 0, Qt.AlignmentFlag.AlignVCenter), (self.said, 1))
         vbox(self.strip, line, self._card, 0, within=self)
-        self._forget()
+        self._clear_result()
 
     def is_for(self, protocol: str | None) -> bool:
         return protocol != "local"
 
     def show_contents(self, document: Document) -> None:
         self._document = document
-        asked = copy.deepcopy((document.value("target"), document.value("workload"), document.path))
-        if asked != self._asked:
-            self._asked = asked
+        tested = copy.deepcopy((document.value("target"), document.value("workload"), document.path))
+        if tested != self._tested:
+            self._tested = tested
             self.command.stop()
-            self._forget()
+            self._clear_result()
         self.test.setEnabled(bool(document.value("target")))
 
     def try_it(self) -> None:
         if self._document is None:
             return
-        self._forget()
-        profile = json.dumps(tree_of(self._document), ensure_ascii=False).encode()  # which is YAML too
+        self._clear_result()
+        profile = json.dumps(tree_of(self._document), ensure_ascii=False).encode()  # JSON is also valid YAML
         folder = folder_of(self._document)
         if not may_send(self, _secrets_to_allow(profile, folder)):
             self.said.setText("No request was sent.")
@@ -73,7 +73,7 @@ class ConnectionEditor(Editor):
         self.test.setEnabled(False)
         self.command.start(("profiles", "try", "-", "--json", ERROR_JSON), profile, folder)
 
-    def _forget(self) -> None:
+    def _clear_result(self) -> None:
         self.strip.hide()
         self._card.hide()
         self.stop.hide()
@@ -84,17 +84,17 @@ class ConnectionEditor(Editor):
 
     def _stop(self) -> None:
         self.command.stop()
-        self._forget()
+        self._clear_result()
         self.strip.say(Notice("news", "The test was stopped."))
 
-    def _heard(self, code: int, out: bytes, said: bytes) -> None:
+    def _show_result(self, code: int, out: bytes, errors: bytes) -> None:
         self.stop.hide()
         self.test.setEnabled(True)
         try:
             trial = decode_json(out, Trial)
         except msgspec.DecodeError:
             self.said.setText("")
-            self.strip.say(error_notice(code, said))
+            self.strip.say(error_notice(code, errors))
             return
         notice = trial_notice(trial)
         self.badge.say(_BADGES[notice.severity], notice.what)
@@ -106,7 +106,7 @@ class ConnectionEditor(Editor):
 
 
 def _secrets_to_allow(profile: bytes, folder: Path) -> tuple[AllowedSecrets, ...]:
-    """None of a profile that is wrong: the command says what is."""
+    """Return the secrets that need permission; none if the profile is invalid, since the command reports that."""
     try:
         return secrets_to_allow(load_profile_text(profile, folder / "profile.yaml"))
     except SizewiseError:

@@ -1,4 +1,4 @@
-"""The profile that is being edited: its text, what it says, and every change as something to undo."""
+"""Document of the profile being edited: its text, its values, and an undo stack of all changes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from app.errors import ProfileError
 from app.profiles.document import KeyPath, read_document
 from app.profiles.editing import REMOVED, edit, rewritten, value_at
 
-_PAUSE_S = 1.5
-_TYPED = "text"
+_TYPING_PAUSE_S = 1.5
+_TYPING = "text"
 _COMMAND_ID = 1
 
 
 class ProfileDocument(QObject):
-    """The text is what counts: a field that is edited changes its own letters in it and no comment.
+    """Profile document. The text is authoritative: editing a field changes only its own characters and keeps all
+    comments.
 
-    While the text is no YAML, `error` says why, `tree` stays as it last was, and fields cannot be edited.
+    While the text is not valid YAML, `error` describes the problem, `tree` keeps its last state, and fields cannot be
+    edited.
     """
 
     changed = Signal()
     comments_lost = Signal()
-    """A change could not be made in place, so that the file was written anew."""
+    """Emitted when a change could not be made in place, so that the file was rewritten without its comments."""
     opened = Signal()
-    """It is another one now."""
+    """Emitted when another profile was opened."""
 
     def __init__(self, parent: QObject | None = None, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(parent)
@@ -43,12 +45,12 @@ class ProfileDocument(QObject):
         self._saved_text = ""
 
     def open(self, text: str, path: Path | None, directory: Path | None = None) -> None:
-        """`directory` is what paths in it are relative to, where it is in no file of its own."""
+        """Open a profile. `directory` is the base of its relative paths if it has no file yet."""
         self.stack.clear()
         self.path = path
         self.directory = path.parent if path is not None else directory or Path.cwd()
         self._saved_text = text
-        self._put(text)
+        self._replace_text(text)
         self.opened.emit()
 
     @property
@@ -60,22 +62,22 @@ class ProfileDocument(QObject):
         self.changed.emit()
 
     def mark_unsaved(self) -> None:
-        """What was recovered is in no file."""
+        """Mark the document as unsaved, as after recovery of a draft that is in no file."""
         self._saved_text = "\0"
         self.changed.emit()
 
     def value(self, path: str) -> object | None:
-        """At a dotted path; None where there is nothing."""
-        found = value_at(self.tree, keys_of(path))
-        return None if found is REMOVED else found
+        """Return the value at a dotted path, or `None` if it is not set."""
+        value = value_at(self.tree, keys_of(path))
+        return None if value is REMOVED else value
 
     def set_value(self, path: KeyPath, value: Any) -> None:
-        """As one step to undo; edits of the same field one after another are one step."""
+        """Set the value of a field as one undo step; consecutive edits of the same field are merged into one step."""
         if self.error is not None:
             return
         try:
             edited = edit(self.text, path, value)
-        except KeyError:  # the record is gone that an editor still told of
+        except KeyError:  # an editor reported a record that has been removed
             return
         verb = "Remove {what}" if value is REMOVED else "Set {what}"
         self._push(edited.text, verb.format(what=dotted(path)), dotted(path))
@@ -83,7 +85,7 @@ class ProfileDocument(QObject):
             self.comments_lost.emit()
 
     def set_dotted(self, path: str, value: object) -> None:
-        """As special editors tell it: None takes away."""
+        """Set the value at a dotted path, as the special editors report it; `None` removes it."""
         self.set_value(keys_of(path), REMOVED if value is None else value)
 
     def set_tree(self, tree: dict[str, Any], what: str) -> None:
@@ -92,32 +94,32 @@ class ProfileDocument(QObject):
             self._push(edited.text, what, None)
 
     def set_text(self, text: str) -> None:
-        """As it was typed; a pause begins another step to undo."""
-        self._push(text, "Edit the YAML", _TYPED)
+        """Replace the text with typed text. A pause while typing starts a new undo step."""
+        self._push(text, "Edit the YAML", _TYPING)
 
-    def _push(self, text: str, what: str, field: str | None) -> None:
+    def _push(self, text: str, title: str, field: str | None) -> None:
         if text != self.text:
-            self.stack.push(_Change(self, text, what, field, self._now()))
+            self.stack.push(_Change(self, text, title, field, self._now()))
 
-    def _put(self, text: str) -> None:
+    def _replace_text(self, text: str) -> None:
         self.text = text
         try:
             tree = read_document(text.encode(), str(self.path or "this profile")).value
         except ProfileError as error:
             self.error = error
         else:
-            self.error = None if isinstance(tree, dict | None) else _no_mapping(self.path)
+            self.error = None if isinstance(tree, dict | None) else _not_a_mapping(self.path)
             self.tree = tree if isinstance(tree, dict) else {} if tree is None else self.tree
         self.changed.emit()
 
     def put(self, text: str) -> None:
-        """For undo and redo."""
-        self._put(text)
+        """Replace the text, for undo and redo."""
+        self._replace_text(text)
 
 
 class _Change(QUndoCommand):
-    def __init__(self, document: ProfileDocument, text: str, what: str, field: str | None, at_s: float) -> None:
-        super().__init__(what)
+    def __init__(self, document: ProfileDocument, text: str, title: str, field: str | None, at_s: float) -> None:
+        super().__init__(title)
         self._document = document
         self.before, self.after, self.field, self.at_s = document.text, text, field, at_s
 
@@ -133,7 +135,7 @@ class _Change(QUndoCommand):
     def mergeWith(self, other: QUndoCommand) -> bool:
         if not isinstance(other, _Change) or self.field is None or other.field != self.field:
             return False
-        if self.field == _TYPED and other.at_s - self.at_s > _PAUSE_S:
+        if self.field == _TYPING and other.at_s - self.at_s > _TYPING_PAUSE_S:
             return False
         self.after, self.at_s = other.after, other.at_s
         self.setObsolete(self.before == self.after)
@@ -148,5 +150,5 @@ def keys_of(path: str) -> KeyPath:
     return tuple(int(key) if key.isdecimal() else key for key in path.split("."))
 
 
-def _no_mapping(path: Path | None) -> ProfileError:
+def _not_a_mapping(path: Path | None) -> ProfileError:
     return ProfileError("a profile is a mapping of keys", path=str(path or ""), hint="Begin with `sizewise: 1`.")

@@ -1,4 +1,4 @@
-"""What is being edited, kept beside the runs every few seconds, so that a crash loses none of it."""
+"""Draft of the edited profile, stored beside the runs every few seconds, so that a crash loses nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ _NAME = "draft.json"
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """`path` is the file it was opened from or saved to, `directory` what its paths are relative to."""
+    """Stored draft. `path` is the file it was opened from or saved to; `directory` is the base of its
+    relative paths.
+    """
 
     text: str
     path: str | None
@@ -31,7 +33,7 @@ def keep(draft: Draft) -> None:
 
 
 def kept() -> Draft | None:
-    """What a window left unsaved; None where there is nothing, or nothing that can be read."""
+    """Return the draft that a window left unsaved, or `None` if there is none or it cannot be read."""
     try:
         return decode_json(draft_file().read_bytes(), Draft)
     except (OSError, msgspec.DecodeError):

@@ -1,4 +1,4 @@
-"""Where the file of a model is dropped or chosen."""
+"""Area where a model file is dropped or chosen."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from app.gui.widgets import button, label, vbox
 
 
 class DropZone(QFrame):
-    """Where a model is dropped; it says before the release what will happen."""
+    """Drop area for a model. Before the drop it shows what will happen."""
 
     dropped = Signal(object)
-    """A Path."""
+    """Emitted when a file is dropped: its Path."""
     bundled_taken = Signal(str)
     file_wanted = Signal()
 
@@ -29,7 +29,7 @@ class DropZone(QFrame):
         self.file_button = button("Choose a &file…", self.file_wanted.emit, primary=True)
         self.bundled = QComboBox()
         self.bundled.setAccessibleName("A model that comes with Sizewise")
-        self.bundled.activated.connect(self._take_bundled)
+        self.bundled.activated.connect(self._choose_bundled)
         line = QHBoxLayout(self)
         texts = vbox(self.said, self.below)
         line.addLayout(texts, 1)
@@ -75,13 +75,13 @@ class DropZone(QFrame):
             event.acceptProposedAction()
             self.dropped.emit(path)
 
-    def _say(self, what: str, below: str) -> None:
-        self.said.setText(what)
+    def _say(self, heading: str, below: str) -> None:
+        self.said.setText(heading)
         self.below.setText(below)
 
-    def _take_bundled(self, at: int) -> None:
-        if at > 0:
-            self.bundled_taken.emit(self._names[at - 1])
+    def _choose_bundled(self, index: int) -> None:
+        if index > 0:
+            self.bundled_taken.emit(self._names[index - 1])
 
 
 def _model_in(event: QDropEvent) -> Path | None:

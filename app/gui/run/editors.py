@@ -1,4 +1,4 @@
-"""The editors of the Run page that are more than a field."""
+"""Special editors of the Run page that edit more than one field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.gui.theme import Look
 
 
 def special_editors(navigation: Navigation, look: Look) -> dict[str, Editor]:  # noqa: ARG001 - the page's seam
-    """By the group of fields that each stands for, or beside."""
+    """Create the special editors, by the key that each replaces or accompanies."""
     from app.gui.run.connection_editor import ConnectionEditor
     from app.gui.run.lengths_editor import LengthsEditor
     from app.gui.run.model_editor import ModelEditor

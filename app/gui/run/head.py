@@ -1,7 +1,4 @@
-"""The Run page's head: what is edited, how it is looked at, and what can be done with it.
-
-The Run page before there is a profile: what one is, and ways to get one.
-"""
+"""Header of the Run page: the current profile, the view selector and the actions. Also its empty state."""
 
 from __future__ import annotations
 
@@ -57,13 +54,13 @@ class Head(QWidget):
         self.views.button(VIEWS.index(view)).setChecked(True)
 
     def say_start(self, why_not: str) -> None:
-        """Disabled with the reason, which is told on hover and to a reader of screens."""
+        """Enable the start button, or disable it with the reason as its tooltip and accessible description."""
         self.start.setEnabled(not why_not)
         self.start.setToolTip(tip(why_not) or "Starts the run in a process of its own")
         self.start.setAccessibleDescription(why_not)
 
-    def _choose(self, place: int) -> None:
-        self.view_chosen.emit(VIEWS[place])
+    def _choose(self, index: int) -> None:
+        self.view_chosen.emit(VIEWS[index])
 
     def _ci_menu(self) -> QMenu:
         menu = QMenu(self)
@@ -81,19 +78,19 @@ class Head(QWidget):
 def _views() -> QButtonGroup:
     group = QButtonGroup()
     names = ("&Local model", "&Endpoint", "S&weep")
-    told = (
+    descriptions = (
         "A model that this machine runs itself",
         "A service that is loaded over the network",
         "How much load holds the SLO: search, sweep and objectives in front",
     )
-    for place, (name, description) in enumerate(zip(names, told, strict=True)):
-        one = QPushButton(name)
-        one.setCheckable(True)
-        one.setProperty("role", "segment")
-        one.setAccessibleName(name.replace("&", ""))
-        one.setAccessibleDescription(description)
-        one.setToolTip(description)
-        group.addButton(one, place)
+    for index, (name, description) in enumerate(zip(names, descriptions, strict=True)):
+        segment = QPushButton(name)
+        segment.setCheckable(True)
+        segment.setProperty("role", "segment")
+        segment.setAccessibleName(name.replace("&", ""))
+        segment.setAccessibleDescription(description)
+        segment.setToolTip(description)
+        group.addButton(segment, index)
     return group
 
 
@@ -103,17 +100,17 @@ class EmptyRun(QWidget):
         self.sample = button("Take the &sample", take_sample, primary=True)
         buttons = QWidget()
         flow = FlowLayout(buttons)
-        for one in (
+        for widget in (
             self.sample,
             button("New: &endpoint", sources.new_endpoint),
             button("New: &local model", sources.new_local),
             button("New: scripted s&erver", sources.new_scripted),
             button("&Open…", sources.ask_profile),
         ):
-            flow.addWidget(one)
-        said = (
+            flow.addWidget(widget)
+        text = (
             "A profile says what is measured, how it is loaded, and what must hold. The sample loads a small real model"
             " on this machine. An .onnx file or a profile can be dropped here."
         )
-        framed = card(label("What do you want to measure?", "title"), label(said, wrap=True), buttons)
-        vbox((framed, 0, Qt.AlignmentFlag.AlignTop), 1, within=self, margins=None)
+        panel = card(label("What do you want to measure?", "title"), label(text, wrap=True), buttons)
+        vbox((panel, 0, Qt.AlignmentFlag.AlignTop), 1, within=self, margins=None)

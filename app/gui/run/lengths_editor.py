@@ -1,4 +1,4 @@
-"""How long prompts and answers will be: histograms of what the profile's seed draws."""
+"""Histograms of the prompt and output lengths that the profile's seed draws."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _LINES = 14
 
 
 class LengthsEditor(Editor):
-    """It edits nothing; the form beside it does."""
+    """Histograms of token lengths. It changes no values; they are edited in the form beside it."""
 
     def __init__(self, look: Look) -> None:
         super().__init__()
-        self._asked: tuple[object, ...] | None = None
+        self._shown_inputs: tuple[object, ...] | None = None
         self._latest = Latest(self, self._show, self._failed)
         self.view = LengthsView()
         self.strip = Strip()
@@ -49,41 +49,43 @@ class LengthsEditor(Editor):
 
     def show_contents(self, document: Document) -> None:
         target, load = document.value("target.protocol"), document.value("load")
-        asked = copy.deepcopy((target, document.value("workload"), load, document.path))
-        if asked == self._asked:
+        inputs = copy.deepcopy((target, document.value("workload"), load, document.path))
+        if inputs == self._shown_inputs:
             return
-        self._asked = asked
-        tree, place = tree_of(document), place_of(document)
-        self._latest.ask(lambda: lengths_view(tree, place))
+        self._shown_inputs = inputs
+        tree, name = tree_of(document), place_of(document)
+        self._latest.ask(lambda: lengths_view(tree, name))
 
     def _show(self, view: LengthsView) -> None:
         self.view = view
         self.strip.hide()
         self.said.setText(view.said)
         self.said.setVisible(bool(view.said))
-        nothing = view.reason or "The workload leaves the length of answers to the model."
-        self._draw(self.inputs, view.inputs, nothing, 0)
-        self._draw(self.outputs, view.outputs, nothing, 1)
+        placeholder = view.reason or "The workload leaves the length of answers to the model."
+        self._draw(self.inputs, view.inputs, placeholder, 0)
+        self._draw(self.outputs, view.outputs, placeholder, 1)
         rows = [("Prompt", _text(view.inputs))] if view.inputs is not None else []
         rows += [("Answer", _text(view.outputs))] if view.outputs is not None else []
         self.rows.show_rows(rows)
 
     @staticmethod
-    def _draw(chart: Chart, found: Histogram | None, nothing: str, series: int) -> None:
+    def _draw(chart: Chart, histogram: Histogram | None, placeholder: str, series: int) -> None:
         chart.clear()
-        chart.say("" if found is not None else nothing)
-        if found is None:
+        chart.say("" if histogram is not None else placeholder)
+        if histogram is None:
             return
-        edges = np.array([found.edges[0], *found.edges])
-        chart.set_line("share", "drawn", edges, np.array([0.0, *found.shares, 0.0]), series=series, steps=True)
-        chart.set_markers(((found.median, "median"), (found.p95, "p95")) if found.most > found.least else ())
+        edges = np.array([histogram.edges[0], *histogram.edges])
+        chart.set_line("share", "drawn", edges, np.array([0.0, *histogram.shares, 0.0]), series=series, steps=True)
+        chart.set_markers(
+            ((histogram.median, "median"), (histogram.p95, "p95")) if histogram.most > histogram.least else ()
+        )
 
     def _failed(self, error: Exception) -> None:
         self.strip.say(Notice("error", f"Lengths could not be drawn: {str(error)[:300]}"))
 
 
-def _text(found: Histogram) -> str:
-    if found.least == found.most:
-        return f"{count(found.least)} tokens each"
-    median, mean, p95 = number(found.median), number(found.mean), number(found.p95)
-    return f"{count(found.least)} to {count(found.most)} tokens, median {median}, mean {mean}, p95 {p95}"
+def _text(histogram: Histogram) -> str:
+    if histogram.least == histogram.most:
+        return f"{count(histogram.least)} tokens each"
+    median, mean, p95 = number(histogram.median), number(histogram.mean), number(histogram.p95)
+    return f"{count(histogram.least)} to {count(histogram.most)} tokens, median {median}, mean {mean}, p95 {p95}"

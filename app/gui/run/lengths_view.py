@@ -1,4 +1,4 @@
-"""The lengths that a profile's seed draws, as histograms. Pure; it may take a tenth of a second."""
+"""Histograms of the token lengths that the profile's seed draws. Pure; computing them may take a tenth of a second."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import msgspec
 
 from app.gui.formatting import count, number
 
-_MOST_BINS = 40
-_ALONE = {"stages": [{"rate": "1/s", "duration": "1s"}]}
+_MAX_BINS = 40
+_STUB_LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """`shares` of all requests, in per cent, between `edges`. Quantiles are those of the drawn lengths."""
+    """Histogram of lengths. `shares` are percentages of all requests, between `edges`. Quantiles are those of the drawn
+    lengths.
+    """
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
@@ -26,7 +28,7 @@ class Histogram(msgspec.Struct, frozen=True):
 
 
 class LengthsView(msgspec.Struct, frozen=True):
-    """`reason`: why nothing is drawn, in words."""
+    """Histograms to show. `reason` explains why there are none."""
 
     inputs: Histogram | None = None
     outputs: Histogram | None = None
@@ -35,7 +37,7 @@ class LengthsView(msgspec.Struct, frozen=True):
 
 
 def lengths_view(tree: Mapping[str, Any], place: str) -> LengthsView:
-    """Of what is asked alone, where the rest of the profile is not right yet."""
+    """Compute the histograms. If the rest of the profile is still invalid, its workload is evaluated by itself."""
     from app.errors import SizewiseError
     from app.profiles.loading import load_values
     from app.profiles.profile import EmbeddingsProfile, GeneratingProfile, RerankProfile
@@ -45,7 +47,7 @@ def lengths_view(tree: Mapping[str, Any], place: str) -> LengthsView:
         try:
             profile = load_values(dict(tree), place)
         except SizewiseError:
-            profile = load_values(_asked_alone(tree), place)
+            profile = load_values(_workload_only(tree), place)
         if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
             return LengthsView(reason="Requests of this protocol have no lengths in tokens.")
         lengths = lengths_of_prompts(profile)
@@ -53,14 +55,14 @@ def lengths_view(tree: Mapping[str, Any], place: str) -> LengthsView:
         return LengthsView(reason=f"The workload is not right yet: {str(error)[:300]}")
     if lengths.reason is not None:
         return LengthsView(reason=lengths.reason)
-    said = f"{count(lengths.unique)} prompts, drawn with seed {profile.load.seed}, take turns."
+    summary = f"{count(lengths.unique)} prompts, drawn with seed {profile.load.seed}, take turns."
     if lengths.requests_a_session != 1:
         turns = number(lengths.requests_a_session)
-        said += f" Each is a session of {turns} requests on average, with all turns before each."
-    return LengthsView(_histogram(lengths.inputs), _histogram(lengths.outputs) if lengths.outputs else None, said)
+        summary += f" Each is a session of {turns} requests on average, with all turns before each."
+    return LengthsView(_histogram(lengths.inputs), _histogram(lengths.outputs) if lengths.outputs else None, summary)
 
 
-def _asked_alone(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _workload_only(tree: Mapping[str, Any]) -> dict[str, Any]:
     target = tree.get("target")
     protocol = target.get("protocol") if isinstance(target, Mapping) else None
     load = tree.get("load")
@@ -70,7 +72,7 @@ def _asked_alone(tree: Mapping[str, Any]) -> dict[str, Any]:
         "name": "lengths",
         "target": {"protocol": protocol, "url": "http://127.0.0.1:1/v1", "model": "model"},
         "workload": tree.get("workload"),
-        "load": {**_ALONE, "seed": seed} if isinstance(seed, int) else dict(_ALONE),
+        "load": {**_STUB_LOAD, "seed": seed} if isinstance(seed, int) else dict(_STUB_LOAD),
     }
 
 
@@ -78,16 +80,16 @@ def _histogram(lengths: tuple[int, ...]) -> Histogram:
     import numpy as np
 
     values = np.asarray(lengths)
-    least, most = int(values.min()), int(values.max())
-    bins = max(1, min(_MOST_BINS, most - least))
-    counts, edges = np.histogram(values, bins=bins, range=(least - 0.5, most + 0.5))
+    shortest, longest = int(values.min()), int(values.max())
+    bins = max(1, min(_MAX_BINS, longest - shortest))
+    counts, edges = np.histogram(values, bins=bins, range=(shortest - 0.5, longest + 0.5))
     median, p95 = np.percentile(values, [50, 95])
     return Histogram(
         edges=tuple(edges.tolist()),
         shares=tuple((100 * counts / len(values)).tolist()),
-        least=least,
+        least=shortest,
         median=float(median),
         mean=float(values.mean()),
         p95=float(p95),
-        most=most,
+        most=longest,
     )

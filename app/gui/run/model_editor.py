@@ -1,4 +1,4 @@
-"""A model of this machine: dropped or chosen, looked into, and the variants of it that are to be measured."""
+"""Editor of a local model: file selection, inspection, and the variants to measure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ModelEditor(Editor):
         super().__init__()
         self._document: Document | None = None
         self.inspecting = Inspecting(self)
-        self.inspecting.changed.connect(self._show_looked)
+        self.inspecting.changed.connect(self._show_state)
         self.strip = Strip()
         self.strip.acted.connect(self.choose)
         self.drop = DropZone()
@@ -61,31 +61,33 @@ class ModelEditor(Editor):
 
     def show_contents(self, document: Document) -> None:
         self._document = document
-        self.inspecting.ask(self.model_path(), self._axes_given())
+        self.inspecting.ask(self.model_path(), self._axis_lengths())
         self._show()
 
     def model_path(self) -> Path | None:
-        """The file of the first model; None where none is named yet."""
+        """Return the file of the first model, or `None` if none is set."""
         from app.profiles.bundled import bundled_models
 
-        named = listed(self._value("target.model"))
-        if not named or not isinstance(named[0], str) or not named[0] or self._document is None:
+        models = listed(self._value("target.model"))
+        if not models or not isinstance(models[0], str) or not models[0] or self._document is None:
             return None
-        return bundled_models().get(named[0]) or (folder_of(self._document) / named[0]).resolve()
+        return bundled_models().get(models[0]) or (folder_of(self._document) / models[0]).resolve()
 
     def choose(self) -> None:
-        """With the system's own dialog."""
+        """Let the user choose a model in a file dialog."""
         folder = str(folder_of(self._document)) if self._document is not None else ""
-        kinds = "ONNX models (*.onnx);;All files (*)"
-        name = QFileDialog.getOpenFileName(self, "A model", folder, kinds)[0]
+        file_types = "ONNX models (*.onnx);;All files (*)"
+        name = QFileDialog.getOpenFileName(self, "A model", folder, file_types)[0]
         if name:
             self.take(Path(name))
 
     def take(self, path: Path) -> None:
-        """Relative to the profile, where it lies below its folder. Lengths of another model's axes are forgotten."""
+        """Set the model file, relative to the profile if it is in its directory. Axis lengths of the previous model are
+        removed.
+        """
         folder = None if self._document is None or self._document.path is None else folder_of(self._document)
         is_below = folder is not None and path.is_relative_to(folder)
-        if self._axes_given():
+        if self._axis_lengths():
             self.edited.emit("target.runtime.axes", None)
         self.edited.emit("target.model", str(path.relative_to(folder)) if is_below and folder else str(path))
 
@@ -93,47 +95,54 @@ class ModelEditor(Editor):
         if name:
             self.edited.emit("target.model", name)
 
-    # What is shown
+    # Display
 
     def _show(self) -> None:
         self.drop.show_model(self.model_path(), len(listed(self._value("target.model"))))
-        self._show_looked(self.inspecting.looked)
+        self._show_state(self.inspecting.looked)
 
-    def _show_looked(self, looked: Looked) -> None:
-        self._tell(looked)
-        self._fill_tree(() if looked.inspection is None else branches_of(looked.inspection))
-        self._show_axes(looked)
-        refused, working = looked.refused, looked.working
+    def _show_state(self, state: Looked) -> None:
+        self._show_notices(state)
+        self._fill_tree(() if state.inspection is None else branches_of(state.inspection))
+        self._show_axes(state)
+        refused, working = state.refused, state.working
         options = [
-            Tick(name, _PROVIDER_NAMES.get(name, name), _against(name, working, refused), is_known=working is not None)
-            for name in self._providers_shown(looked)
+            Tick(name, _PROVIDER_NAMES.get(name, name), _refusal(name, working, refused), is_known=working is not None)
+            for name in self._listed_providers(state)
         ]
         self.providers.show_ticks(options, self._chosen("providers", ("cpu",)))
         precisions = self._chosen("precision", ("as-is",))
-        self.precision.show_ticks([Tick(one, one) for one in PRECISIONS], precisions)
+        self.precision.show_ticks([Tick(number, number) for number in PRECISIONS], precisions)
         batches, threads = self._numbers("batch"), self._numbers("threads")
-        cores = looked.cores
-        known = sorted({*(one for one in (1, 2, 4, 8, 16, 32) if cores is None or one <= cores), *threads})
-        self.batch.show_ticks([Tick(str(one), str(one)) for one in sorted({*BATCHES, *batches})], map(str, batches))
-        too_many = {one for one in known if cores is not None and one > cores}
+        cores = state.cores
+        thread_options = sorted(
+            {*(number for number in (1, 2, 4, 8, 16, 32) if cores is None or number <= cores), *threads}
+        )
+        self.batch.show_ticks(
+            [Tick(str(number), str(number)) for number in sorted({*BATCHES, *batches})], map(str, batches)
+        )
+        too_many = {number for number in thread_options if cores is not None and number > cores}
         self.threads.show_ticks(
-            [Tick(str(one), str(one), _more_than(cores) if one in too_many else None) for one in known],
+            [
+                Tick(str(number), str(number), _too_many_text(cores) if number in too_many else None)
+                for number in thread_options
+            ],
             map(str, threads),
         )
-        self._show_memory(looked, batches, precisions)
+        self._show_memory(state, batches, precisions)
 
-    def _tell(self, looked: Looked) -> None:
-        self.state.setText("Looking into the file, in a limited process of its own…" if looked.is_busy else "")
-        self.state.setVisible(looked.is_busy)
-        if looked.refusal is not None:
-            what, hint = str(looked.refusal)[:400], getattr(looked.refusal, "hint", None)
-            self.strip.say(Notice("error", what, None, hint), "Choose an&other file…")
-        elif looked.machine_error is not None:
-            self.strip.say(Notice("warning", f"Providers could not be tried: {looked.machine_error[:300]}"))
-        elif looked.inspection is not None and (left := open_axes(looked.inspection.model)):
-            what = "The model leaves the length of {axes} open.".format(axes=", ".join(left)[:200])
-            why = "Without it neither FLOPs nor memory can be told."
-            self.strip.say(Notice("warning", what, why, "Give it a length below, as the requests will have."))
+    def _show_notices(self, state: Looked) -> None:
+        self.state.setText("Looking into the file, in a limited process of its own…" if state.is_busy else "")
+        self.state.setVisible(state.is_busy)
+        if state.refusal is not None:
+            message, hint = str(state.refusal)[:400], getattr(state.refusal, "hint", None)
+            self.strip.say(Notice("error", message, None, hint), "Choose an&other file…")
+        elif state.machine_error is not None:
+            self.strip.say(Notice("warning", f"Providers could not be tried: {state.machine_error[:300]}"))
+        elif state.inspection is not None and (left := open_axes(state.inspection.model)):
+            message = "The model leaves the length of {axes} open.".format(axes=", ".join(left)[:200])
+            reason = "Without it neither FLOPs nor memory can be told."
+            self.strip.say(Notice("warning", message, reason, "Give it a length below, as the requests will have."))
         else:
             self.strip.hide()
 
@@ -141,32 +150,32 @@ class ModelEditor(Editor):
         model = self.tree.model()
         assert isinstance(model, QStandardItemModel)
         model.removeRows(0, model.rowCount())
-        for one in branches:
-            model.appendRow(_row(one))
+        for branch in branches:
+            model.appendRow(_row(branch))
         self.tree.setVisible(bool(branches))
-        for at in range(min(2, model.rowCount())):
-            self.tree.expand(model.index(at, 0))
+        for index in range(min(2, model.rowCount())):
+            self.tree.expand(model.index(index, 0))
 
-    def _show_axes(self, looked: Looked) -> None:
-        facts = None if looked.inspection is None else looked.inspection.model
+    def _show_axes(self, state: Looked) -> None:
+        facts = None if state.inspection is None else state.inspection.model
         names = () if facts is None else tuple(sorted({*open_axes(facts), *facts.axes}))
-        self.axes.show_lengths(names, self._axes_given())
+        self.axes.show_lengths(names, self._axis_lengths())
 
-    def _show_memory(self, looked: Looked, batches: tuple[int, ...], precisions: tuple[str, ...]) -> None:
-        if looked.inspection is None:
+    def _show_memory(self, state: Looked, batches: tuple[int, ...], precisions: tuple[str, ...]) -> None:
+        if state.inspection is None:
             self.memory.show_rows(())
             return
-        known = [one for one in precisions if one in PRECISIONS]
-        fits = fits_of(looked.inspection, batches[:12], known, looked.free_bytes)
-        rows = [(f"{one.precision}, batch {one.batch}", fit_text(one)) for one in fits]
+        supported = [item for item in precisions if item in PRECISIONS]
+        fits = fits_of(state.inspection, batches[:12], supported, state.free_bytes)
+        rows = [(f"{item.precision}, batch {item.batch}", fit_text(item)) for item in fits]
         self.memory.show_rows(rows)
 
-    def _providers_shown(self, looked: Looked) -> list[str]:
-        """Those that are here, refused, or asked for; and CUDA, which most look for."""
-        wanted = {*self._chosen("providers", ("cpu",)), *(looked.working or ()), *looked.refused, "cpu", "cuda"}
-        return [name for name in PROVIDERS if name in wanted] + sorted(wanted - set(PROVIDERS))
+    def _listed_providers(self, state: Looked) -> list[str]:
+        """Return the providers to list: those that work, were refused or are selected, and always CPU and CUDA."""
+        listed_names = {*self._chosen("providers", ("cpu",)), *(state.working or ()), *state.refused, "cpu", "cuda"}
+        return [name for name in PROVIDERS if name in listed_names] + sorted(listed_names - set(PROVIDERS))
 
-    # What is edited
+    # Edits
 
     def _edit_providers(self, chosen: list[str]) -> None:
         self.edited.emit("target.providers", chosen)
@@ -175,10 +184,10 @@ class ModelEditor(Editor):
         self.edited.emit("target.precision", chosen)
 
     def _edit_batch(self, chosen: list[str]) -> None:
-        self.edited.emit("target.batch", [int(one) for one in chosen])
+        self.edited.emit("target.batch", [int(text) for text in chosen])
 
     def _edit_threads(self, chosen: list[str]) -> None:
-        self.edited.emit("target.threads", [int(one) for one in chosen])
+        self.edited.emit("target.threads", [int(text) for text in chosen])
 
     def _edit_axes(self, lengths: dict[str, int]) -> None:
         self.edited.emit("target.runtime.axes", lengths or None)
@@ -186,25 +195,29 @@ class ModelEditor(Editor):
     def _value(self, path: str) -> Any:
         return None if self._document is None else self._document.value(path)
 
-    def _chosen(self, key: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
-        found = tuple("as-is" if one == "fp32" else str(one) for one in listed(self._value(f"target.{key}")))
-        return found or otherwise
+    def _chosen(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        values = tuple("as-is" if value == "fp32" else str(value) for value in listed(self._value(f"target.{key}")))
+        return values or default
 
     def _numbers(self, key: str) -> tuple[int, ...]:
-        found = [one for one in listed(self._value(f"target.{key}")) if isinstance(one, int) and 0 < one <= 65_536]
-        return tuple(sorted(set(found))) or (1,)
+        values = [
+            value for value in listed(self._value(f"target.{key}")) if isinstance(value, int) and 0 < value <= 65_536
+        ]
+        return tuple(sorted(set(values))) or (1,)
 
-    def _axes_given(self) -> dict[str, int]:
+    def _axis_lengths(self) -> dict[str, int]:
         axes = self._value("target.runtime.axes")
         if not isinstance(axes, dict):
             return {}
-        return {str(name): of for name, of in axes.items() if isinstance(of, int) and 0 < of <= LONGEST_AXIS}
+        return {
+            str(name): length for name, length in axes.items() if isinstance(length, int) and 0 < length <= LONGEST_AXIS
+        }
 
     def _lay_out(self) -> None:
         variants = QGridLayout()
         variants.setHorizontalSpacing(16)
         variants.setColumnStretch(1, 1)
-        for at, (text, ticks) in enumerate(
+        for row, (text, ticks) in enumerate(
             (
                 ("Precision", self.precision),
                 ("Batch", self.batch),
@@ -213,8 +226,8 @@ class ModelEditor(Editor):
                 ("Memory, estimated", self.memory),
             )
         ):
-            variants.addWidget(label(text, "muted"), at, 0, Qt.AlignmentFlag.AlignTop)
-            variants.addWidget(ticks, at, 1)
+            variants.addWidget(label(text, "muted"), row, 0, Qt.AlignmentFlag.AlignTop)
+            variants.addWidget(ticks, row, 1)
         holder = QWidget()
         holder.setLayout(variants)
         vbox(self.strip, self.drop, self.state, (self.tree, 1), self.axes, card(holder), 0, within=self)
@@ -241,18 +254,18 @@ def _tree() -> QTreeView:
 def _row(branch: Branch) -> list[QStandardItem]:
     name, value = QStandardItem(branch.name), QStandardItem(branch.value)
     value.setToolTip(tip(branch.value))
-    for one in branch.below:
-        name.appendRow(_row(one))
+    for child in branch.below:
+        name.appendRow(_row(child))
     return [name, value]
 
 
-def _against(name: str, working: tuple[str, ...] | None, refused: dict[str, str]) -> str | None:
+def _refusal(name: str, working: tuple[str, ...] | None, refused: dict[str, str]) -> str | None:
     if working is None or name in working:
         return None
     return refused.get(name) or "not in this build of ONNX Runtime"
 
 
-def _more_than(cores: int | None) -> str:
+def _too_many_text(cores: int | None) -> str:
     return f"more than this machine's {cores} cores"
 
 

@@ -1,7 +1,7 @@
-"""What an inspection found, as a tree of names and values, and as estimates of memory. Pure.
+"""Inspection of a local model: its properties as a tree, memory estimates, and background inspection.
 
-A model looked into, and this machine's providers tried: in the background, by children of limited
-means.
+Inspection of the model and the check of this machine's execution providers run in child processes with limited
+resources.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _TOP_OPERATORS = 8
-_LONGEST = 200
+_MAX_LETTERS = 200
 _GIB = 2**30
 
 
@@ -33,13 +33,13 @@ class Branch(msgspec.Struct, frozen=True):
 
 
 class Fit(msgspec.Struct, frozen=True):
-    """Of one batch and precision: what it takes, and where it does not fit."""
+    """Memory that one batch size and precision needs, and the devices on which it does not fit."""
 
     batch: int
     precision: str
     needed_bytes: int | None
     too_small: tuple[str, ...]
-    """Names of the places of this machine that have less."""
+    """Names of the memories of this machine that are too small."""
 
 
 def branches_of(inspection: ModelInspection) -> tuple[Branch, ...]:
@@ -48,82 +48,82 @@ def branches_of(inspection: ModelInspection) -> tuple[Branch, ...]:
 
 
 def _branches(facts: ModelFacts, inspection: ModelInspection) -> Iterator[Branch]:
-    yield Branch("Inputs", count(len(facts.inputs)), tuple(_value(one) for one in facts.inputs))
-    yield Branch("Outputs", count(len(facts.outputs)), tuple(_value(one) for one in facts.outputs))
+    yield Branch("Inputs", count(len(facts.inputs)), tuple(_value(item) for item in facts.inputs))
+    yield Branch("Outputs", count(len(facts.outputs)), tuple(_value(item) for item in facts.outputs))
     yield _axes(facts)
     opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
-    yield Branch("Opset", _short(f"{opsets} (IR version {facts.ir_version})"))
+    yield Branch("Opset", _truncated(f"{opsets} (IR version {facts.ir_version})"))
     yield Branch("Size", size(facts.size_bytes))
     yield Branch(
         "External files",
         count(len(facts.external_files)) if facts.external_files else "none: all weights are in this file",
-        tuple(Branch(_short(one.name), size(one.size_bytes)) for one in facts.external_files),
+        tuple(Branch(_truncated(item.name), size(item.size_bytes)) for item in facts.external_files),
     )
     parameters = facts.parameters
-    by_dtype = ", ".join(f"{size(of)} {dtype}" for dtype, of in parameters.bytes_by_dtype.items())
+    by_dtype = ", ".join(f"{size(nbytes)} {dtype}" for dtype, nbytes in parameters.bytes_by_dtype.items())
     yield Branch("Parameters", f"{count(parameters.count)}{f' ({by_dtype})' if by_dtype else ''}")
     yield _costs(facts)
     yield Branch("Operators", f"{count(facts.nodes)} nodes", tuple(_operators(facts)))
-    yield from _cards(inspection)
-    yield Branch("Made by", _short(facts.producer or NOT_AVAILABLE))
+    yield from _gpus(inspection)
+    yield Branch("Made by", _truncated(facts.producer or NOT_AVAILABLE))
     yield Branch("SHA-256", facts.sha256)
 
 
-def _value(one: ModelValue) -> Branch:
-    shape = NOT_AVAILABLE if one.shape is None else " × ".join(map(str, one.shape)) or "one number"
-    return Branch(_short(one.name), _short(f"{one.dtype}, {shape}"))
+def _value(value: ModelValue) -> Branch:
+    shape = NOT_AVAILABLE if value.shape is None else " × ".join(map(str, value.shape)) or "one number"
+    return Branch(_truncated(value.name), _truncated(f"{value.dtype}, {shape}"))
 
 
 def _axes(facts: ModelFacts) -> Branch:
-    below = [Branch(_short(axis), "filled by the batch") for axis in facts.batch_axes]
-    below += [Branch(_short(axis), f"length {count(of)}") for axis, of in facts.axes.items()]
-    below += [Branch(_short(axis), "open: give it a length") for axis in open_axes(facts)]
+    below = [Branch(_truncated(axis), "filled by the batch") for axis in facts.batch_axes]
+    below += [Branch(_truncated(axis), f"length {count(length)}") for axis, length in facts.axes.items()]
+    below += [Branch(_truncated(axis), "open: give it a length") for axis in open_axes(facts)]
     return Branch("Dynamic axes", count(len(below)) if below else "none", tuple(below))
 
 
 def open_axes(facts: ModelFacts) -> tuple[str, ...]:
-    """Those that are neither filled by the batch nor given a length."""
-    found = {axis for one in facts.inputs for axis in one.shape or () if isinstance(axis, str)}
-    return tuple(sorted(found - set(facts.batch_axes) - set(facts.axes)))
+    """Return the dynamic axes that are neither the batch axis nor given a length."""
+    symbolic = {axis for value in facts.inputs for axis in value.shape or () if isinstance(axis, str)}
+    return tuple(sorted(symbolic - set(facts.batch_axes) - set(facts.axes)))
 
 
 def _costs(facts: ModelFacts) -> Branch:
     if not facts.costs:
-        return Branch("FLOPs and memory", _short(f"{NOT_AVAILABLE}: {facts.cost_reason}"))
-    least = "≥ " if facts.unknown_nodes else ""
+        return Branch("FLOPs and memory", _truncated(f"{NOT_AVAILABLE}: {facts.cost_reason}"))
+    prefix = "≥ " if facts.unknown_nodes else ""
     below = tuple(
         Branch(
             f"batch {cost.batch}",
             "{flops} FLOPs, {memory} of memory, {moved} moved".format(
-                flops=f"{least}{amount(cost.flops)}", memory=size(cost.memory_bytes), moved=size(cost.moved_bytes)
+                flops=f"{prefix}{amount(cost.flops)}", memory=size(cost.memory_bytes), moved=size(cost.moved_bytes)
             ),
         )
         for cost in facts.costs
     )
     first = facts.costs[0]
-    said = "{flops} FLOPs an inference of batch {batch}".format(
-        flops=f"{least}{amount(first.flops)}", batch=first.batch
+    summary = "{flops} FLOPs an inference of batch {batch}".format(
+        flops=f"{prefix}{amount(first.flops)}", batch=first.batch
     )
-    return Branch("FLOPs and memory", said, below)
+    return Branch("FLOPs and memory", summary, below)
 
 
 def _operators(facts: ModelFacts) -> Iterator[Branch]:
-    for one in facts.operators[:_TOP_OPERATORS]:
-        flops = "" if one.flops is None else f", {amount(one.flops)} FLOPs" if one.flops else ""
-        yield Branch(_short(one.operator), count(one.nodes) + flops)
+    for operator in facts.operators[:_TOP_OPERATORS]:
+        flops = "" if operator.flops is None else f", {amount(operator.flops)} FLOPs" if operator.flops else ""
+        yield Branch(_truncated(operator.operator), count(operator.nodes) + flops)
     left = facts.operators[_TOP_OPERATORS:]
     if left:
-        yield Branch("others", count(sum(one.nodes for one in left)))
+        yield Branch("others", count(sum(operator.nodes for operator in left)))
 
 
-def _cards(inspection: ModelInspection) -> Iterator[Branch]:
-    here = [card for card in inspection.cards if card.is_here]
-    below = tuple(Branch(card.name, _card_text(card)) for card in here)
-    said = count(len(here)) if here else _short(inspection.gpu_note or "none is seen here")
-    yield Branch("GPUs of this machine", said, below)
+def _gpus(inspection: ModelInspection) -> Iterator[Branch]:
+    local = [card for card in inspection.cards if card.is_here]
+    below = tuple(Branch(card.name, _gpu_text(card)) for card in local)
+    summary = count(len(local)) if local else _truncated(inspection.gpu_note or "none is seen here")
+    yield Branch("GPUs of this machine", summary, below)
 
 
-def _card_text(card: CardFit) -> str:
+def _gpu_text(card: CardFit) -> str:
     if card.largest_batch is None:
         return "does not fit"
     memory = number(card.memory_gib)
@@ -133,19 +133,21 @@ def _card_text(card: CardFit) -> str:
 def fits_of(
     inspection: ModelInspection, batches: Sequence[int], precisions: Sequence[str], free_bytes: int | None
 ) -> tuple[Fit, ...]:
-    """`free_bytes` is the machine's memory; GPUs are the inspection's own, with a tenth kept free."""
+    """Estimate the memory of each batch and precision. `free_bytes` is this machine's free memory; GPUs come from the
+    inspection, with a tenth of their memory reserved.
+    """
     from app.wiring.impossible_cells import memory_of
     from app.wiring.inspecting import USED_SHARE
 
-    rooms = [("this machine's memory", free_bytes)] if free_bytes is not None else []
-    rooms += [(card.name, round(card.memory_gib * _GIB * USED_SHARE)) for card in inspection.cards if card.is_here]
-    found = []
+    capacities = [("this machine's memory", free_bytes)] if free_bytes is not None else []
+    capacities += [(card.name, round(card.memory_gib * _GIB * USED_SHARE)) for card in inspection.cards if card.is_here]
+    fits = []
     for precision in precisions:
         for batch in batches:
             needed = memory_of(inspection.model, batch, precision)
-            small = () if needed is None else tuple(name for name, room in rooms if room < needed)
-            found.append(Fit(batch, precision, needed, small))
-    return tuple(found)
+            too_small = () if needed is None else tuple(name for name, capacity in capacities if capacity < needed)
+            fits.append(Fit(batch, precision, needed, too_small))
+    return tuple(fits)
 
 
 def fit_text(fit: Fit) -> str:
@@ -158,19 +160,21 @@ def fit_text(fit: Fit) -> str:
 
 
 def amount(value: int) -> str:
-    """With a decimal prefix: 8.18 G."""
+    """Format a number with a decimal prefix, such as 8.18 G."""
     for prefix, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= scale:
             return with_unit(number(value / scale), prefix)
     return count(value)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+def _truncated(text: str) -> str:
+    return text if len(text) <= _MAX_LETTERS else f"{text[: _MAX_LETTERS - 1]}…"
 
 
 class Looked(msgspec.Struct, frozen=True):
-    """What is known by now. `working` is None until the providers were tried; `refusal` is why the model is refused."""
+    """Inspection state. `working` is `None` until the providers have been tried; `refusal` is the error that rejected
+    the model.
+    """
 
     path: Path | None = None
     is_busy: bool = False
@@ -184,43 +188,45 @@ class Looked(msgspec.Struct, frozen=True):
 
 
 class Inspecting(QObject):
-    """`changed` carries a Looked, whenever more is known. The same model is looked into once, until it changes."""
+    """Background inspection of models. `changed` emits a Looked whenever there is new information. Results are cached
+    until the model file changes.
+    """
 
     changed = Signal(object)
 
     def __init__(self, owner: QObject) -> None:
         super().__init__(owner)
         self.looked = Looked()
-        self._asked: tuple[object, ...] | None = None
-        self._models = Latest(self, self._have_model, self._no_model)
-        self._machine = Latest(self, self._have_machine, self._no_machine)
-        self._has_asked_machine = False
+        self._request: tuple[object, ...] | None = None
+        self._models = Latest(self, self._on_model, self._on_model_error)
+        self._machine = Latest(self, self._on_machine, self._on_machine_error)
+        self._has_requested_machine = False
 
     def ask(self, path: Path | None, axes: dict[str, int]) -> None:
-        if not self._has_asked_machine:
-            self._has_asked_machine = True
+        if not self._has_requested_machine:
+            self._has_requested_machine = True
             self._machine.ask(_machine)
-        asked = (path, tuple(sorted(axes.items())), _stamp(path))
-        if asked == self._asked:
+        request = (path, tuple(sorted(axes.items())), _file_version(path))
+        if request == self._request:
             return
-        self._asked = asked
+        self._request = request
         self._models.forget()
         is_same = path == self.looked.path
-        self._become(
+        self._update(
             path=path, is_busy=path is not None, inspection=self.looked.inspection if is_same else None, refusal=None
         )
         if path is not None:
-            given = GivenShapes(axes=dict(axes))
-            self._models.ask(lambda: _inspection(path, given))
+            shapes = GivenShapes(axes=dict(axes))
+            self._models.ask(lambda: _inspection(path, shapes))
 
-    def _have_model(self, found: ModelInspection) -> None:
-        self._become(is_busy=False, inspection=found, refusal=None)
+    def _on_model(self, inspection: ModelInspection) -> None:
+        self._update(is_busy=False, inspection=inspection, refusal=None)
 
-    def _no_model(self, error: Exception) -> None:
-        self._become(is_busy=False, inspection=None, refusal=error)
+    def _on_model_error(self, error: Exception) -> None:
+        self._update(is_busy=False, inspection=None, refusal=error)
 
-    def _have_machine(self, machine: LocalMachine) -> None:
-        self._become(
+    def _on_machine(self, machine: LocalMachine) -> None:
+        self._update(
             working=machine.working,
             refused=dict(machine.refused),
             cores=machine.cores,
@@ -228,11 +234,11 @@ class Inspecting(QObject):
             machine_error=None,
         )
 
-    def _no_machine(self, error: Exception) -> None:
-        self._become(working=(), machine_error=str(error))
+    def _on_machine_error(self, error: Exception) -> None:
+        self._update(working=(), machine_error=str(error))
 
-    def _become(self, **known: object) -> None:
-        self.looked = msgspec.structs.replace(self.looked, **known)
+    def _update(self, **changes: object) -> None:
+        self.looked = msgspec.structs.replace(self.looked, **changes)
         self.changed.emit(self.looked)
 
 
@@ -242,16 +248,16 @@ def _machine() -> LocalMachine:
     return local_machine()
 
 
-def _inspection(path: Path, given: GivenShapes) -> ModelInspection:
+def _inspection(path: Path, shapes: GivenShapes) -> ModelInspection:
     from app.wiring.inspecting import inspect_with_cards
 
-    return inspect_with_cards(path, given)
+    return inspect_with_cards(path, shapes)
 
 
-def _stamp(path: Path | None) -> tuple[int, int] | None:
-    """A file that was written anew is looked into anew."""
+def _file_version(path: Path | None) -> tuple[int, int] | None:
+    """Return the modification time and size of a file, so that a rewritten file is inspected again."""
     try:
-        found = None if path is None else path.stat()
+        status = None if path is None else path.stat()
     except OSError:
         return None
-    return None if found is None else (found.st_mtime_ns, found.st_size)
+    return None if status is None else (status.st_mtime_ns, status.st_size)

@@ -1,4 +1,4 @@
-"""The Run page: one profile as a form beside its YAML, and Start."""
+"""Run page: a profile as a form beside its YAML, and the start button."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from app.profiles.document import read_text
 _SAMPLE = "quickstart"
 _SOURCE_SHOWN = "run/yaml"
 _WIDTHS = (560, 400)
-_AROUND_FORM, _YAML_LETTERS = 60, 44
+_FORM_PADDING, _MIN_YAML_LETTERS = 60, 44
 
 
 class RunPage(Page):
@@ -52,8 +52,8 @@ class RunPage(Page):
         self._specials: dict[str, Any] = dict(special_editors(navigation, look))
         self._state: State | None = None
         self._draft: drafts.Draft | None = None
-        self._looked_for_drafts = False
-        self._turn_into = ""
+        self._has_checked_drafts = False
+        self._offered_protocol = ""
         self._lay_out()
         self._connect()
 
@@ -86,7 +86,7 @@ class RunPage(Page):
         self.form.edits.edited.connect(self.presenter.take)
         self.source.edited.connect(document.set_text)
         self.presenter.changed.connect(self._show)
-        document.comments_lost.connect(self._say_comments_lost)
+        document.comments_lost.connect(self._warn_comments_lost)
         document.opened.connect(self._show_opened)
         for special in self._specials.values():
             special.edited.connect(document.set_dotted)
@@ -97,32 +97,32 @@ class RunPage(Page):
         head.save_as_wanted.connect(self.ask_save)
         head.ci_wanted.connect(self._ask_ci_folder)
         head.start_wanted.connect(self.start)
-        self.wrong_strip.acted.connect(self._mend_or_show)
+        self.wrong_strip.acted.connect(self._fix_or_show)
         self.recovery_strip.acted.connect(self._recover)
-        self.news_strip.acted.connect(self._turn)
+        self.news_strip.acted.connect(self._apply_offer)
         head.source.setChecked(str(open_settings().value(_SOURCE_SHOWN, "true")) != "false")
         self._aside.setVisible(head.source.isChecked())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self._turn_split()
+        self._update_orientation()
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
-            self._turn_split()
+            self._update_orientation()
 
-    def _turn_split(self) -> None:
-        """Form above YAML where there is no room for both side by side."""
-        form = self.form.needed_width() + _AROUND_FORM
-        is_wide = self.contentsRect().width() > form + _YAML_LETTERS * self.fontMetrics().averageCharWidth()
+    def _update_orientation(self) -> None:
+        """Place the form above the YAML if there is not enough room for both side by side."""
+        form_width = self.form.needed_width() + _FORM_PADDING
+        is_wide = self.contentsRect().width() > form_width + _MIN_YAML_LETTERS * self.fontMetrics().averageCharWidth()
         self.split.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
 
-    # opening
+    # Opening
 
     def enter(self) -> None:
-        if not self._looked_for_drafts:
-            self._looked_for_drafts = True
+        if not self._has_checked_drafts:
+            self._has_checked_drafts = True
             self._offer_draft()
         if self._stack.currentIndex() == 0:
             self.empty.sample.setFocus()
@@ -165,25 +165,25 @@ class RunPage(Page):
         self._open(beginnings.SCRIPTED.format(name="scripted"), None)
 
     def _open(self, text: str, path: Path | None) -> None:
-        """What is unsaved is kept as a draft, and offered back."""
+        """Open a profile. Unsaved changes of the previous one are stored as a draft and can be recovered."""
         if self.has_unsaved_changes:
             self.presenter.keep()
             self._draft = drafts.kept()
-            self._say_draft("The profile before had unsaved changes.")
+            self._show_draft("The profile before had unsaved changes.")
         self.presenter.document.open(text, path)
 
     def _show_opened(self) -> None:
         self._stack.setCurrentIndex(1)
         self.news_strip.hide()
-        local = self.presenter.state().protocol == "local"
-        view: View = "local" if local else "sweep" if self._searches() else "endpoint"
+        is_local = self.presenter.state().protocol == "local"
+        view: View = "local" if is_local else "sweep" if self._is_search_only() else "endpoint"
         self.form.set_view(view)
         self.head.show_view(view)
 
-    def _searches(self) -> bool:
+    def _is_search_only(self) -> bool:
         return self._has_search() and not self.presenter.document.tree["load"].get("stages")
 
-    # showing
+    # Display
 
     def _show(self, state: State) -> None:
         document = self.presenter.document
@@ -197,12 +197,12 @@ class RunPage(Page):
         self.head.chooser.say(state.title, state.is_saved)
         self.head.say_start(state.why_not)
         self.head.save.setEnabled(not state.is_saved or document.path is None)
-        self._show_wrong(state)
-        self._turn_split()
+        self._show_errors(state)
+        self._update_orientation()
 
-    def _show_wrong(self, state: State) -> None:
-        self.form.show_problems(tuple(Problem(one.where, _told(one)) for one in state.wrong))
-        lines = tuple(one.line for one in state.wrong if one.line is not None)
+    def _show_errors(self, state: State) -> None:
+        self.form.show_problems(tuple(Problem(item.where, _field_text(item)) for item in state.wrong))
+        lines = tuple(item.line for item in state.wrong if item.line is not None)
         syntax = self.presenter.document.error
         self.source.say_wrong(lines, _at_line(state.wrong[0]) if syntax is not None else "")
         word = "wrong" if state.wrong else "checking" if not state.is_checked else "no errors"
@@ -215,10 +215,10 @@ class RunPage(Page):
         more = len(state.wrong) - 1
         next_step = f"{more} more below." if more else None
         action = f"&Write {first.instead}" if first.instead else "Sho&w it"
-        what = _at_line(first) if syntax is not None else _text(first)
-        self.wrong_strip.say(Notice("error", what, first.hint, next_step), action)
+        message = _at_line(first) if syntax is not None else _text(first)
+        self.wrong_strip.say(Notice("error", message, first.hint, next_step), action)
 
-    def _mend_or_show(self) -> None:
+    def _fix_or_show(self) -> None:
         wrong = self._state.wrong if self._state is not None else ()
         if not wrong:
             return
@@ -228,46 +228,46 @@ class RunPage(Page):
             self.head.source.setChecked(True)
             self.source.go_to(wrong[0].line or 1)
 
-    def _say_comments_lost(self) -> None:
-        what = "The file was written anew, without its comments: this change could not be made in place."
-        self.news_strip.say(Notice("news", what, None, "Undo brings them back."))
+    def _warn_comments_lost(self) -> None:
+        message = "The file was written anew, without its comments: this change could not be made in place."
+        self.news_strip.say(Notice("news", message, None, "Undo brings them back."))
 
-    # views
+    # Views
 
     def _choose_view(self, view: str) -> None:
         self.form.set_view("local" if view == "local" else "sweep" if view == "sweep" else "endpoint")
         self.news_strip.hide()
         is_local = self.form.protocol == "local"
         if view == "local" and not is_local:
-            self._turn_into = "local"
-            said = "This profile is of an endpoint: it is loaded over the network."
-            self.news_strip.say(Notice("news", said), "&Turn it into a local run")
+            self._offered_protocol = "local"
+            message = "This profile is of an endpoint: it is loaded over the network."
+            self.news_strip.say(Notice("news", message), "&Turn it into a local run")
         elif view == "endpoint" and is_local:
-            self._turn_into = "oip"
-            said = "This profile is of a model that this machine runs itself."
-            self.news_strip.say(Notice("news", said), "&Turn it into an endpoint's")
+            self._offered_protocol = "oip"
+            message = "This profile is of a model that this machine runs itself."
+            self.news_strip.say(Notice("news", message), "&Turn it into an endpoint's")
         elif view == "sweep" and not is_local and not self._has_search():
-            self._turn_into = "search"
-            said = "This profile plays its stages. A search finds the highest rate that holds the SLO."
-            self.news_strip.say(Notice("news", said), "&Find the max rate")
+            self._offered_protocol = "search"
+            message = "This profile plays its stages. A search finds the highest rate that holds the SLO."
+            self.news_strip.say(Notice("news", message), "&Find the max rate")
 
     def _has_search(self) -> bool:
         load = self.presenter.document.tree.get("load")
         return isinstance(load, dict) and ("search" in load or "sweep" in load)
 
-    def _turn(self) -> None:
+    def _apply_offer(self) -> None:
         self.news_strip.hide()
-        if self._turn_into == "search":
+        if self._offered_protocol == "search":
             self.presenter.document.set_value(("load", "search"), {"start": "10/s", "hold": "10s"})
-        elif self._turn_into:
-            self.presenter.turn_into(self._turn_into)
-        self._turn_into = ""
+        elif self._offered_protocol:
+            self.presenter.turn_into(self._offered_protocol)
+        self._offered_protocol = ""
 
     def _show_source(self, is_shown: bool) -> None:
         self._aside.setVisible(is_shown)
         open_settings().setValue(_SOURCE_SHOWN, "true" if is_shown else "false")
 
-    # doing
+    # Actions
 
     def start(self) -> bool:
         if self._stack.currentIndex() == 0:
@@ -276,14 +276,14 @@ class RunPage(Page):
         if launch is not None:
             self.navigation.launch_wanted.emit(launch)
         elif self._state is not None and self._state.wrong:
-            self.form.reveal(self._state.wrong[0].where)  # it mends nothing by itself
+            self.form.reveal(self._state.wrong[0].where)  # revealing the field does not fix the error
         return True
 
     def command_line(self) -> str | None:
         return self.presenter.command_line() if self._stack.currentIndex() == 1 else None
 
     def copy_command(self) -> None:
-        """What it names is there when it is pasted."""
+        """Copy the command, after writing the file that it names."""
         self.presenter.write_source()
         QGuiApplication.clipboard().setText(self.presenter.command_line())
         self.navigation.tell("news", f"Copied: {self.presenter.command_line()}")
@@ -296,8 +296,8 @@ class RunPage(Page):
             self.save_to(path)
 
     def ask_save(self) -> None:
-        begun = str(Path.cwd() / f"{self.presenter.document.tree.get('name') or 'profile'}.yaml")
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save the profile", begun, "YAML (*.yaml *.yml)")
+        suggestion = str(Path.cwd() / f"{self.presenter.document.tree.get('name') or 'profile'}.yaml")
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save the profile", suggestion, "YAML (*.yaml *.yml)")
         if chosen:
             self.save_to(Path(chosen))
 
@@ -327,8 +327,8 @@ class RunPage(Page):
             self.export_ci_job(pipeline, Path(folder))
 
     def export_ci_job(self, pipeline: str, folder: Path) -> None:
-        """What is there is not written over."""
-        chosen = next(one for one in PIPELINES if one == pipeline)
+        """Export a CI job into a folder. Existing files are not overwritten."""
+        chosen = next(name for name in PIPELINES if name == pipeline)
         document = self.presenter.document
         try:
             written = write_ci_job(chosen, document.text, document.tree, document.directory, folder)
@@ -338,17 +338,17 @@ class RunPage(Page):
         names = ", ".join(str(path.relative_to(folder)) for path in written)
         self.navigation.tell("news", f"Written: {names}", None, "Commit them both.")
 
-    # what a crash left
+    # Drafts left by a crash
 
     def _offer_draft(self) -> None:
         self._draft = drafts.kept()
         if self._draft is not None:
-            self._say_draft("A profile was left unsaved when the window last closed.")
+            self._show_draft("A profile was left unsaved when the window last closed.")
 
-    def _say_draft(self, what: str) -> None:
+    def _show_draft(self, message: str) -> None:
         if self._draft is not None:
-            why = self._draft.path or "It was in no file yet."
-            self.recovery_strip.say(Notice("news", what, why), "&Open it again")
+            detail = self._draft.path or "It was in no file yet."
+            self.recovery_strip.say(Notice("news", message, detail), "&Open it again")
 
     def _recover(self) -> None:
         self.recovery_strip.hide()
@@ -357,13 +357,13 @@ class RunPage(Page):
 
 
 def _column(*widgets: QWidget) -> QWidget:
-    made = QWidget()
-    vbox(*widgets[:-1], (widgets[-1], 1), within=made, spacing=8)
-    return made
+    column = QWidget()
+    vbox(*widgets[:-1], (widgets[-1], 1), within=column, spacing=8)
+    return column
 
 
-def _told(wrong: Wrong) -> str:
-    """At the field itself, so without its key."""
+def _field_text(wrong: Wrong) -> str:
+    """Format an error for its own field, so without the key."""
     return f"✕ {sentence(wrong.cause)} {wrong.hint or ''}".strip()
 
 

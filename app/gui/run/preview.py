@@ -1,4 +1,4 @@
-"""Preview and safety line: what Start would do, for how long, and what it would cost."""
+"""Preview of a run: what it would send, how long it would take and what it would cost."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ _FILL = Qt.AlignmentFlag(0)
 
 
 class Preview(Editor):
-    """It edits nothing. Told anew whenever the document changes; what is not right yet is said instead."""
+    """Preview of the run. It changes no values. It is updated with every change of the document, and shows errors if
+    there are any.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked: tuple[dict[str, Any], str] | None = None
+        self._shown_inputs: tuple[dict[str, Any], str] | None = None
         self._machine: Any = None
         self._latest = Latest(self, self._show, self._failed)
         self.view = WorkView()
@@ -43,17 +45,17 @@ class Preview(Editor):
         self.impossible.hide()
 
     def show_contents(self, document: Document) -> None:
-        asked = tree_of(document), place_of(document)
-        if asked == self._asked:
+        inputs = tree_of(document), place_of(document)
+        if inputs == self._shown_inputs:
             return
-        self._asked = asked
-        tree, place, machine = *asked, self._machine
+        self._shown_inputs = inputs
+        tree, name, machine = *inputs, self._machine
         if not self.view.work:
             self.safety.setText("Counting…")
-        self._latest.ask(lambda: work_view(tree, place, machine))
+        self._latest.ask(lambda: work_view(tree, name, machine))
 
     def tiles(self) -> tuple[Tile, ...]:
-        """As they are shown."""
+        """Return the tiles that are shown."""
         return () if self.view.work is None else tiles_of(self.view.work, datetime.now(UTC).astimezone())
 
     def _show(self, view: WorkView) -> None:
@@ -72,8 +74,8 @@ class Preview(Editor):
 
     def _fill_tiles(self, tiles: tuple[Tile, ...]) -> None:
         clear(self._tiles_layout)
-        for row, one in enumerate(tiles):
-            cells = (label(one.name, "muted"), label(one.value, "strong"), label(one.below, "muted", wrap=True))
+        for row, tile in enumerate(tiles):
+            cells = (label(tile.name, "muted"), label(tile.value, "strong"), label(tile.below, "muted", wrap=True))
             for column, cell in enumerate(cells):
                 self._tiles_layout.addWidget(cell, row, column, Qt.AlignmentFlag.AlignTop if column < 2 else _FILL)
         self._tiles.setVisible(bool(tiles))

@@ -1,4 +1,4 @@
-"""Names and values, one under another: a form that cannot be edited."""
+"""Read-only list of names and values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.gui.widgets import clear, label
 
 
 class Rows(QWidget):
-    """Values can be selected with the mouse and the keyboard, and wrap."""
+    """Names and values, one below the other. Values wrap and can be selected with the mouse and the keyboard."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -28,11 +28,11 @@ class Rows(QWidget):
             return
         self.rows = tuple(rows)
         clear(self._grid)
-        for at, (name, text) in enumerate(rows):
-            said = label(text, wrap=True)
-            said.setTextInteractionFlags(
+        for index, (name, text) in enumerate(rows):
+            value_label = label(text, wrap=True)
+            value_label.setTextInteractionFlags(
                 Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
             )
-            said.setAccessibleName(f"{name}: {text}")
-            self._grid.addWidget(label(name, "muted"), at, 0, Qt.AlignmentFlag.AlignTop)
-            self._grid.addWidget(said, at, 1)
+            value_label.setAccessibleName(f"{name}: {text}")
+            self._grid.addWidget(label(name, "muted"), index, 0, Qt.AlignmentFlag.AlignTop)
+            self._grid.addWidget(value_label, index, 1)

@@ -1,4 +1,4 @@
-"""What the special editors of the Run page are told, and what they tell: values by dotted path, ready for YAML."""
+"""Interface of the special editors of the Run page, which exchange values by dotted path, ready for YAML."""
 
 from __future__ import annotations
 
@@ -9,42 +9,44 @@ from typing import Any, Protocol
 from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import QWidget
 
-_TOP = (
+_TOP_LEVEL_KEYS = (
     "sizewise", "name", "description", "target", "workload", "load", "slo", "limits", "gates", "options", "traffic",
     "plan", "telemetry",
 )  # fmt: skip
 
 
 class Document(Protocol):
-    """A profile that is being edited; it may be wrong or unfinished."""
+    """A profile that is being edited; it may be invalid or unfinished."""
 
     @property
     def path(self) -> Path | None:
-        """Of its file; None where it has none yet."""
+        """Path of the file, or `None` if there is none yet."""
         ...
 
     def value(self, path: str) -> object | None:
-        """At a dotted path, as the YAML has it; None where there is nothing."""
+        """Return the value at a dotted path, as in the YAML, or `None` if it is not set."""
         ...
 
 
 class Editor(QWidget):
-    """`edited` carries a dotted path and the value to stand there; None takes away what is there."""
+    """Base class of the special editors. `edited` carries a dotted path and its new value; `None` removes the key."""
 
     edited = Signal(str, object)
     _is_of_use = True
 
     def show_document(self, document: Document) -> None:
-        """Called whenever the document has changed, by this editor or elsewhere. Hidden where it is of no use."""
+        """Show the document. Called after every change, by this editor or elsewhere; hides the editor if it does not
+        apply.
+        """
         is_of_use = self.is_for(protocol_of(document))
         self._is_of_use = is_of_use
         if is_of_use:
             self.show_contents(document)
-        if self.parentWidget() is not None:  # without one it would be a window of its own
+        if self.parentWidget() is not None:  # without a parent it would become a window of its own
             self.setVisible(is_of_use)
 
     def setVisible(self, visible: bool) -> None:
-        """Whoever places it may ask for it to be shown: it is, where it is of use."""
+        """Show the editor only if it applies to the document."""
         super().setVisible(visible and self._is_of_use)
 
     def changeEvent(self, event: QEvent) -> None:
@@ -53,10 +55,10 @@ class Editor(QWidget):
             self.fit_to_font()
 
     def fit_to_font(self) -> None:
-        """Heights that go with the text's."""
+        """Set the heights that depend on the font."""
 
-    def is_for(self, protocol: str | None) -> bool:  # noqa: ARG002 - for those that are not for all
-        """Whether it is of use for targets of a protocol; None is one that is not known yet."""
+    def is_for(self, protocol: str | None) -> bool:  # noqa: ARG002 - for editors that do not apply to all protocols
+        """Return whether the editor applies to a protocol; `None` if the protocol is not known yet."""
         return True
 
     def show_contents(self, document: Document) -> None:
@@ -64,12 +66,12 @@ class Editor(QWidget):
 
 
 def keep_tall(widget: QWidget, lines: int) -> None:
-    """At least so many lines of its text high, in a column that scrolls."""
+    """Give a widget in a scrolling column a minimum height of `lines` lines of text."""
     widget.setMinimumHeight(lines * widget.fontMetrics().height())
 
 
 def protocol_of(document: Document) -> str | None:
-    """A target with a model and without a protocol is local."""
+    """Return the protocol of a profile. A target with a model and without a protocol is local."""
     protocol = document.value("target.protocol")
     if isinstance(protocol, str):
         return protocol
@@ -77,24 +79,24 @@ def protocol_of(document: Document) -> str | None:
 
 
 def tree_of(document: Document) -> dict[str, Any]:
-    """The whole of it, to keep."""
-    values = {key: document.value(key) for key in _TOP}
+    """Return a deep copy of the whole profile."""
+    values = {key: document.value(key) for key in _TOP_LEVEL_KEYS}
     return {key: copy.deepcopy(value) for key, value in values.items() if value is not None}
 
 
 def folder_of(document: Document) -> Path:
-    """What paths in it are relative to."""
+    """Return the directory that is the base of relative paths."""
     if document.path is not None:
         return document.path.absolute().parent
-    directory = getattr(document, "directory", None)  # of one in no file yet
+    directory = getattr(document, "directory", None)  # set for a document that has no file yet
     return directory if isinstance(directory, Path) else Path.cwd()
 
 
 def place_of(document: Document) -> str:
-    """What errors name it by."""
+    """Return the path by which errors name the profile."""
     return str(folder_of(document) / ("profile" if document.path is None else document.path.name))
 
 
 def listed(value: object) -> list[Any]:
-    """One may stand without brackets."""
+    """Return the value as a list; a scalar counts as a list of one."""
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]

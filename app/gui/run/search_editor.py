@@ -1,4 +1,4 @@
-"""Find the highest rate that holds the SLO: whether, from where, and what it would try."""
+"""Editor of the search for the highest rate within the SLO, with a preview of its probes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SearchEditor(Editor):
     def __init__(self, look: Look) -> None:
         super().__init__()
         self._document: Document | None = None
-        self._asked: tuple[object, ...] | None = None
+        self._shown_inputs: tuple[object, ...] | None = None
         self._latest = Latest(self, self._show, self._failed)
         self.view = SearchView()
         self.strip = Strip()
@@ -67,20 +67,20 @@ class SearchEditor(Editor):
         for widget in (self.fields, self.said, self.chart):
             widget.setVisible(search is not None)
         if search is None:
-            self._asked = None
+            self._shown_inputs = None
             self._latest.forget()
             self.strip.hide()
             return
-        self._fill({**DEFAULTS, **{key: of for key, of in search.items() if of is not None}})
+        self._fill({**DEFAULTS, **{key: value for key, value in search.items() if value is not None}})
         slo = slo_of(document.value("slo"))
-        asked = copy.deepcopy((search, slo))
-        if asked != self._asked:
-            self._asked = asked
+        inputs = copy.deepcopy((search, slo))
+        if inputs != self._shown_inputs:
+            self._shown_inputs = inputs
             self._latest.ask(lambda: search_view(search, slo))
 
     def _search(self) -> dict[str, Any] | None:
-        found = None if self._document is None else self._document.value("load.search")
-        return dict(found) if isinstance(found, dict) else None
+        search = None if self._document is None else self._document.value("load.search")
+        return dict(search) if isinstance(search, dict) else None
 
     def _fill(self, search: dict[str, Any]) -> None:
         for field, key in ((self.start, "start"), (self.hold, "hold"), (self.within, "within")):
@@ -98,8 +98,8 @@ class SearchEditor(Editor):
         self.view = view
         slo = slo_of(None if self._document is None else self._document.value("slo"))
         if not can_judge(slo):
-            what = "A search needs an SLO: without one, every rate holds."
-            self.strip.say(Notice("warning", what), f"Add “{FIRST_OBJECTIVE}”")
+            message = "A search needs an SLO: without one, every rate holds."
+            self.strip.say(Notice("warning", message), f"Add “{FIRST_OBJECTIVE}”")
         elif view.problem is not None:
             self.strip.say(Notice("error", f"The search is not right yet: {view.problem}"))
         else:
@@ -113,17 +113,19 @@ class SearchEditor(Editor):
         if not view.rates_per_s:
             return
         rates = np.array(view.rates_per_s)
-        places = np.arange(1, len(rates) + 1, dtype=float)
-        fails = rates > view.supposed_per_s
-        names = ["fails" if one else "holds" for one in fails]
-        self.chart.set_points("probes", "probes, hollow where they fail", places, rates, hollow=fails, names=names)
+        indices = np.arange(1, len(rates) + 1, dtype=float)
+        is_failing = rates > view.supposed_per_s
+        names = ["fails" if value else "holds" for value in is_failing]
+        self.chart.set_points(
+            "probes", "probes, hollow where they fail", indices, rates, hollow=is_failing, names=names
+        )
         limit = f"supposed: {number(view.supposed_per_s)}/s"
         self.chart.set_limit(view.supposed_per_s, limit)
 
     def _failed(self, error: Exception) -> None:
         self.strip.say(Notice("error", f"The search could not be played: {str(error)[:300]}"))
 
-    # What is edited
+    # Edits
 
     def _switch(self, is_wanted: bool) -> None:
         self.edited.emit("load.search", dict(DEFAULTS) if is_wanted else None)
@@ -142,7 +144,7 @@ class SearchEditor(Editor):
         self._edit("within", self.within)
 
     def _edit(self, key: str, field: QLineEdit) -> None:
-        """An empty field says nothing, and takes back what is no default."""
+        """Apply an edited text. An empty text removes the key, unless the key has a default."""
         text = field.text().strip()
         field.setModified(False)
         search = self._search() or {}
@@ -156,9 +158,9 @@ class SearchEditor(Editor):
 
     def _edit_arrivals(self) -> None:
         arrivals = self.arrivals.currentText()
-        search = {key: of for key, of in (self._search() or {}).items() if key != "burstiness"}
-        bursts = {"burstiness": 2.0} if arrivals == "gamma" else {}
-        self.edited.emit("load.search", {**search, "arrivals": arrivals, **bursts})
+        search = {key: value for key, value in (self._search() or {}).items() if key != "burstiness"}
+        extra = {"burstiness": 2.0} if arrivals == "gamma" else {}
+        self.edited.emit("load.search", {**search, "arrivals": arrivals, **extra})
 
     def _make_fields(self) -> QWidget:
         holder = QWidget()
@@ -171,12 +173,12 @@ class SearchEditor(Editor):
             ("Arri&vals", self.arrivals, "How requests come at a rate"),
             ("En&d within", self.within, "It ends in this time, with the rate it is sure of by then"),
         )
-        for at, (text, field, help_text) in enumerate(fields):
-            said = label(text, buddy=field)
+        for index, (text, field, help_text) in enumerate(fields):
+            caption = label(text, buddy=field)
             field.setAccessibleName(text.replace("&", ""))
             field.setToolTip(help_text)
-            grid.addWidget(said, at // 2, 2 * (at % 2), Qt.AlignmentFlag.AlignLeft)
-            grid.addWidget(field, at // 2, 2 * (at % 2) + 1)
+            grid.addWidget(caption, index // 2, 2 * (index % 2), Qt.AlignmentFlag.AlignLeft)
+            grid.addWidget(field, index // 2, 2 * (index % 2) + 1)
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
         return holder

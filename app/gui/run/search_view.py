@@ -1,4 +1,4 @@
-"""What a search for the highest rate would try, for a supposed answer. Pure."""
+"""Preview of a search for the highest rate, for an assumed capacity. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import msgspec
 from app.records.planned_work import PlannedSearch
 
 DEFAULTS: Mapping[str, Any] = {"arrivals": "poisson", "start": "10/s", "hold": "10s", "repeats": 3}
-_SUPPOSED = 8.0
+_ASSUMED_FACTOR = 8.0
 
 
 class SearchView(msgspec.Struct, frozen=True):
-    """`rates_per_s` in the order they would be tried, of a target that carries `supposed_per_s` and no more."""
+    """Search preview. `rates_per_s` are the probes in order, for a target with a capacity of `supposed_per_s`."""
 
     rates_per_s: tuple[float, ...] = ()
     supposed_per_s: float = 0.0
@@ -32,22 +32,24 @@ def search_view(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
     from app.wiring.stages import search_of
 
     try:
-        wanted = search_of(SearchSettings.model_validate({key: of for key, of in search.items() if of is not None}))
+        planned = search_of(
+            SearchSettings.model_validate({key: value for key, value in search.items() if value is not None})
+        )
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
-        place = ".".join(str(part) for part in first["loc"])
-        return SearchView(problem=f"{place}: {cause or first['msg']}"[:300])
-    assert wanted is not None
+        location = ".".join(str(part) for part in first["loc"])
+        return SearchView(problem=f"{location}: {cause or first['msg']}"[:300])
+    assert planned is not None
     objectives = []
     for text in slo:
         try:
             objectives.append(parse_objective(str(text)))
         except UsageError as error:
             return SearchView(problem=f"slo: {error}"[:300])
-    supposed = wanted.start_per_s * _SUPPOSED
-    judged = tuple(objectives)
-    return SearchView(probes_of(wanted, judged, supposed), supposed, planned_search(wanted, judged, 60.0))
+    capacity_per_s = planned.start_per_s * _ASSUMED_FACTOR
+    parsed = tuple(objectives)
+    return SearchView(probes_of(planned, parsed, capacity_per_s), capacity_per_s, planned_search(planned, parsed, 60.0))
 
 
 def slo_of(value: object) -> list[Any]:
@@ -55,8 +57,8 @@ def slo_of(value: object) -> list[Any]:
 
 
 def can_judge(slo: Sequence[Any]) -> bool:
-    """Whether an objective fails a rate: those that only warn do not."""
-    return any("|" not in str(one) or str(one).split("|")[-1].strip() == "fail" for one in slo)
+    """Return whether any objective can fail a rate, and not only warn."""
+    return any("|" not in str(objective) or str(objective).split("|")[-1].strip() == "fail" for objective in slo)
 
 
 def search_words(planned: PlannedSearch) -> str:
@@ -64,8 +66,8 @@ def search_words(planned: PlannedSearch) -> str:
 
     low, high = planned.supposed_per_s
     shortest, longest = map(seconds, planned.duration_s)
-    fewest, most = (count(round(requests)) for requests in planned.requests)
+    least, most = (count(round(requests)) for requests in planned.requests)
     return (
-        f"{planned.probes[0]} to {planned.probes[1]} probes, {shortest} to {longest}, {fewest} to {most} requests: "
+        f"{planned.probes[0]} to {planned.probes[1]} probes, {shortest} to {longest}, {least} to {most} requests: "
         f"the more, the further the answer lies from the start (here between {number(low)}/s and {number(high)}/s)."
     )

@@ -1,4 +1,4 @@
-"""The profile as its YAML: typed in as well as read, with the lines numbered and the wrong one marked."""
+"""YAML editor of the profile, with line numbers and marked errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SourceView(QWidget):
         super().__init__()
         self.text = _Source(look)
         self.text.setAccessibleName("The profile as YAML")
-        self.text.textChanged.connect(self._tell)
+        self.text.textChanged.connect(self._emit_text)
         self.problem = label("", "word", wrap=True)
         self.problem.hide()
         restyle(self.problem, "bad")
@@ -42,21 +42,21 @@ class SourceView(QWidget):
         vbox((self.text, 1), self.problem, within=self)
 
     def show_text(self, text: str) -> None:
-        """What is the same stays where it is, and so does the cursor."""
-        old = self.text.toPlainText()
-        if old == text:
+        """Show a text. Only the part that differs is replaced, so that the cursor and the scroll position stay."""
+        current = self.text.toPlainText()
+        if current == text:
             return
-        start = _same_length(old, text)
-        end = _same_length(old[start:][::-1], text[start:][::-1])
+        start = _common_prefix_length(current, text)
+        end = _common_prefix_length(current[start:][::-1], text[start:][::-1])
         cursor = QTextCursor(self.text.document())
-        cursor.setPosition(_utf16(old[:start]))
-        cursor.setPosition(_utf16(old[: len(old) - end]), QTextCursor.MoveMode.KeepAnchor)
+        cursor.setPosition(_utf16(current[:start]))
+        cursor.setPosition(_utf16(current[: len(current) - end]), QTextCursor.MoveMode.KeepAnchor)
         self._is_showing = True
         cursor.insertText(text[start : len(text) - end])
         self._is_showing = False
 
     def say_wrong(self, lines: tuple[int, ...], text: str) -> None:
-        """Marks the lines, counted from 1, and says `text` below; nothing of both where it is empty."""
+        """Mark lines (numbered from 1) and show `text` below them. Empty arguments clear both."""
         self.text.mark(lines)
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
@@ -67,7 +67,7 @@ class SourceView(QWidget):
         self.text.centerCursor()
         self.text.setFocus()
 
-    def _tell(self) -> None:
+    def _emit_text(self) -> None:
         if not self._is_showing:
             self.edited.emit(self.text.toPlainText())
 
@@ -80,25 +80,25 @@ class _Source(FreeText):
         self.setUndoRedoEnabled(False)
         self.setTabChangesFocus(True)
         self._lines: tuple[int, ...] = ()
-        self._colours = _Colours(self.document(), look.theme)
+        self._highlighter = _Highlighter(self.document(), look.theme)
         self._numbers = _Numbers(self)
-        self.blockCountChanged.connect(self._make_room)
+        self.blockCountChanged.connect(self._update_margin)
         self.updateRequest.connect(self._scroll_numbers)
-        look.changed.connect(self._take_theme)
-        self._take_theme(look.theme)
+        look.changed.connect(self._apply_theme)
+        self._apply_theme(look.theme)
 
     def mark(self, lines: tuple[int, ...]) -> None:
         self._lines = lines
-        marked = []
+        selections = []
         for line in lines:
             selection = QTextEdit.ExtraSelection()
-            colour = QColor(self._look.theme.bad)
-            colour.setAlpha(48)
-            selection.format.setBackground(colour)
+            color = QColor(self._look.theme.bad)
+            color.setAlpha(48)
+            selection.format.setBackground(color)
             selection.format.setProperty(QTextFormat.Property.FullWidthSelection, True)
             selection.cursor = QTextCursor(self.document().findBlockByNumber(line - 1))
-            marked.append(selection)
-        self.setExtraSelections(marked)
+            selections.append(selection)
+        self.setExtraSelections(selections)
         self._numbers.update()
 
     def number_width(self) -> int:
@@ -129,9 +129,9 @@ class _Source(FreeText):
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange and hasattr(self, "_numbers"):
-            self._make_room()
+            self._update_margin()
 
-    def _make_room(self) -> None:
+    def _update_margin(self) -> None:
         self.setViewportMargins(self.number_width(), 0, 0, 0)
 
     def _scroll_numbers(self, rect: QRect, by: int) -> None:
@@ -140,12 +140,12 @@ class _Source(FreeText):
         else:
             self._numbers.update(0, rect.y(), self._numbers.width(), rect.height())
 
-    def _take_theme(self, theme: Theme) -> None:
+    def _apply_theme(self, theme: Theme) -> None:
         font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         font.setPointSizeF(QApplication.font().pointSizeF())
         self.setFont(font)
-        self._make_room()
-        self._colours.take(theme)
+        self._update_margin()
+        self._highlighter.take(theme)
         self.mark(self._lines)
 
 
@@ -161,8 +161,8 @@ class _Numbers(QWidget):
         self._source.paint_numbers(event)
 
 
-class _Colours(QSyntaxHighlighter):
-    """Keys and comments."""
+class _Highlighter(QSyntaxHighlighter):
+    """Syntax highlighting of keys and comments."""
 
     def __init__(self, document: QTextDocument, theme: Theme) -> None:
         super().__init__(document)
@@ -176,20 +176,20 @@ class _Colours(QSyntaxHighlighter):
         self.rehighlight()
 
     def highlightBlock(self, text: str) -> None:
-        for found in _KEY.finditer(text):
-            group = 1 if found[1] is not None else 3
-            self.setFormat(found.start(group), len(found[group]), self._key)
+        for match in _KEY.finditer(text):
+            group = 1 if match[1] is not None else 3
+            self.setFormat(match.start(group), len(match[group]), self._key)
         comment = _COMMENT.search(text)
         if comment is not None:
             self.setFormat(comment.start(), len(text) - comment.start(), self._comment)
 
 
-def _same_length(one: str, other: str) -> int:
-    """How many letters both begin with."""
-    shorter = min(len(one), len(other))
-    return next((at for at in range(shorter) if one[at] != other[at]), shorter)
+def _common_prefix_length(first: str, second: str) -> int:
+    """Return the length of the common prefix."""
+    shorter = min(len(first), len(second))
+    return next((index for index in range(shorter) if first[index] != second[index]), shorter)
 
 
 def _utf16(text: str) -> int:
-    """Qt counts letters beyond the basic plane twice."""
+    """Return the length in UTF-16 code units, which is how Qt counts positions."""
     return len(text.encode("utf-16-le")) // 2

@@ -1,4 +1,4 @@
-"""What buttons and cells make of the stages of a load, as YAML-ready values. Pure."""
+"""Edits of the stages of a load, by buttons and table cells, as values ready for YAML. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,36 +11,41 @@ from app.gui.run.stage_line import Stage, form_of
 T = TypeVar("T")
 Preset = Literal["constant", "poisson", "closed", "ramp", "spike", "trace"]
 _RAMP = re.compile(r"(.+?)\s*(?:→|->|\bto\b|…)\s*(.+)")
-_OF_RATES = ("rate", "ramp", "steps", "spike", "sine", "diurnal")
-_KEPT = ("name", "duration", "lead_in", "repeats")
+_RATE_KEYS = ("rate", "ramp", "steps", "spike", "sine", "diurnal")
+_COMMON_KEYS = ("name", "duration", "lead_in", "repeats")
 
 
 def preset(kind: Preset, stage: Stage, trace: str = "") -> dict[str, Any]:
-    """The stage in another form of traffic, at about the rate it had; its name, times and repeats stay."""
-    kept = {key: stage[key] for key in _KEPT if stage.get(key) is not None}
-    kept.setdefault("duration", "30s")
-    rate = _about(stage)
+    """Convert a stage to another load shape at about the same rate. Its name, times and repeats are preserved."""
+    common = {key: stage[key] for key in _COMMON_KEYS if stage.get(key) is not None}
+    common.setdefault("duration", "30s")
+    rate = _typical_rate(stage)
     match kind:
         case "constant" | "poisson":
-            return {**kept, "arrivals": kind, "rate": rate}
+            return {**common, "arrivals": kind, "rate": rate}
         case "closed":
-            return {**kept, "concurrency": 8}
+            return {**common, "concurrency": 8}
         case "ramp":
-            return {**kept, "arrivals": "poisson", "ramp": {"from": rate, "to": _times(rate, 4)}}
+            return {**common, "arrivals": "poisson", "ramp": {"from": rate, "to": _scaled(rate, 4)}}
         case "spike":
-            seconds = _seconds(kept["duration"])
-            parts = {"base": rate, "peak": _times(rate, 5), "at": _time(seconds * 0.3), "for": _time(seconds * 0.2)}
-            return {**kept, "arrivals": "poisson", "spike": parts}
+            seconds = _seconds(common["duration"])
+            parts = {"base": rate, "peak": _scaled(rate, 5), "at": _time(seconds * 0.3), "for": _time(seconds * 0.2)}
+            return {**common, "arrivals": "poisson", "spike": parts}
         case "trace":
-            return {**{key: value for key, value in kept.items() if key != "duration"}, "trace": trace, "speed": "1x"}
+            return {**{key: value for key, value in common.items() if key != "duration"}, "trace": trace, "speed": "1x"}
 
 
 def added(stages: Sequence[Stage], after: int) -> list[dict[str, Any]]:
-    """A new stage behind the one at `after`; of the same rate, for the same time."""
-    like = stages[after] if 0 <= after < len(stages) else {}
+    """Insert a new stage after the one at `after`, with the same rate and duration."""
+    template = stages[after] if 0 <= after < len(stages) else {}
     name = _free_name(stages, "stage")
-    made = {"name": name, "arrivals": "poisson", "rate": _about(like), "duration": like.get("duration") or "30s"}
-    return [*map(dict, stages[: after + 1]), made, *map(dict, stages[after + 1 :])]
+    stage = {
+        "name": name,
+        "arrivals": "poisson",
+        "rate": _typical_rate(template),
+        "duration": template.get("duration") or "30s",
+    }
+    return [*map(dict, stages[: after + 1]), stage, *map(dict, stages[after + 1 :])]
 
 
 def duplicated(stages: Sequence[Stage], at: int) -> list[dict[str, Any]]:
@@ -59,7 +64,7 @@ def swapped(stages: Sequence[Stage], at: int, other: int) -> list[dict[str, Any]
 
 
 def load_text(stage: Stage) -> str:
-    """What comes, in the words in which it may be typed where that is possible."""
+    """Format the load of a stage, in the syntax that can be typed where there is one."""
     form = form_of(stage)
     value = stage.get(form) if form is not None else None
     match form:
@@ -82,27 +87,31 @@ def load_text(stage: Stage) -> str:
 
 
 def is_typed(stage: Stage) -> bool:
-    """Whether what comes can be typed in one cell."""
+    """Return whether the load can be typed in a single cell."""
     return form_of(stage) in ("rate", "ramp", "steps", None)
 
 
 def with_load(stage: Stage, text: str) -> dict[str, Any]:
-    """A rate, a share like `80% of steady`, a ramp like `10/s → 50/s`, or steps like `10/s, 20/s`."""
-    others = {key: value for key, value in stage.items() if key not in (*_OF_RATES, "concurrency", "think")}
+    """Set the load from a text: a rate, a share such as `80% of steady`, a ramp such as `10/s → 50/s`, or steps such as
+    `10/s, 20/s`.
+    """
+    remaining = {key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "concurrency", "think")}
     if (ramp := _RAMP.fullmatch(text.strip())) is not None:
-        return {**others, "ramp": {"from": _rate_text(ramp[1]), "to": _rate_text(ramp[2])}}
+        return {**remaining, "ramp": {"from": _rate_text(ramp[1]), "to": _rate_text(ramp[2])}}
     if "," in text:
-        return {**others, "steps": [_rate_text(part) for part in text.split(",") if part.strip()]}
-    return {**others, "rate": _rate_text(text)}
+        return {**remaining, "steps": [_rate_text(part) for part in text.split(",") if part.strip()]}
+    return {**remaining, "rate": _rate_text(text)}
 
 
 def with_clients(stage: Stage, text: str) -> dict[str, Any]:
-    """A number of clients in a closed loop; nothing goes back to a rate."""
+    """Set the number of clients of a closed loop. An empty text converts the stage back to a rate."""
     digits = text.strip()
     if not digits:
         return preset("poisson", stage) if form_of(stage) == "concurrency" else dict(stage)
-    others = {key: value for key, value in stage.items() if key not in (*_OF_RATES, "arrivals", "burstiness", "trace")}
-    return {**others, "concurrency": int(digits) if digits.isdecimal() else digits}
+    remaining = {
+        key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "arrivals", "burstiness", "trace")
+    }
+    return {**remaining, "concurrency": int(digits) if digits.isdecimal() else digits}
 
 
 def with_arrivals(stage: Stage, arrivals: str) -> dict[str, Any]:
@@ -112,13 +121,13 @@ def with_arrivals(stage: Stage, arrivals: str) -> dict[str, Any]:
 
 
 def _rate_text(text: str) -> str:
-    """A bare number is a second's."""
-    wanted = text.strip()
-    return f"{wanted}/s" if re.fullmatch(r"\d+(?:\.\d+)?", wanted) else wanted
+    """Return a rate; a number without a unit counts per second."""
+    rate = text.strip()
+    return f"{rate}/s" if re.fullmatch(r"\d+(?:\.\d+)?", rate) else rate
 
 
-def _about(stage: Stage) -> str:
-    """A rate that can be read; 10/s where there is none."""
+def _typical_rate(stage: Stage) -> str:
+    """Return a representative rate of a stage; 10/s if there is none."""
     value = stage.get("rate")
     if isinstance(value, str) and _is_rate(value):
         return value
@@ -127,25 +136,25 @@ def _about(stage: Stage) -> str:
         if isinstance(parts, dict) and _is_rate(str(parts.get(key))):
             return str(parts[key])
     steps = stage.get("steps")
-    return next((str(one) for one in steps if _is_rate(str(one))), "10/s") if isinstance(steps, list) else "10/s"
+    return next((str(step) for step in steps if _is_rate(str(step))), "10/s") if isinstance(steps, list) else "10/s"
 
 
 def _is_rate(text: str) -> bool:
     from app.profiles.units import parse_rate_per_s
 
-    return _or(lambda: parse_rate_per_s(text), 0.0) > 0
+    return _parse_or(lambda: parse_rate_per_s(text), 0.0) > 0
 
 
-def _times(rate: str, factor: float) -> str:
+def _scaled(rate: str, factor: float) -> str:
     from app.profiles.units import format_rate, parse_rate_per_s
 
-    return _or(lambda: format_rate(factor * parse_rate_per_s(rate)), "50/s")
+    return _parse_or(lambda: format_rate(factor * parse_rate_per_s(rate)), "50/s")
 
 
 def _seconds(duration: object) -> float:
     from app.profiles.units import parse_duration_s
 
-    return _or(lambda: parse_duration_s(duration), 30.0) or 30.0
+    return _parse_or(lambda: parse_duration_s(duration), 30.0) or 30.0
 
 
 def _time(seconds: float) -> str:
@@ -154,7 +163,7 @@ def _time(seconds: float) -> str:
     return format_duration(round(seconds, 1) or 0.1)
 
 
-def _or(read: Callable[[], T], otherwise: T) -> T:
+def _parse_or(read: Callable[[], T], otherwise: T) -> T:
     from app.profiles.problems import BadValueError
 
     try:
@@ -163,9 +172,9 @@ def _or(read: Callable[[], T], otherwise: T) -> T:
         return otherwise
 
 
-def _free_name(stages: Sequence[Stage], wanted: str) -> str:
-    taken = {str(stage.get("name") or "steady") for stage in stages}
-    stem = re.sub(r"-\d+$", "", wanted)
-    if wanted not in taken and wanted != "stage":
-        return wanted
-    return next(name for number in range(2, len(stages) + 3) if (name := f"{stem}-{number}") not in taken)
+def _free_name(stages: Sequence[Stage], name_wanted: str) -> str:
+    used = {str(stage.get("name") or "steady") for stage in stages}
+    stem = re.sub(r"-\d+$", "", name_wanted)
+    if name_wanted not in used and name_wanted != "stage":
+        return name_wanted
+    return next(name for number in range(2, len(stages) + 3) if (name := f"{stem}-{number}") not in used)

@@ -1,4 +1,6 @@
-"""The stages of a load as a line of planned rates with handles, and what a moved handle makes of them. Pure."""
+"""The stages of a load as a line of planned rates with handles, and the edits that moving a handle makes. Pure
+functions.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,19 @@ if TYPE_CHECKING:
     from app.profiles.load import StageSettings
 
 Stage = Mapping[str, Any]
-"""As it stands in the YAML."""
+"""A stage as it is in the YAML."""
 Way = Literal["x", "y", "both"]
 Points = tuple[tuple[float, float], ...]
 TraceKey = tuple[str, str, int]
-"""File, speed, copies: of what makes a replay's rates."""
-_LEAST_S = 0.1
-_UNKNOWN_S = 60.0
-"""Drawn for what lasts until a trace ends that was not read yet."""
+"""File, speed and number of copies, which determine the rates of a replayed trace."""
+_MIN_DURATION_S = 0.1
+_DEFAULT_DURATION_S = 60.0
+"""Duration drawn for a stage that lasts until the end of a trace that has not been read yet."""
 _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
 
 
 class StageHandle(msgspec.Struct, frozen=True):
-    """`what` of the stage it sets: rate, from, to, peak or duration; `starts_s` is when the stage begins."""
+    """Handle that sets the value `what` of a stage. `starts_s` is the time at which the stage begins."""
 
     stage: int
     what: Literal["rate", "from", "to", "peak", "duration"]
@@ -37,7 +39,7 @@ class StageHandle(msgspec.Struct, frozen=True):
 
 
 class Drawn(msgspec.Struct, frozen=True):
-    """One stage in the line. No `points` where its rate is not known; `problem` is what is wrong with it, in words."""
+    """One stage of the line. `points` is empty if its rate is unknown; `problem` is the validation error."""
 
     name: str
     start_s: float
@@ -51,7 +53,7 @@ class StageLine(msgspec.Struct, frozen=True):
     stages: tuple[Drawn, ...]
     handles: tuple[StageHandle, ...]
     missing: tuple[TraceKey, ...] = ()
-    """Traces whose rates are still to be read."""
+    """Traces whose rates have not been read yet."""
 
     @property
     def total_s(self) -> float:
@@ -59,26 +61,28 @@ class StageLine(msgspec.Struct, frozen=True):
 
 
 def form_of(stage: Stage) -> str | None:
-    """The key that says what comes; None where there is none yet."""
+    """Return the key that defines the load of a stage, or `None` if there is none yet."""
     return next((form for form in _FORMS if stage.get(form) not in (None, [])), None)
 
 
 def stage_line(stages: Sequence[Stage], folder: Path, traces: Mapping[TraceKey, Points]) -> StageLine:
-    """Each once, whatever its repeats, after its lead-in; `traces` are the rates of those already read."""
-    drawn: list[Drawn] = []
+    """Compute the line. Each stage is drawn once regardless of its repeats, after its lead-in. `traces` are the rates
+    of the traces that have been read.
+    """
+    drawn_stages: list[Drawn] = []
     handles: list[StageHandle] = []
     missing: list[TraceKey] = []
     at_s = 0.0
     for index, stage in enumerate(stages):
-        one, settings = _drawn(stage, at_s, folder, traces)
-        drawn.append(one)
+        current, settings = _draw_stage(stage, at_s, folder, traces)
+        drawn_stages.append(current)
         if settings is not None:
-            handles += _handles(index, stage, settings, one)
+            handles += _handles(index, stage, settings, current)
         key = trace_key(stage, folder)
         if key is not None and key not in traces and settings is not None:
             missing.append(key)
-        at_s = one.end_s
-    return StageLine(tuple(drawn), tuple(handles), tuple(missing))
+        at_s = current.end_s
+    return StageLine(tuple(drawn_stages), tuple(handles), tuple(missing))
 
 
 def trace_key(stage: Stage, folder: Path) -> TraceKey | None:
@@ -90,15 +94,17 @@ def trace_key(stage: Stage, folder: Path) -> TraceKey | None:
 
 
 def rates_of_trace(key: TraceKey) -> Points:
-    """In up to a hundred equal pieces of its time. Raises BadValueError for a file that is no trace."""
+    """Return the rates of a trace in up to 100 intervals of equal length. Raise BadValueError if the file is not a
+    trace.
+    """
     import numpy as np
 
     from app.profiles.traces import read_trace
     from app.profiles.units import parse_speed
 
-    at_s = read_trace(Path(key[0])).at_s / parse_speed(key[1])
-    edges = np.linspace(0.0, max(float(at_s[-1]), 1e-3), 1 + min(100, max(4, len(at_s) // 20)))
-    counts, _ = np.histogram(at_s, edges)
+    arrivals_s = read_trace(Path(key[0])).at_s / parse_speed(key[1])
+    edges = np.linspace(0.0, max(float(arrivals_s[-1]), 1e-3), 1 + min(100, max(4, len(arrivals_s) // 20)))
+    counts, _ = np.histogram(arrivals_s, edges)
     rates = counts / np.diff(edges) * key[2]
     points: list[tuple[float, float]] = []
     for start, end, rate in zip(edges[:-1], edges[1:], rates, strict=True):
@@ -106,7 +112,7 @@ def rates_of_trace(key: TraceKey) -> Points:
     return tuple(points)
 
 
-def _drawn(
+def _draw_stage(
     stage: Stage, at_s: float, folder: Path, traces: Mapping[TraceKey, Points]
 ) -> tuple[Drawn, StageSettings | None]:
     from pydantic import ValidationError
@@ -115,18 +121,18 @@ def _drawn(
 
     name = str(stage.get("name") or "steady")[:40]
     try:
-        # a trace is looked into in the background, not here
+        # the trace file itself is read in the background
         settings = StageSettings.model_validate(dict(stage), context={"directory": folder, "files_must_exist": False})
     except ValidationError as error:
-        return Drawn(name, at_s, at_s + _duration_of(stage), (), name, _first_words(error)), None
+        return Drawn(name, at_s, at_s + _duration_of(stage), (), name, _first_message(error)), None
     start_s = at_s + settings.lead_in_s
     key = trace_key(stage, folder)
     replayed = traces.get(key, ()) if key is not None else ()
-    lasts_s = settings.duration_s or (replayed[-1][0] - settings.lead_in_s if replayed else _UNKNOWN_S)
+    duration_s = settings.duration_s or (replayed[-1][0] - settings.lead_in_s if replayed else _DEFAULT_DURATION_S)
     curve = settings.curve or replayed
-    points = _between(curve, lasts_s) if curve else ()
-    moved = tuple((start_s + at, rate) for at, rate in points)
-    return Drawn(name, at_s, start_s + lasts_s, moved, _label(name, settings)), settings
+    points = _clipped(curve, duration_s) if curve else ()
+    shifted = tuple((start_s + time_s, rate) for time_s, rate in points)
+    return Drawn(name, at_s, start_s + duration_s, shifted, _label(name, settings)), settings
 
 
 def _label(name: str, settings: StageSettings) -> str:
@@ -141,11 +147,11 @@ def _label(name: str, settings: StageSettings) -> str:
     return name + repeats
 
 
-def _between(curve: Points, end_s: float) -> Points:
-    inside = tuple((at, rate) for at, rate in curve if at <= end_s)
-    if not inside:
+def _clipped(curve: Points, end_s: float) -> Points:
+    points = tuple((time_s, rate) for time_s, rate in curve if time_s <= end_s)
+    if not points:
         return ((0.0, curve[0][1]), (end_s, curve[0][1]))
-    return inside if inside[-1][0] == end_s else (*inside, (end_s, inside[-1][1]))
+    return points if points[-1][0] == end_s else (*points, (end_s, points[-1][1]))
 
 
 def _duration_of(stage: Stage) -> float:
@@ -153,48 +159,48 @@ def _duration_of(stage: Stage) -> float:
     from app.profiles.units import parse_duration_s
 
     try:
-        return max(_LEAST_S, parse_duration_s(stage.get("duration") or "10s"))
+        return max(_MIN_DURATION_S, parse_duration_s(stage.get("duration") or "10s"))
     except BadValueError:
         return 10.0
 
 
-def _first_words(error: Any) -> str:
+def _first_message(error: Any) -> str:
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
-    place = ".".join(str(part) for part in first["loc"])
-    said = str(cause) if cause is not None else str(first["msg"])
-    return f"{place}: {said}" if place and place not in said else said
+    key = ".".join(str(part) for part in first["loc"])
+    message = str(cause) if cause is not None else str(first["msg"])
+    return f"{key}: {message}" if key and key not in message else message
 
 
-def _handles(index: int, stage: Stage, settings: StageSettings, one: Drawn) -> list[StageHandle]:
-    start_s = one.end_s - (settings.duration_s or 0.0)
-    at_end = one.points[-1][1] if one.points else 0.0
+def _handles(index: int, stage: Stage, settings: StageSettings, drawn: Drawn) -> list[StageHandle]:
+    start_s = drawn.end_s - (settings.duration_s or 0.0)
+    at_end = drawn.points[-1][1] if drawn.points else 0.0
 
-    def handle(what: Any, x: float, y: float, words: str, way: Way) -> StageHandle:
-        return StageHandle(index, what, x, y, f"{one.name}, {words}", way, start_s)
+    def handle(field: Any, x: float, y: float, label: str, direction: Way) -> StageHandle:
+        return StageHandle(index, field, x, y, f"{drawn.name}, {label}", direction, start_s)
 
     if settings.duration_s is None:
         return []
     match form_of(stage):
-        case "rate" if one.points:
-            return [handle("rate", one.end_s, at_end, "rate and end", "both")]
+        case "rate" if drawn.points:
+            return [handle("rate", drawn.end_s, at_end, "rate and end", "both")]
         case "ramp" if settings.ramp is not None:
             return [
                 handle("from", start_s + 0.04 * settings.duration_s, settings.ramp.from_per_s, "first rate", "y"),
-                handle("to", one.end_s, settings.ramp.to_per_s, "last rate and end", "both"),
+                handle("to", drawn.end_s, settings.ramp.to_per_s, "last rate and end", "both"),
             ]
         case "spike" if settings.spike is not None:
             spike = settings.spike
             return [
                 handle("peak", start_s + spike.at_s + spike.for_s / 2, spike.peak_per_s, "peak", "y"),
-                handle("rate", one.end_s, spike.base_per_s, "base rate and end", "both"),
+                handle("rate", drawn.end_s, spike.base_per_s, "base rate and end", "both"),
             ]
         case _:
-            return [handle("duration", one.end_s, at_end, "end", "x")]
+            return [handle("duration", drawn.end_s, at_end, "end", "x")]
 
 
 def moved(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> list[dict[str, Any]]:
-    """The stages with a handle of their line at another place, in round numbers."""
+    """Return the stages after moving a handle to another position, rounded to values that a hand can set."""
     from app.profiles.units import format_duration, format_rate
 
     changed = [dict(stage) for stage in stages]
@@ -203,7 +209,7 @@ def moved(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> l
     match handle.what:
         case "from" | "to":
             ramp = {**stage["ramp"], handle.what: rate}
-            if {ramp["from"], ramp["to"]} != {"0/s"}:  # it would send nothing
+            if {ramp["from"], ramp["to"]} != {"0/s"}:  # a ramp from 0/s to 0/s would send nothing
                 stage["ramp"] = ramp
         case "peak":
             stage["spike"] = {**stage["spike"], "peak": rate}
@@ -214,22 +220,22 @@ def moved(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> l
         case _:
             pass
     if handle.way != "y" and x != handle.x:
-        stage["duration"] = format_duration(_lasting(stage, x - handle.starts_s))
+        stage["duration"] = format_duration(_rounded_duration(stage, x - handle.starts_s))
     return changed
 
 
-def _lasting(stage: Stage, wanted_s: float) -> float:
-    """Whole seconds from ten on, and never less than a spike needs."""
+def _rounded_duration(stage: Stage, requested_s: float) -> float:
+    """Round to 0.1 s below 10 s, to 1 s below 600 s, else to 10 s; the result is never shorter than a spike needs."""
     from app.profiles.units import parse_duration_s
 
-    least_s = _LEAST_S
+    min_s = _MIN_DURATION_S
     if form_of(stage) == "spike":
-        least_s = 1.05 * (parse_duration_s(stage["spike"]["at"]) + parse_duration_s(stage["spike"]["for"]))
-    lasting_s = max(wanted_s, least_s)
-    step = 0.1 if lasting_s < 10 else 1.0 if lasting_s < 600 else 10.0
-    return round(max(step, math.ceil(least_s / step - 1e-9) * step, round(lasting_s / step) * step), 6)
+        min_s = 1.05 * (parse_duration_s(stage["spike"]["at"]) + parse_duration_s(stage["spike"]["for"]))
+    duration_s = max(requested_s, min_s)
+    step = 0.1 if duration_s < 10 else 1.0 if duration_s < 600 else 10.0
+    return round(max(step, math.ceil(min_s / step - 1e-9) * step, round(duration_s / step) * step), 6)
 
 
 def _rounded(rate: float) -> float:
-    """To two significant digits, three from a hundred on: what a hand can place."""
+    """Round to two significant digits, or three from 100 on, which is what a hand can set."""
     return 0.0 if rate <= 0 else float(f"{rate:.{2 if rate < 100 else 3}g}")

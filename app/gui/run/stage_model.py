@@ -1,4 +1,4 @@
-"""The stages of a load as a table whose cells can be edited; each edit is told, and comes back with the document."""
+"""Table model of the stages of a load, with editable cells."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from app.gui.run.stage_line import Stage, form_of
 from app.gui.widgets import tip
 
 Index = QModelIndex | QPersistentModelIndex
-_NOWHERE = QModelIndex()
+_ROOT_INDEX = QModelIndex()
 NAME, ARRIVALS, LOAD, CLIENTS, DURATION, REPEATS = range(6)
 ARRIVALS_BY_PROCESS = ("poisson", "constant", "gamma")
 
 
 class StageModel(QAbstractTableModel):
-    """`changed` carries all stages as they would be, ready for YAML."""
+    """Table model of stages. An edit emits `changed` with all stages as they would be, and is applied
+    by the document.
+    """
 
     changed = Signal(list)
 
@@ -33,7 +35,7 @@ class StageModel(QAbstractTableModel):
         return self._stages
 
     def show(self, stages: Sequence[Stage], problems: Sequence[str | None]) -> None:
-        """`problems` has what is wrong with each, in words. Rows stay where only their contents changed."""
+        """Show stages; `problems` holds the validation error of each. Rows persist if only their contents changed."""
         if len(stages) != len(self._stages):
             self.beginResetModel()
             self._stages, self._problems = [dict(stage) for stage in stages], list(problems)
@@ -43,10 +45,10 @@ class StageModel(QAbstractTableModel):
         if stages:
             self.dataChanged.emit(self.index(0, 0), self.index(len(stages) - 1, REPEATS))
 
-    def rowCount(self, parent: Index = _NOWHERE) -> int:
+    def rowCount(self, parent: Index = _ROOT_INDEX) -> int:
         return 0 if parent.isValid() else len(self._stages)
 
-    def columnCount(self, parent: Index = _NOWHERE) -> int:
+    def columnCount(self, parent: Index = _ROOT_INDEX) -> int:
         return 0 if parent.isValid() else REPEATS + 1
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -60,7 +62,7 @@ class StageModel(QAbstractTableModel):
             )  # fmt: skip
             return titles[section]
         if role == Qt.ItemDataRole.ToolTipRole:
-            words = (
+            tips = (
                 "Its name in results and gates",
                 "How requests come at a rate; clients and traces decide it themselves",
                 "Like 20/s, 10/s → 50/s, 10/s, 20/s, 40/s or 80% of steady",
@@ -68,7 +70,7 @@ class StageModel(QAbstractTableModel):
                 "Like 30s or 5m",
                 "How often the stage is played",
             )
-            return words[section]
+            return tips[section]
         return None
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -99,10 +101,10 @@ class StageModel(QAbstractTableModel):
         if role != Qt.ItemDataRole.EditRole or not index.isValid():
             return False
         before = self._stages[index.row()]
-        after = self._edited(before, index.column(), str(value).strip())
+        after = self._with_text(before, index.column(), str(value).strip())
         if after == before:
             return False
-        self.changed.emit([after if at == index.row() else dict(stage) for at, stage in enumerate(self._stages)])
+        self.changed.emit([after if row == index.row() else dict(stage) for row, stage in enumerate(self._stages)])
         return True
 
     @staticmethod
@@ -134,10 +136,12 @@ class StageModel(QAbstractTableModel):
         return column != CLIENTS or form != "trace"
 
     @staticmethod
-    def _edited(stage: Stage, column: int, text: str) -> dict[str, Any]:
+    def _with_text(stage: Stage, column: int, text: str) -> dict[str, Any]:
         match column:
             case 0:
-                return {**stage, "name": text} if text else {key: of for key, of in stage.items() if key != "name"}
+                return (
+                    {**stage, "name": text} if text else {key: value for key, value in stage.items() if key != "name"}
+                )
             case 1:
                 return with_arrivals(stage, text)
             case 2:
@@ -146,15 +150,17 @@ class StageModel(QAbstractTableModel):
                 return with_clients(stage, text)
             case 4:
                 return (
-                    {**stage, "duration": text} if text else {key: of for key, of in stage.items() if key != "duration"}
+                    {**stage, "duration": text}
+                    if text
+                    else {key: value for key, value in stage.items() if key != "duration"}
                 )
             case _:
-                kept = {key: of for key, of in stage.items() if key != "repeats"}
-                return kept if text in ("", "1") else {**kept, "repeats": int(text) if text.isdecimal() else text}
+                rest = {key: value for key, value in stage.items() if key != "repeats"}
+                return rest if text in ("", "1") else {**rest, "repeats": int(text) if text.isdecimal() else text}
 
 
 class ArrivalsDelegate(QStyledItemDelegate):
-    """A list of the processes in place of typing them."""
+    """Combo box of the arrival processes."""
 
     def createEditor(self, parent: QWidget, option: QStyleOptionViewItem, index: Index) -> QWidget:  # noqa: ARG002
         box = QComboBox(parent)

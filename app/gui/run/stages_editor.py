@@ -1,4 +1,4 @@
-"""The stages of a load: a line of planned rates that can be dragged, and a table that can be typed into."""
+"""Editor of the stages of a load: a chart of planned rates with draggable handles, and an editable table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from app.gui.theme import Look
 from app.gui.widgets import button, label, vbox
 
 _LINES = 18
-_LEAST_ROWS, _MOST_ROWS = 2, 8
+_MIN_ROWS, _MAX_ROWS = 2, 8
 
 
 class StagesEditor(Editor):
@@ -44,8 +44,8 @@ class StagesEditor(Editor):
         self._document: Document | None = None
         self._line = StageLine((), ())
         self._traces: dict[TraceKey, Points] = {}
-        self._reading = Latest(self, self._have_traces, self._no_traces)
-        self._wanted_row = 0
+        self._reading = Latest(self, self._on_traces, self._on_trace_error)
+        self._pending_row = 0
         self._shown: tuple[list[dict[str, Any]], Path] | None = None
         self.strip = Strip()
         self.chart = DraggableChart("Planned rate", Axis("Time", "s"), Axis("Rate", "/s"), look)
@@ -62,7 +62,7 @@ class StagesEditor(Editor):
 
     def fit_to_font(self) -> None:
         keep_tall(self.chart, _LINES)
-        rows = min(max(self.model.rowCount(), _LEAST_ROWS), _MOST_ROWS)
+        rows = min(max(self.model.rowCount(), _MIN_ROWS), _MAX_ROWS)
         row = self.table.fontMetrics().height() + 12
         self.table.verticalHeader().setDefaultSectionSize(row)
         self.table.setFixedHeight(row * rows + self.table.horizontalHeader().sizeHint().height() + 4)
@@ -78,28 +78,28 @@ class StagesEditor(Editor):
             self._show(stages)
         rows = len(stages)
         if rows and not self.table.selectionModel().hasSelection():
-            self.table.selectRow(min(self._wanted_row, rows - 1))
+            self.table.selectRow(min(self._pending_row, rows - 1))
         self._enable()
 
     @property
     def row(self) -> int:
-        """The chosen stage; -1 where none is."""
+        """Index of the selected stage, or -1 if none is selected."""
         rows = self.table.selectionModel().selectedRows()
         return rows[0].row() if rows else -1
 
     def make(self, kind: Preset) -> None:
-        """The chosen stage in another form; the first one, where there is none yet."""
+        """Convert the selected stage to another load shape; without stages, add the first one."""
         trace = self._ask_trace() if kind == "trace" else ""
         if kind == "trace" and not trace:
             return
         stages = self.model.stages or [{"name": "steady"}]
-        at = max(self.row, 0)
-        made = stage_edits.preset(kind, stages[at], trace)
-        self._edit([made if index == at else dict(stage) for index, stage in enumerate(stages)])
+        selected = max(self.row, 0)
+        converted = stage_edits.preset(kind, stages[selected], trace)
+        self._edit([converted if index == selected else dict(stage) for index, stage in enumerate(stages)])
 
     def add(self) -> None:
-        at = self.row if self.row >= 0 else len(self.model.stages) - 1
-        self._go_to(at + 1, stage_edits.added(self.model.stages, at))
+        index = self.row if self.row >= 0 else len(self.model.stages) - 1
+        self._go_to(index + 1, stage_edits.added(self.model.stages, index))
 
     def duplicate(self) -> None:
         if self.row >= 0:
@@ -113,59 +113,59 @@ class StagesEditor(Editor):
         if self.row >= 0 and 0 <= self.row + by < len(self.model.stages):
             self._go_to(self.row + by, stage_edits.swapped(self.model.stages, self.row, self.row + by))
 
-    # What is shown
+    # Display
 
     def _show(self, stages: list[dict[str, Any]]) -> None:
-        """As they stand in the document, or would if what is dragged were let go."""
+        """Show stages as they are in the document, or as they would be if the drag ended here."""
         assert self._document is not None
         self._line = stage_line(stages, folder_of(self._document), self._traces)
-        self.model.show(stages, [one.problem for one in self._line.stages])
-        self._tell_problem()
+        self.model.show(stages, [stage.problem for stage in self._line.stages])
+        self._show_problem()
         self.fit_to_font()
         self._draw()
         missing = self._line.missing
         if missing:
             self._reading.ask(lambda: {key: rates_of_trace(key) for key in missing})
 
-    def _have_traces(self, traces: dict[TraceKey, Points]) -> None:
+    def _on_traces(self, traces: dict[TraceKey, Points]) -> None:
         self._traces.update(traces)
         if self._document is not None:
             self._show(stages_of(self._document))
 
-    def _no_traces(self, error: Exception) -> None:
+    def _on_trace_error(self, error: Exception) -> None:
         self.strip.say(Notice("error", f"The trace cannot be read: {str(error)[:300]}"))
 
-    def _tell_problem(self) -> None:
-        wrong = next((one for one in self._line.stages if one.problem is not None), None)
-        if wrong is None:
+    def _show_problem(self) -> None:
+        invalid = next((stage for stage in self._line.stages if stage.problem is not None), None)
+        if invalid is None:
             self.strip.hide()
             return
-        what = f"Stage {wrong.name} is not right yet: {str(wrong.problem)[:300]}"
-        self.strip.say(Notice("error", what))
+        message = f"Stage {invalid.name} is not right yet: {str(invalid.problem)[:300]}"
+        self.strip.say(Notice("error", message))
 
     def _draw(self) -> None:
         line, xs, ys = self._line, [0.0], [0.0 if not self._has_rates else np.nan]
-        for one in line.stages:
-            xs += [at for at, _ in one.points] or [one.start_s, one.end_s]
-            ys += [rate for _, rate in one.points] or [np.nan, np.nan]
+        for drawn in line.stages:
+            xs += [time_s for time_s, _ in drawn.points] or [drawn.start_s, drawn.end_s]
+            ys += [rate for _, rate in drawn.points] or [np.nan, np.nan]
         self.chart.set_line("planned", "planned rate", np.array(xs), np.array(ys))
         states: dict[bool, State] = {True: "bad", False: "plain"}
         self.chart.set_bands(
-            [(one.start_s, one.end_s, one.label, states[one.problem is not None]) for one in line.stages]
+            [(drawn.start_s, drawn.end_s, drawn.label, states[drawn.problem is not None]) for drawn in line.stages]
         )
-        self.chart.set_handles([Handle(one.x, one.y, one.name, one.way) for one in line.handles])
+        self.chart.set_handles([Handle(drawn.x, drawn.y, drawn.name, drawn.way) for drawn in line.handles])
         repeated = any(stage.get("repeats") not in (None, 1) for stage in self.model.stages)
-        once = "One round takes {time}." if repeated else "All stages take {time}."
-        how = "Drag a point, or take it with Page Down and move it with the arrow keys."
-        nothing = "No stages yet: add one, or let a search find the highest rate."
-        said = once.format(time=seconds(line.total_s)) + (f" {how}" if line.handles else "")
-        self.total.setText(said if line.stages else nothing)
+        duration_text = "One round takes {time}." if repeated else "All stages take {time}."
+        hint = "Drag a point, or take it with Page Down and move it with the arrow keys."
+        placeholder = "No stages yet: add one, or let a search find the highest rate."
+        summary = duration_text.format(time=seconds(line.total_s)) + (f" {hint}" if line.handles else "")
+        self.total.setText(summary if line.stages else placeholder)
         for widget in (self.chart, self.table):
             widget.setVisible(bool(line.stages))
 
     @property
     def _has_rates(self) -> bool:
-        return any(one.points for one in self._line.stages)
+        return any(stage.points for stage in self._line.stages)
 
     def _drag(self, index: int, x: float, y: float, is_done: bool) -> None:
         if index >= len(self._line.handles):
@@ -175,13 +175,13 @@ class StagesEditor(Editor):
         if is_done:
             self._edit(stages)
 
-    # What is edited
+    # Edits
 
     def _edit(self, stages: list[dict[str, Any]]) -> None:
         self.edited.emit("load.stages", stages or None)
 
     def _go_to(self, row: int, stages: list[dict[str, Any]]) -> None:
-        self._wanted_row = row
+        self._pending_row = row
         self._edit(stages)
         if self.model.rowCount():
             self.table.selectRow(min(row, self.model.rowCount() - 1))
@@ -247,8 +247,8 @@ class StagesEditor(Editor):
         holder = QWidget()
         line = flow_in(holder, 6)
         line.setContentsMargins(0, 0, 0, 0)
-        for one in self._buttons.values():
-            line.addWidget(one)
+        for widget in self._buttons.values():
+            line.addWidget(widget)
         return holder
 
     def _enable(self) -> None:
@@ -261,6 +261,6 @@ class StagesEditor(Editor):
 
 
 def stages_of(document: Document) -> list[dict[str, Any]]:
-    """Those that are mappings; whatever else stands there is told by the form."""
-    given = document.value("load.stages")
-    return [dict(one) for one in given if isinstance(one, dict)] if isinstance(given, list | tuple) else []
+    """Return the stages that are mappings; the form reports anything else as an error."""
+    values = document.value("load.stages")
+    return [dict(stage) for stage in values if isinstance(stage, dict)] if isinstance(values, list | tuple) else []

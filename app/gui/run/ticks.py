@@ -1,4 +1,4 @@
-"""Several of a few: one tick a value, and why one of them cannot be had."""
+"""Group of check boxes, each with the reason if its option is not available."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from app.gui.widgets import label, tip
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """`text` may say more than the value; `against` is why it cannot be had here. `is_known` is False while that is
-    still being looked at."""
+    """Option of a check box group. `text` is the label; `against` is the reason why the option is not available.
+    `is_known` is `False` while availability is still being checked.
+    """
 
     value: str
     text: str
@@ -23,8 +24,10 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Ticks(QWidget):
-    """In lines as wide as there is room, or one under another with what is against each. `ticked` has all that are
-    ticked, in the order of the options; the last tick cannot be taken away."""
+    """Check box group, in lines that wrap, or in a column with the reason below each box.
+
+    `ticked` carries all selected values in the order of the options. The last selected value cannot be cleared.
+    """
 
     ticked = Signal(list)
 
@@ -47,33 +50,33 @@ class Ticks(QWidget):
                 box.setChecked(value in ticked)
 
     def reasons(self) -> Mapping[str, str]:
-        """What is said against each value that cannot be had."""
-        return {one.value: one.against for one in self._options if one.against is not None}
+        """Return the reason for each value that is not available."""
+        return {option.value: option.against for option in self._options if option.against is not None}
 
     def _build(self, options: Sequence[Tick]) -> None:
         for widget in (*self.boxes.values(), *self._reasons.values()):
             self._layout.removeWidget(widget)
             widget.deleteLater()
         self._options, self.boxes, self._reasons = tuple(options), {}, {}
-        for one in options:
-            box = QCheckBox(one.text)
-            box.setAccessibleName(f"{self._name}: {one.text}")
-            box.setAccessibleDescription(one.against or "")
-            box.setToolTip(tip(one.against or ""))
+        for option in options:
+            box = QCheckBox(option.text)
+            box.setAccessibleName(f"{self._name}: {option.text}")
+            box.setAccessibleDescription(option.against or "")
+            box.setToolTip(tip(option.against or ""))
             box.clicked.connect(self._changed)
-            self.boxes[one.value] = box
+            self.boxes[option.value] = box
             self._layout.addWidget(box)
             if self._is_upright:
-                said = label(self._said(one), "muted", wrap=True)
-                said.setContentsMargins(26, 0, 0, 4)
-                self._reasons[one.value] = said
-                self._layout.addWidget(said)
+                reason = label(self._availability(option), "muted", wrap=True)
+                reason.setContentsMargins(26, 0, 0, 4)
+                self._reasons[option.value] = reason
+                self._layout.addWidget(reason)
 
     @staticmethod
-    def _said(one: Tick) -> str:
-        if not one.is_known:
+    def _availability(option: Tick) -> str:
+        if not option.is_known:
             return "… being tried"
-        return "✓ opens a session here" if one.against is None else f"✗ {one.against}"
+        return "✓ opens a session here" if option.against is None else f"✗ {option.against}"
 
     def _changed(self) -> None:
         chosen = [value for value, box in self.boxes.items() if box.isChecked()]

@@ -1,4 +1,4 @@
-"""What a trial tells, as rows and as a notice. Pure."""
+"""Result of a connection test, as rows and as a notice. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from app.gui.formatting import NOT_AVAILABLE, count, number, with_unit
 from app.gui.navigation import Notice, Severity
 from app.records.trial import Failure, Trial
 
-_LONGEST = 300
+_MAX_LETTERS = 300
 
 
 def trial_rows(trial: Trial) -> tuple[tuple[str, str], ...]:
-    """Name and text, those first that are looked at first."""
+    """Return name and text of each row, most important first."""
     rows = [("Status", NOT_AVAILABLE if trial.status is None else str(trial.status))]
     if trial.first_byte_ms is not None or trial.total_ms is not None:
         rows.append(("First byte", _ms(trial.first_byte_ms)))
@@ -32,24 +32,24 @@ def trial_rows(trial: Trial) -> tuple[tuple[str, str], ...]:
     rows += [(f"Sent: {name}", value) for name, value in trial.asked_headers]
     rows += [(f"Received: {name}", value) for name, value in trial.answer_headers]
     rows += [("Note", note) for note in trial.notes]
-    return tuple((name[:80], text[:_LONGEST]) for name, text in rows)
+    return tuple((name[:80], text[:_MAX_LETTERS]) for name, text in rows)
 
 
 def trial_notice(trial: Trial) -> Notice:
     if trial.problem is None:
         return Notice("news", "The target answers as the profile wants it.")
     severity: Severity = "warning" if trial.is_measurable else "error"
-    what = "{problem}: {what}.".format(problem=_TITLES[trial.problem], what=trial.what[:_LONGEST].rstrip("."))
-    why = None if trial.is_measurable else "A run would end before its load, with exit code 3."
-    return Notice(severity, what, why, trial.remedy)
+    message = "{problem}: {what}.".format(problem=_TITLES[trial.problem], what=trial.what[:_MAX_LETTERS].rstrip("."))
+    consequence = None if trial.is_measurable else "A run would end before its load, with exit code 3."
+    return Notice(severity, message, consequence, trial.remedy)
 
 
 def error_notice(code: int, said: bytes) -> Notice:
-    """Of a command that ended without a trial: the failure that it reported, with all it printed as details."""
+    """Build the notice for a command that ended without a result: the reported failure, and all output as details."""
     failure, text = reported_failure(said.decode(errors="replace"))
     if failure is None:
         failure = Failure(code, f"The test ended with code {code} and told nothing.")
-    return Notice("error", failure.message[:_LONGEST], None, failure.hint, text[-4000:] or None)
+    return Notice("error", failure.message[:_MAX_LETTERS], None, failure.hint, text[-4000:] or None)
 
 
 _TITLES = {
@@ -67,7 +67,7 @@ _TITLES = {
     "wrong answer": "Not the answer that was expected",
     "local limit": "A limit of this machine",
     "not streaming": "Not streaming",
-}  # one a word, so that translation happens when it is shown
+}  # one entry per problem, so that each is translated when it is shown
 
 
 def _certificate(trial: Trial) -> str:

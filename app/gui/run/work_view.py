@@ -1,4 +1,6 @@
-"""What a profile asks for, as tiles and sentences: before anything is sent. Pure, but for looking at models."""
+"""Summary of the work that a profile requests, as tiles and sentences, before anything is sent. Pure except for model
+inspection.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from app.records.planned_work import ImpossibleCell, PlannedWork
 if TYPE_CHECKING:
     from app.wiring.impossible_cells import LocalMachine
 
-_MOST_REASONS = 6
+_MAX_REASONS = 6
 
 
 class Tile(msgspec.Struct, frozen=True):
@@ -24,7 +26,7 @@ class Tile(msgspec.Struct, frozen=True):
 
 
 class WorkView(msgspec.Struct, frozen=True):
-    """`reason`: why nothing can be told, in words. `machine` is what was looked at, to be given next time."""
+    """Planned work. `reason` explains why there is none. `machine` is cached: pass it to the next call."""
 
     work: PlannedWork | None = None
     cells: tuple[ImpossibleCell, ...] | None = None
@@ -34,7 +36,7 @@ class WorkView(msgspec.Struct, frozen=True):
 
 
 def work_view(tree: Mapping[str, Any], place: str, machine: LocalMachine | None) -> WorkView:
-    """Of a local profile the machine is looked at too, unless it was before, and its models are."""
+    """Compute the planned work. For a local profile this inspects the machine, unless it is given, and the models."""
     from app.errors import ProfileError, SizewiseError
     from app.profiles.loading import load_values
     from app.profiles.local import LocalProfile
@@ -51,9 +53,9 @@ def work_view(tree: Mapping[str, Any], place: str, machine: LocalMachine | None)
         cells = impossible_cells(profile, machine, facts_of_models(profile))
         return WorkView(work, cells, "this machine", machine=machine)
     except SizewiseError as error:
-        said = error.problem if isinstance(error, ProfileError) else str(error)
+        message = error.problem if isinstance(error, ProfileError) else str(error)
         hint = f" {error.hint}" if error.hint else ""
-        return WorkView(reason=f"{said}.{hint}"[:500], machine=machine)
+        return WorkView(reason=f"{message}.{hint}"[:500], machine=machine)
 
 
 def tiles_of(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
@@ -65,34 +67,34 @@ def tiles_of(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
     if work.usd is None:
         tiles.append(Tile("Money", NOT_AVAILABLE, work.usd_reason or ""))
     else:
-        most = f"at most ${money(work.usd[1])}"
-        tiles.append(Tile("Money", f"${money(work.usd[0])}", most))
+        maximum = f"at most ${money(work.usd[1])}"
+        tiles.append(Tile("Money", f"${money(work.usd[0])}", maximum))
     limits = ", ".join(work.limits) or "none"
     tiles.append(Tile("Limits", limits, work.cut_after or "whichever comes first ends the run" * bool(work.limits)))
     return tuple(tiles)
 
 
 def safety_line(view: WorkView) -> str:
-    """One sentence of what pressing Start does."""
+    """Return one sentence that says what pressing Start does."""
     work = view.work
     if work is None:
         return ""
-    where = view.target[:200] or "a server that the run starts itself"
+    destination = view.target[:200] or "a server that the run starts itself"
     if work.variants is not None:
-        return f"Start measures {_stages(work.stages)} on {where}, for at most {seconds(work.at_most_s)}."
-    return f"Start sends {_all_requests(work)} to {where}, for at most {seconds(work.at_most_s)}."
+        return f"Start measures {_stages(work.stages)} on {destination}, for at most {seconds(work.at_most_s)}."
+    return f"Start sends {_all_requests(work)} to {destination}, for at most {seconds(work.at_most_s)}."
 
 
 def cell_rows(cells: tuple[ImpossibleCell, ...]) -> tuple[tuple[str, str], ...]:
-    """How many have the same against them, and what; the first of them is named."""
+    """Group the impossible variants by reason: their number, and the reason with the first variant as an example."""
     by_reason: dict[tuple[str, str], list[str]] = {}
-    for one in cells:
-        by_reason.setdefault((one.settles, one.reason), []).append(one.cell)
+    for cell in cells:
+        by_reason.setdefault((cell.settles, cell.reason), []).append(cell.cell)
     rows = []
-    for (settles, reason), names in list(by_reason.items())[:_MOST_REASONS]:
-        many = "1 variant" if len(names) == 1 else f"{count(len(names))} variants"
-        such = names[0] if len(names) == 1 else f"such as {names[0]}"
-        rows.append((many, f"{reason[:240]} ({settles}): {such[:160]}"))
+    for (settles, reason), names in list(by_reason.items())[:_MAX_REASONS]:
+        heading = "1 variant" if len(names) == 1 else f"{count(len(names))} variants"
+        example = names[0] if len(names) == 1 else f"such as {names[0]}"
+        rows.append((heading, f"{reason[:240]} ({settles}): {example[:160]}"))
     left = len(by_reason) - len(rows)
     return (*rows, *([("and", f"{left} more reasons")] if left > 0 else []))
 
@@ -104,20 +106,20 @@ def _all_requests(work: PlannedWork) -> str:
         more = " and more by clients" if work.closed_stages else ""
         return f"about {count(round(work.requests or 0))} requests" + more
     stages = work.requests or 0.0
-    least, most = (count(round(stages + one)) for one in work.search.requests)
-    return f"{least} to {most} requests"
+    low, high = (count(round(stages + requests)) for requests in work.search.requests)
+    return f"{low} to {high} requests"
 
 
 def _work_tile(work: PlannedWork) -> Tile:
     if work.variants is not None:
-        many = f"{count(work.variants)} variants"
-        variants = "1 variant" if work.variants == 1 else many
+        plural = f"{count(work.variants)} variants"
+        variants = "1 variant" if work.variants == 1 else plural
         return Tile("Work", variants, _stages(work.stages))
     if work.search is None:
         relative = f"{work.relative_stages} at a share of another" if work.relative_stages else ""
         return Tile("Work", _stages(work.stages), relative)
-    least, most = work.search.probes
-    probes = f"{least} to {most} probes"
+    low, high = work.search.probes
+    probes = f"{low} to {high} probes"
     below = f"after {_stages(work.stages)}" if work.stages else "the search's"
     return Tile("Work", probes, below)
 
@@ -128,30 +130,30 @@ def _stages(number_of: int) -> str:
 
 def _time_tile(work: PlannedWork, now: datetime) -> Tile:
     until = (now + timedelta(seconds=work.at_most_s)).strftime("%H:%M")
-    most = f"at most {seconds(work.at_most_s)}: until {until}"
-    return Tile("Time", f"about {seconds(work.duration_s)}", most)
+    maximum = f"at most {seconds(work.at_most_s)}: until {until}"
+    return Tile("Time", f"about {seconds(work.duration_s)}", maximum)
 
 
 def _requests_tile(work: PlannedWork) -> Tile:
     name = "Requests"
     if work.search is not None:
-        low, high = (number(one) for one in work.search.supposed_per_s)
-        least, most = (count(round((work.requests or 0) + one)) for one in work.search.requests)
+        low, high = (number(number_of) for number_of in work.search.supposed_per_s)
+        low_count, high_count = (count(round((work.requests or 0) + number_of)) for number_of in work.search.requests)
         below = f"where the answer is {low}/s to {high}/s"
-        return Tile(name, f"{least} to {most}", below)
+        return Tile(name, f"{low_count} to {high_count}", below)
     if work.closed_stages:
-        known = count(round(work.requests)) if work.requests else NOT_AVAILABLE
+        expected = count(round(work.requests)) if work.requests else NOT_AVAILABLE
         below = "and as many as clients get answered"
-        return Tile(name, known, below)
+        return Tile(name, expected, below)
     return Tile(name, f"about {count(round(work.requests or 0))}", "expected")
 
 
 def _tokens_tile(work: PlannedWork) -> Tile:
     if work.tokens_in is None:
         return Tile("Tokens", NOT_AVAILABLE, work.tokens_reason or "")
-    told = f"{count(round(work.tokens_in))} in"
+    tokens_in = f"{count(round(work.tokens_in))} in"
     if work.search is not None and not work.requests:
         return Tile("Tokens", NOT_AVAILABLE, "they go with the rate that is found")
     if work.tokens_out is None:
-        return Tile("Tokens", told, work.tokens_reason or "")
-    return Tile("Tokens", told, f"{count(round(work.tokens_out))} out")
+        return Tile("Tokens", tokens_in, work.tokens_reason or "")
+    return Tile("Tokens", tokens_in, f"{count(round(work.tokens_out))} out")

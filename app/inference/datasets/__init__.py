@@ -1,1 +1,1 @@
-"""Rows from a user's files, which are not trusted: they may be of any size, shape and content."""
+"""Rows from a user's files, which are untrusted: they may have any size, shape and content."""

@@ -1,4 +1,4 @@
-"""A user's values in the types that a model takes, where that loses nothing."""
+"""Converts a user's values to the types that a model takes, if that loses nothing."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from app.inference.rows import Array
 from app.inference.tensor_spec import TensorSpec, printable
 
 MOST_BYTES = 2 * 2**30
-"""Of all rows, as the model takes them."""
+"""Maximum size of all rows in the model's types, in bytes."""
 OR_NO_LABELS = "or say labels: null in the profile where there are none."
 
 
 def as_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool = False) -> Array:
-    """Raises UsageError, with what `source` has, where a value is not the same in the model's type.
+    """Convert values to the type of a model's input. Raises UsageError if a value would change.
 
-    `is_decimal`: the values were written in decimals, so that the nearest number of the model's is the one meant.
+    `source` names the file in errors. With `is_decimal` the values were written as decimals, and are rounded to the
+    nearest number of the model's type.
     """
     dtype, kind = np.dtype(spec.dtype), values.dtype.kind
     if values.dtype == dtype:
         return values
     if (kind in "UO") != (dtype.kind == "O") or kind not in "fiubUO":
-        raise _unlike(values, spec, source)
+        raise _type_error(values, spec, source)
     if dtype.kind == "O":
         return values.astype(object)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -31,12 +32,12 @@ def as_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool =
             np.isfinite(cast) | ~np.isfinite(values) if is_decimal and dtype.kind == "f" else _is_same(cast, values)
         )
     if not is_kept.all():
-        raise _unlike(values, spec, source)
+        raise _type_error(values, spec, source)
     return cast
 
 
 def as_labels(values: Array, source: str) -> Array:
-    """One number a row: int64 of whole ones, else float64. Raises UsageError for what is neither."""
+    """Return one label per row: int64 for integers, float64 otherwise. Raises UsageError for anything else."""
     if values.ndim != 1 or values.dtype.kind not in "fiub":
         raise UsageError(
             f"the labels of {source} are not one number a row",
@@ -49,20 +50,23 @@ def as_labels(values: Array, source: str) -> Array:
 
 
 def shown_shape(shape: tuple[int, ...]) -> str:
-    """As in `any x 3 x 224`."""
+    """Format a shape, as in `any x 3 x 224`."""
     return " x ".join("any" if axis == -1 else str(axis) for axis in shape) or "a single number"
 
 
 def fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    return len(shape) == len(wanted) and all(want in (-1, axis) for axis, want in zip(shape, wanted, strict=True))
+    """Return whether a shape matches a wanted shape, in which -1 matches any length."""
+    return len(shape) == len(wanted) and all(
+        wanted_axis in (-1, axis) for axis, wanted_axis in zip(shape, wanted, strict=True)
+    )
 
 
 def _is_same(cast: Array, values: Array) -> Array:
     back = cast.astype(values.dtype)
-    return np.asarray((back == values) | ((values != values) & (back != back)))  # NaN is NaN
+    return np.asarray((back == values) | ((values != values) & (back != back)))  # NaN counts as equal to NaN.
 
 
-def _unlike(values: Array, spec: TensorSpec, source: str) -> UsageError:
+def _type_error(values: Array, spec: TensorSpec, source: str) -> UsageError:
     return UsageError(
         f"{printable(spec.name)} is {values.dtype} in {source}; the model takes {spec.dtype}",
         hint="Write the values in the model's type, or such as lose nothing in it.",

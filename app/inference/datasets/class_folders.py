@@ -1,10 +1,7 @@
-"""Rows from a folder, of classes or of nothing but files: `<class>/<name>.npy`, or pictures; one file a row.
+"""Rows from a folder of files, optionally by class: `<class>/<name>.npy` or pictures, one file per row.
 
-A class is the place of its folder among the names in order, as image tools that train on such
-folders have it.
-
-Pictures as a model takes them: resized, channels where its input has them, 0 to 1 where it takes
-floats.
+The class index is the position of its folder in sorted order, as in common image training tools. Pictures are resized
+to the model's input, with channels where its input has them, and scaled to 0 to 1 for inputs of floats.
 """
 
 from __future__ import annotations
@@ -23,15 +20,19 @@ from app.inference.rows import Array, StoredRows
 from app.inference.tensor_spec import TensorSpec, printable
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
-_MOST_PIXELS = 2**26
+_MAX_PIXELS = 2**26
 _MODES = {1: "L", 3: "RGB"}
 
 
 def picture_reader(spec: TensorSpec) -> Callable[[Path], Array]:
-    """For an input of [batch, channels, height, width] or [batch, height, width, channels], 1 or 3 channels, of floats
-    or bytes; a height or width that is free stays the picture's. Raises UsageError for others, and without Pillow."""
+    """Return a function that reads a picture for an image input.
+
+    The input must be [batch, channels, height, width] or [batch, height, width, channels] with 1 or 3 channels of
+    floats or bytes. A free height or width keeps that of the picture. Raises UsageError for other inputs, and without
+    Pillow.
+    """
     is_channels_first = len(spec.shape) == 4 and spec.shape[1] in _MODES
-    if len(spec.shape) != 4 or not (is_channels_first or spec.shape[3] in _MODES) or not _takes_colours(spec):
+    if len(spec.shape) != 4 or not (is_channels_first or spec.shape[3] in _MODES) or not _takes_colors(spec):
         raise UsageError(
             f"pictures do not fit {printable(spec.name)}, {spec.dtype} of {shown_shape(spec.shape)}",
             hint="They fit 1 or 3 channels, first or last, of floats or uint8; else store arrays as .npy.",
@@ -45,7 +46,7 @@ def picture_reader(spec: TensorSpec) -> Callable[[Path], Array]:
             pixels = _pixels(pillow, path, mode, height, width)
         except UsageError:
             raise
-        except Exception as error:  # a damaged picture raises whatever its decoder happens on
+        except Exception as error:  # A damaged picture may raise any error of its decoder.
             raise UsageError(f"{_shown(path)} is not a picture: {printable(str(error))}") from error
         pixels = pixels.reshape(*pixels.shape[:2], -1)
         ordered = np.ascontiguousarray(pixels.transpose(2, 0, 1) if is_channels_first else pixels)
@@ -56,20 +57,20 @@ def picture_reader(spec: TensorSpec) -> Callable[[Path], Array]:
 
 def _pixels(pillow: Any, path: Path, mode: str, height: int, width: int) -> Array:
     with pillow.open(path, formats=("PNG", "JPEG")) as picture:
-        if picture.width * picture.height > _MOST_PIXELS:
+        if picture.width * picture.height > _MAX_PIXELS:
             raise UsageError(f"{_shown(path)} has {picture.width} x {picture.height} pixels, more than 67 million")
-        wanted = (picture.width if width == -1 else width, picture.height if height == -1 else height)
+        size = (picture.width if width == -1 else width, picture.height if height == -1 else height)
         converted = picture.convert(mode)
-        sized = converted if converted.size == wanted else converted.resize(wanted, pillow.Resampling.BILINEAR)
+        sized = converted if converted.size == size else converted.resize(size, pillow.Resampling.BILINEAR)
         return np.asarray(sized)
 
 
-def _takes_colours(spec: TensorSpec) -> bool:
+def _takes_colors(spec: TensorSpec) -> bool:
     return spec.dtype == "uint8" or np.dtype(spec.dtype).kind == "f"
 
 
 def _pillow() -> Any:
-    """By name, for it is no requirement: whoever has pictures installs it."""
+    """Import Pillow by name, since it is not a requirement: users with pictures install it."""
     try:
         return importlib.import_module("PIL.Image")
     except ImportError as error:
@@ -82,17 +83,17 @@ def _shown(path: Path) -> str:
     return printable(f"{path.parent.name}/{path.name}")
 
 
-_MOST_FILES = 1_000_000
+_MAX_FILES = 1_000_000
 _ARRAYS = frozenset({".npy"})
 
 
 def load_class_folders(
     folder: Path, inputs: tuple[TensorSpec, ...], largest_batch: int, *, is_labelled: bool = True
 ) -> StoredRows:
-    """Without labels the files may lie in the folder itself, and classes count for nothing.
+    """Load the rows of a folder, one file per row.
 
-    Links are refused, for they may lead anywhere; files of other kinds are too, and those that begin with a dot are
-    passed over.
+    Without labels, the files may also lie in the folder itself, and classes are ignored. Links are rejected, since they
+    may lead anywhere, and so are other kinds of files; files that begin with a dot are skipped.
     """
     if len(inputs) != 1 or not inputs[0].shape:
         raise UsageError(
@@ -100,30 +101,30 @@ def load_class_folders(
             hint="Use an .npz with an array for each input.",
         )
     spec = inputs[0]
-    classes, files = _found(folder, is_labelled)
+    classes, files = _find_files(folder, is_labelled)
     read = picture_reader(spec) if files[0][0].suffix.casefold() in PICTURES else _array_reader(spec)
     first = read(files[0][0])
     if (size := first.nbytes * len(files)) > MOST_BYTES:
         raise UsageError(f"{folder.name} holds {size / 2**30:,.1f} GiB as the model takes it, and 2 GiB are the most")
     rows = np.empty((len(files), *first.shape), first.dtype)
-    for place, (path, _) in enumerate(files):
+    for index, (path, _) in enumerate(files):
         row = read(path)
         if row.shape != first.shape:
             raise UsageError(
                 f"{_shown(path)} has another shape, {shown_shape(row.shape)}, "
                 f"than {_shown(files[0][0])}, {shown_shape(first.shape)}"
             )
-        rows[place] = row
+        rows[index] = row
     labels = np.array([label for _, label in files], np.int64) if is_labelled else None
     notes = (*(_class_notes(classes) if is_labelled else ()), *_picture_notes(files))
     return StoredRows({spec.name: rows}, labels, largest_batch=largest_batch, notes=notes)
 
 
-def _found(folder: Path, is_labelled: bool) -> tuple[list[str], list[tuple[Path, int]]]:
-    """Names of the classes, and of each file its class; files of one kind, at least one."""
+def _find_files(folder: Path, is_labelled: bool) -> tuple[list[str], list[tuple[Path, int]]]:
+    """Return the class names, and each file with its class; at least one file, all of the same kind."""
     entries = _entries(folder)
     if not is_labelled and any(Path(entry.name).suffix.casefold() in PICTURES | _ARRAYS for entry in entries):
-        return [], _of_one_kind(folder, [(folder / entry.name, 0) for entry in entries])
+        return [], _require_one_kind(folder, [(folder / entry.name, 0) for entry in entries])
     classes = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     files = [
         (folder / name / entry.name, label) for label, name in enumerate(classes) for entry in _entries(folder / name)
@@ -134,17 +135,17 @@ def _found(folder: Path, is_labelled: bool) -> tuple[list[str], list[tuple[Path,
             hint="Rows are files `<class>/<name>.npy`, or .png or .jpg"
             + (f"; put them there, {OR_NO_LABELS}" if is_labelled else ", or files in the folder itself."),
         )
-    return classes, _of_one_kind(folder, files)
+    return classes, _require_one_kind(folder, files)
 
 
-def _of_one_kind(folder: Path, files: list[tuple[Path, int]]) -> list[tuple[Path, int]]:
-    if len(files) > _MOST_FILES:
+def _require_one_kind(folder: Path, files: list[tuple[Path, int]]) -> list[tuple[Path, int]]:
+    if len(files) > _MAX_FILES:
         raise UsageError(f"{folder.name} holds {len(files)} files, and a million are the most")
     kind = PICTURES if files[0][0].suffix.casefold() in PICTURES else _ARRAYS
-    stray = next((path for path, _ in files if path.suffix.casefold() not in kind or not path.is_file()), None)
-    if stray is not None:
+    unexpected = next((path for path, _ in files if path.suffix.casefold() not in kind or not path.is_file()), None)
+    if unexpected is not None:
         raise UsageError(
-            f"{_shown(stray)} is not a file like the others of {folder.name}",
+            f"{_shown(unexpected)} is not a file like the others of {folder.name}",
             hint="All are .npy, or all are .png or .jpg.",
         )
     return files
@@ -153,23 +154,23 @@ def _of_one_kind(folder: Path, files: list[tuple[Path, int]]) -> list[tuple[Path
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as scanned:
         entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    link = next((entry for entry in entries if entry.is_symlink() or _leads_away(entry)), None)
+    link = next((entry for entry in entries if entry.is_symlink() or _is_junction(entry)), None)
     if link is not None:
         raise UsageError(f"{printable(link.name)} in {folder.name} is a link", hint="Put the files themselves there.")
     return entries
 
 
-def _leads_away(entry: os.DirEntry[str]) -> bool:
-    """A junction, which Windows has for folders beside links."""
+def _is_junction(entry: os.DirEntry[str]) -> bool:
+    """Return whether the entry is a junction, which Windows has for folders in addition to links."""
     return entry.is_dir() and Path(entry.path).resolve() != Path(entry.path).parent.resolve() / entry.name
 
 
 def _array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     def read(path: Path) -> Array:
         try:
-            with _opened(path) as file:
+            with _open_limited(path) as file:
                 values = np.load(file, allow_pickle=False)
-        except Exception as error:  # a damaged file raises whatever NumPy happens on
+        except Exception as error:  # A damaged file may raise any error of NumPy.
             raise UsageError(f"{_shown(path)} is not a plain array: {printable(str(error))}") from error
         if not isinstance(values, np.ndarray) or not fits(values.shape, spec.shape[1:]):
             shape = shown_shape(values.shape) if isinstance(values, np.ndarray) else "not one array"
@@ -179,18 +180,20 @@ def _array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     return read
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open_limited(path: Path) -> BinaryIO:
     if path.stat().st_size > MOST_BYTES:
         raise ValueError("it has more than 2 GiB")
     return path.open("rb")
 
 
 def _class_notes(classes: list[str]) -> list[str]:
-    """Where folders are named by numbers that are not their places."""
-    wrong = next(((name, place) for place, name in enumerate(classes) if name.isdecimal() and int(name) != place), None)
-    if wrong is None:
+    """Return a note if a folder's name is a number other than its class index."""
+    mismatch = next(
+        ((name, index) for index, name in enumerate(classes) if name.isdecimal() and int(name) != index), None
+    )
+    if mismatch is None:
         return []
-    return [f"the folder {printable(wrong[0])} is class {wrong[1]}: classes are numbered by their names in order"]
+    return [f"the folder {printable(mismatch[0])} is class {mismatch[1]}: classes are numbered by their names in order"]
 
 
 def _picture_notes(files: list[tuple[Path, int]]) -> list[str]:

@@ -1,6 +1,6 @@
-"""Rows from an .npz, a .csv, or a folder, with labels or without.
+"""Loads rows with or without labels from an .npz file, a .csv file or a folder.
 
-Which rows of a labelled set a model is calibrated with, so that it is not scored by them.
+Also selects the rows of a labeled set that calibrate a model, so that it is not scored on them.
 """
 
 from __future__ import annotations
@@ -14,23 +14,28 @@ from app.errors import UsageError
 from app.inference.rows import StoredRows
 from app.inference.tensor_spec import TensorSpec
 
-_LARGEST_SHARE = 4
+_MAX_SHARE_DIVISOR = 4
 
 
 def calibration_rows(rows: int, wanted: int) -> npt.NDArray[np.int64]:
-    """Places spread evenly over the set, whose rows may be sorted by class: as many as wanted, or a quarter of all."""
-    count = max(1, min(wanted, rows // _LARGEST_SHARE))
+    """Return the indices of calibration rows, spread evenly since rows may be sorted by class.
+
+    There are `wanted` of them, but at most a quarter of all rows.
+    """
+    count = max(1, min(wanted, rows // _MAX_SHARE_DIVISOR))
     return np.unique(np.linspace(0, rows - 1, count).astype(np.int64))
 
 
 def load_labelled(
     path: Path, inputs: tuple[TensorSpec, ...], label: str | None = "label", *, largest_batch: int = 1
 ) -> StoredRows:
-    """`label` is the name of the labels' array or column; a folder's labels are the places of its class folders.
-    None: there are none, so that all columns are inputs, and files may lie in the folder itself.
+    """Load rows and their labels.
 
-    Whole numbers are classes, others are amounts. Values are cast to the model's types where that loses nothing; raises
-    UsageError with one sentence for whatever does not fit.
+    `label` is the name of the labels' array or column; the labels of a folder are the indices of its class folders.
+    `None` means that there are no labels: all columns are inputs, and files may lie in the folder itself.
+
+    Integers are classes, other numbers are amounts. Values are cast to the model's types if that loses nothing. Raises
+    UsageError with one sentence for anything that does not fit.
     """
     if not path.exists():
         raise UsageError(f"there are no rows at {path}", hint="Give an .npz, a .csv, or a folder of files.")

@@ -1,6 +1,6 @@
-"""Rows from a .csv with a header: a column for each input of the model, or all columns for its only one.
+"""Rows from a .csv file with a header, or from an .npz file with one array per input.
 
-Rows from an .npz: one array for each input of the model, and the labels where there are any.
+A .csv file has one column per input of the model, or all columns feed its only input. Labels are optional in both.
 """
 
 from __future__ import annotations
@@ -22,30 +22,34 @@ from app.inference.tensor_spec import TensorSpec, printable
 
 
 def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, largest_batch: int) -> StoredRows:
-    """In a model with free first axes the other inputs are given whole, in one without them those that have the shape
-    of the input and not the rows of the labels, or without labels of the first array that is more than its input."""
+    """Load rows from an .npz file.
+
+    If the model has free first axes, the other inputs are passed whole. Otherwise an input is passed whole if its array
+    has the input's shape and not the number of rows, which is that of the labels or, without labels, of the first array
+    larger than its input.
+    """
     has_free = any(spec.shape[:1] == (-1,) for spec in inputs)
     arrays = _arrays(path, [spec.name for spec in inputs], label)
     labels = None if label is None else as_labels(arrays[label], path.name)
     rows = _rows_axis(arrays, inputs) if labels is None else labels.shape
-    feeds, whole = {}, {}
+    feeds, whole_inputs = {}, {}
     for spec in inputs:
         values = arrays[spec.name]
         may_be_rows = spec.shape[:1] == (-1,) if has_free else spec.shape != ()
         if may_be_rows and values.shape[:1] == rows and fits(values.shape[1:], spec.shape[1:]):
             feeds[spec.name] = as_input(values, spec, path.name)
         elif spec.shape[:1] != (-1,) and fits(values.shape, spec.shape):
-            whole[spec.name] = as_input(values, spec, path.name)
+            whole_inputs[spec.name] = as_input(values, spec, path.name)
         else:
-            beside = f"{rows[0] if rows else 'no'} {'rows' if labels is None else 'labels'}"
-            raise _unfit(path, spec, values, beside)
+            row_text = f"{rows[0] if rows else 'no'} {'rows' if labels is None else 'labels'}"
+            raise _shape_error(path, spec, values, row_text)
     if not feeds or not rows[0]:
         raise UsageError(f"{path.name} holds no rows", hint="The first axis of the arrays is the row.")
-    return StoredRows(feeds, labels, largest_batch=largest_batch, whole=whole)
+    return StoredRows(feeds, labels, largest_batch=largest_batch, whole=whole_inputs)
 
 
 def _rows_axis(arrays: dict[str, Array], inputs: tuple[TensorSpec, ...]) -> tuple[int, ...]:
-    """Of arrays without labels; empty where none can hold rows."""
+    """Return the first axis of unlabeled arrays; empty if none of them can hold rows."""
     free = [spec for spec in inputs if spec.shape[:1] == (-1,)]
     fixed = [spec for spec in inputs if spec.shape]
     larger = (spec for spec in fixed if not fits(arrays[spec.name].shape, spec.shape))
@@ -54,25 +58,25 @@ def _rows_axis(arrays: dict[str, Array], inputs: tuple[TensorSpec, ...]) -> tupl
 
 
 def _arrays(path: Path, names: list[str], label: str | None) -> dict[str, Array]:
-    wanted = names if label is None else [*names, label]
+    required = names if label is None else [*names, label]
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array")
-            absent = [name for name in wanted if name not in archive]
-            if not absent:
+            missing = [name for name in required if name not in archive]
+            if not missing:
                 _check_size(path, file)
-                return {name: np.asarray(archive[name]) for name in wanted}
-            kept = archive.files
+                return {name: np.asarray(archive[name]) for name in required}
+            names_in_file = archive.files
     except UsageError:
         raise
-    except Exception as error:  # a damaged file raises whatever its readers happen on
+    except Exception as error:  # A damaged file may raise any error of its readers.
         raise UsageError(f"{path} is not an .npz of plain arrays: {_first_line(error)}") from error
     raise UsageError(
-        f"{path.name} has no array named {_array_names(absent)}; it has {_array_names(kept) or 'none'}",
+        f"{path.name} has no array named {_array_names(missing)}; it has {_array_names(names_in_file) or 'none'}",
         hint="Rows are one array for each input of the model"
-        + (f", and the labels, {OR_NO_LABELS}" if label in absent else "."),
+        + (f", and the labels, {OR_NO_LABELS}" if label in missing else "."),
     )
 
 
@@ -82,9 +86,9 @@ def _check_size(path: Path, file: BinaryIO) -> None:
         raise UsageError(f"{path.name} unpacks to {size / 2**30:,.1f} GiB, and 2 GiB are the most")
 
 
-def _unfit(path: Path, spec: TensorSpec, values: Array, beside: str) -> UsageError:
+def _shape_error(path: Path, spec: TensorSpec, values: Array, row_text: str) -> UsageError:
     return UsageError(
-        f"{printable(spec.name)} is {shown_shape(values.shape)} in {path.name}, with {beside}; "
+        f"{printable(spec.name)} is {shown_shape(values.shape)} in {path.name}, with {row_text}; "
         f"the model takes {shown_shape(spec.shape)}",
         hint="The first axis is the row, and every array has the same number of rows.",
     )
@@ -98,36 +102,41 @@ def _first_line(error: BaseException) -> str:
     return printable(next(iter(str(error).splitlines()), type(error).__name__))
 
 
-_MOST_FILE_BYTES = 2**30
+_MAX_FILE_BYTES = 2**30
 
 
 def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, largest_batch: int) -> StoredRows:
-    """Where every input is named like a column, each is fed its own; else the only input is fed all columns but the
-    labels', if there are any, in the file's order."""
+    """Load rows from a .csv file.
+
+    If every input has a column of its name, each is fed from its own. Otherwise the only input is fed from all columns
+    but the labels, in the file's order.
+    """
     columns = _columns(path)
     if label is not None and label not in columns:
         raise UsageError(
-            f"{path.name} has no column {printable(label)}; it has {_named(columns)}",
+            f"{path.name} has no column {printable(label)}; it has {_format_names(columns)}",
             hint=f"Name the labels' column, {OR_NO_LABELS}",
         )
     labels = None if label is None else as_labels(columns.pop(label), path.name)
     if all(spec.name in columns for spec in inputs):
-        feeds = {spec.name: _single(columns[spec.name], spec, path) for spec in inputs}
+        feeds = {spec.name: _single_column(columns[spec.name], spec, path) for spec in inputs}
     elif len(inputs) == 1:
         feeds = {
-            inputs[0].name: _joined(columns, inputs[0], path, beside="" if label is None else " beside the labels")
+            inputs[0].name: _join_columns(
+                columns, inputs[0], path, suffix="" if label is None else " beside the labels"
+            )
         }
     else:
-        absent = [spec.name for spec in inputs if spec.name not in columns]
+        missing = [spec.name for spec in inputs if spec.name not in columns]
         raise UsageError(
-            f"{path.name} has no column {_named(absent)}, and the model has {len(inputs)} inputs",
+            f"{path.name} has no column {_format_names(missing)}, and the model has {len(inputs)} inputs",
             hint="Name a column like each input, or use an .npz.",
         )
     return StoredRows(feeds, labels, largest_batch=largest_batch)
 
 
 def _columns(path: Path) -> dict[str, Array]:
-    if path.stat().st_size > _MOST_FILE_BYTES:
+    if path.stat().st_size > _MAX_FILE_BYTES:
         raise UsageError(f"{path.name} has more than 1 GiB")
     try:
         table = csv.read_csv(path)
@@ -136,9 +145,9 @@ def _columns(path: Path) -> dict[str, Array]:
         raise UsageError(f"{path.name} is not a table: {printable(str(error).splitlines()[0])}") from error
     if not table.num_rows:
         raise UsageError(f"{path.name} holds no rows", hint="Write one row a line, after the header.")
-    twice = sorted(name for name, times in Counter(names).items() if times > 1)
-    if twice:
-        raise UsageError(f"{path.name} has more than one column {_named(twice)}")
+    duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
+    if duplicates:
+        raise UsageError(f"{path.name} has more than one column {_format_names(duplicates)}")
     return {name: _values(table.column(name), name, path) for name in names}
 
 
@@ -151,7 +160,7 @@ def _values(column: Any, name: str, path: Path) -> Array:
     return np.asarray(column.to_numpy())
 
 
-def _single(values: Array, spec: TensorSpec, path: Path) -> Array:
+def _single_column(values: Array, spec: TensorSpec, path: Path) -> Array:
     if not spec.shape or any(axis not in (-1, 1) for axis in spec.shape[1:]):
         raise UsageError(
             f"the column {printable(spec.name)} has one value a row; the model takes {shown_shape(spec.shape)}"
@@ -159,26 +168,28 @@ def _single(values: Array, spec: TensorSpec, path: Path) -> Array:
     return as_input(values, spec, path.name, is_decimal=True).reshape(-1, *[1] * (len(spec.shape) - 1))
 
 
-def _joined(columns: dict[str, Array], spec: TensorSpec, path: Path, *, beside: str) -> Array:
-    wanted = spec.shape[1:]
-    has_room = bool(spec.shape) and (wanted == (-1,) or (-1 not in wanted and math.prod(wanted) == len(columns)))
+def _join_columns(columns: dict[str, Array], spec: TensorSpec, path: Path, *, suffix: str) -> Array:
+    row_shape = spec.shape[1:]
+    has_room = bool(spec.shape) and (
+        row_shape == (-1,) or (-1 not in row_shape and math.prod(row_shape) == len(columns))
+    )
     if not has_room:
         raise UsageError(
-            f"{path.name} has {len(columns)} columns{beside}; "
+            f"{path.name} has {len(columns)} columns{suffix}; "
             f"the model takes {shown_shape(spec.shape)} in {printable(spec.name)}"
         )
-    words = [name for name, values in columns.items() if values.dtype.kind not in "fiub"]
-    if words and spec.dtype != "object":
-        raise UsageError(f"the column {printable(words[0])} of {path.name} is not all numbers")
+    text_columns = [name for name, values in columns.items() if values.dtype.kind not in "fiub"]
+    if text_columns and spec.dtype != "object":
+        raise UsageError(f"the column {printable(text_columns[0])} of {path.name} is not all numbers")
     rows = len(next(iter(columns.values())))
     if rows * len(columns) * np.dtype(spec.dtype).itemsize > MOST_BYTES:
         raise UsageError(f"{path.name} holds more than 2 GiB of numbers")
     joined: Array = np.empty((rows, len(columns)), np.dtype(spec.dtype))
-    for place, values in enumerate(columns.values()):
-        joined[:, place] = as_input(values, spec, path.name, is_decimal=True)
-    return joined.reshape(rows, *wanted) if wanted != (-1,) else joined
+    for index, values in enumerate(columns.values()):
+        joined[:, index] = as_input(values, spec, path.name, is_decimal=True)
+    return joined.reshape(rows, *row_shape) if row_shape != (-1,) else joined
 
 
-def _named(names: Any) -> str:
+def _format_names(names: Any) -> str:
     shown = [printable(name) for name in names]
     return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")

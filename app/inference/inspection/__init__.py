@@ -1,1 +1,1 @@
-"""What a model file holds and what an inference costs by it, told by a limited child process that never runs it."""
+"""Contents of a model file and the cost of an inference, determined by a limited child process that never runs it."""

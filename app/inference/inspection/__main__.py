@@ -1,4 +1,4 @@
-"""The inspecting child: reads one model within limits, never runs it, and prints ModelFacts as MessagePack."""
+"""The inspecting child process: reads one model within limits, never runs it, and prints ModelFacts as MessagePack."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from loadgen.decoding import decode_json
 
 def main() -> None:
     leave_with_parent()
-    path, given = Path(sys.argv[1]), decode_json(sys.argv[2], GivenShapes)
+    path, shapes = Path(sys.argv[1]), decode_json(sys.argv[2], GivenShapes)
     check_model_file(path)
     limit_this_process(path.stat().st_size)
     try:
-        facts = facts_of(path, given)
+        facts = facts_of(path, shapes)
     except (MemoryError, RecursionError) as error:
         raise UsageError(f"{path.name} is refused: it takes far more memory to read than its size tells") from error
     sys.stdout.buffer.write(msgspec.msgpack.encode(facts))

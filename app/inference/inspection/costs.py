@@ -1,15 +1,10 @@
-"""What one inference of a batch costs by the graph: arithmetic, traffic and memory.
+"""Cost of an inference at a batch size, derived from the graph: arithmetic, memory traffic and memory.
 
-What a runtime would do of a graph: constants are worked out once, the rest at each inference.
-
-The shape of every value in a graph at given input shapes, by onnx's own shape inference.
-
-The multiply-adds of one node: those of the operators that make up nearly all the work of a network.
-
-Elementwise arithmetic, pooling, normalisation and reduction count as none: together a few per cent
-in usual networks.
-
-How much memory the activations of one inference need at once.
+Dataflow: as in a runtime, constants are computed once and everything else at each inference.
+Shapes: those of every value at given input shapes, by onnx's own shape inference.
+Arithmetic: multiply-adds of the operators that make up nearly all work of a network. Elementwise arithmetic, pooling,
+normalization and reduction count as none; together they are a few percent in usual networks.
+Memory: how much the activations of one inference need at once.
 """
 
 from __future__ import annotations
@@ -29,17 +24,18 @@ from app.inference.tensor_spec import printable
 from app.records.model import BatchCost, Growth, Parameters
 
 _VIEWS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""Another name for the same bytes: a runtime moves nothing for them."""
+"""Operators that return the same bytes under another name; a runtime moves no data for them."""
 _READS_NO_CONTENT = frozenset({"Shape", "Size"})
 _LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
-"""They read as much of their table as they give out."""
+"""Operators that read only as much of their table as they output."""
 _RANDOM = frozenset({"Bernoulli", "Multinomial"})
 
 
 class Dataflow(msgspec.Struct, frozen=True):
-    """`steps` are those of each inference, in order; `weights` the constants they read, kept between inferences.
+    """Dataflow of a graph.
 
-    `stored_forms` are constants in another form, which kernels read as they are stored (dequantised weights).
+    `steps` run at each inference, in order; `weights` are the constants they read, which stay in memory between
+    inferences. `stored_forms` are constants in another form that kernels read as stored, such as dequantized weights.
     """
 
     inputs: tuple[str, ...]
@@ -47,22 +43,25 @@ class Dataflow(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     weights: frozenset[str]
     tables: frozenset[str]
-    """Weights that are only looked up in, never read as a whole."""
+    """Weights that are only looked up in and never read as a whole."""
     stored_forms: frozenset[str]
 
     def content_read(self, step: Step) -> Iterator[str]:
-        """The activations whose bytes a step reads."""
+        """Yield the activations whose bytes a step reads."""
         if not is_view(step) and step.node.op_type not in _READS_NO_CONTENT:
             yield from (name for name in step.reads if name not in self.weights and name not in self.stored_forms)
 
     def content_made(self, step: Step) -> Iterator[str]:
+        """Yield the values whose bytes a step writes."""
         if not is_view(step):
             yield from (name for name in step.makes if name not in self.stored_forms)
 
 
 def dataflow_of(graph: onnx.GraphProto) -> Dataflow:
-    """Raises UsageError for a graph that is none."""
-    constants = {tensor.name for tensor in graph.initializer} | {one.values.name for one in graph.sparse_initializer}
+    """Return the dataflow of a graph. Raises UsageError for an invalid graph."""
+    constants = {tensor.name for tensor in graph.initializer} | {
+        sparse.values.name for sparse in graph.sparse_initializer
+    }
     stored_forms: set[str] = set()
     live: list[Step] = []
     for step in steps_of(graph):
@@ -74,20 +73,20 @@ def dataflow_of(graph: onnx.GraphProto) -> Dataflow:
             continue
         live.append(step)
     outputs = tuple(value.name for value in graph.output)
-    whole = {name for step in live for name in step.reads[_is_lookup(step) :]}
+    read_whole = {name for step in live for name in step.reads[_is_lookup(step) :]}
     read = {name for step in live for name in step.reads}.union(outputs) & constants
     return Dataflow(
         inputs=tuple(input_names(graph)),
         outputs=outputs,
         steps=tuple(live),
         weights=frozenset(read),
-        tables=frozenset(read - whole),
+        tables=frozenset(read - read_whole),
         stored_forms=frozenset(stored_forms),
     )
 
 
 def is_view(step: Step) -> bool:
-    """Whether the first output is the first input under another name."""
+    """Return whether the first output is the first input under another name."""
     return step.node.domain in STANDARD_DOMAINS and step.node.op_type in _VIEWS and bool(step.reads and step.makes)
 
 
@@ -99,16 +98,16 @@ def _is_random(node: onnx.NodeProto) -> bool:
     return node.op_type.startswith("Random") or node.op_type in _RANDOM
 
 
-_KEPT_ELEMENTS = 1024
-"""Larger stored tensors are weights: no shape depends on them."""
+_MAX_KEPT_ELEMENTS = 1024
+"""Maximum number of elements of a stored tensor that is kept; larger ones are weights, which no shape depends on."""
 
 
 class ShapesDisagreeError(UsageError):
-    """Some operator cannot take what it is given."""
+    """Raised if an operator cannot take the shapes of its inputs."""
 
 
 class ValueSizes:
-    """Shapes and sizes by the name of a value of the main graph; None for what could not be inferred."""
+    """Shapes and sizes of the values in the main graph, by name; `None` if they could not be inferred."""
 
     def __init__(self, shapes: dict[str, tuple[int, ...]], dtypes: dict[str, int]) -> None:
         self._shapes = shapes
@@ -125,18 +124,18 @@ class ValueSizes:
         return None if shape is None else math.prod(shape)
 
     def bytes(self, name: str) -> int | None:
-        """Raises UsageError where a value is larger than anything can hold."""
+        """Return the size in bytes. Raises UsageError for a value larger than any memory."""
         shape, dtype = self.shape(name), self.dtype(name)
         return None if shape is None or dtype is None else size_bytes(dtype, shape)
 
 
 def drop_weights(model: onnx.ModelProto) -> None:
-    """Leave of large stored tensors their types and shapes: what follows copies the model several times."""
+    """Reduce large stored tensors to their types and shapes, since later steps copy the model several times."""
     for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) > _KEPT_ELEMENTS:  # asking for its size in bytes would copy it
-            kept = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
-            tensor.CopyFrom(kept)
-    # what a file says of its own inner shapes is not believed
+        if math.prod(tensor.dims) > _MAX_KEPT_ELEMENTS:  # `ByteSize` would copy the tensor.
+            stub = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+            tensor.CopyFrom(stub)
+    # Shapes that a file declares for its inner values are not trusted.
     del model.graph.value_info[:]
     for output in model.graph.output:
         if output.type.HasField("tensor_type"):
@@ -144,9 +143,9 @@ def drop_weights(model: onnx.ModelProto) -> None:
 
 
 def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, is_strict: bool = True) -> ValueSizes:
-    """With the inputs of these shapes, which `model` keeps.
+    """Infer the sizes of all values for these input shapes, which `model` keeps.
 
-    Raises ShapesDisagreeError; where it is not strict, what disagrees is unknown instead.
+    Raises ShapesDisagreeError if `is_strict`; otherwise the sizes in conflict are unknown.
     """
     for value in model.graph.input:
         if value.name in inputs and value.type.HasField("tensor_type"):
@@ -157,7 +156,7 @@ def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, i
         inferred = shape_inference.infer_shapes(model, strict_mode=is_strict, data_prop=True).graph
     except MemoryError:
         raise
-    except Exception as error:  # onnx raises its own and the standard library's alike
+    except Exception as error:  # onnx raises its own errors and those of the standard library.
         first_line = printable((str(error).strip() or type(error).__name__).splitlines()[0])
         raise ShapesDisagreeError(f"the shapes in the model do not go together: {first_line}") from error
     shapes: dict[str, tuple[int, ...]] = {}
@@ -180,7 +179,10 @@ ShapeOf = Callable[[str], tuple[int, ...] | None]
 
 
 def multiply_adds(node: onnx.NodeProto, shape_of: ShapeOf) -> int | None:
-    """0 for operators without; None for those whose shapes are not known, and whose work no rule here tells."""
+    """Return the number of multiply-adds of a node; 0 for operators without any.
+
+    `None` if the shapes are unknown, or if no rule covers the operator.
+    """
     if node.domain not in STANDARD_DOMAINS or node.op_type in _NO_RULE or not onnx.defs.has(node.op_type):
         return None
     rule = _RULES.get(node.op_type)
@@ -188,22 +190,28 @@ def multiply_adds(node: onnx.NodeProto, shape_of: ShapeOf) -> int | None:
         return 0
     try:
         return rule(node, [shape_of(name) if name else None for name in (*node.input, node.output[0])])
-    except (IndexError, ValueError):  # a shape is unknown, or has not the axes that the rule needs
+    except (IndexError, ValueError):  # A shape is unknown or lacks the axes that the rule needs.
         return None
 
 
 Shapes = list[tuple[int, ...] | None]
 Rule = Callable[[onnx.NodeProto, Shapes], int]
-"""Shapes are those of the node's inputs, then of its first output."""
+"""Rule that computes multiply-adds from a node and the shapes of its inputs, followed by that of its first output."""
 
 
 def _convolution(weight: int) -> Rule:
-    """Each output element takes one multiply-add for each weight of its channel; weights are [out, in/groups, ...]."""
+    """Return the rule of convolutions: one multiply-add per output element and weight of its channel.
+
+    Weights have the shape [out, in/groups, ...].
+    """
     return lambda _, shapes: math.prod(_known(shapes[-1])) * math.prod(_known(shapes[weight])[1:])
 
 
 def _transposed_convolution(_: onnx.NodeProto, shapes: Shapes) -> int:
-    """Each input element is spread by all weights of its channel; weights are [in, out/groups, ...]."""
+    """Return the multiply-adds of a transposed convolution: one per input element and weight of its channel.
+
+    Weights have the shape [in, out/groups, ...].
+    """
     return math.prod(_known(shapes[0])) * math.prod(_known(shapes[1])[1:])
 
 
@@ -217,13 +225,15 @@ def _gemm(node: onnx.NodeProto, shapes: Shapes) -> int:
 
 
 def _recurrent(_: onnx.NodeProto, shapes: Shapes) -> int:
-    """Every step of every row meets all weights: those of the input, and those of the state."""
+    """Return the multiply-adds of a recurrent layer: each step of each row uses all weights of the input and of the
+    state.
+    """
     steps, rows, _features = _known(shapes[0])
     return steps * rows * (math.prod(_known(shapes[1])) + math.prod(_known(shapes[2])))
 
 
 def _einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
-    """Of two operands without an ellipsis: one multiply-add for each combination of all indices."""
+    """Return the multiply-adds of an einsum of two operands without an ellipsis: one per combination of all indices."""
     equation = "".join(attribute.s.decode() for attribute in node.attribute if attribute.name == "equation")
     first, second = equation.replace(" ", "").partition("->")[0].split(",")
     lengths = dict(zip(first, _known(shapes[0]), strict=True)) | dict(zip(second, _known(shapes[1]), strict=True))
@@ -257,65 +267,66 @@ _NO_RULE = frozenset(
 
 
 def peak_activation_bytes(flow: Dataflow, bytes_of: Callable[[str], int]) -> int:
-    """The most that is held at once when the steps run in order and a value goes after its last reader.
+    """Return the peak memory of activations when the steps run in order and each value is freed after its last reader.
 
-    Inputs stay, since the caller holds them; outputs stay. No buffer is written in place, so a runtime may need less;
-    what libraries take for themselves (contexts, work space, unused room) comes on top.
+    Inputs stay, since the caller holds them, and so do outputs. No buffer is reused in place, so a runtime may need
+    less. What libraries allocate for themselves (contexts, workspace, unused memory) comes on top.
     """
     storage = _storage(flow)
-    last_use = {storage.get(name, name): number for number, step in enumerate(flow.steps) for name in step.reads}
-    held_to_the_end = {storage.get(name, name) for name in (*flow.inputs, *flow.outputs)}
-    held = {name: bytes_of(name) for name in flow.inputs}
-    now = peak = sum(held.values())
-    leaving: dict[int, list[str]] = {}
-    for number, step in enumerate(flow.steps):
+    last_use = {storage.get(name, name): index for index, step in enumerate(flow.steps) for name in step.reads}
+    permanent = {storage.get(name, name) for name in (*flow.inputs, *flow.outputs)}
+    bytes_by_name = {name: bytes_of(name) for name in flow.inputs}
+    current = peak = sum(bytes_by_name.values())
+    freed_after: dict[int, list[str]] = {}
+    for index, step in enumerate(flow.steps):
         for name in flow.content_made(step):
-            held[name] = bytes_of(name)
-            now += held[name]
-            if name not in held_to_the_end:
-                leaving.setdefault(last_use.get(name, number), []).append(name)
-        peak = max(peak, now)
-        now -= sum(held[name] for name in leaving.pop(number, ()))
+            bytes_by_name[name] = bytes_of(name)
+            current += bytes_by_name[name]
+            if name not in permanent:
+                freed_after.setdefault(last_use.get(name, index), []).append(name)
+        peak = max(peak, current)
+        current -= sum(bytes_by_name[name] for name in freed_after.pop(index, ()))
     return peak
 
 
 def _storage(flow: Dataflow) -> dict[str, str]:
-    """The value whose bytes each view shows."""
+    """Return the value whose bytes each view shows."""
     storage: dict[str, str] = {}
     for step in flow.steps:
         if is_view(step):
-            shown = storage.get(step.reads[0], step.reads[0])
-            storage.update(dict.fromkeys(step.makes, shown))
+            source = storage.get(step.reads[0], step.reads[0])
+            storage.update(dict.fromkeys(step.makes, source))
     return storage
 
 
 class OperatorFlops(msgspec.Struct, frozen=True):
-    """By operator; in `unknown`, nodes whose FLOPs cannot be told."""
+    """FLOPs by operator; `unknown` counts the nodes whose FLOPs are unknown."""
 
     flops: Counter[str]
     unknown: Counter[str]
 
 
 def operator_name(domain: str, op_type: str) -> str:
-    """With its domain, where that is not the standard one."""
+    """Return the operator's name, with its domain if that is not the standard one."""
     return printable(op_type if domain in ("", "ai.onnx") else f"{domain}.{op_type}")
 
 
 def operator_flops(flow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
+    """Return the FLOPs of each operator."""
     flops: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     for step in flow.steps:
         name = operator_name(step.node.domain, step.node.op_type)
-        found = multiply_adds(step.node, sizes.shape)
-        if found is None:
+        count = multiply_adds(step.node, sizes.shape)
+        if count is None:
             unknown[name] += 1
         else:
-            flops[name] += 2 * found
+            flops[name] += 2 * count
     return OperatorFlops(flops, unknown)
 
 
 def batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
-    """What is of unknown size is left out of the bytes."""
+    """Return the cost of an inference at a batch size. Values of unknown size are left out of the bytes."""
 
     def total(names: Iterable[str]) -> int:
         return sum(sizes.bytes(name) or 0 for name in names)
@@ -340,11 +351,13 @@ def batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
 
 
 def unknown_values(flow: Dataflow, sizes: ValueSizes) -> int:
-    made = (name for step in flow.steps for name in flow.content_made(step))
-    return sum(sizes.bytes(name) is None for name in (*flow.inputs, *made))
+    """Return the number of values of unknown size."""
+    written = (name for step in flow.steps for name in flow.content_made(step))
+    return sum(sizes.bytes(name) is None for name in (*flow.inputs, *written))
 
 
 def parameters_of(flow: Dataflow, sizes: ValueSizes) -> Parameters:
+    """Return the number and the bytes of the weights."""
     by_dtype: Counter[str] = Counter()
     count = 0
     for name in flow.weights:
@@ -357,12 +370,12 @@ def parameters_of(flow: Dataflow, sizes: ValueSizes) -> Parameters:
 
 
 def growth(points: Sequence[tuple[int, int]]) -> Growth | None:
-    """The line through all (batch, value) points; None where they are fewer than two or lie on no line."""
+    """Return the line through all (batch, value) points; `None` for fewer than two points or if they lie on no line."""
     if len(points) < 2:
         return None
-    (first, start), (second, after) = points[:2]
-    per_row, rest = divmod(after - start, second - first)
-    fixed = start - per_row * first
-    if rest or any(value != fixed + per_row * batch for batch, value in points):
+    (first, first_value), (second, second_value) = points[:2]
+    per_row, remainder = divmod(second_value - first_value, second - first)
+    fixed = first_value - per_row * first
+    if remainder or any(value != fixed + per_row * batch for batch, value in points):
         return None
     return Growth(fixed, per_row)

@@ -1,6 +1,6 @@
-"""All that is told of one model, from its file.
+"""Everything known about a model from its file.
 
-The axes a model leaves open, and the lengths they get: by the user, or by the batch.
+Also resolves the axes that a model leaves open, by the user's values or by the batch size.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from app.records.model import BatchCost, ExternalFile, GivenShapes, ModelFacts, 
 
 Shape = tuple[int | str, ...]
 
-_LONGEST_AXIS = 2**40
+_MAX_AXIS_LENGTH = 2**40
 
 
 class InputShapes:
-    """`shapes` by input, with what the user gave put in; None where even the number of axes is open."""
+    """Shapes of the inputs, with the user's values filled in; `None` if even the number of axes is unknown."""
 
     def __init__(self, graph: onnx.GraphProto, given: GivenShapes) -> None:
         fed = set(input_names(graph))
@@ -44,8 +44,8 @@ class InputShapes:
         self.axes = dict(given.axes)
         _check_names(self.declared, given)
         for name, lengths in given.shapes.items():
-            self._take(name, lengths)
-        self.shapes = {name: self._filled(name, shape, given) for name, shape in self.declared.items()}
+            self._apply_lengths(name, lengths)
+        self.shapes = {name: self._fill(name, shape, given) for name, shape in self.declared.items()}
         first = {shape[0] for shape in self.shapes.values() if shape} - {
             axis for shape in self.shapes.values() for axis in (shape or ())[1:]
         }
@@ -53,34 +53,36 @@ class InputShapes:
 
     @property
     def fixed_batch(self) -> int | None:
-        """The rows of an inference where the batch is not open."""
+        """Number of rows of an inference if the batch size is fixed, else `None`."""
         if self.batch_axes:
             return None
         first = next((shape[0] for shape in self.shapes.values() if shape), 1)
         return first if isinstance(first, int) else None
 
     def missing(self) -> str | None:
-        """What must be given before sizes can be told, as a sentence; None where nothing is missing."""
+        """Return a sentence that says what the user must specify before sizes are known; `None` if nothing is
+        missing.
+        """
         for name, shape in self.shapes.items():
             if shape is None:
                 return (
                     f"input {printable(name)} has no shape in the file; give it with --shape {printable(name)}=N,3,32"
                 )
-        left = sorted({axis for shape in self.shapes.values() for axis in shape or () if isinstance(axis, str)})
-        asked = [printable(axis) for axis in left if axis not in self.batch_axes]
-        if not asked:
+        open_axes = sorted({axis for shape in self.shapes.values() for axis in shape or () if isinstance(axis, str)})
+        required = [printable(axis) for axis in open_axes if axis not in self.batch_axes]
+        if not required:
             return None
-        options = " ".join(f"--axis {axis}=VALUE" for axis in asked)
-        return f"the model leaves the length of {', '.join(asked)} open; give it with {options}"
+        options = " ".join(f"--axis {axis}=VALUE" for axis in required)
+        return f"the model leaves the length of {', '.join(required)} open; give it with {options}"
 
     def at(self, batch: int) -> dict[str, tuple[int, ...]]:
-        """Every input's shape at a batch; only where nothing is missing."""
+        """Return the shape of every input at a batch size. Requires that nothing is missing."""
         return {
             name: tuple(axis if isinstance(axis, int) else batch for axis in shape or ())
             for name, shape in self.shapes.items()
         }
 
-    def _take(self, name: str, lengths: tuple[int | None, ...]) -> None:
+    def _apply_lengths(self, name: str, lengths: tuple[int | None, ...]) -> None:
         declared = self.declared[name]
         if declared is None:
             return
@@ -93,20 +95,23 @@ class InputShapes:
             if length is None:
                 continue
             if (axis if isinstance(axis, int) else self.axes.setdefault(axis, length)) != length:
-                which = f"axis {printable(str(axis))} of input {name}"
-                raise UsageError(f"{which} cannot be {length}: the model or another option differs")
+                description = f"axis {printable(str(axis))} of input {name}"
+                raise UsageError(f"{description} cannot be {length}: the model or another option differs")
 
-    def _filled(self, name: str, declared: Shape | None, given: GivenShapes) -> Shape | None:
+    def _fill(self, name: str, declared: Shape | None, given: GivenShapes) -> Shape | None:
         if declared is None:
             lengths = given.shapes.get(name)
             if lengths is None:
                 return None
-            return tuple(f"{name}.{i}" if one is None else one for i, one in enumerate(lengths))
+            return tuple(f"{name}.{i}" if length is None else length for i, length in enumerate(lengths))
         return tuple(self.axes.get(axis, axis) if isinstance(axis, str) else axis for axis in declared)
 
 
 def declared_shape(value: onnx.ValueInfoProto) -> Shape | None:
-    """An open axis by its name, or `NAME.INDEX`; None for an unknown number of axes and for what is no tensor."""
+    """Return the shape declared in the file, in which open axes have their name or `NAME.INDEX`.
+
+    `None` for an unknown number of axes, and for a value that is not a tensor.
+    """
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         return None
     return tuple(
@@ -116,29 +121,36 @@ def declared_shape(value: onnx.ValueInfoProto) -> Shape | None:
 
 
 def shown(shape: Shape | None) -> str:
+    """Format a shape for messages."""
     return "n/a" if shape is None else " × ".join(printable(str(axis)) for axis in shape) or "one number"
 
 
 def _check_names(declared: dict[str, Shape | None], given: GivenShapes) -> None:
-    lengths = [*given.axes.values(), *(one for shape in given.shapes.values() for one in shape if one is not None)]
-    if any(not 1 <= length <= _LONGEST_AXIS for length in lengths):
-        raise UsageError(f"an axis has a length of 1 to {_LONGEST_AXIS}")
+    lengths = [
+        *given.axes.values(),
+        *(length for shape in given.shapes.values() for length in shape if length is not None),
+    ]
+    if any(not 1 <= length <= _MAX_AXIS_LENGTH for length in lengths):
+        raise UsageError(f"an axis has a length of 1 to {_MAX_AXIS_LENGTH}")
     for name in given.shapes:
         if name not in declared:
-            known = ", ".join(map(printable, declared)) or "none"
-            raise UsageError(f"the model has no input {name!r}", hint=f"Its inputs: {known}.")
+            known_names = ", ".join(map(printable, declared)) or "none"
+            raise UsageError(f"the model has no input {name!r}", hint=f"Its inputs: {known_names}.")
     open_axes = {axis for shape in declared.values() for axis in shape or () if isinstance(axis, str)}
     for axis in given.axes:
         if axis not in open_axes:
-            known = ", ".join(sorted(map(printable, open_axes))) or "none"
-            raise UsageError(f"the model has no open axis {axis!r}", hint=f"Its open axes: {known}.")
+            known_names = ", ".join(sorted(map(printable, open_axes))) or "none"
+            raise UsageError(f"the model has no open axis {axis!r}", hint=f"Its open axes: {known_names}.")
 
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class _Inferred(msgspec.Struct, frozen=True):
-    """`sizes` are those of the smallest batch; where shapes are missing, of what does not depend on them."""
+    """Inferred sizes and costs.
+
+    `sizes` are those at the smallest batch size; if shapes are missing, only those that do not depend on them.
+    """
 
     sizes: ValueSizes
     costs: tuple[BatchCost, ...]
@@ -146,18 +158,20 @@ class _Inferred(msgspec.Struct, frozen=True):
 
 
 def facts_of(path: Path, given: GivenShapes) -> ModelFacts:
-    """Raises UsageError for a file that is no model, and for one that a careful runtime would not open."""
+    """Inspect a model file. Raises UsageError for a file that is not a model, or that a careful runtime would not
+    open.
+    """
     model = read_model(path)
-    files = _checked(model, path)
+    files = _check_file(model, path)
     if model.functions:
-        model = _inlined(model)
+        model = _inline_functions(model)
     flow = dataflow_of(model.graph)
     inputs, outputs = tuple(_inputs(model.graph)), tuple(_value(value) for value in model.graph.output)
     drop_weights(model)
     shapes = InputShapes(model.graph, given)
     inferred = _inferred(model, flow, shapes)
     flops = costs.operator_flops(flow, inferred.sizes)
-    told = inferred.costs
+    batch_costs = inferred.costs
     return ModelFacts(
         file=path.name,
         size_bytes=path.stat().st_size,
@@ -170,22 +184,22 @@ def facts_of(path: Path, given: GivenShapes) -> ModelFacts:
         parameters=costs.parameters_of(flow, inferred.sizes),
         external_files=files,
         nodes=sum(1 for _ in all_nodes(model.graph)),
-        operators=tuple(_operators(model.graph, flops if told else None)),
+        operators=tuple(_operators(model.graph, flops if batch_costs else None)),
         batch_axes=tuple(map(printable, shapes.batch_axes)),
         axes={printable(axis): length for axis, length in shapes.axes.items()},
-        costs=told,
+        costs=batch_costs,
         cost_reason=inferred.missing,
-        flops_growth=costs.growth([(cost.batch, cost.flops) for cost in told]),
-        moved_growth=costs.growth([(cost.batch, cost.moved_bytes) for cost in told]),
-        memory_growth=costs.growth([(cost.batch, cost.memory_bytes) for cost in told]),
-        counted_operators=tuple(sorted(name for name, count in flops.flops.items() if count)) if told else (),
-        unknown_operators=tuple(sorted(flops.unknown)) if told else (),
-        unknown_nodes=flops.unknown.total() if told else 0,
-        unknown_values=costs.unknown_values(flow, inferred.sizes) if told else 0,
+        flops_growth=costs.growth([(cost.batch, cost.flops) for cost in batch_costs]),
+        moved_growth=costs.growth([(cost.batch, cost.moved_bytes) for cost in batch_costs]),
+        memory_growth=costs.growth([(cost.batch, cost.memory_bytes) for cost in batch_costs]),
+        counted_operators=tuple(sorted(name for name, count in flops.flops.items() if count)) if batch_costs else (),
+        unknown_operators=tuple(sorted(flops.unknown)) if batch_costs else (),
+        unknown_nodes=flops.unknown.total() if batch_costs else 0,
+        unknown_values=costs.unknown_values(flow, inferred.sizes) if batch_costs else 0,
     )
 
 
-def _checked(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
+def _check_file(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
     check_versions(model, path.name)
     domains = {node.domain for node in all_nodes(model.graph)}
     domains.update(node.domain for function in model.functions for node in function.node)
@@ -195,12 +209,12 @@ def _checked(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
     return weight_files(model, path)
 
 
-def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+def _inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return inliner.inline_local_functions(model)
     except MemoryError:
         raise
-    except Exception as error:  # onnx raises its own and the standard library's alike
+    except Exception as error:  # onnx raises its own errors and those of the standard library.
         raise UsageError(f"the model's functions are wrong: {printable(str(error))}") from error
 
 
@@ -208,13 +222,13 @@ def _inferred(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _I
     missing = shapes.missing()
     if missing is None:
         try:
-            return _costed(model, flow, shapes)
+            return _compute_costs(model, flow, shapes)
         except ShapesDisagreeError as error:
             missing = str(error)
     return _Inferred(infer_sizes(model, {}, is_strict=False), (), missing)
 
 
-def _costed(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _Inferred:
+def _compute_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _Inferred:
     batches = BATCHES if shapes.fixed_batch is None else (shapes.fixed_batch,)
     first = infer_sizes(model, shapes.at(batches[0]))
     rest = (costs.batch_cost(flow, infer_sizes(model, shapes.at(batch)), batch) for batch in batches[1:])

@@ -1,4 +1,4 @@
-"""The most that looking at a model may take of this machine."""
+"""Limits on the resources that inspecting a model may take."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from pathlib import Path
 MIB = 2**20
 _MEMORY_MIB = 320
 _FILE_COPIES = 4
-"""The file as bytes and as records, and as much again for what onnx passes on without the weights."""
+"""Copies of the file in memory: as bytes, as records, and twice more for what onnx passes on without the weights."""
 
 _SECONDS = 1.0
 _SECONDS_PER_MIB = 4.0
-_LONGEST_S = 20.0
+_MAX_SECONDS = 20.0
 WALL_S = 30.0
-"""A limit for what waits without working, such as a file on a network drive that is gone."""
+"""Time limit in seconds for a process that waits without computing, for example on a lost network drive."""
 
 
 def processor_seconds(file_bytes: int) -> float:
-    """For a file of this size: a small one that takes longer is made to take long."""
-    return min(_SECONDS + _SECONDS_PER_MIB * file_bytes / MIB, _LONGEST_S)
+    """Return the CPU time limit for a file of this size: a small file that takes longer was made to take long."""
+    return min(_SECONDS + _SECONDS_PER_MIB * file_bytes / MIB, _MAX_SECONDS)
 
 
 def limit_this_process(file_bytes: int) -> None:
-    """From now on: memory where Linux limits it, processor time where there are signals; Windows has the parent's wait.
+    """Limit this process from now on: memory on Linux, and CPU time wherever there are signals.
 
-    Past its memory the process sees MemoryError or aborts; past its time it is killed by SIGPROF, in native code too.
+    On Windows only the parent's timeout applies. Beyond its memory limit the process raises MemoryError or aborts;
+    beyond its time limit it is killed by SIGPROF, even in native code.
     """
     if sys.platform == "win32":
         return

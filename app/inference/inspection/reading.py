@@ -1,6 +1,6 @@
-"""A model file as onnx's own records, without the weights that lie in other files.
+"""Reads a model file as onnx records, without weights in other files.
 
-Which node reads what another made: checked, and told without regard to where subgraphs stand.
+Also determines which node reads the output of which, including subgraphs, and checks it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _KNOWN_DOMAINS = STANDARD_DOMAINS | {
     "com.microsoft.nchwc",
     "com.ms.internal.nhwc",
 }
-"""What onnx defines and what ONNX Runtime is built with; operators of any other domain are code from elsewhere."""
+"""Domains that onnx defines or ONNX Runtime is built with; operators of any other domain need third-party code."""
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """Raises UsageError for bytes that are no ONNX model."""
+    """Read a model file. Raises UsageError if it is not an ONNX model."""
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except MemoryError:
         raise
-    except Exception as error:  # protobuf's own, which only the protocols may name
+    except Exception as error:  # A protobuf error, whose module only the protocols may import.
         nested = "its graphs are nested too deep" if "Depth" in str(error) else "it is something else, or was cut short"
         raise UsageError(f"{path.name} is not a model that ONNX can read: {nested}") from error
     if not model.HasField("graph") or not model.ir_version:
@@ -42,26 +42,29 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 
 def _is_text(message: Any) -> bool:
-    """Whether all strings are; the format's second version hands on those that are not UTF-8 as bytes."""
-    if isinstance(message, onnx.TensorProto):  # whose other fields are large, and would be copied
+    """Return whether all strings of a message are text.
+
+    proto2 returns strings that are not UTF-8 as bytes.
+    """
+    if isinstance(message, onnx.TensorProto):  # The other fields are large and would be copied.
         return isinstance(message.name, str) and all(map(_is_text, message.external_data))
     for field, value in message.ListFields():
         if field.type == field.TYPE_STRING:
-            is_text = all(isinstance(one, str) for one in _several(value))
+            is_text = all(isinstance(item, str) for item in _as_sequence(value))
         else:
-            is_text = field.type != field.TYPE_MESSAGE or all(map(_is_text, _several(value)))
+            is_text = field.type != field.TYPE_MESSAGE or all(map(_is_text, _as_sequence(value)))
         if not is_text:
             return False
     return True
 
 
-def _several(value: Any) -> Any:
-    """The values of a field, whether it holds one or many."""
+def _as_sequence(value: Any) -> Any:
+    """Return the values of a field as a sequence, whether it is repeated or not."""
     return [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
 
 
 def check_versions(model: onnx.ModelProto, name: str) -> None:
-    """Raises UsageError for a model that is newer than the installed onnx, or says twice what it is."""
+    """Raise UsageError for a model newer than the installed onnx, or with duplicate opset declarations."""
     if model.ir_version > onnx.IR_VERSION:
         raise UsageError(
             f"{name} has IR version {model.ir_version}; this version of onnx knows up to {onnx.IR_VERSION}",
@@ -70,17 +73,17 @@ def check_versions(model: onnx.ModelProto, name: str) -> None:
     domains = [opset.domain for opset in model.opset_import]
     if len(domains) != len(set(domains)) or not domains:
         raise UsageError(f"{name} does not say once for each domain which operators it means")
-    known = onnx.defs.onnx_opset_version()
+    max_opset = onnx.defs.onnx_opset_version()
     for opset in model.opset_import:
-        if opset.domain in STANDARD_DOMAINS and not 1 <= opset.version <= known:
+        if opset.domain in STANDARD_DOMAINS and not 1 <= opset.version <= max_opset:
             raise UsageError(
-                f"{name} needs opset {opset.version}; this version of onnx knows 1 to {known}",
+                f"{name} needs opset {opset.version}; this version of onnx knows 1 to {max_opset}",
                 hint="Export the model again with an opset in that range, or install a newer onnx.",
             )
 
 
 def check_domains(model: onnx.ModelProto, domains: set[str], name: str) -> None:
-    """Raises UsageError where one of the `domains` its nodes are of needs code that is not ONNX Runtime's own."""
+    """Raise UsageError if a domain of the model's nodes needs code that is not part of ONNX Runtime."""
     own = {function.domain for function in model.functions}
     for domain in sorted(domains - _KNOWN_DOMAINS - own):
         raise UsageError(
@@ -89,12 +92,12 @@ def check_domains(model: onnx.ModelProto, domains: set[str], name: str) -> None:
         )
 
 
-_READS_NO_NAME = ""
-"""An optional input or output that is left out."""
+_OMITTED_NAME = ""
+"""Name of an optional input or output that is omitted."""
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A node of the main graph. `reads` holds what its subgraphs take from around them, too."""
+    """A node of the main graph. `reads` includes the outer values that its subgraphs use."""
 
     node: onnx.NodeProto
     reads: tuple[str, ...]
@@ -102,73 +105,81 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def input_names(graph: onnx.GraphProto) -> list[str]:
-    """Those a caller feeds: old files list the initializers among them."""
+    """Return the inputs that a caller must feed. Old files list the initializers among the inputs."""
     stored = _stored_names(graph)
     return [value.name for value in graph.input if value.name not in stored]
 
 
 def steps_of(graph: onnx.GraphProto) -> list[Step]:
-    """In the order of the file. Raises UsageError for what is no graph: values made twice or by nobody, cycles."""
+    """Return the steps in the order of the file.
+
+    Raises UsageError for an invalid graph: duplicate or missing values, or cycles.
+    """
     _check(graph, frozenset())
     return [Step(node, tuple(dict.fromkeys(_reads(node))), _makes(node)) for node in graph.node]
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Of the graph and of its subgraphs."""
+    """Yield the nodes of the graph and of its subgraphs."""
     for node in graph.node:
         yield node
         for subgraph in _subgraphs(node):
             yield from all_nodes(subgraph)
 
 
-def _check(graph: onnx.GraphProto, around: Set[str]) -> None:
-    stored = [*(tensor.name for tensor in graph.initializer), *(one.values.name for one in graph.sparse_initializer)]
+def _check(graph: onnx.GraphProto, outer_names: Set[str]) -> None:
+    stored = [
+        *(tensor.name for tensor in graph.initializer),
+        *(sparse.values.name for sparse in graph.sparse_initializer),
+    ]
     _check_once(stored, "stored")
     _check_once([value.name for value in graph.input], "an input")
-    made_anywhere = [name for node in graph.node for name in _makes(node)]
-    _check_once([*made_anywhere, *_stored_names(graph).union(value.name for value in graph.input)], "made")
-    later = set(made_anywhere)
-    known = {*around, *stored, *(value.name for value in graph.input)}
+    all_outputs = [name for node in graph.node for name in _makes(node)]
+    _check_once([*all_outputs, *_stored_names(graph).union(value.name for value in graph.input)], "made")
+    defined_later = set(all_outputs)
+    defined = {*outer_names, *stored, *(value.name for value in graph.input)}
     for node in graph.node:
         if not node.op_type:
             raise UsageError("the model's graph is wrong: a node has no operator")
         for name in node.input:
-            _check_known(name, known, later, f"node {printable(node.name or node.op_type)!r}")
+            _check_known(name, defined, defined_later, f"node {printable(node.name or node.op_type)!r}")
         for subgraph in _subgraphs(node):
-            _check(subgraph, known)
-        known.update(_makes(node))
+            _check(subgraph, defined)
+        defined.update(_makes(node))
     for output in graph.output:
-        _check_known(output.name, known, later, "the graph's output")
+        _check_known(output.name, defined, defined_later, "the graph's output")
 
 
-def _check_once(names: list[str], what: str) -> None:
+def _check_once(names: list[str], role: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise UsageError(f"the model's graph is wrong: {printable(name)!r} is {what} twice")
+            raise UsageError(f"the model's graph is wrong: {printable(name)!r} is {role} twice")
         seen.add(name)
 
 
-def _check_known(name: str, known: Set[str], later: Set[str], reader: str) -> None:
-    if name in known or name == _READS_NO_NAME:
+def _check_known(name: str, defined: Set[str], defined_later: Set[str], reader: str) -> None:
+    if name in defined or name == _OMITTED_NAME:
         return
-    shown = printable(name)
-    if name in later:
-        raise UsageError(f"the model's graph is wrong: {reader} reads {shown!r} before it is made, or in a cycle")
-    raise UsageError(f"the model's graph is wrong: {reader} reads {shown!r}, which nothing makes")
+    display_name = printable(name)
+    if name in defined_later:
+        raise UsageError(
+            f"the model's graph is wrong: {reader} reads {display_name!r} before it is made, or in a cycle"
+        )
+    raise UsageError(f"the model's graph is wrong: {reader} reads {display_name!r}, which nothing makes")
 
 
 def _stored_names(graph: onnx.GraphProto) -> set[str]:
-    return {tensor.name for tensor in graph.initializer} | {one.values.name for one in graph.sparse_initializer}
+    return {tensor.name for tensor in graph.initializer} | {sparse.values.name for sparse in graph.sparse_initializer}
 
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
     yield from filter(None, node.input)
     for subgraph in _subgraphs(node):
-        yield from _taken_from_around(subgraph)
+        yield from _outer_reads(subgraph)
 
 
-def _taken_from_around(graph: onnx.GraphProto) -> Iterator[str]:
+def _outer_reads(graph: onnx.GraphProto) -> Iterator[str]:
     own = _stored_names(graph).union(value.name for value in graph.input)
     own.update(name for node in graph.node for name in _makes(node))
     for node in graph.node:

@@ -1,9 +1,7 @@
-"""The tensors a model stores, wherever in it they stand, and how large they are.
+"""The tensors stored in a model, and their sizes.
 
-The files beside a model that hold its weights, none of which may be another's.
-
-A hostile model names /etc/passwd, ../secrets or a link to them, and a runtime that reads it hands
-them on as weights.
+Also checks the external files with a model's weights, each of which must belong to it: a hostile model may name
+/etc/passwd, ../secrets or a link to them, and a runtime that reads it would expose their content as weights.
 """
 
 from __future__ import annotations
@@ -37,15 +35,18 @@ _TYPED_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "doubl
 
 
 def dtype_name(dtype: int) -> str:
-    """NumPy's name where it has one; `unknown` for a number that onnx does not define."""
-    known = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
-    return "unknown" if known is None else _NAMES.get(known.name, known.name.lower())
+    """Return NumPy's name of a type if it has one; `unknown` for a number that onnx does not define."""
+    definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
+    return "unknown" if definition is None else _NAMES.get(definition.name, definition.name.lower())
 
 
 def size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
-    """None for what has no size of its own, such as strings. Raises UsageError beyond 2^63 - 1 bytes."""
-    known = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
-    bits = None if known is None else _BITS.get(known.name)
+    """Return the size in bytes; `None` for types without a fixed size, such as strings.
+
+    Raises UsageError beyond 2^63 - 1 bytes.
+    """
+    definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
+    bits = None if definition is None else _BITS.get(definition.name)
     if bits is None:
         return None
     size = -(-math.prod(shape) * bits // 8)
@@ -56,26 +57,26 @@ def size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
 
 
 def stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Every tensor in the file: of the graph, of its subgraphs, of functions, and of training."""
-    yield from _of_graph(model.graph)
+    """Yield every tensor in the file: of the graph, its subgraphs, functions and training information."""
+    yield from _graph_tensors(model.graph)
     for function in model.functions:
-        yield from _of_nodes(function.node)
+        yield from _node_tensors(function.node)
         for attribute in function.attribute_proto:
-            yield from _of_attribute(attribute)
+            yield from _attribute_tensors(attribute)
     for training in model.training_info:
-        yield from _of_graph(training.initialization)
-        yield from _of_graph(training.algorithm)
+        yield from _graph_tensors(training.initialization)
+        yield from _graph_tensors(training.algorithm)
 
 
 def tensors_within(node: onnx.NodeProto) -> Iterator[TensorProto]:
-    """Those of its subgraphs."""
+    """Yield the tensors in the subgraphs of a node."""
     for attribute in node.attribute:
-        for graph in _graphs(attribute):
-            yield from _of_graph(graph)
+        for graph in _attribute_graphs(attribute):
+            yield from _graph_tensors(graph)
 
 
 def check_stored(tensor: TensorProto) -> None:
-    """Raises UsageError for a tensor within the file that declares more, or other, than it holds."""
+    """Raise UsageError if a tensor declares more data than it holds, or other data."""
     name = printable(tensor.name)
     if any(axis < 0 for axis in tensor.dims):
         raise UsageError(f"tensor {name!r} has an axis of negative length")
@@ -89,31 +90,31 @@ def check_stored(tensor: TensorProto) -> None:
         raise UsageError(f"tensor {name!r} declares {size} bytes and does not hold them")
 
 
-def _of_graph(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    yield from _of_nodes(graph.node)
+    yield from _node_tensors(graph.node)
 
 
-def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
     for node in nodes:
         for attribute in node.attribute:
-            yield from _of_attribute(attribute)
+            yield from _attribute_tensors(attribute)
 
 
-def _of_attribute(attribute: onnx.AttributeProto) -> Iterator[TensorProto]:
+def _attribute_tensors(attribute: onnx.AttributeProto) -> Iterator[TensorProto]:
     if attribute.HasField("t"):
         yield attribute.t
     yield from attribute.tensors
-    sparse_ones = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-    for sparse in (*sparse_ones, *attribute.sparse_tensors):
+    single_sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+    for sparse in (*single_sparse, *attribute.sparse_tensors):
         yield from (sparse.values, sparse.indices)
-    for graph in _graphs(attribute):
-        yield from _of_graph(graph)
+    for graph in _attribute_graphs(attribute):
+        yield from _graph_tensors(graph)
 
 
-def _graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+def _attribute_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
@@ -121,72 +122,76 @@ _HINT = "Export the model again, with its weights in plain files of its own fold
 
 
 def weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
-    """Those that the tensors of `model`, read from `path`, name. Raises UsageError for one outside the model's folder,
-    for a link, and for a tensor that does not lie within its file."""
-    found: dict[str, ExternalFile] = {}
+    """Return the external files that the tensors of `model`, read from `path`, refer to.
+
+    Raises UsageError for a file outside the model's folder, for a link, and for a tensor that exceeds its file.
+    """
+    files: dict[str, ExternalFile] = {}
     for tensor in stored_tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL and not tensor.external_data:
             continue
         entries = _entries(tensor)
         location = entries.get("location", "")
-        if location not in found:
-            found[location] = ExternalFile(printable(location), _size_of(path, location))
-        _check_span(tensor, entries, found[location])
-    return tuple(sorted(found.values(), key=lambda file: file.name))
+        if location not in files:
+            files[location] = ExternalFile(printable(location), _external_size(path, location))
+        _check_span(tensor, entries, files[location])
+    return tuple(sorted(files.values(), key=lambda file: file.name))
 
 
 def _entries(tensor: TensorProto) -> dict[str, str]:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if len(entries) != len(tensor.external_data):
-        raise _refused(f"tensor {printable(tensor.name)!r} says twice where its weights lie")
+        raise _refusal(f"tensor {printable(tensor.name)!r} says twice where its weights lie")
     return entries
 
 
-def _size_of(model: Path, location: str) -> int:
-    shown = printable(location)
+def _external_size(model: Path, location: str) -> int:
+    display_name = printable(location)
     if not location or "\0" in location:
-        raise _refused("it names no file for some of its weights")
+        raise _refusal("it names no file for some of its weights")
     for pure in (PurePosixPath(location), PureWindowsPath(location)):
         if pure.is_absolute() or pure.drive or pure.root:
-            raise _refused(f"its weights are to be read from {shown}, an absolute path")
+            raise _refusal(f"its weights are to be read from {display_name}, an absolute path")
         if ".." in pure.parts:
-            raise _refused(f"its weights are to be read from {shown}, outside the model's folder")
+            raise _refusal(f"its weights are to be read from {display_name}, outside the model's folder")
     file = model.parent / location
     try:
         is_inside = file.resolve(strict=True).is_relative_to(model.parent.resolve())
         status = file.stat()
-    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError in older versions of Python
-        raise _refused(f"its weights are to be read from {shown}, which cannot be read") from error
+    except (OSError, RuntimeError) as error:  # A loop of links raises RuntimeError in older versions of Python.
+        raise _refusal(f"its weights are to be read from {display_name}, which cannot be read") from error
     if not is_inside:
-        raise _refused(f"its weights are to be read from {shown}, a link out of the model's folder")
+        raise _refusal(f"its weights are to be read from {display_name}, a link out of the model's folder")
     if not stat.S_ISREG(status.st_mode):
-        raise _refused(f"its weights are to be read from {shown}, which is not a plain file")
+        raise _refusal(f"its weights are to be read from {display_name}, which is not a plain file")
     if status.st_nlink > 1:
-        raise _refused(f"its weights are to be read from {shown}, a file with a second name elsewhere (a hard link)")
+        raise _refusal(
+            f"its weights are to be read from {display_name}, a file with a second name elsewhere (a hard link)"
+        )
     return status.st_size
 
 
 def _check_span(tensor: TensorProto, entries: dict[str, str], file: ExternalFile) -> None:
     name = printable(tensor.name)
-    offset, length = (_whole_number(entries.get(key), name, key) for key in ("offset", "length"))
+    offset, length = (_parse_number(entries.get(key), name, key) for key in ("offset", "length"))
     if any(axis < 0 for axis in tensor.dims):
-        raise _refused(f"tensor {name!r} has an axis of negative length")
+        raise _refusal(f"tensor {name!r} has an axis of negative length")
     declared = size_bytes(tensor.data_type, tuple(tensor.dims))
     if declared is None:
-        raise _refused(f"tensor {name!r} is of a type that no file of weights can hold")
+        raise _refusal(f"tensor {name!r} is of a type that no file of weights can hold")
     if length is not None and length != declared:
-        raise _refused(f"tensor {name!r} declares {declared} bytes and is given {length}")
+        raise _refusal(f"tensor {name!r} declares {declared} bytes and is given {length}")
     if (offset or 0) + declared > file.size_bytes:
-        raise _refused(f"tensor {name!r} reaches beyond the end of {file.name}")
+        raise _refusal(f"tensor {name!r} reaches beyond the end of {file.name}")
 
 
-def _whole_number(text: str | None, tensor: str, key: str) -> int | None:
+def _parse_number(text: str | None, tensor: str, key: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise _refused(f"tensor {tensor!r} has the {key} {printable(text)!r} in its file")
+        raise _refusal(f"tensor {tensor!r} has the {key} {printable(text)!r} in its file")
     return int(text)
 
 
-def _refused(reason: str) -> UsageError:
+def _refusal(reason: str) -> UsageError:
     return UsageError(f"the model is refused: {reason}", hint=_HINT)

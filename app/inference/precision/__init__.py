@@ -1,1 +1,1 @@
-"""A model made again in another precision, by a limited child process with ONNX Runtime's own tools, and kept."""
+"""Converts a model to another precision in a limited child process with ONNX Runtime's own tools, and caches it."""

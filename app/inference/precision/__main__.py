@@ -1,4 +1,6 @@
-"""The making child: makes one model within limits, tries it, leaves it as a draft, and prints a Delivery as JSON."""
+"""The converting child process: converts one model within limits, tries it, writes a draft, and prints a Delivery as
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -21,30 +23,31 @@ from loadgen.decoding import decode_json
 def main() -> None:
     leave_with_parent()
     order = decode_json(sys.argv[1], Order)
-    tempfile.tempdir = str(Path(order.draft).parent)  # which the parent clears, whatever becomes of this process
-    with captured_output():  # the tools advise, warn and show their progress
-        delivery = _translated(order)
+    # The parent deletes this folder, whatever happens to this process.
+    tempfile.tempdir = str(Path(order.draft).parent)
+    with captured_output():  # The tools print advice, warnings and progress.
+        delivery = _convert_or_explain(order)
     sys.stdout.buffer.write(msgspec.json.encode(delivery))
 
 
-def _translated(order: Order) -> Delivery:
+def _convert_or_explain(order: Order) -> Delivery:
     try:
-        return _delivered(order)
+        return _convert(order)
     except SizewiseError:
         raise
-    except Exception as error:  # of three libraries, for whatever they did not foresee in a model
-        said = next(iter(str(error).strip().splitlines()), "")
-        if isinstance(error, MemoryError) or "bad_alloc" in said:
+    except Exception as error:  # Three libraries may raise any error on a model that they did not foresee.
+        message = next(iter(str(error).strip().splitlines()), "")
+        if isinstance(error, MemoryError) or "bad_alloc" in message:
             raise UsageError(
                 "it takes far more memory than its size tells", hint="Make it elsewhere and measure that file as it is."
             ) from error
         raise UsageError(
-            f"ONNX Runtime's tools fail on it: {printable(said) or type(error).__name__}",
+            f"ONNX Runtime's tools fail on it: {printable(message) or type(error).__name__}",
             hint="Make it with the tool that exported it, and measure that file as it is.",
         ) from error
 
 
-def _delivered(order: Order) -> Delivery:
+def _convert(order: Order) -> Delivery:
     path, draft = Path(order.model), Path(order.draft)
     check_model_file(path)
     from app.inference.precision.source import source_model
@@ -70,9 +73,9 @@ def _delivered(order: Order) -> Delivery:
         from app.inference.precision.int8 import make_int8_static
 
         notes = make_int8_static(model, draft, order.spares_a_bit, batches)
-    tried = try_made(original, draft, batches[0] if batches else synthetic_feeds(original.inputs, 1))
+    trial_notes = try_made(original, draft, batches[0] if batches else synthetic_feeds(original.inputs, 1))
     rows = sum(len(next(iter(batch.values()))) for batch in batches)
-    return Delivery(calibration_rows=rows or None, notes=(*notes, *tried))
+    return Delivery(calibration_rows=rows or None, notes=(*notes, *trial_notes))
 
 
 if __name__ == "__main__":

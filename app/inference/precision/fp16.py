@@ -1,4 +1,4 @@
-"""A model with its weights and its computing in fp16, its inputs and outputs as they were."""
+"""Converts a model's weights and computation to fp16, and keeps its inputs and outputs as they are."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _ON_CPU = "fp16 on cpu runs with casts to fp32 and back wherever there is no fp1
 
 
 def make_fp16(model: onnx.ModelProto, draft: Path) -> tuple[str, ...]:
-    """Notes on what was made. Raises UsageError where nothing became fp16."""
+    """Convert a model to fp16 and return notes on the result. Raises UsageError if nothing could be converted."""
     before = _nodes_in_fp16(onnx.shape_inference.infer_shapes(model))
-    made = convert_float_to_float16(model, keep_io_types=True)
-    after = _nodes_in_fp16(onnx.shape_inference.infer_shapes(made))
+    converted = convert_float_to_float16(model, keep_io_types=True)
+    after = _nodes_in_fp16(onnx.shape_inference.infer_shapes(converted))
     if after <= before:
         already = f", for it is fp16 already ({before} nodes)" if before else ""
         raise UsageError(f"nothing in it can be made fp16{already}", hint="Measure it as it is.")
-    onnx.save_model(made, str(draft))
+    onnx.save_model(converted, str(draft))
     return (_ON_CPU,)
 
 
 def _nodes_in_fp16(model: onnx.ModelProto) -> int:
-    """Those that compute in it: a cast on either side of a node that does not is no gain."""
+    """Return the number of nodes that compute in fp16; casts around a node that does not are no gain."""
     graph = model.graph
     values = [*graph.input, *graph.output, *graph.value_info]
     halves = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT16}

@@ -1,7 +1,4 @@
-"""What is told of a model that was made in another precision.
-
-The most memory that making a model may take.
-"""
+"""Records of a conversion to another precision, and the memory limit of the converting process."""
 
 from __future__ import annotations
 
@@ -14,16 +11,16 @@ from app.records.local import Precision
 
 GIB = 2**30
 _BASE_BYTES = 3 * GIB
-"""For the libraries' threads, and what a calibrating batch goes through."""
+"""Memory for the threads of the libraries, and for the activations of a calibration batch."""
 
 _COPIES = 12
-"""Of the model: as bytes and records before and after each step, and opened by the runtime."""
+"""Copies of the model in memory: as bytes and records before and after each step, and opened by the runtime."""
 
 
 def limit_memory(model_bytes: int) -> None:
-    """From now on, where Linux limits it; past it the process sees MemoryError or aborts.
+    """Limit the memory of this process from now on, on Linux only.
 
-    Time is the parent's to end.
+    Beyond the limit the process raises MemoryError or aborts. The time limit is enforced by the parent.
     """
     if sys.platform == "win32":
         return
@@ -37,19 +34,24 @@ def limit_memory(model_bytes: int) -> None:
 
 
 class MadeModel(msgspec.Struct, frozen=True, kw_only=True):
-    """`took_s` is None where nothing was made: it was there from before, or is the user's own file."""
+    """A converted model.
+
+    `took_s` is `None` if nothing was converted: the result was cached, or the file is the user's own.
+    """
 
     path: Path
     sha256: str
     was_cached: bool
     took_s: float | None
     calibration_rows: int | None = None
-    """Whose ranges int8-static was given; accuracy on the same rows would flatter it."""
+    """Number of rows that calibrated int8-static; accuracy on the same rows would be too optimistic."""
     notes: tuple[str, ...] = ()
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What the child is to make. `calibration` is an .npz of unnamed arrays, in the order of `inputs`."""
+    """Conversion job of the child process. `calibration` is an .npz file of unnamed arrays, in the order of
+    `inputs`.
+    """
 
     model: str
     model_bytes: int
@@ -61,7 +63,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """What the child says of the draft it has written."""
+    """The child's report on the draft that it has written."""
 
     calibration_rows: int | None
     notes: tuple[str, ...]

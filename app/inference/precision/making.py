@@ -1,9 +1,7 @@
-"""Has a model made in another precision by a limited child, or finds it made before.
+"""Converts a model to another precision in a limited child process, or returns a cached conversion.
 
-Where models made before are kept. A model is named by its content, its entry by the recipe's key.
-
-Two makers of one recipe write two models or the same one, and the later entry stands: whichever is
-read is whole.
+Cached models are named by their content, and their entries by the recipe's key. Two processes that convert the same
+recipe write two models or the same one, and the later entry wins; either one is complete when read.
 """
 
 from __future__ import annotations
@@ -29,13 +27,15 @@ from loadgen.decoding import decode_json
 
 
 class StoredConversion(msgspec.Struct, frozen=True, kw_only=True):
+    """A cached conversion."""
+
     recipe: Recipe
     sha256: str
     delivery: Delivery
 
 
 def default_cache() -> Path:
-    """In SIZEWISE_HOME, else in the user's folder for caches; it can be deleted at any time."""
+    """Return the cache folder: in SIZEWISE_HOME, else in the user's cache folder. It may be deleted at any time."""
     home = os.environ.get("SIZEWISE_HOME")
     if home:
         return Path(home) / "cache" / "precision"
@@ -49,28 +49,28 @@ def model_path(cache: Path, entry: StoredConversion) -> Path:
 
 
 def kept_entry(cache: Path, recipe: Recipe) -> StoredConversion | None:
-    """None where nothing was kept, or not all of it is as it was."""
+    """Return the cached conversion of a recipe; `None` if there is none, or if its files have changed."""
     try:
         entry = decode_json((cache / f"{recipe.key}.json").read_bytes(), StoredConversion)
         is_whole = entry.recipe == recipe and sha256_of(model_path(cache, entry)) == entry.sha256
     except (OSError, msgspec.DecodeError):
-        return None  # it is made again, which mends it
+        return None  # Converting again repairs the entry.
     return entry if is_whole else None
 
 
 def keep(cache: Path, recipe: Recipe, draft: Path, delivery: Delivery) -> StoredConversion:
-    """Moves the draft, which lies on the same disk, into the cache. Raises OSError."""
+    """Move the draft, which is on the same disk, into the cache. Raises OSError."""
     entry = StoredConversion(recipe=recipe, sha256=sha256_of(draft), delivery=delivery)
-    _flush(draft)
+    _sync(draft)
     draft.replace(model_path(cache, entry))
     entry_draft = draft.with_suffix(".json")
     entry_draft.write_bytes(msgspec.json.format(msgspec.json.encode(entry), indent=2))
-    _flush(entry_draft)
+    _sync(entry_draft)
     entry_draft.replace(cache / f"{recipe.key}.json")
     return entry
 
 
-def _flush(path: Path) -> None:
+def _sync(path: Path) -> None:
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
@@ -87,15 +87,16 @@ def make_precision(
     timeout_s: float,
     now_ns: Callable[[], int] = perf_counter_ns,
 ) -> MadeModel:
-    """The model as one file of that precision, with the inputs and outputs it has; "as-is" is the file itself.
+    """Return the model as one file of this precision, with its inputs and outputs unchanged; "as-is" is the file
+    itself.
 
-    `calibration` is rows by the names of the inputs, as int8-static needs them. Raises UsageError for what cannot be
-    made, InstrumentError where the making itself failed: both in one sentence that names model and precision.
+    `calibration` maps input names to rows, which int8-static needs. Raises UsageError if the model cannot be converted
+    and InstrumentError if the conversion itself failed, both in one sentence that names model and precision.
     """
     if precision == "as-is":
         return MadeModel(path=model, sha256=sha256_of(model), was_cached=False, took_s=None)
     try:
-        return _made(model, precision, calibration, cache, timeout_s, now_ns)
+        return _convert_or_load(model, precision, calibration, cache, timeout_s, now_ns)
     except ChildKilledError as error:
         raise InstrumentError(
             f"{model.name} cannot be made {precision}: {error}",
@@ -112,7 +113,7 @@ def make_precision(
         ) from error
 
 
-def _made(
+def _convert_or_load(
     model: Path,
     precision: Precision,
     calibration: Feeds | None,
@@ -123,39 +124,39 @@ def _made(
     if precision == "int8-static":
         _check_calibration(calibration)
     recipe = recipe_of(model, precision, calibration)
-    kept = kept_entry(cache, recipe)
-    if kept is not None:
-        return _told(cache, kept, took_s=None)
+    cached = kept_entry(cache, recipe)
+    if cached is not None:
+        return _made_model(cache, cached, took_s=None)
     start_ns = now_ns()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as folder:
-        delivery = _delivered(model, recipe, calibration, Path(folder), timeout_s)
+        delivery = _run_child(model, recipe, calibration, Path(folder), timeout_s)
         if recipe_of(model, precision, calibration) != recipe:
             raise InstrumentError("its file was changed meanwhile", hint="Start again once it is written.")
-        entry = keep(cache, recipe, _draft(Path(folder)), delivery)
-    return _told(cache, entry, took_s=(now_ns() - start_ns) / 1e9)
+        entry = keep(cache, recipe, _draft_path(Path(folder)), delivery)
+    return _made_model(cache, entry, took_s=(now_ns() - start_ns) / 1e9)
 
 
-def _delivered(model: Path, recipe: Recipe, calibration: Feeds | None, folder: Path, timeout_s: float) -> Delivery:
-    inspect_model(model, GivenShapes())  # within narrow limits: what is made to harm is refused there
+def _run_child(model: Path, recipe: Recipe, calibration: Feeds | None, folder: Path, timeout_s: float) -> Delivery:
+    inspect_model(model, GivenShapes())  # Inspected within narrow limits first, which rejects hostile files.
     rows = folder / "rows.npz"
     feeds = calibration if recipe.calibration_sha256 is not None and calibration is not None else {}
-    # by number: a name may be anything, `file` too, which NumPy would take for its own; text is kept without pickle
-    np.savez(rows, *(each.astype(str) if each.dtype.hasobject else each for each in feeds.values()))
+    # By index: a name may be anything, such as `file`, which is an argument of NumPy. Text is stored without pickle.
+    np.savez(rows, *(values.astype(str) if values.dtype.hasobject else values for values in feeds.values()))
     order = Order(
         model=str(model.absolute()),
         model_bytes=recipe.model_bytes,
         precision=recipe.precision,
-        draft=str(_draft(folder)),
+        draft=str(_draft_path(folder)),
         spares_a_bit=recipe.spares_a_bit,
         calibration=str(rows) if feeds else None,
         inputs=tuple(feeds),
     )
-    answer = answer_of("the attempt", _CHILD, msgspec.json.encode(order).decode(), timeout_s=timeout_s)
-    return decode_json(answer, Delivery)
+    output = answer_of("the attempt", _CHILD, msgspec.json.encode(order).decode(), timeout_s=timeout_s)
+    return decode_json(output, Delivery)
 
 
-def _draft(folder: Path) -> Path:
+def _draft_path(folder: Path) -> Path:
     return folder / "draft.onnx"
 
 
@@ -170,7 +171,7 @@ def _check_calibration(calibration: Feeds | None) -> None:
         raise UsageError("the arrays it is to be calibrated with do not all have the same number of rows, at least one")
 
 
-def _told(cache: Path, entry: StoredConversion, took_s: float | None) -> MadeModel:
+def _made_model(cache: Path, entry: StoredConversion, took_s: float | None) -> MadeModel:
     return MadeModel(
         path=model_path(cache, entry),
         sha256=entry.sha256,

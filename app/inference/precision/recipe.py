@@ -1,4 +1,4 @@
-"""All that decides what a model becomes in another precision, and so the key under which it is kept."""
+"""Everything that determines the result of a conversion to another precision, and therefore its cache key."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ from app.records.local import Precision
 from app.records.model import GivenShapes
 
 MOST_BYTES = 2**31 - 2**26
-"""Of a model with its weights: what is made is one file, which protobuf keeps under 2 GiB."""
+"""Maximum size of a model with its weights, since the result is one file and protobuf limits it to 2 GiB."""
 
 _VERSION = 1
-"""Goes up whenever the same file would be made otherwise."""
+"""Version of the conversion, incremented whenever the same file would give another result."""
 
 _LOCATION_KEY = b"location"
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """A file of weights beside the model, by its name from the model's folder."""
+    """An external file of weights, named relative to the model's folder."""
 
     name: str
     sha256: str
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """Inputs of a conversion."""
+
     precision: Precision
     model_sha256: str
     model_bytes: int
-    """With its weights."""
+    """Size of the model including its weights, in bytes."""
     weights: tuple[Weights, ...]
     calibration_sha256: str | None
-    """Of int8-static alone: nothing else is calibrated."""
+    """Hash of the calibration rows; `None` except for int8-static."""
     spares_a_bit: bool
-    """int8 weights of 7 bits, for a processor on which the products of 8 may overflow."""
+    """Whether int8 weights have 7 bits, for a processor on which the products of 8 bits may overflow."""
     tools: tuple[str, ...]
     version: int = _VERSION
 
@@ -53,9 +55,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recipe_of(model: Path, precision: Precision, calibration: Feeds | None) -> Recipe:
-    """Raises UsageError for what is no model file, or is too large to be made again."""
+    """Return the recipe of a conversion. Raises UsageError if the file is not a model or is too large to convert."""
     check_model_file(model)
-    weights = _weights_beside(model)
+    weights = _external_weights(model)
     total = sum(path.stat().st_size for path in (model, *weights.values()))
     if total > MOST_BYTES:
         raise UsageError(
@@ -79,7 +81,10 @@ def sha256_of(path: Path) -> str:
 
 
 def products_may_overflow() -> bool:
-    """Whether products of uint8 and int8 are added up in 16 bits here: on x86 without VNNI, as far as can be told."""
+    """Return whether this processor may accumulate products of uint8 and int8 in 16 bits: on x86 without VNNI.
+
+    Where VNNI cannot be detected, the answer is true on x86.
+    """
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return False
     if sys.platform != "linux":
@@ -87,8 +92,8 @@ def products_may_overflow() -> bool:
     return "vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
 
 
-def _weights_beside(model: Path) -> dict[str, Path]:
-    """The model is parsed by a child, and only where it may name such files at all."""
+def _external_weights(model: Path) -> dict[str, Path]:
+    """Return the external files of weights. A child process parses the model, and only if it may refer to any."""
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(_LOCATION_KEY) < 0:
             return {}
@@ -106,6 +111,10 @@ def _digest(calibration: Feeds) -> str:
 
 
 def _tools() -> tuple[str, ...]:
-    """Asked of what is installed, for to import them takes longer than to find what was made before."""
-    found = {f"{each.name} {each.version}" for each in distributions() if each.name.lower().startswith("onnx")}
-    return tuple(sorted(found))
+    """Return the installed tools with versions, from package metadata: importing them takes longer than a cache
+    lookup.
+    """
+    versions = {
+        f"{package.name} {package.version}" for package in distributions() if package.name.lower().startswith("onnx")
+    }
+    return tuple(sorted(versions))

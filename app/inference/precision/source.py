@@ -1,4 +1,4 @@
-"""The model as it is to be made from: whole, plain, and not quantised yet."""
+"""Prepares the source model of a conversion: complete, plain, and not quantized yet."""
 
 from __future__ import annotations
 
@@ -29,16 +29,19 @@ INTEGER_OPERATORS = frozenset(
         "MatMulBnb4",
     }
 )
-"""And those that begin with QLinear."""
+"""Operators of quantized models, in addition to those that begin with QLinear."""
 
 _IR_VERSION = 8
-"""From 4 on a stored weight need not be an input as well, from 7 on there is opset 13; every runtime here knows it."""
+"""Minimum IR version. From 4 on a stored weight need not be an input, from 7 on there is opset 13; every supported
+runtime knows 8.
+"""
 
 
 def source_model(path: Path) -> onnx.ModelProto:
-    """With its weights in it, its own functions written out, and no weight among its inputs, which a caller could feed.
+    """Load a model with its weights inside, functions inlined, and no weight among its inputs, where a caller could
+    feed it.
 
-    Raises UsageError for what is no model, or is quantised already.
+    Raises UsageError if the file is not a model or is already quantized.
     """
     model = read_model(path)
     check_versions(model, path.name)
@@ -46,24 +49,24 @@ def source_model(path: Path) -> onnx.ModelProto:
     external_data_helper.load_external_data_for_model(model, str(path.parent))
     if model.functions:
         model = inliner.inline_local_functions(model)
-    quantised = integer_nodes(model)
-    if quantised:
-        name, count = quantised.most_common(1)[0]
+    quantized = integer_nodes(model)
+    if quantized:
+        name, count = quantized.most_common(1)[0]
         raise UsageError(f"it is quantised already ({count} {name})", hint="Measure it as it is.")
     stored = {tensor.name for tensor in model.graph.initializer}
-    fed = [value for value in model.graph.input if value.name not in stored]
+    inputs = [value for value in model.graph.input if value.name not in stored]
     del model.graph.input[:]
-    model.graph.input.extend(fed)
+    model.graph.input.extend(inputs)
     model.ir_version = max(model.ir_version, _IR_VERSION)
     return model
 
 
 def integer_nodes(model: onnx.ModelProto) -> Counter[str]:
-    """The nodes that quantise or take quantised numbers, by operator."""
+    """Count the nodes that quantize or take quantized values, by operator."""
     names = (node.op_type for node in all_nodes(model.graph))
     return Counter(name for name in names if name in INTEGER_OPERATORS or name.startswith("QLinear"))
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """Of the standard operators; 0 for a model that uses none."""
+    """Return the opset of the standard operators; 0 for a model that uses none."""
     return max((opset.version for opset in model.opset_import if opset.domain in STANDARD_DOMAINS), default=0)

@@ -1,4 +1,4 @@
-"""Whether what was made opens, takes and gives what the original does, and answers."""
+"""Checks that a converted model opens, has the inputs and outputs of the original, and produces results."""
 
 from __future__ import annotations
 
@@ -17,24 +17,28 @@ _PROVIDER = "cpu"
 
 
 def opened(model: Path) -> ModelSession:
+    """Open a model on the CPU with one thread."""
     return open_session(model, _PROVIDER, threads=1)
 
 
 def try_made(original: ModelSession, draft: Path, feeds: Feeds) -> tuple[str, ...]:
-    """Notes on its answers to these rows. Raises UsageError for a model that does not run as the original does."""
+    """Run the converted model on these rows and return notes on its results.
+
+    Raises UsageError for a model that does not run, and InstrumentError if its inputs or outputs differ.
+    """
     try:
-        made = opened(draft)
-        answers = made.run(feeds)
+        converted = opened(draft)
+        outputs = converted.run(feeds)
     except SizewiseError as error:
         raise UsageError(f"what the tools made does not run: {error}", hint="Measure it as it is.") from error
-    if [(one.name, one.dtype) for one in (*made.inputs, *made.outputs)] != [
-        (one.name, one.dtype) for one in (*original.inputs, *original.outputs)
+    if [(spec.name, spec.dtype) for spec in (*converted.inputs, *converted.outputs)] != [
+        (spec.name, spec.dtype) for spec in (*original.inputs, *original.outputs)
     ]:
         raise InstrumentError("what the tools made has other inputs or outputs")
-    if _is_finite(original.run(feeds)) and not _is_finite(answers):
+    if _is_finite(original.run(feeds)) and not _is_finite(outputs):
         return ("its answers hold numbers that are not finite, where the original's do not",)
     return ()
 
 
-def _is_finite(answers: Sequence[npt.NDArray[Any]]) -> bool:
-    return all(np.isfinite(answer).all() for answer in answers if answer.dtype.kind == "f")
+def _is_finite(outputs: Sequence[npt.NDArray[Any]]) -> bool:
+    return all(np.isfinite(output).all() for output in outputs if output.dtype.kind == "f")

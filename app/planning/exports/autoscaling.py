@@ -1,4 +1,4 @@
-"""What changes the number of pods: an HPA, or a KEDA ScaledObject by rate or by the clock."""
+"""Manifests that change the number of pods: an HPA, or a KEDA ScaledObject by request rate or by time of day."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _FAILED_POLLS = 4
 
 
 def hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
-    """By each pod's requests per second, which a metrics adapter has to provide. An HPA cannot add spares to that."""
+    """Return an HPA by requests per second per pod, which a metrics adapter has to provide.
+
+    An HPA cannot add spares to a metric.
+    """
     target = {"type": "AverageValue", "averageValue": rounded_down(scale.target_per_s)}
     metric = {"metric": {"name": text_of(settings, "metric_name")}, "target": target}
     return {
@@ -30,8 +33,11 @@ def hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
 
 
 def keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Document:
-    """By the whole service's requests per second, with the spares' share added to the query so that they run at every
-    rate. While Prometheus does not answer, the whole fleet runs."""
+    """Return a ScaledObject by the requests per second of the whole service.
+
+    The spares' share is added to the query, so that they run at every rate. While Prometheus does not respond, the
+    whole fleet runs.
+    """
     threshold, query = rounded_down(scale.target_per_s), text_of(settings, "metric_query")
     trigger = {
         "type": "prometheus",
@@ -47,26 +53,29 @@ def keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Document:
 
 
 def keda_by_clock(name: str, scale: Scale, pods_by_hour: tuple[int, ...], settings: ExportSettings) -> Document:
-    """One trigger for each run of hours that need more than the quietest; of those in force the largest counts."""
-    least = min(pods_by_hour)
-    runs = _runs(pods_by_hour, least)
+    """Return a ScaledObject with one cron trigger for each run of hours that needs more pods than the quietest hour.
+
+    Where several triggers are active, the largest applies.
+    """
+    min_pods = min(pods_by_hour)
+    runs = _runs(pods_by_hour, min_pods)
     if runs:
-        triggers = [_cron(_start(first, settings), f"0 {end} * * *", pods, settings) for first, end, pods in runs]
-    else:  # every hour needs the same, and an object without a trigger is refused
-        triggers = [_cron("0 0 * * *", "59 23 * * *", least, settings)]
-    return _scaled_object(name, least, scale.most, settings, {"triggers": triggers})
+        triggers = [_cron(_cron_start(first, settings), f"0 {end} * * *", pods, settings) for first, end, pods in runs]
+    else:  # every hour needs the same, and KEDA refuses an object without a trigger
+        triggers = [_cron("0 0 * * *", "59 23 * * *", min_pods, settings)]
+    return _scaled_object(name, min_pods, scale.most, settings, {"triggers": triggers})
 
 
 def metadata(name: str, settings: ExportSettings) -> dict[str, Any]:
-    placed = {} if settings.namespace is None else {"namespace": settings.namespace}
-    return {"name": name, **placed, "labels": labels(name)}
+    namespace = {} if settings.namespace is None else {"namespace": settings.namespace}
+    return {"name": name, **namespace, "labels": labels(name)}
 
 
 def labels(name: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": name}
 
 
-def _scaled_object(name: str, least: int, most: int, settings: ExportSettings, rest: dict[str, Any]) -> Document:
+def _scaled_object(name: str, min_pods: int, max_pods: int, settings: ExportSettings, rest: dict[str, Any]) -> Document:
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
@@ -74,29 +83,32 @@ def _scaled_object(name: str, least: int, most: int, settings: ExportSettings, r
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "pollingInterval": _POLL_S,
-            "minReplicaCount": least,
-            "maxReplicaCount": most,
+            "minReplicaCount": min_pods,
+            "maxReplicaCount": max_pods,
             **rest,
         },
     }
 
 
-def _runs(pods_by_hour: tuple[int, ...], least: int) -> list[tuple[int, int, int]]:
-    """First hour, the hour after the last, and the pods of each run of equal hours above the least, over midnight."""
+def _runs(pods_by_hour: tuple[int, ...], min_pods: int) -> list[tuple[int, int, int]]:
+    """Return the runs of equal hours above the minimum, which may pass midnight.
+
+    Each is its first hour, the hour after its last, and its pods.
+    """
     changes = [hour for hour in range(24) if pods_by_hour[hour] != pods_by_hour[hour - 1]]
     following = [*changes[1:], *changes[:1]]
     return [
         (first, end, pods_by_hour[first])
         for first, end in zip(changes, following, strict=True)
-        if pods_by_hour[first] > least
+        if pods_by_hour[first] > min_pods
     ]
 
 
-def _start(hour: int, settings: ExportSettings) -> str:
+def _cron_start(hour: int, settings: ExportSettings) -> str:
     minutes = (hour * 60 - settings.start_early_minutes) % (24 * 60)
     return f"{minutes % 60} {minutes // 60} * * *"
 
 
 def _cron(start: str, end: str, pods: int, settings: ExportSettings) -> dict[str, Any]:
-    when = {"timezone": text_of(settings, "timezone"), "start": start, "end": end}
-    return {"type": "cron", "metadata": {**when, "desiredReplicas": str(pods)}}
+    schedule = {"timezone": text_of(settings, "timezone"), "start": start, "end": end}
+    return {"type": "cron", "metadata": {**schedule, "desiredReplicas": str(pods)}}

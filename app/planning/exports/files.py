@@ -1,4 +1,4 @@
-"""What `--export` writes."""
+"""Files that `--export` writes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ Kind = Literal["k8s", "kserve", "terraform", "csv", "json"]
 
 
 def export_plan(plan: Plan, kind: Kind, settings: ExportSettings) -> dict[str, str]:
-    """File name → text, with `\\n` at line ends and to be written as UTF-8.
+    """Return the files of an export as a mapping of file name to text.
 
-    Raises UsageError where the plan recommends nothing, except for `csv` and `json`, which tell why.
+    Lines end with `\\n`, and the text is to be written as UTF-8. Raises UsageError where the plan recommends nothing,
+    except for `csv` and `json`, which state why.
     """
     name = dns_name(settings.name)
     match kind:

@@ -1,4 +1,4 @@
-"""The recommended fleet as a KServe InferenceService, scaled by Knative."""
+"""Recommended fleet as a KServe InferenceService, scaled by Knative."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from app.planning.exports.scale import Scale, recommended_fleet, rounded_down, s
 from app.planning.exports.settings import ExportSettings, text_of, to_fill_in
 from app.records.plan import Fleet, Plan
 
-_WHOLE_TIMES = ("latency_ms", "service_ms")
+_LATENCY_METRICS = ("latency_ms", "service_ms")
 _SIGMAS = 3
 _ANNOTATIONS = {
-    "serving.kserve.io/deploymentMode": "Serverless",  # newer versions call it Knative, and still take this
-    "autoscaling.knative.dev/target-utilization-percentage": "100",  # else Knative aims at 70 % of the target
+    "serving.kserve.io/deploymentMode": "Serverless",  # newer versions call it Knative and still accept this value
+    "autoscaling.knative.dev/target-utilization-percentage": "100",  # otherwise Knative aims at 70 % of the target
 }
 
 
 def kserve(plan: Plan, settings: ExportSettings) -> str:
-    """YAML. Every autoscaler but `none` is Knative's own here.
+    """Return the YAML of an InferenceService. Every autoscaler but `none` means Knative's own here.
 
-    Raises UsageError where the plan recommends nothing, and for `scheduled`, which an InferenceService has not.
+    Raises UsageError where the plan recommends nothing, and for `scheduled`, which an InferenceService does not
+    support.
     """
     if settings.autoscaler == "scheduled":
         raise UsageError(
@@ -42,11 +43,13 @@ def kserve(plan: Plan, settings: ExportSettings) -> str:
 
 
 def in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
-    """Requests that a pod has in hand at the SLO's rate, by Little's law, with room for three sigmas of a Poisson
-    number; the tail's latency is taken for the mean, so it is more than that. None where the plan knows no whole time.
+    """Return the number of requests in flight in a pod at the rate of the SLO, by Little's law.
+
+    It has room for three sigmas of a Poisson number. Tail latency is used in place of the mean, so the result is an
+    upper estimate. `None` where the plan has no latency of a whole request.
     """
     latency_ms, capacity = fleet.latency_at_peak.value, fleet.capacity_per_instance_per_s.value
-    if plan.latency_metric.partition(".")[0] not in _WHOLE_TIMES or latency_ms is None or capacity is None:
+    if plan.latency_metric.partition(".")[0] not in _LATENCY_METRICS or latency_ms is None or capacity is None:
         return None
     mean = capacity / (fleet.replicas_per_instance or 1) * latency_ms / 1000
     return max(1, math.ceil(mean + _SIGMAS * math.sqrt(mean)))
@@ -57,7 +60,7 @@ def _predictor(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings)
     return {
         "minReplicas": scale.most if is_fixed else scale.least,
         "maxReplicas": scale.most,
-        "containerConcurrency": in_flight_per_pod(plan, fleet) or 0,  # 0 is no limit
+        "containerConcurrency": in_flight_per_pod(plan, fleet) or 0,  # 0 means no limit
         **({} if is_fixed else _scaling(plan, fleet, scale)),
         **placement(fleet, settings),
         **_server(fleet, settings),
@@ -65,7 +68,10 @@ def _predictor(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings)
 
 
 def _scaling(plan: Plan, fleet: Fleet, scale: Scale) -> dict[str, Any]:
-    """By requests a second; by those in flight where a pod has less than one a second, for targets are whole."""
+    """Return the scaling metric and target: requests per second, or concurrency below one request per second per pod.
+
+    Targets have to be whole numbers, hence the second one.
+    """
     if scale.target_per_s >= 1:
         return {"scaleMetric": "rps", "scaleTarget": math.floor(scale.target_per_s)}
     latency_ms = fleet.latency_at_peak.value

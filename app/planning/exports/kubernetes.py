@@ -1,4 +1,4 @@
-"""The recommended fleet as a Deployment, its Service, its disruption budget and what scales it."""
+"""Recommended fleet as a Deployment with its Service, its disruption budget and its autoscaler."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SCALER_FIELDS = {
     "keda": ("prometheus_url", "metric_query"),
     "scheduled": ("timezone",),
 }
-_SPREADS_AT_RANDOM = ("random",)
+_RANDOM_ROUTERS = ("random",)
 
 
 def kubernetes(plan: Plan, settings: ExportSettings) -> str:
-    """YAML. Raises UsageError where the plan recommends nothing."""
+    """Return the YAML of all documents. Raises UsageError where the plan recommends nothing."""
     fleet, scale, name = recommended_fleet(plan), scale_of(plan), dns_name(settings.name)
     documents = [
         _deployment(name, fleet, scale, settings),
@@ -41,7 +41,10 @@ def kubernetes(plan: Plan, settings: ExportSettings) -> str:
 
 
 def _deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
-    """Without `replicas` where something else sets them: each apply would put them back."""
+    """Return the Deployment.
+
+    It has no `replicas` where an autoscaler sets them, since each `apply` would reset them.
+    """
     spread = zone_spread(fleet, labels(name))
     container = {
         "name": "server",
@@ -71,7 +74,10 @@ def _deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSettings)
 
 
 def _rolling_update(scale: Scale) -> dict[str, int]:
-    """The nodes are full, so the spare's pods make room for their successors; without a spare one more is needed."""
+    """Return the limits of a rolling update.
+
+    The nodes are full, so the spare's pods make room for their successors; without a spare one more pod is needed.
+    """
     if scale.may_be_missing:
         return {"maxUnavailable": scale.may_be_missing, "maxSurge": 0}
     return {"maxUnavailable": 0, "maxSurge": 1}
@@ -91,7 +97,10 @@ def _service(name: str, settings: ExportSettings) -> Document:
 
 
 def _disruption_budget(name: str, scale: Scale, settings: ExportSettings) -> Document:
-    """One pod at a time even without a spare: a budget of none would keep a node from ever being drained."""
+    """Return the PodDisruptionBudget.
+
+    It allows one pod at a time even without a spare: a budget of 0 would prevent nodes from ever being drained.
+    """
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -104,7 +113,7 @@ def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> 
     notes = pod_notes(fleet, settings)
     if not scale.spare:
         notes.append("No spare is planned: a rollout needs room for one more pod, and a drained node costs capacity.")
-    if plan.router is not None and plan.router not in _SPREADS_AT_RANDOM:
+    if plan.router is not None and plan.router not in _RANDOM_ROUTERS:
         notes.append(
             f"The plan's router is {plan.router}. A Service spreads connections at random, with longer tails: put a "
             f"proxy that does it in front."

@@ -1,7 +1,8 @@
-"""Every fleet that the plan looked at, as a table for a spreadsheet.
+"""Every fleet that the plan considered, as a CSV table.
 
-What begins a formula there (= + - @, a tab, a line end, and their full-width twins) gets an apostrophe before it where
-it is text, since names and reasons may be a user's own; numbers stay numbers. What is not available is blank.
+Text that a spreadsheet would read as a formula (beginning with = + - @, a tab, a line end, or their full-width twins)
+gets an apostrophe before it, since names and reasons may come from a user; numbers stay numbers. Values that are not
+available are empty.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from app.records.estimate import Estimate
 from app.records.plan import Fleet, Plan, Spread, UnitCosts
 
 Cell = str | float | int | None
-_BEGINS_A_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+_FORMULA_PREFIXES = tuple("=+-@\t\r\n＝＋－＠")
 _ESTIMATES = {
     "capacity_per_instance_per_s": "capacity_per_instance_per_s",
     "utilisation_at_peak": "utilisation_at_peak_share",
@@ -27,7 +28,7 @@ _ESTIMATES = {
     "kg_co2e_per_month": "kg_co2e_per_month",
 }
 _SPREADS = {"instances_needed": "instances_needed", "usd_per_month_needed": "usd_per_month_needed"}
-_CHANCES = ("one_fewer", "planned", "one_more")
+_PROBABILITIES = ("one_fewer", "planned", "one_more")
 _UNIT_COSTS = {
     "per_1k_inferences": "usd_per_1k_inferences",
     "per_1m_tokens.input": "usd_per_1m_input_tokens",
@@ -37,33 +38,35 @@ _UNIT_COSTS = {
 
 
 def offers_csv(plan: Plan) -> str:
-    """One row an offer, those that fit first, each of both kinds in the plan's order."""
+    """Return the table with one row per offer: those that fit first, each group in the plan's order."""
     best = None if plan.recommendation is None else plan.recommendation.fleet
-    rows = [dict(_row(fleet, plan, best)) for fleet in sorted(plan.offers, key=lambda one: one.rejected is not None)]
+    rows = [
+        dict(_row(fleet, plan, best)) for fleet in sorted(plan.offers, key=lambda fleet: fleet.rejected is not None)
+    ]
     return _table(list(rows[0]) if rows else [name for name, _ in _row(_NO_FLEET, plan, None)], rows)
 
 
 def _row(fleet: Fleet, plan: Plan, best: Fleet | None) -> Iterator[tuple[str, Cell]]:
     yield from (("offer", fleet.offer), ("rejected", fleet.rejected))
-    yield "is_recommended", _yes(fleet == best)
-    yield "is_on_front", _yes(any(_is_same(fleet, one) for one in plan.pareto))
-    for text in ("provider", "instance_type", "region", "accelerator"):
-        yield text, getattr(fleet, text)
-    for number in ("accelerator_count", "vcpus", "instances", "spare_instances", "replicas_per_instance"):
-        yield number, getattr(fleet, number)
+    yield "is_recommended", _yes_no(fleet == best)
+    yield "is_on_front", _yes_no(any(_is_same(fleet, front_fleet) for front_fleet in plan.pareto))
+    for field in ("provider", "instance_type", "region", "accelerator"):
+        yield field, getattr(fleet, field)
+    for field in ("accelerator_count", "vcpus", "instances", "spare_instances", "replicas_per_instance"):
+        yield field, getattr(fleet, field)
     yield "usd_per_hour_each", fleet.usd_per_hour_each
     yield "latency_metric", plan.latency_metric
     for field, column in _ESTIMATES.items():
         yield from _estimate(column, getattr(fleet, field))
     for field, column in _SPREADS.items():
         yield from _spread(column, getattr(fleet, field))
-    for chance in _CHANCES:
-        yield f"chance_slo_met_{chance}_share", None if fleet.chances is None else getattr(fleet.chances, chance)
+    for outcome in _PROBABILITIES:
+        yield f"chance_slo_met_{outcome}_share", None if fleet.chances is None else getattr(fleet.chances, outcome)
     for field, column in _UNIT_COSTS.items():
-        yield from _unit_costs(column, _found(fleet, field))
+        yield from _unit_costs(column, _unit_costs_at(fleet, field))
     yield "front_chance_share", fleet.front_chance
-    for text in ("basis", "settled", "measured_on", "price_kind", "price_date"):
-        yield text, getattr(fleet, text)
+    for field in ("basis", "settled", "measured_on", "price_kind", "price_date"):
+        yield field, getattr(fleet, field)
     yield from (("price_age_days", fleet.price_age_days), ("price_source", fleet.price_source))
     yield from (("risk_0_to_4", fleet.risk), ("risk_reasons", "; ".join(fleet.risk_reasons)))
 
@@ -80,17 +83,17 @@ def _spread(column: str, spread: Spread | None) -> Iterator[tuple[str, Cell]]:
 
 
 def _unit_costs(column: str, costs: UnitCosts | None) -> Iterator[tuple[str, Cell]]:
-    for place in ("at_saturation", "at_slo", "at_mean"):
-        yield f"{column}_{place}", None if costs is None else getattr(costs, place)
+    for rate in ("at_saturation", "at_slo", "at_mean"):
+        yield f"{column}_{rate}", None if costs is None else getattr(costs, rate)
 
 
-def _found(fleet: Fleet, field: str) -> UnitCosts | None:
+def _unit_costs_at(fleet: Fleet, field: str) -> UnitCosts | None:
     outer = field.partition(".")[0]
     costs: UnitCosts | None = None if getattr(fleet, outer) is None else attrgetter(field)(fleet)
     return costs
 
 
-def _yes(is_so: bool) -> str:
+def _yes_no(is_so: bool) -> str:
     return "yes" if is_so else "no"
 
 
@@ -98,15 +101,15 @@ def _table(header: list[str], rows: list[dict[str, Cell]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([_written(row[column]) for column in header] for row in rows)
+    writer.writerows([_csv_cell(row[column]) for column in header] for row in rows)
     return text.getvalue()
 
 
-def _written(cell: Cell) -> str | float | int:
+def _csv_cell(cell: Cell) -> str | float | int:
     if cell is None:
         return ""
     if isinstance(cell, str):
-        return f"'{cell}" if cell.startswith(_BEGINS_A_FORMULA) else cell
+        return f"'{cell}" if cell.startswith(_FORMULA_PREFIXES) else cell
     return cell if math.isfinite(cell) else ""
 
 
@@ -115,9 +118,12 @@ _NO_FLEET = Fleet(
     "", "", "", "", None, 0, None, "assumed", None, None, None, _NOTHING, _NOTHING, _NOTHING, None, _NOTHING, _NOTHING,
     "", 0, "", 0, (),
 )  # fmt: skip
-"""Only its columns are used, for a plan that looked at no offer."""
+"""Fleet of which only the columns are used, for a plan without offers."""
 
 
-def _is_same(fleet: Fleet, other: Fleet) -> bool:
-    """On the front a fleet has its chance of being there besides."""
-    return (fleet.offer, fleet.instances) == (other.offer, other.instances)
+def _is_same(fleet: Fleet, front_fleet: Fleet) -> bool:
+    """Return whether both are the same fleet.
+
+    One on the Pareto front has, in addition, its probability of being there.
+    """
+    return (fleet.offer, fleet.instances) == (front_fleet.offer, front_fleet.instances)

@@ -1,7 +1,4 @@
-"""One replica as a pod: what it asks of its node, where it may run, and how it tells that it is ready.
-
-The facts that a plan's manifests carry in a comment at their top.
-"""
+"""Pod of one replica: its resource requests, its placement and its probes; and the comment at the top of a manifest."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from app.planning.exports.settings import ExportSettings
 from app.planning.wording import share
 from app.records.plan import Fleet, Plan
 
-_SETTLED = {
+_METHODS = {
     "simulated": "the simulation",
     "formula": "a queueing formula, which is a preview",
     "measured": "the measured max rate alone, with no simulation",
@@ -23,7 +20,10 @@ _SETTLED = {
 
 
 def comment(plan: Plan, to_fill_in: Iterable[str], notes: Iterable[str]) -> list[str]:
-    """Lines, each without a line end of its own making. Raises UsageError where the plan recommends nothing."""
+    """Return the lines of the leading comment, without line ends.
+
+    Raises UsageError where the plan recommends nothing.
+    """
     fleet = recommended_fleet(plan)
     assert plan.recommendation is not None
     lines = [
@@ -34,18 +34,18 @@ def comment(plan: Plan, to_fill_in: Iterable[str], notes: Iterable[str]) -> list
         chance_of_slo(plan, fleet),
         *rests_on(fleet),
     ]
-    lines += _listed("Fill in:", to_fill_in)
-    return [*lines, *_listed("Note:", [*notes, *_of_the_plan(plan)]), ""]
+    lines += _list_lines("Fill in:", to_fill_in)
+    return [*lines, *_list_lines("Note:", [*notes, *_plan_notes(plan)]), ""]
 
 
 def chance_of_slo(plan: Plan, fleet: Fleet) -> str:
-    asked = f"{share(plan.assurance)} was asked"
+    target_text = f"{share(plan.assurance)} was asked"
     if fleet.chances is None:
         return f"P(SLO met) at the peak: not simulated; sized for {share(plan.assurance)}."
-    chances = fleet.chances
+    probabilities = fleet.chances
     return (
-        f"P(SLO met) at the peak, spares left out: {share(chances.planned)}; {asked}. "
-        f"One instance fewer: {share(chances.one_fewer)}; one more: {share(chances.one_more)}."
+        f"P(SLO met) at the peak, spares left out: {share(probabilities.planned)}; {target_text}. "
+        f"One instance fewer: {share(probabilities.one_fewer)}; one more: {share(probabilities.one_more)}."
     )
 
 
@@ -53,30 +53,30 @@ def rests_on(fleet: Fleet) -> list[str]:
     measured_on = f" Measured on {fleet.measured_on}." if fleet.measured_on else ""
     age = f"{fleet.price_age_days} days old on the plan's day"
     lines = [
-        f"Rests on: figures that are {fleet.basis}; the size was settled by {_SETTLED[fleet.settled]}.{measured_on}",
+        f"Rests on: figures that are {fleet.basis}; the size was settled by {_METHODS[fleet.settled]}.{measured_on}",
         f"Price: {fleet.price_kind}, of {fleet.price_date}, {age} ({fleet.price_source})",
     ]
     reasons = "; ".join(fleet.risk_reasons)
     return [*lines, f"Risk: {fleet.risk} of 4{f', {reasons}' if reasons else ''}"]
 
 
-def _of_the_plan(plan: Plan) -> list[str]:
+def _plan_notes(plan: Plan) -> list[str]:
     notes = []
     if plan.mix is not None:
         notes.append("The plan also found a mix of offers; this is the recommended fleet of one offer.")
     return notes
 
 
-def _listed(title: str, sentences: Iterable[str]) -> list[str]:
+def _list_lines(title: str, sentences: Iterable[str]) -> list[str]:
     listed = [f"- {sentence}" for sentence in sentences]
     return ["", title, *listed] if listed else []
 
 
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 REGION = "topology.kubernetes.io/region"
-_LABELLED_AS_PRICED = ("aws", "azure", "gcp")
-_NOWHERE = "any"
-_MAKERS = (
+_PROVIDERS_WITH_LABELS = ("aws", "azure", "gcp")
+_ANY_REGION = "any"
+_RESOURCES_BY_PREFIX = (
     ("mi", "amd.com/gpu"),
     ("gaudi", "habana.ai/gaudi"),
     ("inferentia", "aws.amazon.com/neuron"),
@@ -87,7 +87,10 @@ _PROBE_S = 10
 
 
 def resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[str, Any]]:
-    """Its share of the node. No CPU limit: what is throttled is late, and the node's other pods have theirs."""
+    """Return the pod's share of its node's resources.
+
+    There is no CPU limit: throttling delays requests, and the node's other pods have their own share.
+    """
     pods = fleet.replicas_per_instance or 1
     requests: dict[str, Any] = {}
     limits: dict[str, Any] = {}
@@ -107,25 +110,25 @@ def accelerator_resource(fleet: Fleet, settings: ExportSettings) -> str:
     if settings.accelerator_resource is not None:
         return settings.accelerator_resource
     key = fleet.accelerator or ""
-    return next((name for prefix, name in _MAKERS if key.startswith(prefix)), "nvidia.com/gpu")
+    return next((name for prefix, name in _RESOURCES_BY_PREFIX if key.startswith(prefix)), "nvidia.com/gpu")
 
 
 def placement(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
-    """`nodeSelector` and `tolerations`, where there is something to say."""
+    """Return `nodeSelector` and `tolerations`, where there are any."""
     selector = {}
     if is_label_value(fleet.instance_type):
         selector[INSTANCE_TYPE] = fleet.instance_type
-    if fleet.provider in _LABELLED_AS_PRICED and fleet.region != _NOWHERE and is_label_value(fleet.region):
+    if fleet.provider in _PROVIDERS_WITH_LABELS and fleet.region != _ANY_REGION and is_label_value(fleet.region):
         selector[REGION] = fleet.region
-    placed: dict[str, Any] = {"nodeSelector": selector} if selector else {}
-    if fleet.accelerator is not None:  # nodes with accelerators are commonly tainted with the resource's name
+    result: dict[str, Any] = {"nodeSelector": selector} if selector else {}
+    if fleet.accelerator is not None:  # nodes with accelerators are commonly tainted with the name of the resource
         taint = accelerator_resource(fleet, settings)
-        placed["tolerations"] = [{"key": taint, "operator": "Exists", "effect": "NoSchedule"}]
-    return placed
+        result["tolerations"] = [{"key": taint, "operator": "Exists", "effect": "NoSchedule"}]
+    return result
 
 
 def zone_spread(fleet: Fleet, labels: dict[str, str]) -> list[dict[str, Any]]:
-    """Over zones where there is a spare; a zone without room is no reason to serve with fewer."""
+    """Return a spread over zones where there is a spare; a zone without room is no reason to run fewer pods."""
     if not fleet.spare_instances:
         return []
     return [
@@ -139,9 +142,9 @@ def zone_spread(fleet: Fleet, labels: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def probes(settings: ExportSettings) -> dict[str, Any]:
-    """The start may take `start_within_s`; until then neither of the other two is asked."""
+    """Return the probes. The start may take `start_within_s`; the other two probes begin after it."""
 
-    def asking(path: str, failures: int) -> dict[str, Any]:
+    def http_probe(path: str, failures: int) -> dict[str, Any]:
         return {
             "httpGet": {"path": path, "port": settings.known_port},
             "periodSeconds": _PROBE_S,
@@ -150,24 +153,24 @@ def probes(settings: ExportSettings) -> dict[str, Any]:
         }
 
     return {
-        "startupProbe": asking(settings.ready_path, math.ceil(settings.start_within_s / _PROBE_S)),
-        "readinessProbe": asking(settings.ready_path, 2),
-        "livenessProbe": asking(settings.live_path, 6),
+        "startupProbe": http_probe(settings.ready_path, math.ceil(settings.start_within_s / _PROBE_S)),
+        "readinessProbe": http_probe(settings.ready_path, 2),
+        "livenessProbe": http_probe(settings.live_path, 6),
     }
 
 
 def pod_notes(fleet: Fleet, settings: ExportSettings) -> list[str]:
-    """What a reader must know of the pod's requests and place, in sentences."""
-    pods, kept = fleet.replicas_per_instance or 1, share(1 - settings.node_share)
-    held = "one pod" if pods == 1 else f"{pods} pods"
-    notes = [f"An instance holds {held}; {kept} of its CPU and memory is left to its own system."]
+    """Return notes on the pod's resource requests and placement, as sentences."""
+    pods, reserved = fleet.replicas_per_instance or 1, share(1 - settings.node_share)
+    pods_text = "one pod" if pods == 1 else f"{pods} pods"
+    notes = [f"An instance holds {pods_text}; {reserved} of its CPU and memory is left to its own system."]
     if fleet.vcpus is None:
         notes.append("The price list does not tell the instance's vCPUs, so no CPU is asked for.")
     if settings.instance_memory_gib is None:
         notes.append("The instance's memory is not known here, so no memory is asked for.")
     if not is_label_value(fleet.instance_type):
         notes.append(f"{fleet.instance_type} cannot be a node's label: select the nodes yourself.")
-    elif fleet.provider not in _LABELLED_AS_PRICED:
+    elif fleet.provider not in _PROVIDERS_WITH_LABELS:
         notes.append(f"{INSTANCE_TYPE} is the price list's name: see what {fleet.provider}'s nodes are labelled.")
     return notes + _accelerator_notes(fleet, settings, pods)
 
@@ -188,5 +191,5 @@ def _accelerator_notes(fleet: Fleet, settings: ExportSettings, pods: int) -> lis
 
 
 def _devices(fleet: Fleet) -> int:
-    """A part of an accelerator, sold as an instance, is one device to its node."""
+    """Return the number of devices; a fraction of an accelerator sold as an instance is one device to its node."""
     return max(1, math.ceil(fleet.accelerator_count - 1e-9))

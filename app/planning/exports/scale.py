@@ -1,4 +1,4 @@
-"""How many pods a plan asks for: at its peak, in its quietest hour, and by the clock."""
+"""Number of pods that a plan needs: at its peak, in its quietest hour, and by hour of the day."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ _DIGITS = 4
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """Pods of the recommended fleet, one for each replica. `most` carries the peak at the assurance, spares included.
+    """Pods of the recommended fleet, one for each replica.
 
-    `least` is the quietest hour's need, in proportion to the peak's, and the spares; so few may need a little more.
+    `most` serves the peak at the plan's confidence, spares included. `least` is the quietest hour's need in proportion
+    to the peak's, plus the spares; a fleet this small may need slightly more.
+
     `target_per_s` is the rate that the plan sizes a pod for, the same in the plan, in `simulate` and in every
-    autoscaler. An autoscaler that aims at it runs what the load needs; spares come on top where it can add them.
+    autoscaler. An autoscaler that aims at it runs the pods that the load needs; spares are added where it can add them.
     """
 
     most: int
@@ -36,12 +38,12 @@ class Scale(msgspec.Struct, frozen=True):
 
     @property
     def may_be_missing(self) -> int:
-        """Pods that a rollout or a drained node may take at once: one spare instance's. 0 without spares."""
+        """Pods that a rollout or a drained node may take out at once: those of one spare instance; 0 without spares."""
         return min(self.spare, self.per_instance)
 
 
 def recommended_fleet(plan: Plan) -> Fleet:
-    """Raises UsageError where the plan recommends nothing."""
+    """Return the recommended fleet. Raises UsageError where the plan recommends nothing."""
     if plan.recommendation is None or not plan.recommendation.fleet.instances:
         refused = [fleet for fleet in plan.offers if fleet.rejected is not None]
         why = why_none_fits(refused) if len(refused) == len(plan.offers) else "No offer fits."
@@ -54,18 +56,18 @@ def recommended_fleet(plan: Plan) -> Fleet:
 
 def scale_of(plan: Plan) -> Scale:
     fleet = recommended_fleet(plan)
-    each = fleet.replicas_per_instance or 1
-    most = (fleet.instances or 0) * each
-    spare = min(most - 1, (fleet.spare_instances or 0) * each)
+    per_instance = fleet.replicas_per_instance or 1
+    max_pods = (fleet.instances or 0) * per_instance
+    spare = min(max_pods - 1, (fleet.spare_instances or 0) * per_instance)
     quietest = min(plan.traffic.hourly_share) * min(plan.traffic.weekly_share)
-    least = _pods(quietest * plan.traffic.peak_per_s / _typical_peak_per_s(plan.traffic), most - spare) + spare
-    return Scale(most, least, spare, each, _target_per_s(fleet))
+    min_pods = _pods(quietest * plan.traffic.peak_per_s / _typical_peak_per_s(plan.traffic), max_pods - spare) + spare
+    return Scale(max_pods, min_pods, spare, per_instance, _target_per_s(fleet))
 
 
 def daily_pods(plan: Plan) -> tuple[int, ...]:
-    """Pods of each of the 24 hours, spares included: enough for the highest rate that the hour has on any weekday.
+    """Return the pods of each of the 24 hours, spares included: enough for the hour's highest rate on any weekday.
 
-    An hour's rate runs in a straight line to its neighbours', so one beside a busier hour needs more than its share.
+    The rate is linear between the middles of hours, so an hour beside a busier one needs more than its share.
     """
     scale, traffic = scale_of(plan), plan.traffic
     by_hour = _typical_week_per_s(traffic).reshape(7, 24, -1).max(axis=(0, 2))
@@ -75,7 +77,10 @@ def daily_pods(plan: Plan) -> tuple[int, ...]:
 
 
 def rounded_down(number: float) -> str:
-    """Four significant digits and never an exponent: a quantity of Kubernetes, and a float anywhere."""
+    """Return the number with four significant digits, rounded down and without an exponent.
+
+    The result is valid as a Kubernetes quantity and as a float.
+    """
     exact = Decimal(str(number))
     step = Decimal(1).scaleb(exact.adjusted() - _DIGITS + 1)
     text = f"{exact.quantize(min(step, Decimal(1)), rounding=ROUND_DOWN):f}"
@@ -94,12 +99,15 @@ def _target_per_s(fleet: Fleet) -> float:
 
 
 def _typical_peak_per_s(traffic: Traffic) -> float:
-    """Today's, spikes in it, before a cache: growth, campaigns and a cache change it and the other hours alike."""
+    """Return today's peak with spikes, before the cache.
+
+    Growth, campaigns and cache change all hours by the same factor.
+    """
     peak = max(traffic.peak_per_s, float(_typical_week_per_s(traffic).max()))
     return peak if peak > 0 else 1.0
 
 
 def _typical_week_per_s(traffic: Traffic) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    still = msgspec.structs.replace(traffic, growth_per_year=0.0, campaigns=(), cache_share=0.0)
-    week: np.ndarray[tuple[int], np.dtype[np.float64]] = rates_per_s(still, _MONDAY, 7 * 24)
+    current = msgspec.structs.replace(traffic, growth_per_year=0.0, campaigns=(), cache_share=0.0)
+    week: np.ndarray[tuple[int], np.dtype[np.float64]] = rates_per_s(current, _MONDAY, 7 * 24)
     return week

@@ -1,4 +1,4 @@
-"""What a manifest needs and a plan does not know."""
+"""Settings of an export: values that a manifest needs and that are not in a plan."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ import msgspec
 from app.errors import UsageError
 
 Autoscaler = Literal["none", "hpa", "keda", "scheduled"]
-"""`none` runs the whole fleet all the time, which is what the plan's month costs. `scheduled` is KEDA by the clock."""
+"""Autoscaler of the exported fleet.
+
+`none` runs the whole fleet all the time, which is what the plan's monthly cost pays for. `scheduled` is KEDA by time of
+day.
+"""
 Predictor = Literal["onnx", "container"]
 
 DEFAULT_PORT = 8080
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _TIMEZONE = re.compile(r"[A-Za-z0-9_+\-/]{1,64}")
 _RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
-_MOST_EARLY_MINUTES = 59
-_STAND_INS = {
+_MAX_EARLY_MINUTES = 59
+_PLACEHOLDERS = {
     "image": "REPLACE-ME/your-server:tag",
     "model_uri": "s3://REPLACE-ME/model",
     "metric_name": "replace_me_requests_per_second",
@@ -37,10 +41,11 @@ _MEANINGS = {
 
 
 class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is None is filled with a stand-in, and said at the top of the file. Raises UsageError for what cannot be.
+    """Settings of an export; a field that is `None` is filled with a placeholder, which the top of the file lists.
 
-    `name` is any text; the manifests' names are made of it. `node_share` is what pods may ask of a node's CPU and
-    memory, its own system takes the rest. `start_early_minutes` is how long before an hour its replicas are started.
+    Raises UsageError for invalid values. `name` is any text, from which the manifests' names are made. `node_share` is
+    the share of a node's CPU and memory that pods may request; the rest is for the node's own system.
+    `start_early_minutes` is how long before an hour its replicas are started.
     """
 
     name: str = "sizewise"
@@ -59,27 +64,27 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str | None = None
     start_early_minutes: int = 10
     instance_memory_gib: float | None = None
-    """Of the recommended offer: the plan's record does not hold it."""
+    """Memory of one instance of the recommended offer, in GiB; a plan does not record it."""
     node_share: float = 0.9
     accelerator_resource: str | None = None
-    """Such as `nvidia.com/gpu`; None takes it from the accelerator's maker."""
+    """Resource name such as `nvidia.com/gpu`; `None` derives it from the accelerator's vendor."""
 
     def __post_init__(self) -> None:
-        for is_wrong, message in (
+        for is_invalid, message in (
             (self.namespace is not None and not _NAMESPACE.fullmatch(self.namespace),
              f"{self.namespace!r} is no namespace: lower-case letters, digits and hyphens, at most 63"),
             (self.port is not None and not 1 <= self.port <= 65535, f"{self.port} is no port: 1 to 65535"),
             (not 0 < self.node_share <= 1, f"the share of a node that pods may ask is over 0 and at most 1, "
              f"not {self.node_share:g}"),
-            (not 0 <= self.start_early_minutes <= _MOST_EARLY_MINUTES,
-             f"replicas start 0 to {_MOST_EARLY_MINUTES} minutes before their hour, not {self.start_early_minutes}"),
+            (not 0 <= self.start_early_minutes <= _MAX_EARLY_MINUTES,
+             f"replicas start 0 to {_MAX_EARLY_MINUTES} minutes before their hour, not {self.start_early_minutes}"),
             (not 1 <= self.start_within_s <= 86_400, f"a pod starts in 1 s to a day, not {self.start_within_s:g} s"),
             (self.timezone is not None and not _TIMEZONE.fullmatch(self.timezone),
              f"{self.timezone!r} is no time zone: one is named as Europe/Berlin is"),
             (self.accelerator_resource is not None and not _RESOURCE.fullmatch(self.accelerator_resource),
              f"{self.accelerator_resource!r} is no resource: one is named as nvidia.com/gpu is"),
         ):  # fmt: skip
-            if is_wrong:
+            if is_invalid:
                 raise UsageError(message)
 
     @property
@@ -88,13 +93,13 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def text_of(settings: ExportSettings, field: str) -> str:
-    """The user's text, else the stand-in."""
-    given: str | None = getattr(settings, field)
-    return _STAND_INS[field] if given is None else given
+    """Return the user's text, or the placeholder without one."""
+    value: str | None = getattr(settings, field)
+    return _PLACEHOLDERS[field] if value is None else value
 
 
 def to_fill_in(settings: ExportSettings, *fields: str) -> list[str]:
-    """A sentence for each of these fields that holds a stand-in."""
+    """Return a sentence for each of these fields that has a placeholder."""
     sentences = []
     for field in fields:
         if getattr(settings, field) is not None:
@@ -102,5 +107,5 @@ def to_fill_in(settings: ExportSettings, *fields: str) -> list[str]:
         if field == "port":
             sentences.append(f"{DEFAULT_PORT}: the port that the server listens on, assumed")
         else:
-            sentences.append(f"{_STAND_INS[field]}: {_MEANINGS[field]}")
+            sentences.append(f"{_PLACEHOLDERS[field]}: {_MEANINGS[field]}")
     return sentences

@@ -1,4 +1,4 @@
-"""The recommended fleet as Terraform variables: their values, and their declarations."""
+"""Recommended fleet as Terraform variables: their values and their declarations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Value = str | float | int | None
 
 
 class Variable(msgspec.Struct, frozen=True):
-    """`may_be_null`: the plan does not know it of every fleet."""
+    """Terraform variable; with `may_be_null` its value may be unknown for some fleets."""
 
     name: str
     type: Literal["string", "number"]
@@ -58,19 +58,26 @@ VARIABLES = (
 
 
 def terraform(plan: Plan, settings: ExportSettings) -> str:
-    """JSON for a `*.auto.tfvars.json`: the values, in a fixed order. Raises UsageError where nothing is recommended."""
+    """Return the values as JSON for a `*.auto.tfvars.json`, in a fixed order.
+
+    Raises UsageError where the plan recommends nothing.
+    """
     values = _values(plan, settings)
     return _json({variable.name: values[variable.name] for variable in VARIABLES})
 
 
 def terraform_variables() -> str:
-    """JSON for a `*.tf.json`: what `terraform` gives values to, with types and descriptions."""
+    """Return the variable declarations as JSON for a `*.tf.json`, with types and descriptions."""
     return _json(
         {
             "//": "Declares the variables of the file beside it that ends in .auto.tfvars.json; made by Sizewise.",
             "variable": {
-                one.name: {"type": one.type, "description": one.description, "nullable": one.may_be_null}
-                for one in VARIABLES
+                variable.name: {
+                    "type": variable.type,
+                    "description": variable.description,
+                    "nullable": variable.may_be_null,
+                }
+                for variable in VARIABLES
             },
         }
     )
@@ -110,5 +117,5 @@ def _values(plan: Plan, settings: ExportSettings) -> dict[str, Value]:
 
 
 def _json(content: object) -> str:
-    """ASCII, so that no reader's encoding matters."""
+    """Return the content as ASCII JSON, which is valid in any reader's encoding."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -1,7 +1,7 @@
-"""What an hour, a month, an inference and a token cost.
+"""Cost of an hour, a month, an inference and a token.
 
-A unit's cost is told three ways, since each answers another question: at saturation (what a vendor would quote), at
-the rate the SLO allows, and at the mean of this traffic, which is what is paid.
+The cost of a unit is reported at three rates, each of which answers another question: at saturation (as a vendor would
+quote), at the rate that the SLO allows, and at the mean of this traffic, which is what is paid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Bill(msgspec.Struct, frozen=True):
 
 
 class UnitCost(msgspec.Struct, frozen=True):
-    """USD for so many units; None where the rate is not known or 0."""
+    """Cost of a unit in USD; `None` where the rate is unknown or 0."""
 
     at_saturation: float | None
     at_slo: float | None
@@ -35,7 +35,7 @@ class UnitCost(msgspec.Struct, frozen=True):
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Requests a second: of one instance at saturation and inside the SLO, and of the whole traffic in the mean."""
+    """Request rates: of one instance at saturation and within the SLO, and the mean of the whole traffic."""
 
     saturation_per_s: float | None
     slo_per_s: float | None
@@ -43,8 +43,11 @@ class Rates(msgspec.Struct, frozen=True):
 
 
 class TokenWork(msgspec.Struct, frozen=True):
-    """What one request keeps the engine busy with, in the mean: `prefill_s` for its prompt, and for every output token
-    its share, step_s / batch, of a step that decodes `batch` sequences."""
+    """Mean engine time of one request.
+
+    `prefill_s` is the time of its prompt; every output token takes its share, step_s / batch, of a step that decodes
+    `batch` sequences.
+    """
 
     input_tokens: float
     output_tokens: float
@@ -54,14 +57,17 @@ class TokenWork(msgspec.Struct, frozen=True):
 
     @property
     def input_share(self) -> float:
-        """Of the engine's time, not of the tokens: a prompt's tokens are read together, an answer's one by one."""
+        """Share of the engine's time spent on the prompt, whose tokens are processed together and not one by one."""
         decode_s = self.output_tokens * self.step_s / self.batch
         busy_s = self.prefill_s + decode_s
         return self.prefill_s / busy_s if busy_s > 0 else 0.0
 
 
 class TokenCosts(msgspec.Struct, frozen=True):
-    """USD per 1M tokens; None where there are none. Input and output, each times its tokens, sum to what all cost."""
+    """Cost in USD per 1M tokens; `None` without tokens.
+
+    Input and output costs, times their tokens, sum to the whole cost.
+    """
 
     per_1m_input: UnitCost | None
     per_1m_output: UnitCost | None
@@ -73,7 +79,10 @@ def bill(usd_per_hour: float) -> Bill:
 
 
 def request_cost(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rates) -> UnitCost:
-    """USD per request: of one full instance, of one at the SLO's rate, and of the whole fleet at the traffic's mean."""
+    """Return the cost in USD per request.
+
+    It is that of a full instance, of one at the SLO's rate, and of the fleet at the mean rate.
+    """
     return UnitCost(
         _per_request(usd_per_hour_each, rates.saturation_per_s),
         _per_request(usd_per_hour_each, rates.slo_per_s),
@@ -86,7 +95,7 @@ def per_1k_inferences(usd_per_hour_each: float, fleet_usd_per_hour: float, rates
 
 
 def token_costs(per_request: UnitCost, work: TokenWork) -> TokenCosts:
-    """A request's cost over its tokens, input and output by the engine's time for them."""
+    """Split the cost of a request over its tokens, input and output in proportion to the engine's time for them."""
     shares = (work.input_share, 1 - work.input_share, 1.0)
     counts = (work.input_tokens, work.output_tokens, work.input_tokens + work.output_tokens)
     return TokenCosts(
@@ -100,7 +109,10 @@ def token_costs(per_request: UnitCost, work: TokenWork) -> TokenCosts:
 def effective_spot_usd_per_hour(
     spot_usd_per_hour: float, interruptions_per_hour: float, cold_start_s: float, lost_work_s: float = 0.0
 ) -> float:
-    """The price of an hour that serves: every interruption is paid for again while its successor starts."""
+    """Return the price of an hour of service on spot instances.
+
+    After every interruption the start of the replacement is paid for as well.
+    """
     return spot_usd_per_hour * (1 + interruptions_per_hour * (cold_start_s + lost_work_s) / SECONDS_AN_HOUR)
 
 

@@ -1,9 +1,6 @@
-"""A fleet's cost by inference and by token, its energy and its carbon.
+"""Costs of a fleet per inference and token, and its power, energy and carbon over a month.
 
-Power, energy, its cost and its carbon of a fleet over a month.
-
-A number is measured where the power was, else assumed from the part's TDP. The month is the mean
-one of 730 hours.
+A value is measured where the power was measured, else assumed from the accelerator's TDP. A month has 730 hours.
 """
 
 from __future__ import annotations
@@ -30,13 +27,13 @@ from app.records.plan_question import PlanQuestion
 from app.records.service import NO_LIMIT, ServiceFit, TokenService
 
 ASSUMED_IDLE_SHARE = 0.2
-"""Of the TDP, with a model loaded and nothing to do: cards differ between 0.1 and 0.3."""
+"""Assumed idle power as a share of the TDP, with a model loaded; cards differ between 0.1 and 0.3."""
 ASSUMED_PUE = 1.2
-"""Large clouds publish 1.1 to 1.2; a machine room of one's own is nearer to 1.5."""
+"""Assumed power usage effectiveness: large clouds publish 1.1 to 1.2; an own machine room is closer to 1.5."""
 
 
 class PowerLine(msgspec.Struct, frozen=True):
-    """W(u) = idle + (max − idle) × u of one accelerator, u the share of the time it is busy."""
+    """Power of one accelerator: W(u) = idle + (max − idle) × u, with u the share of the time in which it is busy."""
 
     idle_w: float
     max_w: float
@@ -47,7 +44,7 @@ class PowerLine(msgspec.Struct, frozen=True):
 
 
 class Site(msgspec.Struct, frozen=True):
-    """Where the fleet stands. `tariff_usd_per_kwh` is None where the rent pays for the electricity."""
+    """Site of the fleet. `tariff_usd_per_kwh` is `None` where the rent includes electricity."""
 
     pue: float = ASSUMED_PUE
     tariff_usd_per_kwh: float | None = None
@@ -55,7 +52,7 @@ class Site(msgspec.Struct, frozen=True):
 
 
 class EnergyBill(msgspec.Struct, frozen=True):
-    """At the meter, the PUE in it; `mean_w` is before it. Making the hardware is not in the carbon."""
+    """Energy at the meter, PUE included; `mean_w` excludes it. The carbon of manufacturing is not included."""
 
     mean_w: Estimate
     kwh_per_month: Estimate
@@ -65,16 +62,19 @@ class EnergyBill(msgspec.Struct, frozen=True):
 
 
 def power_line(part: Accelerator | None, idle_w: float | None = None, max_w: float | None = None) -> PowerLine | None:
-    """Measured where both ends are; what is not comes from the catalogue. None where nothing tells the most."""
-    most = max_w if max_w is not None else None if part is None else part.tdp_w
-    if most is None:
+    """Return the power line: measured where both ends are, otherwise completed from the catalog.
+
+    `None` where the maximum power is unknown.
+    """
+    highest_w = max_w if max_w is not None else None if part is None else part.tdp_w
+    if highest_w is None:
         return None
     basis: Basis = "assumed" if idle_w is None or max_w is None else "measured"
-    return PowerLine(most * ASSUMED_IDLE_SHARE if idle_w is None else min(idle_w, most), most, basis)
+    return PowerLine(highest_w * ASSUMED_IDLE_SHARE if idle_w is None else min(idle_w, highest_w), highest_w, basis)
 
 
 def fleet_power(line: PowerLine | None, accelerators: float, utilisation: float, host_w: float = 0.0) -> Estimate:
-    """Mean watts of the whole fleet; `host_w` is that of everything in it which is no accelerator."""
+    """Return the mean power of the whole fleet in W; `host_w` is that of everything but the accelerators."""
     if line is None:
         return _unknown("neither a measured power nor a TDP is known")
     return Estimate(line.at(utilisation) * accelerators + host_w, basis=line.basis)
@@ -83,37 +83,42 @@ def fleet_power(line: PowerLine | None, accelerators: float, utilisation: float,
 def power_of_inferences(
     above_idle_j: Estimate, per_s: float, idle_w: Estimate, accelerators: float, host_w: float = 0.0
 ) -> Estimate:
-    """Mean watts from what one inference was measured to take above idle, and what one accelerator idles at."""
+    """Return the mean power in W from the measured energy per inference.
+
+    The energy is above idle; the idle power of the accelerators is added.
+    """
     if above_idle_j.value is None or idle_w.value is None:
         return _unknown(above_idle_j.reason or idle_w.reason or "the energy of an inference was not measured")
     basis: Basis = "measured" if above_idle_j.basis == idle_w.basis == "measured" else "assumed"
-    low_high = None
-    idle = idle_w.value * accelerators + host_w
+    ci95 = None
+    fleet_idle_w = idle_w.value * accelerators + host_w
     if above_idle_j.ci95 is not None:
-        low_high = (idle + above_idle_j.ci95[0] * per_s, idle + above_idle_j.ci95[1] * per_s)
-    return Estimate(idle + above_idle_j.value * per_s, low_high, basis=basis)
+        ci95 = (fleet_idle_w + above_idle_j.ci95[0] * per_s, fleet_idle_w + above_idle_j.ci95[1] * per_s)
+    return Estimate(fleet_idle_w + above_idle_j.value * per_s, ci95, basis=basis)
 
 
 def energy_bill(mean_w: Estimate, site: Site, mean_per_s: float) -> EnergyBill:
-    """A month at this power, for so many inferences a second in the mean."""
-    kwh = _times(mean_w, site.pue * HOURS_A_MONTH / 1000)
+    """Return the energy of a month at this power and this mean rate of inferences."""
+    kwh = _scaled(mean_w, site.pue * HOURS_A_MONTH / 1000)
     thousands = mean_per_s * HOURS_A_MONTH * SECONDS_AN_HOUR / THOUSAND
     return EnergyBill(
         mean_w=mean_w,
         kwh_per_month=kwh,
-        usd_per_month=_times(kwh, site.tariff_usd_per_kwh, "no tariff is given: a rented instance's price includes it"),
-        kg_co2e_per_month=_times(
+        usd_per_month=_scaled(
+            kwh, site.tariff_usd_per_kwh, "no tariff is given: a rented instance's price includes it"
+        ),
+        kg_co2e_per_month=_scaled(
             kwh, None if site.grid is None else site.grid.g_co2e_per_kwh / 1000, "the region's grid is not known"
         ),
-        wh_per_1k_inferences=_times(kwh, 1000 / thousands if thousands > 0 else None, "the traffic has no requests"),
+        wh_per_1k_inferences=_scaled(kwh, 1000 / thousands if thousands > 0 else None, "the traffic has no requests"),
     )
 
 
-def _times(estimate: Estimate, factor: float | None, otherwise: str = "") -> Estimate:
+def _scaled(estimate: Estimate, factor: float | None, reason: str = "") -> Estimate:
     if estimate.value is None:
         return estimate
     if factor is None:
-        return _unknown(otherwise)
+        return _unknown(reason)
     ends = None if estimate.ci95 is None else (estimate.ci95[0] * factor, estimate.ci95[1] * factor)
     return Estimate(estimate.value * factor, ends, basis=estimate.basis)
 
@@ -125,50 +130,53 @@ def _unknown(reason: str) -> Estimate:
 def with_costs(fleet: Fleet, option: Option, demand: Demand, question: PlanQuestion) -> Fleet:
     candidate = candidate_of(option)
     rates = _rates(option, demand)
-    together = candidate.usd_per_hour * candidate.instances
-    each = request_cost(candidate.usd_per_hour, together, rates)
+    fleet_usd_per_hour = candidate.usd_per_hour * candidate.instances
+    per_request = request_cost(candidate.usd_per_hour, fleet_usd_per_hour, rates)
     energy = _energy(option, demand, question)
     return msgspec.structs.replace(
         fleet,
-        per_1k_inferences=_units(per_1k_inferences(candidate.usd_per_hour, together, rates)),
-        per_1m_tokens=_tokens(each, option, question),
+        per_1k_inferences=_unit_costs(per_1k_inferences(candidate.usd_per_hour, fleet_usd_per_hour, rates)),
+        per_1m_tokens=_token_unit_costs(per_request, option, question),
         kwh_per_month=energy.kwh_per_month,
         kg_co2e_per_month=energy.kg_co2e_per_month,
     )
 
 
 def _rates(option: Option, demand: Demand) -> Rates:
-    """At saturation an instance does all that its replicas can; unknown without a service model, and of a language
-    model that was never seen full."""
+    """Return the rates of an option.
+
+    At saturation an instance runs all its replicas at their maximum; unknown without a service model, and for a
+    language model that was never observed at full load.
+    """
     candidate, fit = candidate_of(option), option.target.fit
-    each = None if fit is None else _full_per_s(fit, candidate.capacity.speed)
-    saturation = None if each is None else each * candidate.capacity.replicas
+    replica_per_s = None if fit is None else _saturation_per_s(fit, candidate.capacity.speed)
+    saturation = None if replica_per_s is None else replica_per_s * candidate.capacity.replicas
     return Rates(saturation, candidate.capacity.per_s, demand.mean_per_s)
 
 
-def _full_per_s(fit: ServiceFit, speed: float) -> float | None:
+def _saturation_per_s(fit: ServiceFit, speed: float) -> float | None:
     service = fit.laws[0].service
     if not isinstance(service, TokenService):
         return service.most_per_s * speed
     return fit.highest_per_s * speed if service.kv_tokens < NO_LIMIT else None
 
 
-def _tokens(each: UnitCost, option: Option, question: PlanQuestion) -> TokenUnitCosts | None:
+def _token_unit_costs(per_request: UnitCost, option: Option, question: PlanQuestion) -> TokenUnitCosts | None:
     tokens, fit = question.traffic.tokens, option.target.fit
     if not tokens or fit is None or not isinstance(fit.laws[0].service, TokenService):
         return None
-    law = faster(fit.laws[0].service, candidate_of(option).capacity.speed)
-    assert isinstance(law, TokenService)
-    inputs = sum(one.share * one.input for one in tokens) / sum(one.share for one in tokens)
-    outputs = sum(one.share * one.output for one in tokens) / sum(one.share for one in tokens)
-    batch = max(1.0, min(law.max_sequences, law.kv_tokens / (inputs + outputs)) / 2)
-    step_s = law.step_s + law.per_sequence_s * batch + law.per_kv_token_s * batch * (inputs + outputs / 2)
-    costs = token_costs(each, TokenWork(inputs, outputs, inputs * law.prefill_s_per_token, step_s, batch))
+    service = faster(fit.laws[0].service, candidate_of(option).capacity.speed)
+    assert isinstance(service, TokenService)
+    inputs = sum(lengths.share * lengths.input for lengths in tokens) / sum(lengths.share for lengths in tokens)
+    outputs = sum(lengths.share * lengths.output for lengths in tokens) / sum(lengths.share for lengths in tokens)
+    batch = max(1.0, min(service.max_sequences, service.kv_tokens / (inputs + outputs)) / 2)
+    step_s = service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * batch * (inputs + outputs / 2)
+    costs = token_costs(per_request, TokenWork(inputs, outputs, inputs * service.prefill_s_per_token, step_s, batch))
     units = (costs.per_1m_input, costs.per_1m_output, costs.per_1m_all)
-    return TokenUnitCosts(*(None if one is None else _units(one) for one in units))
+    return TokenUnitCosts(*(None if cost is None else _unit_costs(cost) for cost in units))
 
 
-def _units(cost: UnitCost) -> UnitCosts:
+def _unit_costs(cost: UnitCost) -> UnitCosts:
     return UnitCosts(cost.at_saturation, cost.at_slo, cost.at_mean)
 
 
@@ -178,17 +186,20 @@ class _Energy(msgspec.Struct, frozen=True):
 
 
 def _energy(option: Option, demand: Demand, question: PlanQuestion) -> _Energy:
-    """Of the accelerators alone, or of all that an owned instance is said to draw; of a rented CPU nothing is known."""
+    """Return the energy of the accelerators alone, or of everything that an owned instance is stated to draw.
+
+    The energy of a rented CPU is unknown.
+    """
     candidate = candidate_of(option)
     offer = candidate.offer
     if offer.owned is not None and offer.owned.power_w > 0:
-        drawn = Estimate(offer.owned.power_w * candidate.instances, basis="assumed")
+        power_of_owned = Estimate(offer.owned.power_w * candidate.instances, basis="assumed")
         site = Site(pue=offer.owned.pue, grid=question.catalogue.grid_of(offer))
-        bill = energy_bill(drawn, site, demand.mean_per_s)
+        bill = energy_bill(power_of_owned, site, demand.mean_per_s)
         return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)
     if offer.accelerator is None:
-        nothing = Estimate(None, basis="assumed", reason="the power of a CPU instance is not known")
-        return _Energy(nothing, nothing)
+        unknown = Estimate(None, basis="assumed", reason="the power of a CPU instance is not known")
+        return _Energy(unknown, unknown)
     line = power_line(question.catalogue.accelerators.get(offer.accelerator))
     cards = offer.accelerator_count * candidate.instances
     utilisation = demand.mean_per_s / (candidate.instances * candidate.capacity.per_s)

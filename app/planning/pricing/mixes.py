@@ -1,8 +1,9 @@
-"""Fleets of several types of instances, each for the requests it is best at, by a mixed-integer programme.
+"""Fleets of several instance types, each for the requests that it serves best, by mixed-integer programming.
 
-The traffic is cut into buckets by size; an instance of a type carries so many requests a second of each bucket alone,
-and a mix of them in proportion: its load is the sum over buckets of rate / capacity. Each bucket is dealt out in equal
-slices, at the least cost. It holds only behind a router that knows a request's size and sends it where it was planned.
+The traffic is divided into buckets by size. An instance of a type has a request rate for each bucket alone, and serves
+a mix of them in proportion: its load is the sum over buckets of rate / capacity. Each bucket is assigned in equal
+slices, at the lowest cost. The result is valid only behind a router that knows a request's size and sends it where it
+was planned.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ _SLACK = 1e-9
 
 
 class MixOffer(msgspec.Struct, frozen=True):
-    """`per_s` is what one instance carries of each bucket alone inside the SLO; a bucket it cannot carry is not in it.
-    `most` is how many can be had; None is no limit."""
+    """Offer in a mix.
+
+    `per_s` is the rate of one instance for each bucket alone within the SLO; buckets that it cannot serve are missing.
+    `most` is the number available; `None` means no limit.
+    """
 
     key: str
     usd_per_hour: float
@@ -31,8 +35,11 @@ class MixOffer(msgspec.Struct, frozen=True):
 
 
 class MixLimits(msgspec.Struct, frozen=True):
-    """`spares` are kept of every type in use. `slices` is into how many parts a bucket can be dealt out, and
-    `most_load` how full an instance may be."""
+    """Limits of a mix.
+
+    `spares` are added for every type in use. `slices` is the number of parts into which a bucket is divided, and
+    `most_load` the highest load of an instance.
+    """
 
     most_types: int = 2
     spares: int = 0
@@ -43,9 +50,10 @@ class MixLimits(msgspec.Struct, frozen=True):
 
 
 class MixedFleet(msgspec.Struct, frozen=True):
-    """`counts` are instances by offer, spares among them; `shares` are of each bucket's requests, by bucket and offer.
+    """Fleet of several types.
 
-    `is_best` is False where the search was cut at its time and a cheaper mix may exist.
+    `counts` are instances by offer, spares included; `shares` are shares of each bucket's requests, by bucket and
+    offer. `is_best` is False where the search ran out of time and a cheaper mix may exist.
     """
 
     counts: dict[str, int]
@@ -55,51 +63,53 @@ class MixedFleet(msgspec.Struct, frozen=True):
     usd_per_month: float
     is_best: bool
     note: str | None
-    """What a mix of several types needs; None for one."""
+    """Requirement of a mix of several types; `None` for a single type."""
 
 
 def mix(
     demand_per_s: Mapping[str, float], offers: Sequence[MixOffer], limits: MixLimits | None = None
 ) -> MixedFleet | None:
-    """The cheapest fleet for so many requests a second by bucket; None where none fits."""
+    """Return the cheapest fleet for these request rates by bucket; `None` where none fits."""
     limits = limits or MixLimits()
     demand = {bucket: per_s for bucket, per_s in demand_per_s.items() if per_s > 0}
     if not demand:
         return MixedFleet({}, {}, {}, 0.0, 0.0, True, None)
-    able = _worth_trying(
+    usable = _drop_dominated(
         [offer for offer in offers if any(offer.per_s.get(bucket, 0) > 0 for bucket in demand)], demand
     )
     single = min(
-        (one for offer in able if (one := _of_one_type(offer, demand, limits)) is not None),
-        key=lambda one: one.usd_per_hour,
+        (fleet for offer in usable if (fleet := _fleet_of_one_type(offer, demand, limits)) is not None),
+        key=lambda fleet: fleet.usd_per_hour,
         default=None,
     )
-    if limits.most_types < 2 or len(able) < 2:
+    if limits.most_types < 2 or len(usable) < 2:
         return single
-    mixed = _solve(able, demand, limits)
+    mixed = _solve(usable, demand, limits)
     if mixed is None or (single is not None and single.usd_per_hour <= mixed.usd_per_hour + _SLACK):
-        return single  # as cheap without a clever router
+        return single  # as cheap without a router that knows request sizes
     return mixed
 
 
-def _worth_trying(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> list[MixOffer]:
-    """Without those that another, to be had without limit, replaces at no more cost in every bucket."""
+def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> list[MixOffer]:
+    """Drop the offers that another one, available without limit, replaces at no higher cost in every bucket."""
 
-    def replaces(one: MixOffer, other: MixOffer) -> bool:
+    def replaces(candidate: MixOffer, other: MixOffer) -> bool:
         return (
-            one.most is None
-            and one.usd_per_hour <= other.usd_per_hour
-            and all(one.per_s.get(bucket, 0) >= other.per_s.get(bucket, 0) for bucket in demand)
+            candidate.most is None
+            and candidate.usd_per_hour <= other.usd_per_hour
+            and all(candidate.per_s.get(bucket, 0) >= other.per_s.get(bucket, 0) for bucket in demand)
         )
 
-    kept: list[MixOffer] = []
-    for offer in sorted(offers, key=lambda one: (one.usd_per_hour, -sum(one.per_s.values()), one.key)):
-        if not any(replaces(one, offer) for one in kept):
-            kept.append(offer)
-    return kept
+    remaining: list[MixOffer] = []
+    for offer in sorted(
+        offers, key=lambda candidate: (candidate.usd_per_hour, -sum(candidate.per_s.values()), candidate.key)
+    ):
+        if not any(replaces(candidate, offer) for candidate in remaining):
+            remaining.append(offer)
+    return remaining
 
 
-def _of_one_type(offer: MixOffer, demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
+def _fleet_of_one_type(offer: MixOffer, demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
     if any(offer.per_s.get(bucket, 0) <= 0 for bucket in demand):
         return None
     load = sum(per_s / offer.per_s[bucket] for bucket, per_s in demand.items())
@@ -107,58 +117,67 @@ def _of_one_type(offer: MixOffer, demand: Mapping[str, float], limits: MixLimits
     if offer.most is not None and needed + limits.spares > offer.most:
         return None
     shares = {bucket: {offer.key: 1.0} for bucket in demand}
-    return _within_budget([(offer, needed)], shares, limits, is_best=True)
+    return _fleet_within_budget([(offer, needed)], shares, limits, is_best=True)
 
 
-def _within_budget(
-    used: Sequence[tuple[MixOffer, int]], shares: dict[str, dict[str, float]], limits: MixLimits, is_best: bool
+def _fleet_within_budget(
+    counted: Sequence[tuple[MixOffer, int]], shares: dict[str, dict[str, float]], limits: MixLimits, is_best: bool
 ) -> MixedFleet | None:
-    counts = {offer.key: needed + limits.spares for offer, needed in used}
-    hour = sum(offer.usd_per_hour * counts[offer.key] for offer, _ in used)
+    counts = {offer.key: needed + limits.spares for offer, needed in counted}
+    usd_per_hour = sum(offer.usd_per_hour * counts[offer.key] for offer, _ in counted)
     budget = limits.budget_usd_per_month
-    if budget is not None and hour * HOURS_A_MONTH > budget * (1 + _SLACK):
+    if budget is not None and usd_per_hour * HOURS_A_MONTH > budget * (1 + _SLACK):
         return None
     spares = dict.fromkeys(counts, limits.spares)
     note = ROUTER_NOTE if len(counts) > 1 else None
-    return MixedFleet(counts, spares, shares, hour, hour * HOURS_A_MONTH, is_best, note)
+    return MixedFleet(counts, spares, shares, usd_per_hour, usd_per_hour * HOURS_A_MONTH, is_best, note)
 
 
 def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
-    """Unknowns: slices by bucket and offer (bucket by bucket), instances by offer, and whether it is used at all."""
-    from scipy.optimize import Bounds, LinearConstraint, milp  # not paid for by plans without mixes
+    """Solve the mixed-integer program.
 
-    loads = _load_of_a_slice(offers, demand, limits)
-    many, each = len(demand), len(offers)
+    Unknowns: slices by bucket and offer (bucket by bucket), instances by offer, and whether each offer is used at all.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp  # imported here so that plans without mixes do not pay
+    # for it
+
+    loads = _slice_loads(offers, demand, limits)
+    bucket_count, offer_count = len(demand), len(offers)
     prices = np.array([offer.usd_per_hour for offer in offers])
-    most = np.array([_most_useful(offer, loads[:, at], limits) for at, offer in enumerate(offers)])
-    cost = np.concatenate([np.zeros(many * each), prices, prices * limits.spares])
-    slices_most = np.where(np.isfinite(loads), float(limits.slices), 0.0).ravel()
-    upper = np.concatenate([slices_most, most, np.ones(each)])
+    max_counts = np.array([_max_useful(offer, loads[:, index], limits) for index, offer in enumerate(offers)])
+    cost = np.concatenate([np.zeros(bucket_count * offer_count), prices, prices * limits.spares])
+    max_slices = np.where(np.isfinite(loads), float(limits.slices), 0.0).ravel()
+    upper = np.concatenate([max_slices, max_counts, np.ones(offer_count)])
     budget = limits.budget_usd_per_month
     constraints = [
-        LinearConstraint(_dealt_out(many, each), limits.slices, limits.slices),
-        LinearConstraint(_carried(loads, limits.most_load), -np.inf, 0),
-        LinearConstraint(_only_if_used(many, each, most), -np.inf, 0),
-        LinearConstraint(np.concatenate([np.zeros(many * each + each), np.ones(each)])[None], 0, limits.most_types),
+        LinearConstraint(_all_slices_rows(bucket_count, offer_count), limits.slices, limits.slices),
+        LinearConstraint(_capacity_rows(loads, limits.most_load), -np.inf, 0),
+        LinearConstraint(_used_rows(bucket_count, offer_count, max_counts), -np.inf, 0),
+        LinearConstraint(
+            np.concatenate([np.zeros(bucket_count * offer_count + offer_count), np.ones(offer_count)])[None],
+            0,
+            limits.most_types,
+        ),
     ]
     if budget is not None:
         constraints.append(LinearConstraint(cost[None], 0, budget / HOURS_A_MONTH))
-    found = milp(
+    result = milp(
         cost,
         constraints=constraints,
         integrality=np.ones(cost.size, dtype=np.int64),
         bounds=Bounds(np.zeros(cost.size), upper),
         options={"time_limit": limits.within_s, "mip_rel_gap": 0.0},
     )
-    if found.x is None:
+    if result.x is None:
         return None
-    return _read(np.rint(found.x), offers, loads, demand, limits, is_best=found.status == 0)
+    return _read_solution(np.rint(result.x), offers, loads, demand, limits, is_best=result.status == 0)
 
 
-def _load_of_a_slice(
-    offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits
-) -> npt.NDArray[np.float64]:
-    """By bucket and offer: the instances that one slice fills; infinite where the offer cannot carry the bucket."""
+def _slice_loads(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits) -> npt.NDArray[np.float64]:
+    """Return the number of instances that one slice fills, by bucket and offer.
+
+    Infinite where the offer cannot serve it.
+    """
     return np.array(
         [
             [
@@ -170,34 +189,39 @@ def _load_of_a_slice(
     )
 
 
-def _most_useful(offer: MixOffer, loads: npt.NDArray[np.float64], limits: MixLimits) -> float:
-    """No more instances than would carry everything the offer can, or than there are."""
+def _max_useful(offer: MixOffer, loads: npt.NDArray[np.float64], limits: MixLimits) -> float:
+    """Return the highest useful number of instances.
+
+    It is enough for everything that the offer can serve, or all that are available.
+    """
     enough = math.ceil(loads[np.isfinite(loads)].sum() * limits.slices / limits.most_load - _SLACK)
     return float(max(0, min(enough, math.inf if offer.most is None else offer.most - limits.spares)))
 
 
-def _dealt_out(many: int, each: int) -> npt.NDArray[np.float64]:
-    rows = np.zeros((many, many * each + 2 * each))
-    for at in range(many):
-        rows[at, at * each : (at + 1) * each] = 1
+def _all_slices_rows(bucket_count: int, offer_count: int) -> npt.NDArray[np.float64]:
+    rows = np.zeros((bucket_count, bucket_count * offer_count + 2 * offer_count))
+    for bucket in range(bucket_count):
+        rows[bucket, bucket * offer_count : (bucket + 1) * offer_count] = 1
     return rows
 
 
-def _carried(loads: npt.NDArray[np.float64], most_load: float) -> npt.NDArray[np.float64]:
-    many, each = loads.shape
-    rows = np.zeros((each, many * each + 2 * each))
-    for at in range(each):
-        rows[at, at : many * each : each] = np.where(np.isfinite(loads[:, at]), loads[:, at], 0.0)
-        rows[at, many * each + at] = -most_load
+def _capacity_rows(loads: npt.NDArray[np.float64], most_load: float) -> npt.NDArray[np.float64]:
+    bucket_count, offer_count = loads.shape
+    rows = np.zeros((offer_count, bucket_count * offer_count + 2 * offer_count))
+    for offer in range(offer_count):
+        rows[offer, offer : bucket_count * offer_count : offer_count] = np.where(
+            np.isfinite(loads[:, offer]), loads[:, offer], 0.0
+        )
+        rows[offer, bucket_count * offer_count + offer] = -most_load
     return rows
 
 
-def _only_if_used(many: int, each: int, most: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    instances, used = np.eye(each), np.diag(-most)
-    return np.hstack([np.zeros((each, many * each)), instances, used])
+def _used_rows(bucket_count: int, offer_count: int, max_counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    instances, used = np.eye(offer_count), np.diag(-max_counts)
+    return np.hstack([np.zeros((offer_count, bucket_count * offer_count)), instances, used])
 
 
-def _read(
+def _read_solution(
     solution: npt.NDArray[np.float64],
     offers: Sequence[MixOffer],
     loads: npt.NDArray[np.float64],
@@ -205,17 +229,24 @@ def _read(
     limits: MixLimits,
     is_best: bool,
 ) -> MixedFleet | None:
-    """The counts are made of the slices again, so that a solver's tolerance leaves no instance overfull."""
-    many, each = len(demand), len(offers)
-    dealt = solution[: many * each].reshape(many, each)
-    filled = (dealt * np.where(np.isfinite(loads), loads, 0.0)).sum(axis=0)
+    """Build the fleet from the solution.
+
+    Instances are counted from the slices again, so that a solver's tolerance overloads no instance.
+    """
+    bucket_count, offer_count = len(demand), len(offers)
+    slices = solution[: bucket_count * offer_count].reshape(bucket_count, offer_count)
+    filled = (slices * np.where(np.isfinite(loads), loads, 0.0)).sum(axis=0)
     used = [
-        (offer, max(1, math.ceil(filled[at] / limits.most_load - _SLACK)))
-        for at, offer in enumerate(offers)
-        if filled[at] > 0
+        (offer, max(1, math.ceil(filled[index] / limits.most_load - _SLACK)))
+        for index, offer in enumerate(offers)
+        if filled[index] > 0
     ]
     shares = {
-        bucket: {offers[at].key: float(dealt[row, at] / limits.slices) for at in range(each) if dealt[row, at]}
-        for row, bucket in enumerate(demand)
+        bucket: {
+            offers[index].key: float(slices[bucket_index, index] / limits.slices)
+            for index in range(offer_count)
+            if slices[bucket_index, index]
+        }
+        for bucket_index, bucket in enumerate(demand)
     }
-    return _within_budget(used, shares, limits, is_best)
+    return _fleet_within_budget(used, shares, limits, is_best)

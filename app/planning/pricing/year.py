@@ -1,9 +1,8 @@
-"""A year of traffic against fleets, as a fluid: what does not fit the capacity of a minute waits for the next.
+"""Fluid simulation of a year of traffic against fleets: requests beyond the capacity of a minute wait for the next.
 
-In each bin q += (rate − min(capacity, q / bin + rate)) × bin. It knows queues of overload and none
-of chance: inside a minute, the simulation knows.
-
-The recommended fleet through the coming year's minutes, as a fluid.
+In each bin q += (rate − min(capacity, q / bin + rate)) × bin. It covers queues from overload, not those from random
+variation within a minute, which the simulation of requests covers. Also computes the 12-month forecast of the
+recommended fleet.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ _HOUR_S = 3_600.0
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-_Sums = tuple[int, int, float, float, float]
-_Kernel = Callable[[Floats, Floats, int, Ints, Floats, Floats], _Sums]
+_Totals = tuple[int, int, float, float, float]
+_Kernel = Callable[[Floats, Floats, int, Ints, Floats, Floats], _Totals]
 
 
 class Year(msgspec.Struct, frozen=True):
-    """One row a design, as in the capacities. Waits are inf where nothing is served.
+    """Results of a year, one row per design, in the order of the capacities. Waits are inf where nothing is served.
 
-    `worst_bins` are the worst minute of each of the worst hours, worst first: by its wait, then by how far the rate
-    is over the capacity or near it; −1 where the span has fewer hours. `delayed_share` is that of requests that come
-    while a backlog stands.
+    `worst_bins` are the worst minute of each of the worst hours, worst first: by its wait, then by how far the rate is
+    above the capacity or close to it; −1 where the span has fewer hours. `delayed_share` is the share of requests that
+    arrive while there is a backlog.
     """
 
     hours_over: Floats
@@ -50,9 +49,10 @@ class Year(msgspec.Struct, frozen=True):
 
 
 def year_of(rates: Floats, capacities_per_s: Floats, bin_s: float = 60.0) -> Year:
-    """What `rates` a second, one a bin, do to each design: to a capacity each, or a row each of one for every hour.
+    """Simulate `rates` per second, one per bin, for each design.
 
-    Bins go evenly into an hour. About 1 ms a design and year.
+    `capacities_per_s` has one capacity per design, or one row per design with a capacity for every hour. Bins have to
+    divide an hour. Takes about 1 ms per design and year. Raises ValueError for capacities of another number of hours.
     """
     per_hour = round(_HOUR_S / bin_s)
     hours = -(-len(rates) // per_hour)
@@ -65,10 +65,10 @@ def year_of(rates: Floats, capacities_per_s: Floats, bin_s: float = 60.0) -> Yea
 
 
 def _design(arrivals: Floats, capacity_per_s: Floats, bin_s: float, per_hour: int) -> tuple[float | Floats | Ints, ...]:
-    """One design's row of a Year."""
+    """Return one design's row of a Year."""
     hours = len(capacity_per_s)
     worst_bins, worst_scores, backlogs = np.zeros(hours, np.int64), np.zeros(hours), np.zeros(hours)
-    over, delayed, delayed_requests, left, served = _kernel()(
+    bins_over, delayed, delayed_requests, remaining, served = _kernel()(
         arrivals, capacity_per_s * bin_s, per_hour, worst_bins, worst_scores, backlogs
     )
     waits_s = np.divide(backlogs, capacity_per_s, out=np.where(backlogs > 0, np.inf, 0.0), where=capacity_per_s > 0)
@@ -76,22 +76,27 @@ def _design(arrivals: Floats, capacity_per_s: Floats, bin_s: float, per_hour: in
     bins, waits = np.full(WORST, -1), np.zeros(WORST)
     bins[: len(order)], waits[: len(order)] = worst_bins[order], waits_s[order]
     arrived = arrivals.sum()
-    most = float((capacity_per_s * np.diff(np.r_[0 : len(arrivals) : per_hour, len(arrivals)])).sum() * bin_s)
+    capacity_requests = float(
+        (capacity_per_s * np.diff(np.r_[0 : len(arrivals) : per_hour, len(arrivals)])).sum() * bin_s
+    )
     return (
-        over * bin_s / _HOUR_S,
+        bins_over * bin_s / _HOUR_S,
         delayed * bin_s / _HOUR_S,
         delayed_requests / arrived if arrived else 0.0,
         backlogs.max(initial=0.0),
         waits_s.max(initial=0.0),
-        left,
-        served / most if most else 0.0,
+        remaining,
+        served / capacity_requests if capacity_requests else 0.0,
         bins,
         waits,
     )
 
 
 def replicas_by_hour(rates: Floats, per_replica_per_s: Floats, bin_s: float = 60.0) -> Ints:
-    """Designs × hours: the replicas that carry each hour's busiest bin; at least one. For reserved or on demand."""
+    """Return the replicas for each hour's busiest bin, of shape designs × hours and at least 1.
+
+    The result is used for reserved and on-demand instances.
+    """
     per_hour = round(_HOUR_S / bin_s)
     busiest = np.maximum.reduceat(rates, np.arange(0, len(rates), per_hour))
     needed = np.ceil(busiest[None, :] / per_replica_per_s[:, None] - 1e-9)
@@ -100,47 +105,53 @@ def replicas_by_hour(rates: Floats, per_replica_per_s: Floats, bin_s: float = 60
 
 @functools.cache
 def _kernel() -> _Kernel:
-    """Compiled at the first call and kept on disk: numba takes half a second to load, so not at import."""
+    """Return the compiled kernel, compiled at the first call and cached on disk.
+
+    numba takes half a second to load, so it is not imported with the module.
+    """
     import numba
 
     try:
-        compiled: _Kernel = numba.njit(cache=True, nogil=True)(_play)
-    except RuntimeError:  # no folder to keep it in
-        compiled = numba.njit(nogil=True)(_play)
+        compiled: _Kernel = numba.njit(cache=True, nogil=True)(_simulate_queue)
+    except RuntimeError:  # no folder for the cache
+        compiled = numba.njit(nogil=True)(_simulate_queue)
     return compiled
 
 
-def _play(
+def _simulate_queue(
     arrivals: Floats, capacity: Floats, per_hour: int, worst_bins: Ints, worst_scores: Floats, backlogs: Floats
-) -> _Sums:
-    """Requests a bin against what the bins of each hour serve.
+) -> _Totals:
+    """Simulate the queue of each bin against its capacity.
 
-    Fills in, for each hour, the bin with the longest queue, else that nearest to the capacity; by how much what came
-    is over it; and the queue. Gives bins over the capacity, bins that leave a queue, requests that came in those, what
-    is left, what was served.
+    Fills in, for each hour, the bin with the longest queue, or else the one closest to the capacity; how far its
+    arrivals exceed the capacity; and the queue. Returns the bins over the capacity, the bins that leave a queue, the
+    requests that arrived in those, the remaining queue, and the number served.
     """
-    over, delayed, came_late, queue, served = 0, 0, 0.0, 0.0, 0.0
+    bins_over, delayed, delayed_requests, queue, served = 0, 0, 0.0, 0.0, 0.0
     for hour in range(capacity.shape[0]):
-        fits = capacity[hour]
-        worst, longest, where = -np.inf, 0.0, hour * per_hour
-        for at in range(where, min(where + per_hour, arrivals.shape[0])):
-            comes = arrivals[at]
-            queue += comes
-            done = min(fits, queue)
-            queue -= done
-            served += done
-            over += comes > fits
+        bin_capacity = capacity[hour]
+        worst, longest, worst_bin = -np.inf, 0.0, hour * per_hour
+        for bin_index in range(worst_bin, min(worst_bin + per_hour, arrivals.shape[0])):
+            arriving = arrivals[bin_index]
+            queue += arriving
+            processed = min(bin_capacity, queue)
+            queue -= processed
+            served += processed
+            bins_over += arriving > bin_capacity
             if queue > 0.0:
                 delayed += 1
-                came_late += comes
-            if queue > longest or (longest == 0.0 and comes - fits > worst):
-                worst, longest, where = comes - fits, queue, at
-        worst_bins[hour], worst_scores[hour], backlogs[hour] = where, worst, longest
-    return over, delayed, came_late, queue, served
+                delayed_requests += arriving
+            if queue > longest or (longest == 0.0 and arriving - bin_capacity > worst):
+                worst, longest, worst_bin = arriving - bin_capacity, queue, bin_index
+        worst_bins[hour], worst_scores[hour], backlogs[hour] = worst_bin, worst, longest
+    return bins_over, delayed, delayed_requests, queue, served
 
 
 def outlook_of(best: Candidate, demand: Demand, question: PlanQuestion) -> Outlook:
-    """With all its instances, spares too, at the rate that each carries inside the SLO as surely as was asked."""
+    """Return the 12-month forecast of the fleet with all its instances, spares included.
+
+    Each instance sustains its rate within the SLO at the plan's confidence.
+    """
     rates = year_rates_per_s(question.traffic, question.today)
     year = year_of(rates, np.array([peak_carried_per_s(best.instances, best.capacity, demand)]))
     return Outlook(

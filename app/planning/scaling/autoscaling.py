@@ -1,4 +1,4 @@
-"""From an autoscaler's settings to one at work."""
+"""Construction of a simulated autoscaler from its settings."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def autoscaler_at_work(
     bin_s: float,
     start_s: float = 0.0,
 ) -> Decide:
-    """A function to call at the end of every slot, in order, that gives the replicas wanted from now on.
+    """Return the function that decides the requested replicas; it is to be called at the end of every slot, in order.
 
-    `replicas` are there at `start_s`, where time begins; the rates are the forecast of a predictive one.
+    `replicas` are present at `start_s`, where time begins; the rates are the forecast of a predictive autoscaler.
     """
     match settings:
         case Fixed(replicas=fixed):
             return lambda _: fixed
         case Scheduled():
-            return lambda seen: scheduled_replicas(settings, seen.now_s)
+            return lambda view: scheduled_replicas(settings, view.now_s)
         case Predictive():
             return PredictiveState(settings, rates_per_s, bin_s, start_s).desired
         case Hpa():
@@ -53,7 +53,10 @@ def replicas_at_start(
     bin_s: float,
     start_s: float = 0.0,
 ) -> int:
-    """As if the autoscaler had long been at work at the first rate; a replica carries at most `per_replica_per_s`."""
+    """Return the number of replicas as if the autoscaler had been running at the first rate for long.
+
+    A replica serves at most `per_replica_per_s`.
+    """
     match settings:
         case Fixed(replicas=replicas):
             return replicas
@@ -62,15 +65,15 @@ def replicas_at_start(
         case Predictive():
             return predicted_replicas(settings, start_s, rates_per_s, bin_s, start_s)
         case Hpa() | Keda() | Knative():
-            needed = math.ceil(float(rates_per_s[0]) / (per_replica_per_s * _aimed_share(settings)) - 1e-9)
-            most = settings.max or needed
-            return min(max(needed, settings.min), max(most, settings.min))
+            needed = math.ceil(float(rates_per_s[0]) / (per_replica_per_s * _target_share(settings)) - 1e-9)
+            max_replicas = settings.max or needed
+            return min(max(needed, settings.min), max(max_replicas, settings.min))
         case _:
             assert_never(settings)
 
 
-def _aimed_share(settings: Hpa | Keda | Knative) -> float:
-    """Of what a replica carries at most; told by the settings only where they speak of shares."""
+def _target_share(settings: Hpa | Keda | Knative) -> float:
+    """Return the target share of a replica's maximum; the settings state it only where their metric is a share."""
     match settings:
         case Hpa(metric="busy"):
             return settings.target
@@ -81,7 +84,7 @@ def _aimed_share(settings: Hpa | Keda | Knative) -> float:
 
 
 def most_replicas(settings: Autoscaler) -> int | None:
-    """That it will ever want; None is no limit."""
+    """Return the highest number of replicas that the autoscaler can request; `None` means no limit."""
     match settings:
         case Fixed(replicas=replicas):
             return replicas

@@ -1,6 +1,6 @@
 """Kubernetes' HorizontalPodAutoscaler, as its controller decides at each sync.
 
-KEDA: awake or asleep by its own poll, an HPA on an external metric in between.
+Includes KEDA, which activates and deactivates by its own poll and uses an HPA on an external metric in between.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from app.records.scaling import Hpa, Keda, ScalingRules
 
 
 class HpaState:
-    """One autoscaler at work. Times never go back."""
+    """State of one HPA; times have to be ascending."""
 
     def __init__(self, settings: Hpa, slot_s: float) -> None:
         self._settings = settings
@@ -21,7 +21,7 @@ class HpaState:
         self._synced_s: float | None = None
 
     def desired(self, seen: FleetView) -> int:
-        """Between syncs, what is wanted already. A fleet at 0 is left alone."""
+        """Return the requested number of replicas; unchanged between syncs, and for a fleet at 0."""
         settings = self._settings
         if seen.ready:
             self._metric.add(seen.now_s, seen.total(settings.metric) / seen.ready)
@@ -38,54 +38,57 @@ class HpaState:
 
 
 def proposal(ratio: float, seen: FleetView, tolerance: float) -> int:
-    """Replicas for a mean over the ready ones that is `ratio` times its target.
+    """Return the number of replicas for a mean over the ready ones that is `ratio` times its target.
 
-    To scale up, replicas that are not ready count as idle; to scale down, those that run without a metric count as at
-    their target, and those without a node not at all. Where that turns the direction round, nothing changes.
+    When scaling up, replicas that are not ready count as idle. When scaling down, those that run without a metric count
+    as at their target, and those without a node are not counted. Where that reverses the direction, nothing changes.
     """
     idle = seen.pending + seen.starting if ratio > 1 else 0
     at_target = seen.starting if ratio < 1 else 0
     if idle + at_target == 0:
-        return seen.wanted if _within(ratio, tolerance) else _up(ratio * seen.ready)
+        return seen.wanted if _is_within(ratio, tolerance) else _round_up(ratio * seen.ready)
     counted = seen.ready + idle + at_target
     adjusted = (ratio * seen.ready + at_target) / counted
     turned = (ratio < 1 < adjusted) or (ratio > 1 > adjusted)
-    if _within(adjusted, tolerance) or turned:
+    if _is_within(adjusted, tolerance) or turned:
         return seen.wanted
-    replicas = _up(adjusted * counted)
+    replicas = _round_up(adjusted * counted)
     if (adjusted < 1 and replicas > seen.wanted) or (adjusted > 1 and replicas < seen.wanted):
         return seen.wanted
     return replicas
 
 
 class Changes:
-    """Stabilisation and rate policies: the memory of what was recommended and what was done."""
+    """Stabilization windows and rate policies, with the history of recommendations and changes."""
 
     def __init__(self, up: ScalingRules, down: ScalingRules) -> None:
         self._up, self._down = up, down
         self._recommended: list[tuple[float, int]] = []
-        self._done: list[tuple[float, int]] = []
+        self._applied: list[tuple[float, int]] = []
         self._remembered_s = max(up.stabilisation_s, down.stabilisation_s)
         self._longest_s = max((policy.period_s for policy in (*up.policies, *down.policies)), default=0.0)
 
     def limited(self, now_s: float, current: int, proposed: int, least: int, most: int) -> int:
-        """What may be done of a proposal now; taken as done."""
-        steady = self._stabilised(now_s, current, proposed)
-        if steady > current:
-            granted = min(steady, max(current, self._ceiling(now_s, current)), most)
-        elif steady < current:
-            granted = max(steady, min(current, self._floor(now_s, current)), least)
+        """Return the part of a proposal that is allowed now, and record it as done."""
+        stabilised = self._stabilize(now_s, current, proposed)
+        if stabilised > current:
+            granted = min(stabilised, max(current, self._ceiling(now_s, current)), most)
+        elif stabilised < current:
+            granted = max(stabilised, min(current, self._floor(now_s, current)), least)
         else:
             granted = current
-        self._recommended = [one for one in self._recommended if one[0] > now_s - self._remembered_s]
+        self._recommended = [entry for entry in self._recommended if entry[0] > now_s - self._remembered_s]
         self._recommended.append((now_s, proposed))
-        self._done = [one for one in self._done if one[0] > now_s - self._longest_s]
+        self._applied = [entry for entry in self._applied if entry[0] > now_s - self._longest_s]
         if granted != current:
-            self._done.append((now_s, granted - current))
+            self._applied.append((now_s, granted - current))
         return granted
 
-    def _stabilised(self, now_s: float, current: int, proposed: int) -> int:
-        """Up to the least of the window of one direction, down to the most of that of the other."""
+    def _stabilize(self, now_s: float, current: int, proposed: int) -> int:
+        """Return the proposal after stabilization.
+
+        It goes up to the minimum of one direction's window, and down to the maximum of the other's.
+        """
         lowest = min([proposed, *self._recommended_since(now_s - self._up.stabilisation_s)])
         highest = max([proposed, *self._recommended_since(now_s - self._down.stabilisation_s)])
         return min(max(current, lowest), highest)
@@ -97,7 +100,7 @@ class Changes:
         if self._up.select == "disabled":
             return current
         limits = [
-            start + int(policy.value) if policy.unit == "pods" else _up(start * (1 + policy.value / 100))
+            start + int(policy.value) if policy.unit == "pods" else _round_up(start * (1 + policy.value / 100))
             for policy in self._up.policies
             for start in (self._start_of(now_s - policy.period_s, current),)
         ]
@@ -114,20 +117,20 @@ class Changes:
         return (min if self._down.select == "max" else max)(limits, default=current)
 
     def _start_of(self, period_start_s: float, current: int) -> int:
-        return current - sum(change for at_s, change in self._done if at_s > period_start_s)
+        return current - sum(change for at_s, change in self._applied if at_s > period_start_s)
 
 
-def _within(ratio: float, tolerance: float) -> bool:
+def _is_within(ratio: float, tolerance: float) -> bool:
     return abs(1 - ratio) <= tolerance + 1e-12
 
 
-def _up(replicas: float) -> int:
-    """Rounded up, but not for the last bits of a float."""
+def _round_up(replicas: float) -> int:
+    """Round up, ignoring the last bits of a float."""
     return math.ceil(replicas - 1e-9)
 
 
 class KedaState:
-    """One autoscaler at work, taken as active when it starts."""
+    """State of one KEDA autoscaler, active when it starts."""
 
     def __init__(self, settings: Keda, slot_s: float) -> None:
         self._settings = settings
@@ -138,38 +141,41 @@ class KedaState:
         self._active_s: float | None = None
 
     def desired(self, seen: FleetView) -> int:
-        """The poll comes before the HPA where both are due."""
+        """Return the requested number of replicas. The poll comes before the HPA where both are due."""
         settings = self._settings
         self._metric.add(seen.now_s, seen.total(settings.metric))
-        wanted = seen.wanted
+        requested = seen.wanted
         if is_due(seen.now_s, self._polled_s, settings.polling_s):
             self._polled_s = seen.now_s
-            wanted = self._polled(seen)
-        if wanted == 0 or wanted != seen.wanted or not is_due(seen.now_s, self._synced_s, settings.sync_s):
-            return wanted
+            requested = self._poll(seen)
+        if requested == 0 or requested != seen.wanted or not is_due(seen.now_s, self._synced_s, settings.sync_s):
+            return requested
         self._synced_s = seen.now_s
-        return self._synced(seen)
+        return self._sync(seen)
 
-    def _polled(self, seen: FleetView) -> int:
+    def _poll(self, view: FleetView) -> int:
         settings = self._settings
-        is_active = seen.total(settings.metric) > settings.activation
+        is_active = view.total(settings.metric) > settings.activation
         if is_active or self._active_s is None:
-            self._active_s = seen.now_s
-        if seen.wanted == 0 and is_active:
+            self._active_s = view.now_s
+        if view.wanted == 0 and is_active:
             return max(settings.min, 1)
-        is_cold = seen.now_s - self._active_s > settings.cool_down_s
-        if seen.wanted > 0 and settings.min == 0 and not is_active and is_cold:
+        is_cold = view.now_s - self._active_s > settings.cool_down_s
+        if view.wanted > 0 and settings.min == 0 and not is_active and is_cold:
             return 0
-        return max(seen.wanted, settings.min)
+        return max(view.wanted, settings.min)
 
-    def _synced(self, seen: FleetView) -> int:
-        """The sum over the target of one, all replicas counted whether ready or not."""
+    def _sync(self, view: FleetView) -> int:
+        """Return the number of replicas for the metric's total over the target of one replica.
+
+        All replicas count, ready or not.
+        """
         settings = self._settings
-        total = self._metric.at(seen.now_s)
-        least = max(settings.min, 1)
+        total = self._metric.at(view.now_s)
+        min_replicas = max(settings.min, 1)
         if total is None:
-            return seen.wanted
+            return view.wanted
         needed = total / settings.target
-        is_near = abs(1 - needed / seen.wanted) <= settings.tolerance + 1e-12
-        proposed = seen.wanted if is_near else math.ceil(needed - 1e-9)
-        return self._changes.limited(seen.now_s, seen.wanted, max(proposed, least), least, settings.max)
+        is_near = abs(1 - needed / view.wanted) <= settings.tolerance + 1e-12
+        proposed = view.wanted if is_near else math.ceil(needed - 1e-9)
+        return self._changes.limited(view.now_s, view.wanted, max(proposed, min_replicas), min_replicas, settings.max)

@@ -1,4 +1,4 @@
-"""Knative's pod autoscaler: a stable and a panic window, and the way to none and back."""
+"""Knative's pod autoscaler: a stable and a panic window, and scaling to zero and back."""
 
 from __future__ import annotations
 
@@ -10,66 +10,75 @@ from app.records.scaling import Knative
 
 
 class KnativeState:
-    """One autoscaler at work. It begins in panic where it finds more than one replica, as after a restart of its own,
-    so that it does not scale down on an empty window."""
+    """State of one Knative autoscaler.
+
+    It begins in panic mode where it finds more than one replica, as after a restart of its own, so that it does not
+    scale down on an empty window.
+    """
 
     def __init__(self, settings: Knative, slot_s: float, *, replicas: int, now_s: float = 0.0) -> None:
         self._settings = settings
         self._stable = SlidingMean(settings.stable_s, slot_s)
         self._panic = SlidingMean(settings.panic_s, slot_s)
         self._panic_s: float | None = now_s if replicas > 1 else None
-        self._most_in_panic = replicas if replicas > 1 else 0
+        self._max_in_panic = replicas if replicas > 1 else 0
         self._ticked_s: float | None = None
-        self._sleep = _Sleep(settings, now_s)
+        self._sleep = _ScaleToZero(settings, now_s)
 
     @property
     def is_panicking(self) -> bool:
         return self._panic_s is not None
 
     def desired(self, seen: FleetView) -> int:
-        """Between ticks, what is wanted already; but the first request to a fleet at 0 is acted upon at once."""
+        """Return the requested number of replicas.
+
+        It is unchanged between ticks, except that the first request to a fleet at 0 takes effect at once.
+        """
         settings = self._settings
         value = seen.total(settings.metric)
-        is_watched = seen.wanted > 0 or value > 0
-        if is_watched:
+        is_monitored = seen.wanted > 0 or value > 0
+        if is_monitored:
             self._stable.add(seen.now_s, value)
             self._panic.add(seen.now_s, value)
-        is_poked = seen.wanted == 0 and value > 0
-        if not is_poked and not is_due(seen.now_s, self._ticked_s, settings.tick_s):
+        is_first_request = seen.wanted == 0 and value > 0
+        if not is_first_request and not is_due(seen.now_s, self._ticked_s, settings.tick_s):
             return seen.wanted
         self._ticked_s = seen.now_s
         stable, panic = self._stable.at(seen.now_s), self._panic.at(seen.now_s)
         if stable is None:
             return seen.wanted
-        replicas = max(self._scaled(seen, stable, panic or 0.0), settings.min)
+        replicas = max(self._scale(seen, stable, panic or 0.0), settings.min)
         if settings.max:
             replicas = min(replicas, settings.max)
         return self._sleep.settled(seen, replicas, panic or 0.0)
 
-    def _scaled(self, seen: FleetView, stable: float, panic: float) -> int:
+    def _scale(self, view: FleetView, stable: float, panic: float) -> int:
         settings = self._settings
         target = settings.capacity * settings.utilisation
-        ready = max(1, seen.ready)
+        ready = max(1, view.ready)
         highest = math.ceil(settings.max_up_rate * ready)
         lowest = math.floor(ready / settings.max_down_rate)
         for_stable, for_panic = (math.ceil(value / target - 1e-9) for value in (stable, panic))
-        self._watch_panic(seen.now_s, for_panic / ready >= settings.panic_threshold)
+        self._update_panic(view.now_s, for_panic / ready >= settings.panic_threshold)
         replicas = min(max(for_stable, lowest), highest)
         if self._panic_s is None:
             return replicas
-        self._most_in_panic = max(self._most_in_panic, replicas, min(max(for_panic, lowest), highest))
-        return self._most_in_panic
+        self._max_in_panic = max(self._max_in_panic, replicas, min(max(for_panic, lowest), highest))
+        return self._max_in_panic
 
-    def _watch_panic(self, now_s: float, is_over: bool) -> None:
+    def _update_panic(self, now_s: float, is_over: bool) -> None:
         if is_over:
             self._panic_s = now_s
         elif self._panic_s is not None and now_s - self._panic_s > self._settings.stable_s:
-            self._panic_s, self._most_in_panic = None, 0
+            self._panic_s, self._max_in_panic = None, 0
 
 
-class _Sleep:
-    """A fleet is sent to 0 when it has been active for the stable window and, since then, inactive for the grace, or
-    behind the activator for it."""
+class _ScaleToZero:
+    """Scaling to zero.
+
+    A fleet is scaled to 0 after it has been active for the stable window and since then inactive, or behind the
+    activator, for the grace period.
+    """
 
     def __init__(self, settings: Knative, now_s: float) -> None:
         self._settings = settings
@@ -77,34 +86,34 @@ class _Sleep:
         self._since_s = now_s
         self._proxied_s: float | None = None
 
-    def settled(self, seen: FleetView, replicas: int, in_panic_window: float) -> int:
-        self._watch_activator(seen, in_panic_window)
-        if seen.wanted == 0:
-            self._enter("activating", seen.now_s)
+    def settled(self, view: FleetView, replicas: int, in_panic_window: float) -> int:
+        self._update_activator(view, in_panic_window)
+        if view.wanted == 0:
+            self._enter("activating", view.now_s)
             return replicas
         if self._state == "activating":
-            if seen.ready == 0:
-                return replicas or seen.wanted
-            self._enter("active", seen.now_s)
+            if view.ready == 0:
+                return replicas or view.wanted
+            self._enter("active", view.now_s)
         if replicas > 0:
             if self._state == "inactive":
-                self._enter("active", seen.now_s)
+                self._enter("active", view.now_s)
             return replicas
-        return self._towards_none(seen)
+        return self._scale_to_zero(view)
 
-    def _towards_none(self, seen: FleetView) -> int:
+    def _scale_to_zero(self, view: FleetView) -> int:
         if self._state == "active":
-            if seen.now_s - self._since_s < self._settings.stable_s:
+            if view.now_s - self._since_s < self._settings.stable_s:
                 return 1
-            self._enter("inactive", seen.now_s)
-        behind_s = self._since_s if self._proxied_s is None else min(self._since_s, self._proxied_s)
-        return 0 if seen.now_s - behind_s >= self._settings.grace_s else seen.wanted
+            self._enter("inactive", view.now_s)
+        activator_since_s = self._since_s if self._proxied_s is None else min(self._since_s, self._proxied_s)
+        return 0 if view.now_s - activator_since_s >= self._settings.grace_s else view.wanted
 
-    def _watch_activator(self, seen: FleetView, in_panic_window: float) -> None:
+    def _update_activator(self, view: FleetView, in_panic_window: float) -> None:
         settings = self._settings
-        spare = seen.ready * settings.capacity - settings.burst - in_panic_window
+        spare = view.ready * settings.capacity - settings.burst - in_panic_window
         if settings.burst < 0 or (settings.burst > 0 and spare < 0) or self._state == "inactive":
-            self._proxied_s = seen.now_s if self._proxied_s is None else self._proxied_s
+            self._proxied_s = view.now_s if self._proxied_s is None else self._proxied_s
         else:
             self._proxied_s = None
 

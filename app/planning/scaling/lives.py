@@ -1,7 +1,4 @@
-"""The life of each replica, and what is paid for it.
-
-How long a replica takes to come, drawn phase by phase.
-"""
+"""Lifecycle of each replica and its cost, and random cold start times phase by phase."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from app.records.scaling import ColdStartModel, FailureModel
 
 
 class ColdStartDraw(msgspec.Struct, frozen=True):
-    """Seconds. `refused_s` is spent waiting for stock, before there is a node to pay for."""
+    """Times of one cold start in s. `refused_s` is spent waiting for stock, before there is a node to pay for."""
 
     refused_s: float
     node_s: float
@@ -32,12 +29,15 @@ class ColdStartDraw(msgspec.Struct, frozen=True):
         return self.refused_s + self.node_s + self.image_s + self.weights_s + self.engine_s + self.warm_up_s
 
     def on_a_node(self) -> ColdStartDraw:
-        """The same where there is a node already."""
+        """Return the same cold start on a node that is ready already."""
         return msgspec.structs.replace(self, refused_s=0.0, node_s=0.0)
 
 
 def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) -> ColdStartDraw:
-    """Takes as many random numbers whatever the settings, so that two settings can be compared under the same ones."""
+    """Draw a cold start.
+
+    It uses the same number of random numbers for all settings, so that settings can be compared under the same ones.
+    """
     sigma = math.sqrt(math.log1p(settings.cv * settings.cv))
     node, image, weights, engine, warm_up = np.exp(sigma * generator.standard_normal(5)).tolist()
     return ColdStartDraw(
@@ -51,17 +51,20 @@ def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) ->
 
 
 def _refusals(probability: float, uniform: float) -> int:
-    """Geometric, by its inverse; a probability of 1 would never end."""
+    """Return a geometric random number by inversion; a probability of 1 would never end."""
     if probability <= 0:
         return 0
     return math.floor(math.log(max(1 - uniform, 1e-300)) / math.log(probability))
 
 
-_SECONDS_AN_HOUR = 3600.0
+_SECONDS_PER_HOUR = 3600.0
 
 
 class Phase(StrEnum):
-    """`WAITING` is for stock, before there is a node; `PULLING` its image; `GONE` is after the last of it."""
+    """Phase of a replica.
+
+    `WAITING` is for stock, before there is a node; `PULLING` is for its image; `GONE` is the end.
+    """
 
     WAITING = "waiting"
     PROVISIONING = "provisioning"
@@ -80,7 +83,7 @@ BILLED = tuple(phase for phase in Phase if phase not in (Phase.WAITING, Phase.GO
 
 
 class PhaseChange(NamedTuple):
-    """A change of phase at its exact time."""
+    """Change of phase at its exact time."""
 
     at_s: float
     replica: int
@@ -89,7 +92,10 @@ class PhaseChange(NamedTuple):
 
 @dataclass
 class ReplicaLife:
-    """One replica; `number` never returns. What lies ahead is known: `ends_s` of this phase, and `ahead` after it."""
+    """State of one replica; its `number` is never reused.
+
+    The future is known: `ends_s` is the end of this phase, and `ahead` has the phases after it.
+    """
 
     number: int
     version: int
@@ -116,7 +122,7 @@ class ReplicaLife:
         return PhaseChange(at_s, self.number, phase)
 
     def billed_until(self, now_s: float) -> dict[Phase, float]:
-        """The phase it is in included."""
+        """Return the billed seconds by phase, including the present phase."""
         billed = dict(self.billed_s)
         if self.phase in billed:
             billed[self.phase] += max(0.0, now_s - self.since_s)
@@ -124,54 +130,57 @@ class ReplicaLife:
 
 
 class Lives:
-    """All replicas of a fleet, and its warm nodes. Draws depend on the seed, the replica's number and how often it has
-    started, so they are the same whatever befalls the others."""
+    """All replicas of a fleet and its warm nodes.
+
+    Random numbers depend on the seed, the replica's number and how often it has started, so they do not depend on the
+    other replicas.
+    """
 
     def __init__(
         self, cold_start: ColdStartModel, failures: FailureModel | None, seed: int, *, replicas: int, now_s: float = 0.0
     ) -> None:
-        """`replicas` are ready at the start."""
+        """Create the replicas; `replicas` of them are ready at the start."""
         self._cold_start, self._failures, self._seed = cold_start, failures, seed
         self.lives: list[ReplicaLife] = []
-        self._gone_s = {phase.value: 0.0 for phase in BILLED}
+        self._removed_s = {phase.value: 0.0 for phase in BILLED}
         self._warm_nodes_from_s = [(now_s, now_s)] * cold_start.warm_nodes
-        self._pooled_s = 0.0
+        self._idle_nodes_s = 0.0
         self._next_number = 0
-        self._next_turn_s = np.inf
+        self._next_change_s = np.inf
         for _ in range(replicas):
             life = self._new(0, now_s)
             life.phase, life.ends_s = Phase.READY, now_s + life.fails_after_s
-            self._next_turn_s = min(self._next_turn_s, life.ends_s)
+            self._next_change_s = min(self._next_change_s, life.ends_s)
 
     @property
     def ready(self) -> list[int]:
-        """Numbers, ascending."""
+        """Numbers of the ready replicas, ascending."""
         return [life.number for life in self.lives if life.is_ready]
 
     def count(self, *phases: Phase) -> int:
         return sum(1 for life in self.lives if life.phase in phases)
 
     def order(self, version: int, now_s: float) -> PhaseChange:
-        """One more replica: a warm node if one is ready, else a node to provision."""
+        """Start one more replica, on a warm node if one is ready, else on a node to provision."""
         life = self._new(version, now_s)
         draw = self._draw(life)
-        if self._takes_warm_node(now_s, draw):
+        if self._take_warm_node(now_s, draw):
             draw = draw.on_a_node()
         return self._begin(life, draw, now_s, is_cached=False)
 
     def advance(self, now_s: float) -> list[PhaseChange]:
-        """Every change of phase that time alone brings until now, in order of time."""
-        if now_s < self._next_turn_s:
+        """Return every change of phase until now that needs no command, in order of time."""
+        if now_s < self._next_change_s:
             return []
-        turns = []
+        changes = []
         for life in self.lives:
             while life.ends_s <= now_s:
-                turns.append(self._next_phase(life))
-        self._next_turn_s = min((life.ends_s for life in self.lives), default=np.inf)
-        return sorted(turns)
+                changes.append(self._next_phase(life))
+        self._next_change_s = min((life.ends_s for life in self.lives), default=np.inf)
+        return sorted(changes)
 
     def drain(self, number: int, now_s: float) -> PhaseChange:
-        """No more requests for it; one that is not ready goes at once."""
+        """Stop requests to a replica; one that is not ready is removed at once."""
         life = self._life(number)
         if life.is_ready:
             return life.turn(now_s, Phase.DRAINING)
@@ -179,23 +188,26 @@ class Lives:
 
     def release(self, number: int, now_s: float) -> PhaseChange:
         life = self._life(number)
-        turn = life.turn(now_s, Phase.GONE)
+        change = life.turn(now_s, Phase.GONE)
         self.lives.remove(life)
         for phase, seconds in life.billed_s.items():
-            self._gone_s[phase.value] += seconds
-        return turn
+            self._removed_s[phase.value] += seconds
+        return change
 
     def billed_s(self, now_s: float) -> dict[str, float]:
-        """Seconds by phase until now, of all there ever were; `pooled` are those of warm nodes not in use."""
-        billed = dict(self._gone_s)
+        """Return the billed seconds by phase until now, of all replicas so far.
+
+        `pooled` are those of unused warm nodes.
+        """
+        billed = dict(self._removed_s)
         for life in self.lives:
             for phase, seconds in life.billed_until(now_s).items():
                 billed[phase.value] += seconds
         idle_s = sum(max(0.0, now_s - from_s) for from_s, _ in self._warm_nodes_from_s)
-        return {**billed, "pooled": self._pooled_s + idle_s}
+        return {**billed, "pooled": self._idle_nodes_s + idle_s}
 
     def billed_nodes(self, now_s: float) -> int:
-        """Replicas and warm nodes paid for now."""
+        """Return the number of replicas and warm nodes billed now."""
         return self.count(*BILLED) + sum(1 for from_s, _ in self._warm_nodes_from_s if from_s <= now_s)
 
     def _new(self, version: int, now_s: float) -> ReplicaLife:
@@ -215,16 +227,16 @@ class Lives:
             (Phase.WARMING, draw.warm_up_s),
             (Phase.READY, life.fails_after_s),
         ]
-        life.ahead = [(phase, lasts_s) for phase, lasts_s in life.ahead if lasts_s > 0]
-        phase, lasts_s = life.ahead.pop(0)
-        self._next_turn_s = min(self._next_turn_s, now_s + lasts_s)
-        return life.turn(now_s, phase, now_s + lasts_s)
+        life.ahead = [(phase, duration_s) for phase, duration_s in life.ahead if duration_s > 0]
+        phase, duration_s = life.ahead.pop(0)
+        self._next_change_s = min(self._next_change_s, now_s + duration_s)
+        return life.turn(now_s, phase, now_s + duration_s)
 
     def _next_phase(self, life: ReplicaLife) -> PhaseChange:
         at_s = life.ends_s
         if life.ahead:
-            phase, lasts_s = life.ahead.pop(0)
-            return life.turn(at_s, phase, at_s + lasts_s)
+            phase, duration_s = life.ahead.pop(0)
+            return life.turn(at_s, phase, at_s + duration_s)
         assert self._failures is not None
         if life.phase is Phase.READY:
             return life.turn(at_s, Phase.FAILED, at_s + self._failures.detect_s)
@@ -237,13 +249,16 @@ class Lives:
             return self._begin(life, draw.on_a_node(), at_s, is_cached=True)
         return self._begin(life, draw, at_s, is_cached=False)
 
-    def _takes_warm_node(self, now_s: float, draw: ColdStartDraw) -> bool:
-        """The node's own bill goes on; the one that takes its place takes what this replica would have waited for."""
-        for place, (from_s, ready_s) in enumerate(self._warm_nodes_from_s):
+    def _take_warm_node(self, now_s: float, draw: ColdStartDraw) -> bool:
+        """Take a warm node if one is ready.
+
+        The node's own cost continues; its replacement takes the time that this replica would have waited for.
+        """
+        for index, (from_s, ready_s) in enumerate(self._warm_nodes_from_s):
             if ready_s <= now_s:
-                self._pooled_s += now_s - from_s
-                asked_s = now_s + draw.refused_s
-                self._warm_nodes_from_s[place] = (asked_s, asked_s + draw.node_s)
+                self._idle_nodes_s += now_s - from_s
+                ordered_s = now_s + draw.refused_s
+                self._warm_nodes_from_s[index] = (ordered_s, ordered_s + draw.node_s)
                 return True
         return False
 
@@ -253,7 +268,7 @@ class Lives:
     def _time_to_failure(self, life: ReplicaLife) -> float:
         if self._failures is None:
             return np.inf
-        return float(self._generator(life, 1).exponential(self._failures.mtbf_hours * _SECONDS_AN_HOUR))
+        return float(self._generator(life, 1).exponential(self._failures.mtbf_hours * _SECONDS_PER_HOUR))
 
     def _generator(self, life: ReplicaLife, purpose: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, 3, life.number, life.starts, purpose))

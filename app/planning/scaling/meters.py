@@ -1,4 +1,4 @@
-"""What is read off a simulated fleet: for the autoscaler once a slot, for the timeline once a minute."""
+"""Measurements of a simulated fleet: for the autoscaler once per slot, for the timeline once per minute."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from app.records.day import DayMinute, DayTotals
 
 
 class SlotMeter:
-    """Means over a slot: of requests in the fleet by Little's law, of busy shares by the seconds worked."""
+    """Means over a slot: requests in the fleet by Little's law, busy shares by the seconds worked."""
 
     def __init__(self, plane: Fleet, outside_s: float, timeout_s: float, start_s: float) -> None:
-        self._plane, self._outside_s = plane, outside_s
+        self._fleet, self._outside_s = plane, outside_s
         self._timeout_s = timeout_s if np.isfinite(timeout_s) else 0.0
         self._at_s = start_s
         self._counts = counts_of(plane)
@@ -28,9 +28,9 @@ class SlotMeter:
         self._busy_s = busy_s(plane, start_s)
 
     def read(self, operated: OperatedFleet, now_s: float, wanted: int) -> FleetView:
-        """Of the slot since the last reading; as of a settled fleet."""
-        slot_s, counts, worked_s = now_s - self._at_s, counts_of(self._plane), busy_s(self._plane, now_s)
-        busy = (worked_s - self._busy_s) / slot_s
+        """Return the view of the slot since the last reading; the fleet has to be advanced to `now_s`."""
+        slot_s, counts, total_busy_s = now_s - self._at_s, counts_of(self._fleet), busy_s(self._fleet, now_s)
+        busy = (total_busy_s - self._busy_s) / slot_s
         ready = operated.ready_places
         view = FleetView(
             now_s=now_s,
@@ -42,56 +42,59 @@ class SlotMeter:
             pending=operated.lives.count(*PENDING),
             starting=operated.lives.count(*STARTING),
         )
-        self._at_s, self._counts, self._busy_s = now_s, counts, worked_s
+        self._at_s, self._counts, self._busy_s = now_s, counts, total_busy_s
         return view
 
     def restart(self) -> None:
-        """After requests or replicas were taken away between slots."""
-        self._ages_s = held_ages_s(self._plane, self._at_s)
-        self._busy_s = busy_s(self._plane, self._at_s)
-        self._counts = counts_of(self._plane)
+        """Start again after requests or replicas were removed between slots."""
+        self._ages_s = held_ages_s(self._fleet, self._at_s)
+        self._busy_s = busy_s(self._fleet, self._at_s)
+        self._counts = counts_of(self._fleet)
 
     def _in_flight(self, operated: OperatedFleet, now_s: float, counts: DayTotals) -> float:
-        """Time spent in the fleet since the last reading, whoever has left since; what drains is not counted."""
-        before = self._counts
-        answers = counts.good + counts.late - before.good - before.late
-        answered, ages_s = answered_s(self._plane), held_ages_s(self._plane, now_s)
-        spent_s = answered - self._answered_s + ages_s - self._ages_s - answers * self._outside_s
-        self._answered_s, self._ages_s = answered, ages_s
-        spent_s += (counts.timed_out - before.timed_out) * self._timeout_s
-        draining = int(outstanding_of(self._plane)[operated.draining_places].sum())
-        return max(0.0, spent_s / (now_s - self._at_s) - draining)
+        """Return the mean number in flight since the last reading, from the time spent in the fleet.
+
+        Requests that have left since are counted; those of draining replicas are not.
+        """
+        last_counts = self._counts
+        responses = counts.good + counts.late - last_counts.good - last_counts.late
+        answered_total_s, ages_s = answered_s(self._fleet), held_ages_s(self._fleet, now_s)
+        time_in_fleet_s = answered_total_s - self._answered_s + ages_s - self._ages_s - responses * self._outside_s
+        self._answered_s, self._ages_s = answered_total_s, ages_s
+        time_in_fleet_s += (counts.timed_out - last_counts.timed_out) * self._timeout_s
+        draining = int(outstanding_of(self._fleet)[operated.draining_places].sum())
+        return max(0.0, time_in_fleet_s / (now_s - self._at_s) - draining)
 
 
 class MinuteMeter:
-    """Differences between what was counted at the end of one minute and the next."""
+    """Differences between the counts at the end of one minute and the next."""
 
     def __init__(self, plane: Fleet, usd_per_hour: float, start_s: float, times: int) -> None:
-        """`times` is by how much all is multiplied."""
-        self._plane, self._usd_per_hour, self._times = plane, usd_per_hour, times
+        """Create the meter; all results are multiplied by `times`."""
+        self._fleet, self._usd_per_hour, self._times = plane, usd_per_hour, times
         self._at_s = start_s
         self._counts = counts_of(plane)
         self._histogram = latency_counts(plane)
         self._billed_s = 0.0
 
     def read(self, operated: OperatedFleet, now_s: float, wanted: int) -> DayMinute:
-        counts, histogram, before = counts_of(self._plane), latency_counts(self._plane), self._counts
+        counts, histogram, last_counts = counts_of(self._fleet), latency_counts(self._fleet), self._counts
         billed_s = sum(operated.lives.billed_s(now_s).values())
         finished, times = histogram - self._histogram, self._times
         p50_s, p95_s, p99_s = (quantile_s(finished, share) for share in (0.50, 0.95, 0.99))
         minute = DayMinute(
             at_s=self._at_s,
-            arrivals_per_s=times * (counts.arrivals - before.arrivals) / (now_s - self._at_s),
+            arrivals_per_s=times * (counts.arrivals - last_counts.arrivals) / (now_s - self._at_s),
             wanted=times * wanted,
             ready=times * len(operated.ready_places),
             coming=times * operated.lives.count(*PENDING, *STARTING),
             billed=times * operated.lives.billed_nodes(now_s),
             in_flight=times * counts.in_flight,
-            good=times * (counts.good - before.good),
-            late=times * (counts.late - before.late),
-            dropped=times * (counts.dropped - before.dropped),
-            timed_out=times * (counts.timed_out - before.timed_out),
-            failed=times * (counts.failed - before.failed),
+            good=times * (counts.good - last_counts.good),
+            late=times * (counts.late - last_counts.late),
+            dropped=times * (counts.dropped - last_counts.dropped),
+            timed_out=times * (counts.timed_out - last_counts.timed_out),
+            failed=times * (counts.failed - last_counts.failed),
             p50_s=p50_s,
             p95_s=p95_s,
             p99_s=p99_s,

@@ -1,6 +1,6 @@
-"""Replicas' lives joined to the places of a simulated fleet: who may be routed to, who fails, who has finished.
+"""Replicas' lifecycle joined to the places of a simulated fleet: which are routable, which fail, which have finished.
 
-Which replicas to order and which to take away, as Kubernetes' deployments do.
+Decides which replicas to start and which to remove, as Kubernetes Deployments do.
 """
 
 from __future__ import annotations
@@ -20,41 +20,42 @@ from app.records.scaling import Operations, RollingUpdate
 
 
 class RolloutSteps(NamedTuple):
-    """`orders` new ones of the latest version; `leaving` are numbers."""
+    """Next steps of a rollout: `orders` new replicas of the latest version, and the numbers of those that leave."""
 
     orders: int
     leaving: tuple[int, ...]
 
 
 def next_steps(lives: Sequence[ReplicaLife], wanted: int, version: int, update: RollingUpdate | None) -> RolloutSteps:
-    """From what there is to what is wanted, all of `version` in the end. `update` is the one under way, if any.
+    """Return the steps from the present replicas to the requested number, all of `version` in the end.
 
-    Those that drain are not counted. The first to leave are those that are not ready, then the newest.
+    `update` is the one in progress, if any. Draining replicas are not counted. The first to leave are those that are
+    not ready, then the newest.
     """
     staying = [life for life in lives if not life.is_leaving]
     old = [life for life in staying if life.version != version]
     if update is None or not old:
-        return _scaled(staying, wanted)
+        return _scale_steps(staying, wanted)
     surge, unavailable = limits_of(update, wanted)
     new = len(staying) - len(old)
     orders = max(0, min(wanted + surge - len(staying), wanted - new))
-    surplus_new = _first_to_leave([life for life in staying if life.version == version], max(0, new - wanted))
+    surplus = _first_to_leave([life for life in staying if life.version == version], max(0, new - wanted))
     ready = [life for life in staying if life.is_ready]
     unready_old = [life for life in old if not life.is_ready]
     removable = max(0, len(ready) + len(unready_old) - (wanted - unavailable))
     ready_old = [life for life in reversed(old) if life.is_ready]
     leaving_old = [*unready_old, *ready_old][:removable]
-    return RolloutSteps(orders, tuple(life.number for life in (*surplus_new, *leaving_old)))
+    return RolloutSteps(orders, tuple(life.number for life in (*surplus, *leaving_old)))
 
 
 def limits_of(update: RollingUpdate, wanted: int) -> tuple[int, int]:
-    """Surge and unavailable, in replicas; at least one of them is 1."""
+    """Return the surge and the unavailable limit in replicas; at least one of them is 1."""
     surge, unavailable = math.ceil(update.surge * wanted - 1e-9), math.floor(update.unavailable * wanted + 1e-9)
     return (surge, unavailable) if surge or unavailable else (0, 1)
 
 
-def _scaled(staying: Sequence[ReplicaLife], wanted: int) -> RolloutSteps:
-    missing = wanted - len(staying)
+def _scale_steps(staying: Sequence[ReplicaLife], requested: int) -> RolloutSteps:
+    missing = requested - len(staying)
     leaving = _first_to_leave(staying, max(0, -missing))
     return RolloutSteps(max(0, missing), tuple(life.number for life in leaving))
 
@@ -65,29 +66,32 @@ def _first_to_leave(lives: Sequence[ReplicaLife], count: int) -> list[ReplicaLif
 
 
 class OperatedFleet:
-    """Steps come between slots, on a settled fleet. `gate` is the place that holds requests while nothing is ready;
-    None where they are refused."""
+    """Fleet with its replicas' lifecycle.
+
+    Steps come between slots, on a fleet that has been advanced to the slot's end. `gate` is the place that holds
+    requests while no replica is ready; `None` where they are refused.
+    """
 
     def __init__(
         self, plane: Fleet, lives: Lives, operations: Operations, places: int, gate: int | None, start_s: float
     ) -> None:
-        self._plane, self.lives, self._gate = plane, lives, gate
+        self._fleet, self.lives, self._gate = plane, lives, gate
         self._drain_s = operations.drain_s
-        self._updates = _dated(operations.updates, start_s)
+        self._updates = _timed_updates(operations.updates, start_s)
         self._free = list(range(places))
         self._places: dict[int, int] = {}
         self._unplaced: list[int] = []
         self._draining: dict[int, float] = {}
-        self._seen: tuple[int, int] | None = None
+        self._last_target: tuple[int, int] | None = None
         if gate is not None:
             hold_at(plane, gate)
         for number in lives.ready:
             self._places[number] = heapq.heappop(self._free)
-        self._route()
+        self._update_routing()
 
     @property
     def ready_places(self) -> list[int]:
-        """Those that take requests, ascending."""
+        """Places that accept requests, ascending."""
         return sorted(place for number, place in self._places.items() if number not in self._draining)
 
     @property
@@ -95,38 +99,38 @@ class OperatedFleet:
         return [self._places[number] for number in self._draining]
 
     def step(self, now_s: float, wanted: int) -> bool:
-        """All that is due by now; whether anything came, left or failed."""
-        turns = self.lives.advance(now_s)
-        for turn in turns:
-            if turn.phase is Phase.READY:
-                self._unplaced.append(turn.replica)
-            elif turn.phase is Phase.FAILED:
-                self._give_up(turn.replica, now_s)
+        """Apply everything that is due by now, and return whether any replica was added, removed or failed."""
+        changes = self.lives.advance(now_s)
+        for change in changes:
+            if change.phase is Phase.READY:
+                self._unplaced.append(change.replica)
+            elif change.phase is Phase.FAILED:
+                self._vacate(change.replica, now_s)
         finished = self._finish_draining(now_s) if self._draining else False
         version = sum(1 for at_s, _ in self._updates if at_s <= now_s)
-        has_news = bool(turns) or finished or self._seen != (wanted, version)
-        if has_news:
-            self._change(now_s, wanted, version)
-        if has_news or self._unplaced:
-            self._place()
-            self._route()
+        has_changed = bool(changes) or finished or self._last_target != (wanted, version)
+        if has_changed:
+            self._apply_steps(now_s, wanted, version)
+        if has_changed or self._unplaced:
+            self._assign_places()
+            self._update_routing()
         if self._gate is not None and self._has_ready:
-            move_held(self._plane, self._gate, now_s)
-        return has_news
+            move_held(self._fleet, self._gate, now_s)
+        return has_changed
 
-    def _change(self, now_s: float, wanted: int, version: int) -> None:
-        self._seen = (wanted, version)
+    def _apply_steps(self, now_s: float, requested: int, version: int) -> None:
+        self._last_target = (requested, version)
         update = self._updates[version - 1][1] if version else None
-        steps = next_steps(self.lives.lives, wanted, version, update)
+        steps = next_steps(self.lives.lives, requested, version, update)
         for number in steps.leaving:
             if self.lives.drain(number, now_s).phase is Phase.DRAINING:
                 self._drain(number, now_s)
         for _ in range(steps.orders):
-            turn = self.lives.order(version, now_s)
-            if turn.phase is Phase.READY:
-                self._unplaced.append(turn.replica)
-        if steps.orders or steps.leaving:  # an update may go on at once
-            self._seen = None
+            change = self.lives.order(version, now_s)
+            if change.phase is Phase.READY:
+                self._unplaced.append(change.replica)
+        if steps.orders or steps.leaving:  # an update may continue at once
+            self._last_target = None
 
     def _drain(self, number: int, now_s: float) -> None:
         if number in self._places:
@@ -136,39 +140,39 @@ class OperatedFleet:
             self.lives.release(number, now_s)
 
     def _finish_draining(self, now_s: float) -> bool:
-        outstanding: Ints = outstanding_of(self._plane)
-        done = [
+        outstanding: Ints = outstanding_of(self._fleet)
+        finished = [
             number
             for number, until_s in self._draining.items()
             if outstanding[self._places[number]] == 0 or until_s <= now_s
         ]
-        for number in done:
+        for number in finished:
             del self._draining[number]
-            self._give_up(number, now_s)
+            self._vacate(number, now_s)
             self.lives.release(number, now_s)
-        return bool(done)
+        return bool(finished)
 
-    def _give_up(self, number: int, now_s: float) -> None:
-        """Its place is empty from now on."""
+    def _vacate(self, number: int, now_s: float) -> None:
+        """Empty the replica's place."""
         if number in self._unplaced:
             self._unplaced.remove(number)
         if (place := self._places.pop(number, None)) is not None:
-            fail_replica(self._plane, place, now_s)
+            fail_replica(self._fleet, place, now_s)
             heapq.heappush(self._free, place)
 
-    def _place(self) -> None:
+    def _assign_places(self) -> None:
         while self._unplaced and self._free:
             self._places[self._unplaced.pop(0)] = heapq.heappop(self._free)
 
-    def _route(self) -> None:
+    def _update_routing(self) -> None:
         ready = self.ready_places
         self._has_ready = bool(ready)
         if not ready and self._gate is not None:
             ready = [self._gate]
-        set_routable(self._plane, ready)
+        set_routable(self._fleet, ready)
 
 
-def _dated(updates: tuple[RollingUpdate, ...], start_s: float) -> list[tuple[float, RollingUpdate]]:
-    """Each at its first time of the day after the start."""
-    dated = [(start_s + (update.at_s - start_s) % DAY_S, update) for update in updates]
-    return sorted(dated, key=lambda pair: pair[0])
+def _timed_updates(updates: tuple[RollingUpdate, ...], start_s: float) -> list[tuple[float, RollingUpdate]]:
+    """Return each update with its first time of the day after the start."""
+    timed = [(start_s + (update.at_s - start_s) % DAY_S, update) for update in updates]
+    return sorted(timed, key=lambda pair: pair[0])

@@ -1,6 +1,6 @@
-"""What an autoscaler sees, and its means over the last seconds.
+"""Metrics that an autoscaler reads, and their means over the last seconds.
 
-Autoscalers that watch no metric: a table for the day, and a forecast.
+Includes the autoscalers that use no metric: a schedule for the day, and a forecast.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from app.records.scaling import Metric, Predictive, Scheduled
 
 
 class FleetView(msgspec.Struct, frozen=True):
-    """One slot, at its end. `wanted` is what the autoscaler last asked for; `pending` replicas have no container yet,
-    `starting` ones have, and neither is ready. What drains is in none of them.
+    """State of the fleet over one slot, at its end.
 
-    `in_flight` counts what is in the ready replicas or waits before them, `busy` sums their busy shares, both as means
-    over the slot; `rate_per_s` are the slot's arrivals.
+    `wanted` is the number that the autoscaler last requested. `pending` replicas have no container yet, `starting` ones
+    have; neither is ready. Draining replicas are not in any of these counts.
+
+    `in_flight` counts the requests in the ready replicas or queued for them, and `busy` sums their busy shares, both as
+    means over the slot; `rate_per_s` is the slot's arrival rate.
     """
 
     now_s: float
@@ -37,7 +39,7 @@ class FleetView(msgspec.Struct, frozen=True):
         return self.ready + self.pending + self.starting
 
     def total(self, metric: Metric) -> float:
-        """Over all replicas."""
+        """Return the metric over all replicas."""
         match metric:
             case "busy":
                 return self.busy
@@ -48,7 +50,10 @@ class FleetView(msgspec.Struct, frozen=True):
 
 
 class SlidingMean:
-    """Of the values of the last `length_s`, one a slot; slots without one count as 0 after the first value."""
+    """Mean of the values of the last `length_s`, one per slot.
+
+    Slots without a value count as 0 after the first value.
+    """
 
     def __init__(self, length_s: float, slot_s: float) -> None:
         self._slots = max(1, round(length_s / slot_s))
@@ -57,7 +62,7 @@ class SlidingMean:
         self._first = 0
 
     def add(self, now_s: float, value: float) -> None:
-        """After a whole window without values the window begins anew."""
+        """Add a value. After a whole window without values the window starts again."""
         slot = round(now_s / self._slot_s)
         if not self._values or slot - self._values[-1][0] > self._slots:
             self._values.clear()
@@ -65,7 +70,7 @@ class SlidingMean:
         self._values.append((slot, value))
 
     def at(self, now_s: float) -> float | None:
-        """None where the window holds no value."""
+        """Return the mean; `None` where the window has no value."""
         slot = round(now_s / self._slot_s)
         while self._values and self._values[0][0] <= slot - self._slots:
             self._values.popleft()
@@ -82,7 +87,7 @@ DAY_S = 86_400.0
 
 
 def scheduled_replicas(settings: Scheduled, at_s: float) -> int:
-    """`at_s` counts from midnight, of this day or another."""
+    """Return the number of replicas in the schedule; `at_s` counts from midnight, of this day or another."""
     time_s = at_s % DAY_S
     rows = [row for row in settings.table if row.at_s <= time_s]
     return (rows or settings.table)[-1].replicas
@@ -91,13 +96,13 @@ def scheduled_replicas(settings: Scheduled, at_s: float) -> int:
 def predicted_replicas(
     settings: Predictive, now_s: float, rates_per_s: npt.NDArray[np.float64], bin_s: float, start_s: float = 0.0
 ) -> int:
-    """For the highest rate of the bins that [now, now + lead] touches; beyond the last bin its rate is taken to hold.
+    """Return the number of replicas for the highest rate of the bins that [now, now + lead] overlaps.
 
-    `start_s` is when the first bin begins.
+    Beyond the last bin its rate is assumed to continue. `start_s` is when the first bin begins.
     """
     last = rates_per_s.size - 1
     first, until = (
-        min(max(0, math.floor((moment_s - start_s) / bin_s)), last) for moment_s in (now_s, now_s + settings.lead_s)
+        min(max(0, math.floor((time_s - start_s) / bin_s)), last) for time_s in (now_s, now_s + settings.lead_s)
     )
     peak = float(rates_per_s[first : until + 1].max())
     needed = math.ceil(peak * (1 + settings.headroom) / settings.per_replica_per_s - 1e-9)
@@ -105,7 +110,7 @@ def predicted_replicas(
 
 
 class PredictiveState:
-    """One forecast at work, every tick anew."""
+    """State of one predictive autoscaler, evaluated at every tick."""
 
     def __init__(
         self, settings: Predictive, rates_per_s: npt.NDArray[np.float64], bin_s: float, start_s: float = 0.0

@@ -1,9 +1,8 @@
-"""The service model of one replica, from its load points in a closed loop: so many clients, each sending again when it
-is answered.
+"""Service model of one replica from its load points in a closed loop: clients that each send again after a response.
 
-By the method of simulated moments, as `service_fit` does for an open loop. What is held against the plays are the
-latencies and the time from one answer to the next, which of many clients is that of the replica's fullest: no more than
-min(clients / (outside + mean), slots / mean) answers a second come of slots that serve alike.
+Uses the method of simulated moments, as `service_fit` does for an open loop. The simulations are compared with the
+measured latencies and the time between responses, which for many clients is that of a fully loaded replica: identical
+slots return at most min(clients / (outside + mean), slots / mean) responses per second.
 """
 
 from __future__ import annotations
@@ -38,33 +37,33 @@ GAP = "between answers"
 _MEAN = "mean"
 _SCREENED_LOADS = 8
 _SCREENING, _REFINING = (8, 40_000), (16, 100_000)
-"""The most plays of each stage, and about how many requests they may come to over all stages."""
-_FEWEST_PLAYS = 8
-_MOST_REQUESTS = 5_000
+"""Maximum number of simulations of each stage, and about how many requests they may have over all stages."""
+_MIN_PLAYS = 8
+_MAX_REQUESTS = 5_000
 _REFINED = 3
 
 
 class ClosedPlay(msgspec.Struct, frozen=True):
-    """Unit random numbers of a stage, drawn once: plays × requests."""
+    """Random numbers of a stage in a closed loop, drawn once: simulations × requests."""
 
     clients: int
     normals: Floats
     names: tuple[str, ...]
 
     def played(self, service: ServiceModel) -> Play:
-        times = [self._once(normals, service) for normals in self.normals]
-        latencies = np.array([latency for latency, _ in times])
+        runs = [self._simulate_once(normals, service) for normals in self.normals]
+        latencies = np.array([latencies_s for latencies_s, _ in runs])
         requests = latencies.shape[1]
         ranks = {name: math.ceil(AGGREGATES[name] * requests) - 1 for name in self.names if name in AGGREGATES}
         means = latencies.mean(axis=1)
         if ranks:
             latencies.sort(axis=1)  # four times as fast as a partition at several places
-        ended_s = np.array([end for _, end in times])
+        ended_s = np.array([end_s for _, end_s in runs])
         columns = {GAP: ended_s / requests, _MEAN: means}
         columns |= {name: latencies[:, rank] for name, rank in ranks.items()}
         return Play(np.log(np.column_stack([columns[name] for name in self.names])))
 
-    def _once(self, normals: Floats, service: ServiceModel) -> tuple[Floats, float]:
+    def _simulate_once(self, normals: Floats, service: ServiceModel) -> tuple[Floats, float]:
         match service:
             case RequestService():
                 arrivals_s, ends_s = closed_requests(self.clients, normals, service)
@@ -76,7 +75,7 @@ class ClosedPlay(msgspec.Struct, frozen=True):
 
 
 class _Point(msgspec.Struct, frozen=True):
-    """All load points of so many clients; the rate of `observed` is that of their answers."""
+    """All load points with the same number of clients; the rate of `observed` is that of the responses."""
 
     clients: int
     observed: Observed
@@ -84,24 +83,24 @@ class _Point(msgspec.Struct, frozen=True):
 
 
 def fit_closed(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
-    """Raises CannotFitError where fewer than three numbers of clients were measured."""
+    """Fit a service model. Raises CannotFitError where fewer than three numbers of clients were measured."""
     points = _points(rungs)
     if len(points) < FEWEST_RUNGS:
-        needs = f"a service model needs throughput at {FEWEST_RUNGS} numbers of clients"
-        raise CannotFitError(f"{needs}, and there are {len(points)}")
+        requirement = f"a service model needs throughput at {FEWEST_RUNGS} numbers of clients"
+        raise CannotFitError(f"{requirement}, and there are {len(points)}")
     highest_per_s = max(rung.achieved_per_s for rung in rungs)
-    laws = candidate_laws(min(point.latency_s for point in points), highest_per_s)
+    families = candidate_laws(min(point.latency_s for point in points), highest_per_s)
     screening = _stages(spread_out(points, _SCREENED_LOADS), *_SCREENING, seed)
     stages = _stages(points, *_REFINING, seed + 1)
     fits = best_fits(
-        laws, screening, stages, most=_REFINED,
+        families, screening, stages, most=_REFINED,
         further=shared_cores, richer=two_phase_law, nearby=nearby_slots, holds_out=True,
     )  # fmt: skip
     return judged(fits, stages, highest_per_s)
 
 
 def _points(rungs: Sequence[Rung]) -> list[_Point]:
-    """By rising number of clients."""
+    """Return the load points by rising number of clients."""
     by_clients: dict[int, list[Rung]] = defaultdict(list)
     for rung in rungs:
         if rung.clients and rung.achieved_per_s > 0 and requests_of(rung) >= FEWEST_REQUESTS:
@@ -110,12 +109,15 @@ def _points(rungs: Sequence[Rung]) -> list[_Point]:
 
 
 def _point(clients: int, rungs: Sequence[Rung]) -> _Point:
-    """Where the median is not told the mean stands in, and Little's law for that."""
-    known = [rung.latencies_s.get("latency", {}) for rung in rungs]
-    names = [name for name in AGGREGATES if all(one.get(name) for one in known)]
-    if "p50" not in names and all(one.get(_MEAN) for one in known):
+    """Return the load point of several rungs.
+
+    Where the median is unknown, the mean is used instead, and without it Little's law.
+    """
+    latencies = [rung.latencies_s.get("latency", {}) for rung in rungs]
+    names = [name for name in AGGREGATES if all(times.get(name) for times in latencies)]
+    if "p50" not in names and all(times.get(_MEAN) for times in latencies):
         names.append(_MEAN)
-    logs = [fmean(math.log(one[name]) for one in known) for name in names]
+    logs = [fmean(math.log(times[name]) for times in latencies) for name in names]
     gap = fmean(-math.log(rung.achieved_per_s) for rung in rungs)
     rate = fmean(rung.achieved_per_s for rung in rungs)
     requests = round(fmean(requests_of(rung) for rung in rungs))
@@ -123,13 +125,19 @@ def _point(clients: int, rungs: Sequence[Rung]) -> _Point:
     return _Point(clients, observed, math.exp(logs[0]) if logs else clients / rate)
 
 
-def _stages(points: Sequence[_Point], most: int, budget: int, seed: int) -> list[ObservedStage]:
-    requests = [min(point.observed.requests, _MOST_REQUESTS) for point in points]
-    times = max(_FEWEST_PLAYS, min(most, budget // max(1, sum(requests))))
+def _stages(points: Sequence[_Point], max_plays: int, budget: int, seed: int) -> list[ObservedStage]:
+    requests = [min(point.observed.requests, _MAX_REQUESTS) for point in points]
+    play_count = max(_MIN_PLAYS, min(max_plays, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(points))
     stages = []
-    for point, many, of in zip(points, requests, seeds, strict=True):
-        one = point.observed
-        play = ClosedPlay(point.clients, np.random.default_rng(of).standard_normal((times, many)), one.names)
-        stages.append(ObservedStage(one, play.played, min(1.0, _MOST_REQUESTS / one.requests) / one.points))
+    for point, request_count, seed_of_point in zip(points, requests, seeds, strict=True):
+        observed = point.observed
+        simulation = ClosedPlay(
+            point.clients,
+            np.random.default_rng(seed_of_point).standard_normal((play_count, request_count)),
+            observed.names,
+        )
+        stages.append(
+            ObservedStage(observed, simulation.played, min(1.0, _MAX_REQUESTS / observed.requests) / observed.points)
+        )
     return stages

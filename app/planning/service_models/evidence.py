@@ -1,8 +1,8 @@
-"""Load points as evidence of the max rate: at which rates one replica met the SLO, and at which it missed it.
+"""Evidence of the max rate from load points: the rates at which one replica met the SLO, and at which it missed it.
 
-A service model summarizes all percentiles of all rates, and can be wrong just where the SLO lies. What was measured
-there is not summarized: the max rate lies between the highest rate that met the SLO and the lowest that missed it, and
-where both happened at the same rates, within the 10–90 % interval of the posterior (`analysis.limit_belief`).
+A service model summarizes all percentiles of all rates, and may be wrong exactly at the SLO. The measurements there are
+not summarized: the max rate is between the highest rate that met the SLO and the lowest that missed it and, where both
+happened at the same rates, within the 10–90 % interval of the posterior (`analysis.limit_belief`).
 """
 
 from __future__ import annotations
@@ -31,30 +31,32 @@ TIMES = {
     "tpot_ms": "tpot",
     "itl_ms": "itl",
 }
-"""The time of a load point that an SLO metric is judged by."""
+"""Time of a load point that each SLO metric is evaluated with."""
 MIN_REQUESTS = 30
 Z80 = 1.281552
-_TAILS = 4.0
-"""Degrees of freedom of the model's Student t: measurements overrule a model that they contradict."""
-_TAILS_Z80 = 1.533206
-"""The 90th percentile of that Student t."""
-_MODEL_FAILS = 0.2
-"""How often a model is taken to say nothing of the max rate, whatever its own sigma."""
-_BEYOND = 1.15
-"""The interval of a belief reaches so far beyond what was measured, since one stage can meet or miss by chance."""
+_DEGREES_OF_FREEDOM = 4.0
+"""Degrees of freedom of the Student t around the model: measurements overrule a model that they contradict."""
+_STUDENT_Z80 = 1.533206
+"""90th percentile of that Student t."""
+_MODEL_FAILURE_PROBABILITY = 0.2
+"""Prior probability that a model contains no information on the max rate, whatever its own sigma."""
+_INTERVAL_MARGIN = 1.15
+"""Factor by which the interval of a posterior extends beyond the measured rates, as a stage can meet or
+miss by chance."""
 _MODEL_ERROR = 0.03
-"""Sigma of ln rate by which a good model puts the limit of a stage beside where it is."""
-_LEAST_STEADY = 0.8
-_LEAST_OF_PASSED = 0.8
+"""Sigma of ln rate of the error of a good model in a stage's limit."""
+_MIN_STEADY_FACTOR = 0.8
+_MIN_SHARE_OF_PASSED = 0.8
 RUN_TO_RUN_SIGMA = 0.02
-"""Of ln rate: a machine measured again differs by about so much for reasons that one run does not show."""
-_WIDEST_SPREAD = 0.2
-_GRID = 12_000
-_WIDEST_SIGMA = 4.0
+"""Sigma of ln rate between runs: repeated measurements of a machine differ by about this much for
+unobserved reasons."""
+_MAX_SPREAD = 0.2
+_GRID_SIZE = 12_000
+_MAX_SIGMA = 4.0
 
 
 class Belief(msgspec.Struct, frozen=True):
-    """The 10th, 50th and 90th percentile of what is believed of a rate."""
+    """The 10th, 50th and 90th percentile of the posterior of a rate."""
 
     p10: float
     p50: float
@@ -62,10 +64,10 @@ class Belief(msgspec.Struct, frozen=True):
 
 
 class StageEffect(msgspec.Struct, frozen=True):
-    """What a service model says of stages as long as the measured ones.
+    """Prediction of a service model for stages as long as the measured ones.
 
-    Half of the stages meet the SLO at the rate `stage_per_s`; `spread` is the scale of the logistic in ln rate with
-    which they do.
+    Half of the stages meet the SLO at the rate `stage_per_s`; `spread` is the scale, in ln rate, of the logistic
+    probability that a stage meets it.
     """
 
     stage_per_s: float
@@ -73,13 +75,14 @@ class StageEffect(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """`tried`: rates of one replica under Poisson arrivals and whether the SLO was met, by rising rate.
+    """Evidence from load points.
 
-    `ceiling_per_s` is the most that the replica can serve by its slots and its latency at low load; it counts where no
-    rate missed the SLO. `stage_requests` is how many requests those points had, in the median, None where they are
-    long-run values. `lengths` are the input and output tokens that they were measured with, empty where unknown.
-    `spread` is the scale of the logistic in ln rate with which a stage meets the SLO. `passed_per_s` is the highest
-    rate that met it in all its repeats, 0 for none. No plan is for more than `bound_per_s`.
+    `tried` has the rates of one replica under Poisson arrivals and whether the SLO was met, by rising rate.
+    `ceiling_per_s` is the highest rate that the replica can serve, by its slots and its latency at low load; it applies
+    where no rate missed the SLO. `stage_requests` is the median number of requests of those points, `None` where they
+    are long-run values. `lengths` are the input and output tokens that they were measured with, empty where unknown.
+    `spread` is the scale, in ln rate, of the logistic probability that a stage meets the SLO. `passed_per_s` is the
+    highest rate that met it in all its repeats, 0 for none. No plan exceeds `bound_per_s`.
     """
 
     tried: tuple[tuple[float, bool], ...] = ()
@@ -92,12 +95,12 @@ class Evidence(msgspec.Struct, frozen=True):
 
     @property
     def highest_met(self) -> float:
-        """0 where no rate met the SLO."""
+        """Highest rate that met the SLO; 0 where none did."""
         return max((rate for rate, met in self.tried if met), default=0.0)
 
     @property
     def lowest_missed(self) -> float:
-        """Infinity where every rate met the SLO."""
+        """Lowest rate that missed the SLO; infinite where all met it."""
         return min((rate for rate, met in self.tried if not met), default=math.inf)
 
     @property
@@ -107,14 +110,17 @@ class Evidence(msgspec.Struct, frozen=True):
 
     @property
     def floor_per_s(self) -> float:
-        """With 90 % confidence no plan is for less: four fifths of the highest rate that met the SLO in all repeats."""
-        return _LEAST_OF_PASSED * self.passed_per_s
+        """Lower bound of a plan's rate with 90 % confidence.
+
+        It is four fifths of the highest rate that met the SLO in all repeats.
+        """
+        return _MIN_SHARE_OF_PASSED * self.passed_per_s
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Between which the max rate lies; 0 and infinity are open ends.
+        """Bounds of the max rate; 0 and infinity are open ends.
 
-        The upper end is never below what a plan for `floor_per_s` counts on, since runs are not alike.
+        The upper end is never below the rate that a plan for `floor_per_s` assumes, since runs differ.
         """
         if self.is_contradictory:
             belief = LimitBelief(self.tried, self.spread)
@@ -126,47 +132,48 @@ class Evidence(msgspec.Struct, frozen=True):
         return self.highest_met, self.lowest_missed
 
     def scaled(self, factor: float) -> Evidence:
-        """The same of a replica that is so many times as fast."""
-        tried = tuple((rate * factor, met) for rate, met in self.tried)
+        """Return the evidence for a replica that is `factor` times as fast."""
+        scaled = tuple((rate * factor, met) for rate, met in self.tried)
         return msgspec.structs.replace(
-            self, tried=tried, ceiling_per_s=self.ceiling_per_s * factor, passed_per_s=self.passed_per_s * factor,
+            self, tried=scaled, ceiling_per_s=self.ceiling_per_s * factor, passed_per_s=self.passed_per_s * factor,
             bound_per_s=self.bound_per_s * factor,
         )  # fmt: skip
 
     def of_steady(self, effect: StageEffect | None, steady_per_s: float, fit_spread: float = 1.0) -> Evidence:
-        """The same as if the rates had been measured for long, by what a service model says of stages so short.
+        """Return the evidence as if the rates had been measured for long.
 
-        `fit_spread` is by how many times its scatter the model misses the load points: the worse it fits, the less its
-        word counts, and the less, the farther it puts the limit of such stages from where it was measured. No rate is
-        moved by more than a fifth, since a plan stays near what was measured.
+        It uses a model's prediction for stages as short as the measured ones. `fit_spread` is the ratio of the model's
+        error at the load points to their scatter. The model counts less, the worse it fits, and the farther it puts the
+        limit of such stages from the measured one. No rate is moved by more than a fifth, since a plan stays close to
+        the measurement.
         """
         if effect is None:
             return self
         low, high = self.interval
         nearest = min(max(effect.stage_per_s, low), high)
-        off_by = math.log(effect.stage_per_s / nearest) / math.hypot(effect.spread, _MODEL_ERROR)
-        trust = math.exp(-(off_by**2) / 2) / fit_spread**2
+        deviation = math.log(effect.stage_per_s / nearest) / math.hypot(effect.spread, _MODEL_ERROR)
+        trust = math.exp(-(deviation**2) / 2) / fit_spread**2
         factor = (steady_per_s / effect.stage_per_s) ** trust
-        factor = min(max(factor, _LEAST_STEADY), 1.0)
-        spread = min(max(effect.spread, SPREAD), _WIDEST_SPREAD)
+        factor = min(max(factor, _MIN_STEADY_FACTOR), 1.0)
+        spread = min(max(effect.spread, SPREAD), _MAX_SPREAD)
         return msgspec.structs.replace(
             self.scaled(factor), spread=spread, passed_per_s=self.passed_per_s, bound_per_s=high
         )
 
     def belief(self, model_per_s: float, sigma: float) -> Belief:
-        """The max rate by a model (median and sigma of its logarithm) and by the load points together.
+        """Return the posterior of the max rate from a model (median and sigma of its logarithm) and the load points.
 
-        A model without a rate (0) says nothing.
+        A model without a rate (0) adds no information.
         """
         low, high = self.interval
         if not self.tried or (model_per_s <= 0 and low <= 0):
             return Belief(*(model_per_s * math.exp(z * sigma) for z in (-Z80, 0.0, Z80)))
-        sigma = min(max(sigma, 1e-3), _WIDEST_SIGMA)
+        sigma = min(max(sigma, 1e-3), _MAX_SIGMA)
         rates = [rate for rate, _ in self.tried]
         ends = [min(rates) / 8, max(rates) * 8]
         if model_per_s > 0:
             ends += [model_per_s * math.exp(-4 * sigma), model_per_s * math.exp(4 * sigma)]
-        logs = np.linspace(math.log(min(ends)), math.log(max(ends)), _GRID)
+        logs = np.linspace(math.log(min(ends)), math.log(max(ends)), _GRID_SIZE)
         log_weights = log_likelihood(logs, self.tried, self.spread)
         if model_per_s > 0:
             log_weights += np.log(_prior(logs, math.log(model_per_s), sigma))
@@ -175,23 +182,29 @@ class Evidence(msgspec.Struct, frozen=True):
         weights = np.exp(log_weights - log_weights.max())
         shares = np.cumsum(weights) / weights.sum()
         p10, p50, p90 = (
-            math.exp(float(logs[min(int(np.searchsorted(shares, q)), _GRID - 1)])) for q in (0.1, 0.5, 0.9)
+            math.exp(float(logs[min(int(np.searchsorted(shares, probability)), _GRID_SIZE - 1)]))
+            for probability in (0.1, 0.5, 0.9)
         )
         middle = min(max(p50, low), high)
-        return Belief(min(max(p10, low / _BEYOND), middle), middle, max(min(p90, high * _BEYOND), middle))
+        return Belief(
+            min(max(p10, low / _INTERVAL_MARGIN), middle), middle, max(min(p90, high * _INTERVAL_MARGIN), middle)
+        )
 
 
 def _prior(logs: Floats, log_model: float, sigma: float) -> Floats:
-    """Density over `logs`: a Student t around the model, and a constant for a model that fails."""
-    scale = sigma * Z80 / _TAILS_Z80
-    around = (1 + ((logs - log_model) / scale) ** 2 / _TAILS) ** (-(_TAILS + 1) / 2)
-    return np.asarray((1 - _MODEL_FAILS) * around / around.sum() + _MODEL_FAILS / logs.size)
+    """Return the prior density over `logs`: a Student t around the model, and a constant for the case that it fails."""
+    scale = sigma * Z80 / _STUDENT_Z80
+    density = (1 + ((logs - log_model) / scale) ** 2 / _DEGREES_OF_FREEDOM) ** (-(_DEGREES_OF_FREEDOM + 1) / 2)
+    return np.asarray(
+        (1 - _MODEL_FAILURE_PROBABILITY) * density / density.sum() + _MODEL_FAILURE_PROBABILITY / logs.size
+    )
 
 
 def evidence_of(target: MeasuredTarget, slo: Sequence[Objective]) -> Evidence:
-    """Empty where the load points do not show whether the SLO was met, or their arrivals were not Poisson's.
+    """Return the evidence of a target's load points.
 
-    Even gaps are easier on a server than random ones, so they count where they missed the SLO.
+    Empty where the load points do not show whether the SLO was met, or their arrivals were not Poisson. Even gaps are
+    easier for a server than random ones, so they count only where they missed the SLO.
     """
     tried, counts = [], []
     for point in target.load_points:
@@ -202,9 +215,9 @@ def evidence_of(target: MeasuredTarget, slo: Sequence[Objective]) -> Evidence:
         if point.gaps == "random" or (point.gaps == "even" and not met):
             tried.append((rate, met))
             counts.append(requests)
-    ceiling = math.inf if target.fit is None else _ceiling_per_s(target.fit)
-    known = [count for count in counts if count is not None]
-    stage_requests = round(median(known)) if known and len(known) == len(counts) else None
+    ceiling = math.inf if target.fit is None else _max_rate_of_models_per_s(target.fit)
+    known_counts = [count for count in counts if count is not None]
+    stage_requests = round(median(known_counts)) if known_counts and len(known_counts) == len(counts) else None
     missed = {rate for rate, met in tried if not met}
     passed_per_s = max((rate for rate, met in tried if met and rate not in missed), default=0.0)
     return Evidence(tuple(sorted(tried)), ceiling, stage_requests, _lengths(target), passed_per_s=passed_per_s)
@@ -220,38 +233,38 @@ def _lengths(target: MeasuredTarget) -> tuple[tuple[int, int], ...]:
 
 
 def meets(point: Rung, slo: Sequence[Objective]) -> bool | None:
-    """Whether a load point met the SLO; None where it does not show a time or share that the SLO needs.
+    """Return whether a load point met the SLO; `None` where it lacks a time or share that the SLO needs.
 
-    Errors that the file does not count are taken to be none.
+    Errors that the file does not count are assumed to be 0.
     """
-    judged: list[bool | None] = []
+    results: list[bool | None] = []
     for objective in binding(slo):
         if objective.metric in TIMES:
             time_s = time_of(point, objective)
-            judged.append(None if time_s is None else is_met(objective, Estimate(1000 * time_s)))
+            results.append(None if time_s is None else is_met(objective, Estimate(1000 * time_s)))
         elif objective.metric == "error_rate":
             sent = (point.completed or 0) + (point.failed or 0)
-            judged.append(is_met(objective, Estimate((point.failed or 0) / sent if sent else 0.0)))
+            results.append(is_met(objective, Estimate((point.failed or 0) / sent if sent else 0.0)))
         else:
-            judged.append(None)
-    if False in judged:
+            results.append(None)
+    if False in results:
         return False
-    return None if None in judged else True
+    return None if None in results else True
 
 
 def time_of(point: Rung, objective: Objective) -> float | None:
-    """The time that an objective speaks of, in s."""
+    """Return the time that an objective refers to, in s; `None` if unknown."""
     return point.latencies_s.get(TIMES[objective.metric], {}).get(objective.aggregate or "")
 
 
-def _ceiling_per_s(fit: ServiceFit) -> float:
-    """Over all likely models; infinity where one of them has no slots."""
+def _max_rate_of_models_per_s(fit: ServiceFit) -> float:
+    """Return the highest rate over all likely models; infinite where one of them has no slots."""
     typical = [error.measured_s for error in fit.errors if error.aggregate in ("p50", "mean")]
     if not typical:
         return math.inf
     widths = []
-    for law in fit.laws:
-        match law.service:
+    for fitted in fit.laws:
+        match fitted.service:
             case RequestService(slots=slots):
                 widths.append(slots)
             case BatchService(max_batch=max_batch):

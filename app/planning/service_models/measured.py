@@ -1,12 +1,8 @@
-"""A measured target as a plan takes it: its capacity, and the service model of one replica.
+"""Measured targets of a plan: their capacity, and the service model of one replica.
 
-Another tool's load points as a target: what of them held the SLO, and the service model of one
-replica.
-
-A local model's variants as targets of a plan: their batch laws behind a server with dynamic
-batching.
-
-No server was measured, so whatever follows is assumed: what a server adds of its own is not in it.
+Also builds targets from another tool's load points, and from a local model's variants: their batch times behind a
+server with dynamic batching. No server was measured for the latter, so they are assumed, without any overhead of a
+server.
 """
 
 from __future__ import annotations
@@ -33,7 +29,7 @@ from app.records.traffic import TokenLengths
 
 
 def measured_target(name: str, hardware: Hardware, curve: CapacityCurve, rungs: Sequence[Rung]) -> MeasuredTarget:
-    """`rungs` are of one replica. Takes a second or two where a service model can be fitted."""
+    """Build a target from load points of one replica. Takes a second or two where a service model can be fitted."""
     from app.planning.service_models.moments import CannotFitError
     from app.planning.service_models.token_fit import mean_lengths, sample_of
 
@@ -48,24 +44,27 @@ def measured_target(name: str, hardware: Hardware, curve: CapacityCurve, rungs: 
 
 
 def _without_lengths(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-    """Their lengths are in one sample of all."""
+    """Drop the lengths of each load point; they are stored once, in a sample of all."""
     return tuple(msgspec.structs.replace(rung, lengths=None) for rung in rungs)
 
 
 def may_meet_in_a_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
-    """Whether replicas that miss the SLO one by one may still meet it together, since a fleet pools their queues."""
+    """Return whether a fleet may meet the SLO although each replica alone misses it, since a fleet pools its queues."""
     from app.planning.formulae import meets_without_waiting
 
     return target.fit is not None and meets_without_waiting(target.fit.laws[0].service, goals_of(slo))
 
 
 def tokens_as_measured(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:
-    """Traffic with the measured means."""
+    """Return traffic with the measured mean lengths."""
     return (TokenLengths(1.0, *lengths),)
 
 
 def with_measured_tokens(question: PlanQuestion) -> PlanQuestion:
-    """Traffic with the measured joint lengths, around the means that are given, if any. A trace has its own."""
+    """Return the question with the measured joint token lengths, scaled to the stated means, if any.
+
+    A trace has its own lengths.
+    """
     traffic = question.traffic
     if traffic.token_sample is not None or len(traffic.tokens) > 1:
         return question
@@ -82,8 +81,13 @@ def with_measured_tokens(question: PlanQuestion) -> PlanQuestion:
 
 
 def _fit(rungs: Sequence[Rung]) -> ServiceFit:
-    """By what the load points tell: times per token, else latency in an open loop, else that in a closed one."""
-    from app.planning.service_models.closed_loop import fit_closed  # the simulation takes a second to import
+    """Fit a service model to the times that the load points have.
+
+    These are times per token, else open-loop latency, else closed-loop latency.
+    """
+    from app.planning.service_models.closed_loop import fit_closed  # imported here because the simulation takes a
+
+    # second to import
     from app.planning.service_models.service_fit import fit_service
     from app.planning.service_models.token_fit import fit_tokens, tells_tokens
 
@@ -95,46 +99,52 @@ def _fit(rungs: Sequence[Rung]) -> ServiceFit:
 
 
 _FORMULA_SIGMA = 0.1
-"""How far a formula's rate is taken to be off, as one sigma of its logarithm."""
+"""Assumed error of a formula's rate, as one sigma of its logarithm."""
 
 
 def foreign_target(curve: ForeignCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
-    """The load points are of the hardware as a whole, all its replicas together.
+    """Build a target from load points of the hardware as a whole, all its replicas together.
 
-    Raises UsageError where the SLO is of a time that no load point tells, or where not even a fitted model holds it.
+    Raises UsageError where the SLO has a time that no load point reports, or where not even a fitted model meets it.
     """
     goals = goals_of(slo)
     points = tuple(point for rung in curve.rungs if (point := _point(rung, slo)) is not None)
-    held = max((point.offered_per_s for point in points if point.held), default=0.0)
-    capacity = CapacityCurve(points, _metric(slo), held, None, None)
-    rungs = [_of_one(rung, hardware.replicas) for rung in curve.rungs]
+    max_rate_per_s = max((point.offered_per_s for point in points if point.held), default=0.0)
+    capacity = CapacityCurve(points, _metric(slo), max_rate_per_s, None, None)
+    rungs = [_per_replica(rung, hardware.replicas) for rung in curve.rungs]
     target = measured_target(curve.source, hardware, capacity, rungs)
-    if held == 0:
-        target = msgspec.structs.replace(target, curve=_by_fit(target, goals, curve, slo))
+    if max_rate_per_s == 0:
+        target = msgspec.structs.replace(target, curve=_curve_from_fit(target, goals, curve, slo))
     is_assumed = curve.precision == "typed"
     notes = tuple(f"{curve.source} ({_tool(curve)}): {note}." for note in curve.notes)
     return msgspec.structs.replace(target, is_assumed=is_assumed, notes=notes)
 
 
-def _by_fit(target: MeasuredTarget, goals: Goals, curve: ForeignCurve, slo: Sequence[Objective]) -> CapacityCurve:
-    """The rate that the service model holds, where no load point does, or none can be judged."""
-    rate = 0.0 if target.fit is None else _rate_of(target, target.fit, goals, slo)
+def _curve_from_fit(
+    target: MeasuredTarget, goals: Goals, curve: ForeignCurve, slo: Sequence[Objective]
+) -> CapacityCurve:
+    """Return the rate at which the service model meets the SLO, where no load point does, or none can be evaluated."""
+    rate = 0.0 if target.fit is None else _rate_from_fit(target, target.fit, goals, slo)
     if rate <= 0:
-        untold = [one.text for one in _of_times(slo) if all(time_of(rung, one) is None for rung in curve.rungs)]
-        if untold:
-            what = f"no load point of {curve.source} tells what {untold[0]} is of"
-            raise UsageError(what, hint=f"It tells {', '.join(_all_told(curve)) or 'no times'}.")
+        missing = [
+            objective.text
+            for objective in _latency_objectives(slo)
+            if all(time_of(rung, objective) is None for rung in curve.rungs)
+        ]
+        if missing:
+            message = f"no load point of {curve.source} tells what {missing[0]} is of"
+            raise UsageError(message, hint=f"It tells {', '.join(_reported_metrics(curve)) or 'no times'}.")
         if may_meet_in_a_fleet(target, slo):
             return target.curve
         raise UsageError(
-            f"no load point of {curve.source} held {' and '.join(one.text for one in slo)}",
+            f"no load point of {curve.source} held {' and '.join(objective.text for objective in slo)}",
             hint="Measure it at a lower load, or ask for less.",
         )
     return msgspec.structs.replace(target.curve, max_rate_per_s=rate)
 
 
-def _rate_of(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
-    """Within what the load points leave: below the lowest rate that missed the SLO."""
+def _rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
+    """Return the rate within the bounds of the load points: below the lowest rate that missed the SLO."""
     from app.planning.formulae import rate_inside
 
     lengths = target.lengths or (1.0, 1.0)
@@ -143,8 +153,8 @@ def _rate_of(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequenc
     return rate * target.hardware.replicas
 
 
-def _of_one(rung: Rung, replicas: int) -> Rung:
-    """One replica's share, of so many that are alike."""
+def _per_replica(rung: Rung, replicas: int) -> Rung:
+    """Return one replica's share of the load, of identical replicas."""
     if replicas == 1:
         return rung
     return msgspec.structs.replace(
@@ -158,29 +168,29 @@ def _of_one(rung: Rung, replicas: int) -> Rung:
 
 
 def _point(rung: Rung, slo: Sequence[Objective]) -> CurvePoint | None:
-    """None without a load. Of a closed loop the rate is that of its answers."""
+    """Return the point of the curve; `None` without a load. In a closed loop the rate is that of the responses."""
     rate = rung.offered_per_s or rung.achieved_per_s
     if rate <= 0:
         return None
-    decides = next(iter(_of_times(slo)), None)
-    latency_s = None if decides is None else time_of(rung, decides)
+    limiting = next(iter(_latency_objectives(slo)), None)
+    latency_s = None if limiting is None else time_of(rung, limiting)
     return CurvePoint(
         rate, None if latency_s is None else 1000 * latency_s, rung.achieved_per_s, meets(rung, slo) is True
     )
 
 
-def _of_times(slo: Sequence[Objective]) -> list[Objective]:
-    return [one for one in binding(slo) if one.metric in TIMES]
+def _latency_objectives(slo: Sequence[Objective]) -> list[Objective]:
+    return [objective for objective in binding(slo) if objective.metric in TIMES]
 
 
 def _metric(slo: Sequence[Objective]) -> str:
-    one = next(iter(_of_times(slo)), None)
-    return DEFAULT_LATENCY_METRIC if one is None else one.name
+    objective = next(iter(_latency_objectives(slo)), None)
+    return DEFAULT_LATENCY_METRIC if objective is None else objective.name
 
 
-def _all_told(curve: ForeignCurve) -> Iterator[str]:
-    told = {(metric, name) for rung in curve.rungs for metric, known in rung.latencies_s.items() for name in known}
-    for metric, name in sorted(told):
+def _reported_metrics(curve: ForeignCurve) -> Iterator[str]:
+    reported = {(metric, name) for rung in curve.rungs for metric, times in rung.latencies_s.items() for name in times}
+    for metric, name in sorted(reported):
         yield f"{metric}_ms.{name.replace('_', '.')}"
 
 
@@ -191,44 +201,48 @@ def _tool(curve: ForeignCurve) -> str:
 _Z95 = 1.959964
 _Z95_ONE_SIDED = 1.644854
 _UNKNOWN_SIGMA = 0.05
-_LEAST_KEPT = 0.99
+_MIN_ACCURACY_RETAINED = 0.99
 _ASSUMED_CV = 0.1
-_LEAST_S = 1e-6
+_MIN_TIME_S = 1e-6
 
 
 def local_targets(
     name: str, result: Result, hardware: Hardware, slo: Sequence[Objective]
 ) -> tuple[MeasuredTarget, ...]:
-    """One a way of running the model that keeps 99 % of the reference's accuracy, as far as it is known.
+    """Return one target per variant of the model that keeps 99 % of the reference's accuracy, as far as it is known.
 
-    By its batch law, with the largest batch of those measured that carries most inside the SLO; where no law holds, one
-    request at a time, as its calls of batch 1 took.
+    Each uses its batch model, with the measured largest batch that sustains most within the SLO; without a batch model
+    one request at a time, with the times of its calls of batch 1.
     """
     if result.local is None:
         return ()
-    facts = {one.variant.label: one for one in result.local.variants}
+    variants = {variant.variant.label: variant for variant in result.local.variants}
     goals = goals_of(slo)
     targets = []
-    for law in result.local.batch_laws:
-        if not _is_good(facts.get(law.variant.label)):
+    for batch_law in result.local.batch_laws:
+        if not _is_accurate(variants.get(batch_law.variant.label)):
             continue
-        fitted = _of_law(law, goals) if law.reason is None else _of_single_calls(law.variant, result.stages)
+        fitted = (
+            _fit_batches(batch_law, goals)
+            if batch_law.reason is None
+            else _fit_single_calls(batch_law.variant, result.stages)
+        )
         if fitted is not None:
-            targets.append(_target(name, law.variant, fitted, hardware, goals))
+            targets.append(_target(name, batch_law.variant, fitted, hardware, goals))
     return tuple(target for target in targets if target is not None)
 
 
-def _is_good(facts: VariantFacts | None) -> bool:
-    if facts is None or facts.failure is not None:
+def _is_accurate(variant: VariantFacts | None) -> bool:
+    if variant is None or variant.failure is not None:
         return False
-    kept = facts.accuracy.kept if facts.accuracy is not None else None
-    return kept is None or kept.value is None or kept.value >= _LEAST_KEPT
+    retained = variant.accuracy.kept if variant.accuracy is not None else None
+    return retained is None or retained.value is None or retained.value >= _MIN_ACCURACY_RETAINED
 
 
 def _target(
     name: str, variant: Variant, fitted: FittedService, hardware: Hardware, goals: Goals
 ) -> MeasuredTarget | None:
-    """None where the SLO is missed with hardly any load."""
+    """Return the target; `None` where the SLO is missed at hardly any load."""
     assert not isinstance(fitted.service, TokenService)
     rate = rate_inside(fitted.service, goals, 1, "random")
     if rate <= 0:
@@ -240,18 +254,22 @@ def _target(
     return MeasuredTarget(f"{name}: {label}, without a server", hardware, curve, fit, is_assumed=True)
 
 
-def _of_law(law: BatchLaw, goals: Goals) -> FittedService | None:
-    if law.t0_ms.value is None or law.t1_ms.value is None or law.t0_ms.value + law.t1_ms.value <= 0:
+def _fit_batches(batch_law: BatchLaw, goals: Goals) -> FittedService | None:
+    if (
+        batch_law.t0_ms.value is None
+        or batch_law.t1_ms.value is None
+        or batch_law.t0_ms.value + batch_law.t1_ms.value <= 0
+    ):
         return None
-    services = [_service(law, most) for most in law.batches]
-    service = max(services, key=lambda one: rate_inside(one, goals, 1, "random"))
-    return FittedService(service, 1.0, ("fixed_s", "per_item_s"), _covariance(law))
+    services = [_service(batch_law, max_batch) for max_batch in batch_law.batches]
+    service = max(services, key=lambda candidate: rate_inside(candidate, goals, 1, "random"))
+    return FittedService(service, 1.0, ("fixed_s", "per_item_s"), _covariance(batch_law))
 
 
-def _of_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedService | None:
-    """A lognormal through the mean, p50 and p95 of calls of one row, one after another."""
-    alone = msgspec.structs.replace(variant, batch=1)
-    calls = [stage for stage in stages if stage.variant == alone and "single-stream" in stage.tags.values()]
+def _fit_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedService | None:
+    """Fit a lognormal to the mean, p50 and p95 of successive calls of one row."""
+    single_row = msgspec.structs.replace(variant, batch=1)
+    calls = [stage for stage in stages if stage.variant == single_row and "single-stream" in stage.tags.values()]
     times = calls[0].metrics.get("service_ms", {}) if calls else {}
     mean, p50, p95 = (times.get(name, Estimate(None)).value for name in ("mean", "p50", "p95"))
     if mean is None or not p50 or p95 is None:
@@ -261,18 +279,20 @@ def _of_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedService
     return FittedService(service, 1.0, ("mean_s",), ((_UNKNOWN_SIGMA**2,),))
 
 
-def _service(law: BatchLaw, most: int) -> BatchService:
-    fixed_ms, per_item_ms = law.t0_ms.value or 0.0, law.t1_ms.value or 0.0
-    return BatchService(max(fixed_ms / 1000, _LEAST_S), max(per_item_ms / 1000, _LEAST_S), most, cv=_ASSUMED_CV)
+def _service(batch_law: BatchLaw, max_batch: int) -> BatchService:
+    fixed_ms, per_item_ms = batch_law.t0_ms.value or 0.0, batch_law.t1_ms.value or 0.0
+    return BatchService(
+        max(fixed_ms / 1000, _MIN_TIME_S), max(per_item_ms / 1000, _MIN_TIME_S), max_batch, cv=_ASSUMED_CV
+    )
 
 
-def _covariance(law: BatchLaw) -> tuple[tuple[float, ...], ...]:
-    first, second = (_sigma(one) ** 2 for one in (law.t0_ms, law.t1_ms))
+def _covariance(batch_law: BatchLaw) -> tuple[tuple[float, ...], ...]:
+    first, second = (_sigma(parameter) ** 2 for parameter in (batch_law.t0_ms, batch_law.t1_ms))
     return ((first, 0.0), (0.0, second))
 
 
 def _sigma(estimate: Estimate) -> float:
-    """Of the logarithm, from the interval; at most 0.5, where t0 is hardly there."""
+    """Return the sigma of the logarithm from the interval; at most 0.5, where t0 is close to 0."""
     if estimate.ci95 is None or not estimate.value:
         return _UNKNOWN_SIGMA
     low, high = (max(end, estimate.value / 10) for end in estimate.ci95)

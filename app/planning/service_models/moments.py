@@ -1,9 +1,9 @@
-"""The method of simulated moments: the parameters of a service law under which its plays look like the measurement.
+"""Method of simulated moments: parameters of a service model under which its simulations look like the measurement.
 
-A law is played as each stage was measured, several times over; the logarithms of what comes out are held against the
-measured ones, each in units of how much such a measurement scatters from one play to the next. The unit random numbers
-are the same for all parameters, so that what is minimised is smooth. Laws that explain the measurement about as well
-stay side by side, by their chance.
+A model is simulated as each stage was measured, several times; the logarithms of the results are compared with the
+measured ones, each in units of the scatter of such a measurement between simulations. The unit random numbers are the
+same for all parameters, so that the minimized function is smooth. Models that explain the measurement about equally
+well are all kept, with their probabilities.
 """
 
 from __future__ import annotations
@@ -33,34 +33,42 @@ Point = TypeVar("Point")
 FEWEST_RUNGS = 3
 FEWEST_REQUESTS = 30
 SUPPOSED_REQUESTS = 1000
-"""Of a load point that tells neither its count nor its duration."""
-_LEAST_SCATTER = 0.02
-"""Of a logarithm: two measurements of a server differ by this much for reasons that no queue explains."""
-_PLAIN_SCATTER = 0.1
-"""What a screened law's logarithms are held to, all alike: of laws that are far off, the own scatter misleads."""
+"""Assumed number of requests of a load point that has neither a count nor a duration."""
+_MIN_SCATTER = 0.02
+"""Minimum scatter of a logarithm: two measurements of a server differ by this much for reasons outside queueing."""
+_SCREENING_SCATTER = 0.1
+"""Scatter of the logarithms in screening, equal for all: for models that are far off, their own scatter misleads."""
 _STEPS = 20
-_RICHER = 2
-_DIFFERENCES = {RequestService: 0.01, BatchService: 0.05, TokenService: 0.005}
-"""Of a logarithm, for a slope. One batch more or less changes all that come after it, so times are a rough function of
-a batch law: over a thousandth the roughness is all that is seen, and the search stops where it began."""
-_LIMIT_DIFFERENCE = 0.05
-"""Of a limit's logarithm: a step below one sequence or one request's tokens changes nothing."""
-_ROBUST_FROM = 2.0
-_MISSES = {RequestService: 1.3, BatchService: 1.8, TokenService: 2.5}
-"""Fits of simulated truths miss by so much more than the information of their moments says (docs/planning.md); of
-tokens, by the saturation rate of development truths."""
-_LEAST_CHANCE = 0.02
-_HOPELESS = 30.0
-"""Of a cost: a law so far behind, each by its own scatter, keeps no chance when the scatter is the same for all."""
+_MAX_RICHER = 2
+_SLOPE_STEPS = {RequestService: 0.01, BatchService: 0.05, TokenService: 0.005}
+"""Step of a logarithm to compute a slope.
+
+One batch more or less changes all that follow, so times are a rough function of a batch model's parameters: over a step
+of a thousandth only the roughness is visible, and the search would stop where it began.
+"""
+_LIMIT_SLOPE_STEP = 0.05
+"""Step of a limit's logarithm; a step below one sequence or one request's tokens would change nothing."""
+_ROBUST_SCALE = 2.0
+_ERROR_FACTORS = {RequestService: 1.3, BatchService: 1.8, TokenService: 2.5}
+"""Ratio of the errors of fits of simulated truths to the information of their moments (docs/planning.md).
+
+For token services it is from the saturation rate of development truths.
+"""
+_MIN_PROBABILITY = 0.02
+_MAX_COST_BEHIND = 30.0
+"""Cost by which a model may be behind, each by its own scatter; one farther behind cannot win with equal scatter."""
 _STEADY_LOAD = 0.9
 
 
 class CannotFitError(Exception):
-    """The load points do not tell a service model; the message says why."""
+    """Raised when the load points do not determine a service model; the message states why."""
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """What was measured at one load: `logs` are of the times `names`, in ln s, and means over `points` load points."""
+    """Measurement at one load.
+
+    `logs` are those of the times `names`, in ln s, and are means over `points` load points.
+    """
 
     offered_per_s: float
     requests: int
@@ -69,11 +77,11 @@ class Observed(msgspec.Struct, frozen=True):
     logs: tuple[float, ...]
     gaps: Gaps = "random"
     is_steady: bool = False
-    """Whether the times are long-run values, not those of a stage that began empty and was so long."""
+    """Whether the times are long-run values, not those of a stage that began empty and had `requests` requests."""
 
 
 class Play(msgspec.Struct, frozen=True):
-    """Of each play, the logarithms of what was measured: plays × names."""
+    """Simulations of a stage: for each, the logarithms of the measured times, of shape simulations × names."""
 
     logs: Floats
 
@@ -87,7 +95,7 @@ class Play(msgspec.Struct, frozen=True):
 
 
 class ObservedStage(msgspec.Struct, frozen=True):
-    """A measurement and how a law plays it; `share` of a play's variance is left in what was measured."""
+    """Measurement and how a model simulates it; `share` of a simulation's variance remains in the measurement."""
 
     observed: Observed
     played: Callable[[ServiceModel], Play]
@@ -101,11 +109,12 @@ class Fitted(msgspec.Struct, frozen=True):
     jacobian: Floats
     residuals: Floats
     held_out: float | None = None
-    """The same of each load point under the law fitted to the others, added up; None where laws are not compared so."""
+    """Same cost of each load point under the model fitted to the others, summed; `None` where models are not compared
+    by it."""
 
     @property
     def score(self) -> float:
-        """What laws are compared by; the least is the likeliest."""
+        """Score by which models are compared; the lowest is the most likely."""
         return self.cost if self.held_out is None else self.held_out
 
 
@@ -121,103 +130,115 @@ def best_fits(
     most_behind: float = math.inf,
     holds_out: bool = False,
 ) -> list[Fitted]:
-    """All laws are fitted to the screening roughly, and the best few of them to the stages; the likeliest first.
+    """Fit all models to the screening roughly and the best few of them to the stages; return the most likely first.
 
-    `further` makes laws that are screened too, of those that have been, the best first. `richer` makes laws with more
-    parameters of one that was fitted; the first two of these are tried. `nearby` makes those with other whole numbers
-    of the law that leads at last; they are fitted to the stages without a screening.
-    A law whose screening costs over `most_behind` more than the best one's is not fitted to the stages, and neither is
-    one with a limit that the screening does not show. With `holds_out` the laws are compared by how well each predicts
-    the load points that were held out of its fit, else by how well it fits them.
+    `further` makes models that are screened too from those that have been, best first. `richer` makes models with more
+    parameters from one that was fitted; the first two of these are tried. `nearby` makes those with other whole numbers
+    from the model that leads in the end; they are fitted to the stages without a screening.
+
+    A model whose screening costs over `most_behind` more than the best one's is not fitted to the stages, and neither
+    is one with a limit that the screening does not show. With `holds_out` the models are compared by how well each
+    predicts load points that were left out of its fit, else by how well it fits them.
     """
-    plain = [np.eye(len(stage.observed.names)) / _PLAIN_SCATTER for stage in screening]
-    screened = _best_of_each(sorted((_fit(law, screening, plain) for law in laws), key=_cost))
+    whiteners = [np.eye(len(stage.observed.names)) / _SCREENING_SCATTER for stage in screening]
+    screened = _best_of_each_kind(sorted((_fit(family, screening, whiteners) for family in laws), key=_cost))
     if further is not None:
-        screened = sorted([*screened, *(_fit(law, screening, plain) for law in further(screened))], key=_cost)
+        screened = sorted([*screened, *(_fit(family, screening, whiteners) for family in further(screened))], key=_cost)
     if richer is not None:
-        more = [law for fitted in screened for law in richer(fitted.law)][:_RICHER]
-        tried = [_fit(law, screening, plain) for law in more]
-        screened = sorted([*screened, *(one for one in tried if _shows_limits(one, screened[0].cost))], key=_cost)
-    near = [fitted for fitted in screened if fitted.cost <= screened[0].cost + most_behind]
-    first = [_fit_by_own_scatter(fitted.law, stages) for fitted in _leading(near, screening, most)]
-    first.sort(key=_cost)
-    known, farthest = [fitted.law.kind for fitted in first], first[0].cost + _HOPELESS * _spread(first[0]) ** 2
-    others = [] if nearby is None else [law for law in nearby(first[0].law) if law.kind not in known]
-    compared = _compared([*(fitted.law for fitted in first if fitted.cost <= farthest), *others], stages)
+        richer_families = [family for fit in screened for family in richer(fit.law)][:_MAX_RICHER]
+        richer_fits = [_fit(family, screening, whiteners) for family in richer_families]
+        screened = sorted([*screened, *(fit for fit in richer_fits if _shows_limits(fit, screened[0].cost))], key=_cost)
+    candidates = [fit for fit in screened if fit.cost <= screened[0].cost + most_behind]
+    refined = [_fit_by_own_scatter(fit.law, stages) for fit in _leading(candidates, screening, most)]
+    refined.sort(key=_cost)
+    known_kinds, max_cost = (
+        [fit.law.kind for fit in refined],
+        refined[0].cost + _MAX_COST_BEHIND * _spread(refined[0]) ** 2,
+    )
+    nearby_families = (
+        [] if nearby is None else [family for family in nearby(refined[0].law) if family.kind not in known_kinds]
+    )
+    compared = _fit_with_equal_scatter(
+        [*(fit.law for fit in refined if fit.cost <= max_cost), *nearby_families], stages
+    )
     if holds_out:
         sizes = [len(stage.observed.names) for stage in stages]
-        compared = [msgspec.structs.replace(one, held_out=_held_out_cost(one, sizes)) for one in compared]
+        compared = [msgspec.structs.replace(fit, held_out=_held_out_cost(fit, sizes)) for fit in compared]
     return sorted(compared, key=_score)
 
 
 def rough_cost(law: ServiceFamily, screening: Sequence[ObservedStage]) -> float:
-    """Of a law as it is, before it is fitted: what `best_fits` screens by."""
+    """Return the cost of a model before it is fitted, by which `best_fits` screens."""
     logs = np.array(law.logs)
     residuals = [
-        (np.array(stage.observed.logs) - stage.played(law.service).log_means) / _PLAIN_SCATTER for stage in screening
+        (np.array(stage.observed.logs) - stage.played(law.service).log_means) / _SCREENING_SCATTER
+        for stage in screening
     ]
     squares = np.concatenate([*residuals, law.prior_residuals(logs)]) ** 2
-    return float(2 * _ROBUST_FROM**2 * (np.sqrt(1 + squares / _ROBUST_FROM**2) - 1).sum())
+    return float(2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares / _ROBUST_SCALE**2) - 1).sum())
 
 
 def _shows_limits(fitted: Fitted, unlimited_cost: float) -> bool:
-    """Whether a screened law with limits fits better than the best one without, and load points could tell each limit
-    better than its prior does, at the least scatter. True of laws without such limits."""
+    """Return whether the screening supports a model's limits; True for models without such limits.
+
+    It has to fit better than the best model without limits, and load points have to determine each limit better than
+    its prior does, at the minimum scatter.
+    """
     parameters = fitted.law.parameters
     if set(parameters).isdisjoint(ADMISSION_LIMITS):
         return True
     if fitted.cost >= unlimited_cost:
         return False
-    information = (fitted.jacobian[: -len(parameters)] ** 2).sum(axis=0) * (_PLAIN_SCATTER / _LEAST_SCATTER) ** 2
+    information = (fitted.jacobian[: -len(parameters)] ** 2).sum(axis=0) * (_SCREENING_SCATTER / _MIN_SCATTER) ** 2
     return all(
-        information[at] > 1 / fitted.law.priors[name].sigma ** 2
-        for at, name in enumerate(parameters)
+        information[index] > 1 / fitted.law.priors[name].sigma ** 2
+        for index, name in enumerate(parameters)
         if name in ADMISSION_LIMITS
     )
 
 
-def _best_of_each(screened: Sequence[Fitted]) -> list[Fitted]:
-    """The best of each law, from wherever it began."""
+def _best_of_each_kind(screened: Sequence[Fitted]) -> list[Fitted]:
+    """Return the best fit of each model over all starting points."""
     best: dict[ServiceModel, Fitted] = {}
     for fitted in screened:
         best.setdefault(fitted.law.kind, fitted)
     return list(best.values())
 
 
-def _leading(screened: Sequence[Fitted], screening: Sequence[ObservedStage], most: int) -> list[Fitted]:
-    """Screening may misjudge what it fits roughly: the best of each family is among them.
+def _leading(screened: Sequence[Fitted], screening: Sequence[ObservedStage], max_count: int) -> list[Fitted]:
+    """Return the fits to refine, among them the best of each family, since screening fits only roughly.
 
-    Where batches lead, their sizes look alike to a rough fit, the more so behind a window: each size is fitted to the
-    screening once more, as exactly as the stages will be, before one is left out.
+    Where batches lead, their sizes look alike to a rough fit, even more so with a window: each size is fitted to the
+    screening once more, as exactly as the stages will be, before one is dropped.
     """
-    if any(isinstance(fitted.law.service, BatchService) for fitted in screened[: most - 1]):
+    if any(isinstance(fitted.law.service, BatchService) for fitted in screened[: max_count - 1]):
         batches = [fitted for fitted in screened if isinstance(fitted.law.service, BatchService)]
-        ranked = sorted((_refined(fitted.law, screening) for fitted in batches), key=_cost)
+        ranked = sorted((_refine(fitted.law, screening) for fitted in batches), key=_cost)
         others = [fitted for fitted in screened if not isinstance(fitted.law.service, BatchService)]
-        return [*ranked[: most - 1], *others[:1]]
-    first, rest = list(screened[: most - 1]), screened[most - 1 :]
-    families = {fitted.law.family for fitted in first}
-    for fitted in rest:
+        return [*ranked[: max_count - 1], *others[:1]]
+    leading, remaining = list(screened[: max_count - 1]), screened[max_count - 1 :]
+    families = {fitted.law.family for fitted in leading}
+    for fitted in remaining:
         if fitted.law.family not in families:
-            first.append(fitted)
+            leading.append(fitted)
             families.add(fitted.law.family)
-    return first if len(first) >= most else [*first, *rest[: most - len(first)]]
+    return leading if len(leading) >= max_count else [*leading, *remaining[: max_count - len(leading)]]
 
 
 def judged(fits: Sequence[Fitted], stages: Sequence[ObservedStage], highest_per_s: float) -> ServiceFit:
     best = fits[0]
     spread = _spread(best)
-    chances = np.array([math.exp(-(one.score - best.score) / (2 * spread**2)) for one in fits])
-    chances = np.where(chances / chances.sum() < _LEAST_CHANCE, 0.0, chances)
-    chances /= chances.sum()
-    laws = tuple(
-        FittedService(_whole(one.law), float(chance), one.law.parameters, _covariance(one, spread))
-        for one, chance in zip(fits, chances, strict=True)
-        if chance > 0
+    probabilities = np.array([math.exp(-(fit.score - best.score) / (2 * spread**2)) for fit in fits])
+    probabilities = np.where(probabilities / probabilities.sum() < _MIN_PROBABILITY, 0.0, probabilities)
+    probabilities /= probabilities.sum()
+    services = tuple(
+        FittedService(_with_whole_limits(fit.law), float(probability), fit.law.parameters, _covariance(fit, spread))
+        for fit, probability in zip(fits, probabilities, strict=True)
+        if probability > 0
     )
-    errors = tuple(error for stage in stages for error in _errors(stage, laws[0].service))
+    errors = tuple(error for stage in stages for error in _errors(stage, services[0].service))
     return ServiceFit(
-        laws=laws,
+        laws=services,
         errors=errors,
         median_error=_median_error(errors, highest_per_s),
         spread=spread,
@@ -226,23 +247,25 @@ def judged(fits: Sequence[Fitted], stages: Sequence[ObservedStage], highest_per_
     )
 
 
-def _whole(law: ServiceFamily) -> ServiceModel:
-    """With limits that a replica can have."""
-    is_limited = any(name in LIMITS for name in law.parameters)
-    return moved(law.service, law.parameters, np.array(law.logs)) if is_limited else law.service
+def _with_whole_limits(family: ServiceFamily) -> ServiceModel:
+    """Return the service with limits that a replica can have: whole numbers."""
+    is_limited = any(name in LIMITS for name in family.parameters)
+    return moved(family.service, family.parameters, np.array(family.logs)) if is_limited else family.service
 
 
 def _median_error(errors: Sequence[FitError], highest_per_s: float) -> float:
-    """Of loads under nine tenths of the most that was answered, where there are any: beyond, times are a matter of how
-    long a stage was."""
+    """Return the median error at loads below nine tenths of the highest observed rate, where there are any.
+
+    At higher loads, times depend on the length of a stage.
+    """
     steady = [error for error in errors if error.offered_per_s < _STEADY_LOAD * highest_per_s] or list(errors)
     return float(np.median([abs(error.fitted_s / error.measured_s - 1) for error in steady]))
 
 
 def spread_out(points: Sequence[Point], most: int) -> list[Point]:
-    """At most so many, evenly picked, both ends among them."""
-    places = np.linspace(0, len(points) - 1, min(most, len(points))).round().astype(int)
-    return [points[place] for place in places]
+    """Return at most `most` points, evenly picked, both ends among them."""
+    indices = np.linspace(0, len(points) - 1, min(most, len(points))).round().astype(int)
+    return [points[index] for index in indices]
 
 
 def _cost(fitted: Fitted) -> float:
@@ -253,115 +276,120 @@ def _score(fitted: Fitted) -> float:
     return fitted.score
 
 
-def _refined(law: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
-    """Twice, since what a measurement scatters by is itself known from the law alone."""
-    return _fit_by_own_scatter(_fit_by_own_scatter(law, stages).law, stages)
+def _refine(family: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
+    """Fit twice, since the scatter of a measurement is itself known only from the model."""
+    return _fit_by_own_scatter(_fit_by_own_scatter(family, stages).law, stages)
 
 
-def _fit_by_own_scatter(law: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
-    return _fit(law, stages, _whiteners(law, stages))
+def _fit_by_own_scatter(family: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
+    return _fit(family, stages, _whiteners(family, stages))
 
 
-def _compared(laws: Sequence[ServiceFamily], stages: Sequence[ObservedStage]) -> list[Fitted]:
-    """Fitted once more, all of them by the scatter that the first of them predicts, so that no law gains by predicting
-    less scatter than another."""
-    whiteners = _whiteners(laws[0], stages)
-    return [_fit(law, stages, whiteners) for law in laws]
+def _fit_with_equal_scatter(families: Sequence[ServiceFamily], stages: Sequence[ObservedStage]) -> list[Fitted]:
+    """Fit again, all with the scatter that the first model predicts, so that none gains by predicting less scatter."""
+    whiteners = _whiteners(families[0], stages)
+    return [_fit(family, stages, whiteners) for family in families]
 
 
 def _held_out_cost(fitted: Fitted, sizes: Sequence[int]) -> float:
-    """By one Gauss-Newton step for each load point that is held out, within the law's bounds, without another play.
+    """Return the cost of the load points, each held out of the fit.
 
-    The prior's rows come last and stay. scipy scales the rows of a Jacobian by (1 + z)^(−3/4) where the loss is
-    soft_l1; z is a squared residual in its units.
+    It takes one Gauss-Newton step for each load point held out, within the model's bounds, without another simulation.
+    The prior's rows are last and stay. scipy scales the rows of a Jacobian by (1 + z)^(−3/4) for the soft_l1 loss; z is
+    a squared residual in its units.
     """
-    from scipy import optimize  # imported late: the start of a run would wait for it
+    from scipy import optimize  # imported here because it would delay the start of a run
 
-    bent = 1 + (fitted.residuals / _ROBUST_FROM) ** 2
-    slopes, weights = fitted.jacobian * bent[:, None] ** 0.75, bent**-0.25
+    scale = 1 + (fitted.residuals / _ROBUST_SCALE) ** 2
+    slopes, weights = fitted.jacobian * scale[:, None] ** 0.75, scale**-0.25
     logs, (low, high) = np.array(fitted.law.logs), fitted.law.bounds
-    room = np.minimum(low - logs, -1e-9), np.maximum(high - logs, 1e-9)
+    bounds = np.minimum(low - logs, -1e-9), np.maximum(high - logs, 1e-9)
     cost, first = 0.0, 0
     for size in sizes:
-        held = np.arange(first, first + size)
-        left = np.delete(np.arange(bent.size), held)
+        held_out = np.arange(first, first + size)
+        fitted_rows = np.delete(np.arange(scale.size), held_out)
         step = optimize.lsq_linear(
-            slopes[left] * weights[left, None], -fitted.residuals[left] * weights[left], bounds=room
+            slopes[fitted_rows] * weights[fitted_rows, None],
+            -fitted.residuals[fitted_rows] * weights[fitted_rows],
+            bounds=bounds,
         ).x
-        squares = ((fitted.residuals[held] + slopes[held] @ step) / _ROBUST_FROM) ** 2
-        cost += float((2 * _ROBUST_FROM**2 * (np.sqrt(1 + squares) - 1)).sum())
+        squares = ((fitted.residuals[held_out] + slopes[held_out] @ step) / _ROBUST_SCALE) ** 2
+        cost += float((2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares) - 1)).sum())
         first += size
     return cost
 
 
-def _whiteners(law: ServiceFamily, stages: Sequence[ObservedStage]) -> list[Floats]:
-    service = law.at(np.array(law.logs))
+def _whiteners(family: ServiceFamily, stages: Sequence[ObservedStage]) -> list[Floats]:
+    service = family.at(np.array(family.logs))
     return [_whitener(stage, stage.played(service)) for stage in stages]
 
 
-def _fit(law: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequence[Floats]) -> Fitted:
-    """`whiteners` turn differences of logarithms into independent units."""
+def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequence[Floats]) -> Fitted:
+    """Fit one model. `whiteners` turn differences of logarithms into independent units."""
 
     def residuals(logs: Floats) -> Floats:
-        service = law.at(logs)
+        service = family.at(logs)
         parts = [
             whiten @ (np.array(stage.observed.logs) - stage.played(service).log_means)
             for stage, whiten in zip(stages, whiteners, strict=True)
         ]
-        return np.concatenate([*parts, law.prior_residuals(logs)])
+        return np.concatenate([*parts, family.prior_residuals(logs)])
 
-    from scipy import optimize  # imported late: the start of a run would wait for it
+    from scipy import optimize  # imported here because it would delay the start of a run
 
-    found = optimize.least_squares(
-        residuals, np.array(law.logs), loss="soft_l1", f_scale=_ROBUST_FROM,
-        diff_step=_differences(law), x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3,
-        bounds=law.bounds,
+    solution = optimize.least_squares(
+        residuals, np.array(family.logs), loss="soft_l1", f_scale=_ROBUST_SCALE,
+        diff_step=_slope_steps(family), x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3,
+        bounds=family.bounds,
     )  # fmt: skip
     determinants = sum(float(np.linalg.slogdet(whiten)[1]) for whiten in whiteners)
-    cost = 2 * float(found.cost) - 2 * determinants
-    return Fitted(law.moved_to(np.asarray(found.x)), cost, np.asarray(found.jac), np.asarray(found.fun))
+    cost = 2 * float(solution.cost) - 2 * determinants
+    return Fitted(family.moved_to(np.asarray(solution.x)), cost, np.asarray(solution.jac), np.asarray(solution.fun))
 
 
-def _differences(law: ServiceFamily) -> list[float]:
-    """As shares of the logarithms, which is what scipy takes."""
-    usual = _DIFFERENCES[type(law.service)]
+def _slope_steps(family: ServiceFamily) -> list[float]:
+    """Return the steps as shares of the logarithms, as scipy expects."""
+    default = _SLOPE_STEPS[type(family.service)]
     return [
-        _LIMIT_DIFFERENCE / max(1.0, log) if name in LIMITS else usual
-        for name, log in zip(law.parameters, law.logs, strict=True)
+        _LIMIT_SLOPE_STEP / max(1.0, log) if name in LIMITS else default
+        for name, log in zip(family.parameters, family.logs, strict=True)
     ]
 
 
-def _whitener(stage: ObservedStage, play: Play) -> Floats:
-    """L⁻¹ of the Cholesky factor of the covariance of a measured mean.
+def _whitener(stage: ObservedStage, simulated: Play) -> Floats:
+    """Return L⁻¹ of the Cholesky factor L of the covariance of a measured mean.
 
-    Half of the covariances between times is taken, for few plays tell them badly.
+    Covariances between times are halved, since few simulations estimate them badly.
     """
-    covariance, one_each = play.log_covariance * stage.share, np.eye(len(stage.observed.names))
-    scatter = np.diag(np.diag(covariance)) * 0.5 + covariance * 0.5 + one_each * _LEAST_SCATTER**2
+    covariance, identity = simulated.log_covariance * stage.share, np.eye(len(stage.observed.names))
+    scatter = np.diag(np.diag(covariance)) * 0.5 + covariance * 0.5 + identity * _MIN_SCATTER**2
     return np.asarray(np.linalg.inv(np.linalg.cholesky(scatter)))
 
 
 def _spread(best: Fitted) -> float:
-    """The Birge ratio, at least 1, of residuals that count as the robust loss counts them."""
-    squares = best.residuals[: len(best.residuals) - len(best.law.parameters)] / _ROBUST_FROM
-    robust = 2 * _ROBUST_FROM**2 * (np.sqrt(1 + squares**2) - 1)
+    """Return the Birge ratio, at least 1, of residuals weighted as by the robust loss."""
+    squares = best.residuals[: len(best.residuals) - len(best.law.parameters)] / _ROBUST_SCALE
+    robust = 2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares**2) - 1)
     freedom = max(1, len(squares) - len(best.law.parameters))
     return max(1.0, math.sqrt(float(robust.sum()) / freedom))
 
 
 def _covariance(fitted: Fitted, spread: float) -> tuple[tuple[float, ...], ...]:
-    """The measurement's information is lessened by the spread; that of the prior, the last rows, is not."""
+    """Return the covariance of the parameters.
+
+    The spread reduces the measurement's information, but not that of the prior, which is in the last rows.
+    """
     scale = np.ones(len(fitted.jacobian))
     scale[: -len(fitted.law.parameters)] /= spread
     scaled = fitted.jacobian * scale[:, None]
-    matrix = np.linalg.inv(scaled.T @ scaled) * _MISSES[type(fitted.law.service)] ** 2
+    matrix = np.linalg.inv(scaled.T @ scaled) * _ERROR_FACTORS[type(fitted.law.service)] ** 2
     return tuple(tuple(float(cell) for cell in row) for row in matrix)
 
 
 def _errors(stage: ObservedStage, service: ServiceModel) -> list[FitError]:
-    one, play = stage.observed, stage.played(service)
-    scatter = np.sqrt(np.diag(play.log_covariance) * stage.share + _LEAST_SCATTER**2)
+    observed, simulated = stage.observed, stage.played(service)
+    scatter = np.sqrt(np.diag(simulated.log_covariance) * stage.share + _MIN_SCATTER**2)
     return [
-        FitError(one.offered_per_s, name, math.exp(log), math.exp(mean), float((mean - log) / sigma))
-        for name, log, mean, sigma in zip(one.names, one.logs, play.log_means, scatter, strict=True)
+        FitError(observed.offered_per_s, name, math.exp(log), math.exp(mean), float((mean - log) / sigma))
+        for name, log, mean, sigma in zip(observed.names, observed.logs, simulated.log_means, scatter, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The laws a fit tries: which parameters move, where they start, and what is thought of them before."""
+"""Service models that a fit tries: their free parameters, starting values and priors."""
 
 from __future__ import annotations
 
@@ -12,21 +12,27 @@ from app.analysis.columns import Floats
 from app.records.service import BatchService, Discipline, RequestService, ServiceModel
 
 _SLOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-_MOST_BATCHES = (4, 8, 16, 32, 64)
-_LARGEST_BATCH = 16.0
-"""Of what is in work at the unloaded latency: larger batches are hardly distinguishable, since the time per item, not
-the limit, then decides how many requests a replica can serve."""
+_MAX_BATCHES = (4, 8, 16, 32, 64)
+_MAX_RELATIVE_BATCH = 16.0
+"""Largest batch that is tried, relative to the requests in work at the unloaded latency.
+
+Larger batches can hardly be distinguished, since the time per item, not the limit, then determines how many requests a
+replica can serve.
+"""
 _FIXED_SHARES = (0.4, 0.75)
-"""Of the unloaded latency, that a batch law may begin with: from one alone many a search ends in a hollow nearby."""
+"""Starting values of a batch model's fixed time, as shares of the unloaded latency.
+
+From a single one, searches often end in a local minimum nearby.
+"""
 
 
 ADMISSION_LIMITS = ("max_sequences", "kv_tokens")
 LIMITS = (*ADMISSION_LIMITS, "chunk_tokens")
-"""Parameters that are whole numbers: how much a language model has in work, or reads, at once."""
+"""Parameters that are whole numbers: how much a language model has in work, or processes, at once."""
 
 
 class Prior(msgspec.Struct, frozen=True):
-    """A log-normal: what is thought of a parameter before; `sigma` None is nothing."""
+    """Log-normal prior of a parameter; a `sigma` of `None` means no prior."""
 
     median: float
     sigma: float
@@ -35,19 +41,19 @@ class Prior(msgspec.Struct, frozen=True):
 
 
 class ServiceFamily(msgspec.Struct, frozen=True):
-    """A service model with the fields that a fit may move, all positive, as logarithms."""
+    """Service model with the fields that a fit may change, all positive, as logarithms."""
 
     service: ServiceModel
     priors: dict[str, Prior]
 
     @property
     def kind(self) -> ServiceModel:
-        """The same for laws that differ in what a fit may move."""
+        """Service that is equal for models that differ only in the values of the free parameters."""
         return self.at(np.zeros(len(self.priors)))
 
     @property
     def family(self) -> tuple[type[ServiceModel], Discipline | None, tuple[str, ...]]:
-        """The same for laws that differ in slots or batch sizes alone."""
+        """Family that is equal for models that differ only in slots or batch sizes."""
         discipline = self.service.discipline if isinstance(self.service, RequestService) else None
         return type(self.service), discipline, self.parameters
 
@@ -65,7 +71,7 @@ class ServiceFamily(msgspec.Struct, frozen=True):
         return np.log([prior.low for prior in priors]), np.log([prior.high for prior in priors])
 
     def at(self, logs: Floats) -> ServiceModel:
-        """Limits may be fractions here, so that a fit has slopes."""
+        """Return the service with these values; limits may be fractions here, so that a fit has slopes."""
         return msgspec.structs.replace(self.service, **dict(zip(self.parameters, np.exp(logs).tolist(), strict=True)))
 
     def moved_to(self, logs: Floats) -> ServiceFamily:
@@ -78,30 +84,33 @@ class ServiceFamily(msgspec.Struct, frozen=True):
 
 
 def moved(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> ServiceModel:
-    """The same law with other values of those fields, given as logarithms. Limits are whole numbers of at least 1."""
+    """Return the service with other values of these fields, given as logarithms.
+
+    Limits are whole numbers of at least 1.
+    """
     values = dict(zip(parameters, np.exp(logs).tolist(), strict=True))
-    whole = {name: max(1, round(value)) for name, value in values.items() if name in LIMITS}
-    return msgspec.structs.replace(service, **(values | whole))
+    rounded = {name: max(1, round(value)) for name, value in values.items() if name in LIMITS}
+    return msgspec.structs.replace(service, **(values | rounded))
 
 
 def candidate_laws(unloaded_s: float, most_per_s: float) -> list[ServiceFamily]:
-    """Laws that can answer `most_per_s` at the unloaded latency: as many slots as Little's law needs, or batches."""
+    """Return the models that can sustain `most_per_s` at the unloaded latency: slots by Little's law, or batches."""
     in_work = most_per_s * unloaded_s
-    enough = [slots for slots in _SLOTS if slots >= 0.5 * in_work] or [_SLOTS[-1]]
-    slots = sorted({1, *(one for one in _SLOTS if one <= 2.5 * in_work), enough[0]})[-5:]
+    sufficient = [slots for slots in _SLOTS if slots >= 0.5 * in_work] or [_SLOTS[-1]]
+    slots = sorted({1, *(slot_count for slot_count in _SLOTS if slot_count <= 2.5 * in_work), sufficient[0]})[-5:]
     return [
-        *(_request_law(one, unloaded_s, most_per_s) for one in slots),
+        *(_request_family(slot_count, unloaded_s, most_per_s) for slot_count in slots),
         *(
-            _batch_law(most, share, unloaded_s, most_per_s)
-            for most in _MOST_BATCHES
+            _batch_family(max_batch, share, unloaded_s, most_per_s)
+            for max_batch in _MAX_BATCHES
             for share in _FIXED_SHARES
-            if in_work > 1.0 and (most >= 0.2 * in_work or most == _MOST_BATCHES[-1])
-            if most <= max(_MOST_BATCHES[0], _LARGEST_BATCH * in_work)
+            if in_work > 1.0 and (max_batch >= 0.2 * in_work or max_batch == _MAX_BATCHES[-1])
+            if max_batch <= max(_MAX_BATCHES[0], _MAX_RELATIVE_BATCH * in_work)
         ),
     ]
 
 
-def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> ServiceFamily:
+def _request_family(slots: int, unloaded_s: float, most_per_s: float) -> ServiceFamily:
     mean_s = min(slots / most_per_s * 0.98, unloaded_s * 1.2)
     outside_s = max(unloaded_s - mean_s, 0.02 * unloaded_s)
     return ServiceFamily(
@@ -115,12 +124,12 @@ def _request_law(slots: int, unloaded_s: float, most_per_s: float) -> ServiceFam
 
 
 def shared_law(law: ServiceFamily) -> ServiceFamily:
-    """As many cores as the law has slots, shared by all requests, starting from what was fitted without."""
+    """Return the model with as many shared cores as it has slots, starting from the fit without sharing."""
     return ServiceFamily(msgspec.structs.replace(law.service, discipline="processor sharing"), law.priors)
 
 
 def two_phase_law(law: ServiceFamily) -> list[ServiceFamily]:
-    """The same slots with fast and slow requests, starting from what was fitted without them; none of other laws."""
+    """Return the model with fast and slow requests, starting from the fit without them; empty for other models."""
     if not isinstance(law.service, RequestService) or law.service.slow_share > 0 or law.service.is_shared:
         return []
     service = msgspec.structs.replace(law.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
@@ -129,30 +138,30 @@ def two_phase_law(law: ServiceFamily) -> list[ServiceFamily]:
 
 
 def nearby_slots(law: ServiceFamily) -> list[ServiceFamily]:
-    """The same law with one slot more and one less, at the same highest rate; none of other laws."""
+    """Return the model with one slot more and one less, at the same highest rate; empty for other models."""
     if not isinstance(law.service, RequestService):
         return []
     return [_with_slots(law, law.service, slots) for slots in (law.service.slots - 1, law.service.slots + 1) if slots]
 
 
-def _with_slots(law: ServiceFamily, service: RequestService, slots: int) -> ServiceFamily:
+def _with_slots(family: ServiceFamily, service: RequestService, slots: int) -> ServiceFamily:
     scale = slots / service.slots
-    before, outside = law.priors["mean_s"], law.priors["outside_s"]
-    mean = Prior(before.median * scale, before.sigma, before.low * scale, before.high * scale)
+    mean_prior, outside_prior = family.priors["mean_s"], family.priors["outside_s"]
+    mean = Prior(mean_prior.median * scale, mean_prior.sigma, mean_prior.low * scale, mean_prior.high * scale)
     outside_s = service.outside_s + service.mean_s * (1 - scale)
-    outside_s = min(max(outside_s, 10 * outside.low), 0.9 * outside.high)
-    there = msgspec.structs.replace(service, slots=slots, mean_s=service.mean_s * scale, outside_s=outside_s)
-    return ServiceFamily(there, {**law.priors, "mean_s": mean})
+    outside_s = min(max(outside_s, 10 * outside_prior.low), 0.9 * outside_prior.high)
+    changed = msgspec.structs.replace(service, slots=slots, mean_s=service.mean_s * scale, outside_s=outside_s)
+    return ServiceFamily(changed, {**family.priors, "mean_s": mean})
 
 
-def _batch_law(most: int, fixed_share: float, unloaded_s: float, most_per_s: float) -> ServiceFamily:
+def _batch_family(max_batch: int, fixed_share: float, unloaded_s: float, most_per_s: float) -> ServiceFamily:
     fixed_s, window_s, outside_s = fixed_share * unloaded_s, 0.05 * unloaded_s, (0.95 - fixed_share) * unloaded_s
-    per_item_s = min(max(1 / most_per_s - fixed_s / most, 0.05 * unloaded_s / most), 1 / most_per_s)
+    per_item_s = min(max(1 / most_per_s - fixed_s / max_batch, 0.05 * unloaded_s / max_batch), 1 / most_per_s)
     return ServiceFamily(
-        BatchService(fixed_s, per_item_s, most, window_s, 0.1, outside_s),
+        BatchService(fixed_s, per_item_s, max_batch, window_s, 0.1, outside_s),
         {
             "fixed_s": Prior(fixed_s, 1.0, 0.05 * unloaded_s, 1.5 * unloaded_s),
-            "per_item_s": Prior(per_item_s, 1.5, 1e-3 * unloaded_s / most, 2 / most_per_s),
+            "per_item_s": Prior(per_item_s, 1.5, 1e-3 * unloaded_s / max_batch, 2 / most_per_s),
             "window_s": Prior(window_s, 2.0, 1e-4 * unloaded_s, 1.5 * unloaded_s),
             "cv": Prior(0.1, 1.0, 0.01, 2.0),
             "outside_s": Prior(outside_s, 1.5, 1e-4 * unloaded_s, 1.5 * unloaded_s),

@@ -1,8 +1,8 @@
-"""Service times of one request as factors of their mean, made of standard normals so that plays are smooth functions of
-the parameters: lognormal, or of two phases, fast and slow requests, each with gamma times.
+"""Service times of one request as factors of their mean.
 
-The same target, faster: what another precision, runtime or model would be, were it so many times as
-fast.
+They are computed from standard normals, so that simulations are smooth functions of the parameters: lognormal, or with
+two phases, fast and slow requests, each with gamma times. Also scales a target to another speed, such as that of
+another precision, runtime or model.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from app.records.plan_question import MeasuredTarget, Rung
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel, TokenService
 
 _GRID = np.linspace(math.log(1e-4), math.log(300.0), 1200)
-"""Logarithms of factors at which the distribution function is known."""
-_FARTHEST_Z = 8.0
-_EVEN_NORMALS = np.linspace(-6.0, 6.0, 6001)
+"""Logarithms of the factors at which the distribution function is tabulated."""
+_MAX_Z = 8.0
+_EVEN_NORMALS_GRID = np.linspace(-6.0, 6.0, 6001)
 
 
 def service_factors(unit_normals: Floats, service: RequestService | BatchService | TokenService) -> Floats:
-    """Of mean 1; a larger normal is a longer time."""
+    """Return factors of mean 1; a larger normal gives a longer time."""
     if not is_two_phase(service):
         return lognormal_factors(unit_normals, service.cv)
     assert isinstance(service, RequestService)
@@ -38,14 +38,16 @@ def is_two_phase(service: ServiceModel) -> bool:
 
 
 def lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
-    """Of mean 1 and this coefficient of variation."""
+    """Return lognormal factors of mean 1 and this coefficient of variation."""
     variance = np.log1p(cv * cv)
     return np.asarray(np.exp(np.sqrt(variance) * unit_normals - variance / 2))
 
 
 def fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:
-    """What a simulated fleet is given in place of standard normals: it makes exp(z − 1/2) of one where the service is
-    of two phases (`FLEET_SIGMA`)."""
+    """Return the normals that a simulated fleet uses in place of standard ones.
+
+    It computes exp(z − 1/2) from each where the service has two phases (`FLEET_SIGMA`).
+    """
     if not is_two_phase(service):
         return unit_normals
     assert isinstance(service, RequestService)
@@ -56,18 +58,21 @@ FLEET_SIGMA = 1.0
 
 
 def total_cv(service: RequestService) -> float:
-    """Of all service times, over both phases."""
+    """Return the coefficient of variation of all service times, over both phases."""
     if not is_two_phase(service):
         return service.cv
     share, factor = service.slow_share, service.slow_factor
     fast = 1 / (1 - share + share * factor)
-    second = (1 + service.cv**2) * fast**2 * (1 - share + share * factor**2)
-    return math.sqrt(max(0.0, second - 1))
+    second_moment = (1 + service.cv**2) * fast**2 * (1 - share + share * factor**2)
+    return math.sqrt(max(0.0, second_moment - 1))
 
 
 def two_phase_table(service: RequestService) -> tuple[Floats, Floats]:
-    """Normals, evenly spaced, and the factor at each. Between fast and slow requests one in some thousand is wrong."""
-    return _EVEN_NORMALS, _even_factors(*_shape(service))
+    """Return evenly spaced normals and the factor at each.
+
+    Between fast and slow requests one in some thousand is wrong.
+    """
+    return _EVEN_NORMALS_GRID, _even_factors(*_shape(service))
 
 
 def _two_phase_logs(unit_normals: Floats, service: RequestService) -> Floats:
@@ -80,25 +85,25 @@ def _shape(service: RequestService) -> tuple[float, float, float]:
 
 @lru_cache(64)
 def _even_factors(share: float, factor: float, cv: float) -> Floats:
-    return np.asarray(np.exp(np.interp(_EVEN_NORMALS, _normals_at(share, factor, cv), _GRID)))
+    return np.asarray(np.exp(np.interp(_EVEN_NORMALS_GRID, _normals_at(share, factor, cv), _GRID)))
 
 
 @lru_cache(64)
 def _normals_at(share: float, factor: float, cv: float) -> Floats:
-    """The standard normal that has as much below it as each factor of the grid; never falls."""
+    """Return the standard normal with the same cumulative probability as each factor of the grid; never decreasing."""
     fast = 1 / (1 - share + share * factor)
     order, factors = 1 / cv**2, np.exp(_GRID)
     below = (1 - share) * special.gammainc(order, order * factors / fast)
     below = below + share * special.gammainc(order, order * factors / (fast * factor))
     above = (1 - share) * special.gammaincc(order, order * factors / fast)
     above = above + share * special.gammaincc(order, order * factors / (fast * factor))
-    # of the upper half the share above is the exact one
+    # in the upper half, the share above is the exact one
     normals = np.where(below < 0.5, special.ndtri(below), -special.ndtri(above))
-    return np.asarray(np.maximum.accumulate(np.clip(normals, -_FARTHEST_Z, _FARTHEST_Z)))
+    return np.asarray(np.maximum.accumulate(np.clip(normals, -_MAX_Z, _MAX_Z)))
 
 
 def faster(service: ServiceModel, speed: float) -> ServiceModel:
-    """A replica so many times as fast; what is outside of it stays."""
+    """Return a replica that is `speed` times as fast; the time outside it stays."""
     if speed == 1:
         return service
     match service:
@@ -118,7 +123,7 @@ def faster(service: ServiceModel, speed: float) -> ServiceModel:
 
 
 def faster_target(target: MeasuredTarget, speed: float) -> MeasuredTarget:
-    """All that was measured of it moved along; it is assumed from then on."""
+    """Return the target with everything measured scaled to this speed, marked as assumed."""
     fit = None if target.fit is None else _faster_fit(target.fit, speed)
     points = tuple(_faster_point(point, speed) for point in target.load_points)
     curve = _faster_curve(target.curve, speed)
@@ -138,9 +143,9 @@ def _faster_point(point: Rung, speed: float) -> Rung:
 
 
 def _faster_fit(fit: ServiceFit, speed: float) -> ServiceFit:
-    laws = tuple(msgspec.structs.replace(law, service=faster(law.service, speed)) for law in fit.laws)
+    services = tuple(msgspec.structs.replace(fitted, service=faster(fitted.service, speed)) for fitted in fit.laws)
     return msgspec.structs.replace(
-        fit, laws=laws, lowest_per_s=fit.lowest_per_s * speed, highest_per_s=fit.highest_per_s * speed
+        fit, laws=services, lowest_per_s=fit.lowest_per_s * speed, highest_per_s=fit.highest_per_s * speed
     )
 
 
@@ -154,10 +159,10 @@ def _faster_curve(curve: CapacityCurve, speed: float) -> CapacityCurve:
         )
         for point in curve.points
     )
-    found = curve.max_rate_ci95
+    interval = curve.max_rate_ci95
     return msgspec.structs.replace(
         curve,
         points=points,
         max_rate_per_s=curve.max_rate_per_s * speed,
-        max_rate_ci95=None if found is None else (found[0] * speed, found[1] * speed),
+        max_rate_ci95=None if interval is None else (interval[0] * speed, interval[1] * speed),
     )

@@ -1,9 +1,8 @@
-"""A measured stage played by a service model: the same rate and number of requests, several times over.
+"""Simulations of a measured stage with a service model: the same rate and number of requests, several times.
 
-A fit changes one parameter at a time, so what does not depend on it is stored: service factors, and
-percentiles before the time outside the queue is added.
-
-A measured stage of a language model, played by a token service: in an open loop or a closed one.
+A fit changes one parameter at a time, so intermediate results that do not depend on it are cached: service factors, and
+percentiles before the time outside the queue is added. Includes stages of a language model, simulated with a token
+service in an open or a closed loop.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
 
 
 def arrivals_of(offered_per_s: float, shape: tuple[int, int], gaps: Gaps, rng: np.random.Generator) -> Floats:
-    """Plays × requests. Gaps are random unless they are known to be even."""
+    """Return arrival times of shape simulations × requests. Gaps are random unless they are known to be even."""
     if gaps == "even":
         return np.broadcast_to(np.arange(1, shape[1] + 1) / offered_per_s, shape).copy()
     return np.asarray(np.cumsum(rng.exponential(1 / offered_per_s, shape), axis=1))
@@ -38,22 +37,24 @@ _STORED_FACTORS, _STORED_TIMES = 2, 8
 
 
 class Recent(Generic[Value]):
-    """The values of the latest few keys."""
+    """Cache of the values of the most recent keys."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._values = most, dict[Hashable, Value]()
+        self._max_entries, self._values = most, dict[Hashable, Value]()
 
     def get(self, key: Hashable, compute: Callable[[], Value]) -> Value:
         value = self._values.pop(key) if key in self._values else compute()
         self._values[key] = value
-        if len(self._values) > self._most:
+        if len(self._values) > self._max_entries:
             del self._values[next(iter(self._values))]
         return value
 
 
 class StagePlay(msgspec.Struct, frozen=True, eq=False):
-    """Unit random numbers of a stage, drawn once: plays × requests. The first `lead_in` requests of each play fill the
-    queue and are not counted."""
+    """Random numbers of a stage, drawn once: simulations × requests.
+
+    The first `lead_in` requests of each simulation fill the queue and are not counted.
+    """
 
     arrivals_s: Floats
     normals: Floats
@@ -75,7 +76,10 @@ class StagePlay(msgspec.Struct, frozen=True, eq=False):
         return StagePlay(arrivals_s, rng.standard_normal(shape), lead_in)
 
     def played(self, service: ServiceModel, quantiles: Floats) -> Play:
-        """Percentiles by the smallest value that so large a share does not exceed."""
+        """Simulate the stage and return the logarithms of its percentiles.
+
+        A percentile is the smallest value that at least this share of the values does not exceed.
+        """
         if isinstance(service, TokenService):
             raise TypeError("a language model's stages are played by tokens")
         inside = msgspec.structs.replace(service, outside_s=0.0)
@@ -86,7 +90,7 @@ class StagePlay(msgspec.Struct, frozen=True, eq=False):
         plays, requests = self.arrivals_s.shape
         starts = np.arange(plays, dtype=np.int64) * requests
         arrivals_s, normals = self.arrivals_s.ravel(), self.normals.ravel()
-        factors = self._factors.get(_shape(service), lambda: latency_factors(normals, service))
+        factors = self._factors.get(_factor_parameters(service), lambda: latency_factors(normals, service))
         match service:
             case RequestService():
                 latencies = request_latencies(arrivals_s, normals, service, starts, factors)
@@ -97,33 +101,33 @@ class StagePlay(msgspec.Struct, frozen=True, eq=False):
 
 
 def in_order(values: Floats, places: Ints) -> Floats:
-    """Of each row the values at those places were it sorted, which reorders the rows.
+    """Return, for each row, the values at these places in sorted order; reorders the rows.
 
-    Place by place, each in what is left above the one before: half of the time of a sort, and a fifth of that of a
-    partition at several places at once.
+    It partitions place by place, each in the part above the previous one, which takes half the time of a sort, and a
+    fifth of that of a partition at several places at once.
     """
-    found, begin = np.empty((values.shape[0], places.size)), 0
-    for at in np.argsort(places):
-        if places[at] >= begin:
-            values[:, begin:].partition(places[at] - begin, axis=1)
-        found[:, at] = values[:, places[at]]
-        begin = max(begin, places[at] + 1)
-    return found
+    values_at, sorted_until = np.empty((values.shape[0], places.size)), 0
+    for index in np.argsort(places):
+        if places[index] >= sorted_until:
+            values[:, sorted_until:].partition(places[index] - sorted_until, axis=1)
+        values_at[:, index] = values[:, places[index]]
+        sorted_until = max(sorted_until, places[index] + 1)
+    return values_at
 
 
-def _shape(service: RequestService | BatchService) -> Hashable:
-    """Parameters of the factors."""
+def _factor_parameters(service: RequestService | BatchService) -> Hashable:
+    """Return the parameters that determine the factors."""
     if isinstance(service, RequestService) and is_two_phase(service):
         return service.cv, service.slow_share, service.slow_factor
     return service.cv
 
 
 GAP = "between answers"
-"""The time from one answer to the next, of the stage as a whole: what a closed loop tells beside latencies."""
+"""Time between successive responses of the whole stage, measured in a closed loop in addition to latencies."""
 
 
 class TokenLoad(msgspec.Struct, frozen=True):
-    """A rate, or a number of clients; and the requests' input and output tokens, one row each."""
+    """Load of a stage: a rate or a number of clients, and the requests' input and output tokens, one row each."""
 
     offered_per_s: float | None
     clients: int | None
@@ -140,9 +144,9 @@ class TokenLoad(msgspec.Struct, frozen=True):
 
 
 class TokenPlay(msgspec.Struct, frozen=True):
-    """Unit random numbers and lengths of a stage, drawn once: plays × requests.
+    """Random numbers and lengths of a stage, drawn once: simulations × requests.
 
-    Each play has the requests of the sample in another order, so that the plays differ as repeated stages do.
+    Each simulation has the requests of the sample in another order, so that simulations differ as repeated stages do.
     """
 
     clients: int | None
@@ -155,79 +159,89 @@ class TokenPlay(msgspec.Struct, frozen=True):
     def drawn(load: TokenLoad, requests: int, times: int, seed: np.random.SeedSequence) -> TokenPlay:
         rng = np.random.default_rng(seed)
         arrivals_s = arrivals_of(load.offered_per_s or 1.0, (times, requests), load.gaps, rng)
-        order = np.array([_in_random_order(len(load.pairs), requests, rng) for _ in range(times)])
+        order = np.array([_random_order(len(load.pairs), requests, rng) for _ in range(times)])
         clients = load.clients if load.offered_per_s is None else None
         normals = rng.standard_normal((times, requests))
         return TokenPlay(clients, arrivals_s, normals, load.pairs[order, 0], load.pairs[order, 1])
 
     def played(self, service: ServiceModel, names: Sequence[str]) -> Play:
-        """`names` are such as `ttft p95`, `itl mean` and GAP. A fractional limit of sequences, which a fit may try, is
-        between the whole ones around it."""
+        """Simulate the stage. `names` are such as `ttft p95`, `itl mean` and GAP.
+
+        A fractional limit of sequences, which a fit may try, is interpolated between the whole ones around it.
+        """
         assert isinstance(service, TokenService)
-        whole = math.floor(service.max_sequences)
-        share = service.max_sequences - whole
+        whole_limit = math.floor(service.max_sequences)
+        share = service.max_sequences - whole_limit
         service = msgspec.structs.replace(
             service, kv_tokens=round(service.kv_tokens), chunk_tokens=round(service.chunk_tokens)
         )
-        logs = self._logs(msgspec.structs.replace(service, max_sequences=max(1, whole)), names)
-        if share > 0 and whole >= 1:
+        logs = self._logs(msgspec.structs.replace(service, max_sequences=max(1, whole_limit)), names)
+        if share > 0 and whole_limit >= 1:
             logs = (1 - share) * logs
-            logs += share * self._logs(msgspec.structs.replace(service, max_sequences=whole + 1), names)
+            logs += share * self._logs(msgspec.structs.replace(service, max_sequences=whole_limit + 1), names)
         return Play(logs)
 
     def _logs(self, service: TokenService, names: Sequence[str]) -> Floats:
-        first_s, last_s, ended_s = self._once(service)
+        first_s, last_s, ended_s = self._simulate_once(service)
         times = {"ttft": first_s, "latency": last_s}
-        gaps, several = np.maximum(self.outputs - 1, 1), self.outputs > 1
-        decoding_s = np.where(several, last_s - first_s, 0.0)
-        times["tpot"] = np.where(several, decoding_s / gaps, np.nan)  # an answer of one token has no time per token
+        gaps, has_several = np.maximum(self.outputs - 1, 1), self.outputs > 1
+        decoding_s = np.where(has_several, last_s - first_s, 0.0)
+        times["tpot"] = np.where(
+            has_several, decoding_s / gaps, np.nan
+        )  # a response of one token has no time per token
         columns = {}
         if GAP in names:
             columns[GAP] = ended_s / self.normals.shape[1]
         if "itl mean" in names:
-            columns["itl mean"] = decoding_s.sum(axis=1) / np.where(several, gaps, 0).sum(axis=1)
+            columns["itl mean"] = decoding_s.sum(axis=1) / np.where(has_several, gaps, 0).sum(axis=1)
         for metric, values in times.items():
             aggregates = [name.removeprefix(f"{metric} ") for name in names if name.startswith(f"{metric} ")]
             if aggregates:
-                found = _statistics(values, aggregates).T
-                columns.update(zip((f"{metric} {aggregate}" for aggregate in aggregates), found, strict=True))
+                statistics = _statistics(values, aggregates).T
+                columns.update(zip((f"{metric} {aggregate}" for aggregate in aggregates), statistics, strict=True))
         return np.asarray(np.log(np.column_stack([columns[name] for name in names])))
 
-    def _once(self, service: TokenService) -> tuple[Floats, Floats, Floats]:
-        """Times to the first and the last token, and when all requests of a play had completed."""
+    def _simulate_once(self, service: TokenService) -> tuple[Floats, Floats, Floats]:
+        """Return the times to the first and the last token, and when all requests of a simulation had completed."""
         shape = self.normals.shape
         if self.clients is None:
             starts = np.arange(shape[0], dtype=np.int64) * shape[1]
             arrays = (self.arrivals_s.ravel(), self.inputs.ravel(), self.outputs.ravel(), self.normals.ravel())
-            first_s, last_s = (one.reshape(shape) for one in token_latencies(*arrays, service, starts))
+            first_s, last_s = (times.reshape(shape) for times in token_latencies(*arrays, service, starts))
             return first_s, last_s, (self.arrivals_s + last_s).max(axis=1)
         first_s, last_s, ended_s = np.empty(shape), np.empty(shape), np.empty(shape[0])
         for row in range(shape[0]):
             lengths = self.inputs[row], self.outputs[row]
-            came_s, first_at_s, last_at_s = closed_tokens(self.clients, *lengths, self.normals[row], service)
-            since_s = came_s - service.outside_s
+            arrived_s, first_at_s, last_at_s = closed_tokens(self.clients, *lengths, self.normals[row], service)
+            since_s = arrived_s - service.outside_s
             first_s[row], last_s[row], ended_s[row] = first_at_s - since_s, last_at_s - since_s, last_at_s.max()
         return first_s, last_s, ended_s
 
 
-def _in_random_order(pairs: int, requests: int, rng: np.random.Generator) -> Ints:
-    """Places of the pairs that the requests have: all pairs in random order, and again as often as it takes. A sample
-    is sorted, so that a part of it would not stand for the whole."""
-    rounds = [rng.permutation(pairs) for _ in range(math.ceil(requests / pairs))]
-    return np.concatenate(rounds)[:requests]
+def _random_order(pairs: int, requests: int, rng: np.random.Generator) -> Ints:
+    """Return the row numbers of the pairs that the requests have: all pairs in random order, repeated as needed.
+
+    A sample is sorted, so that a part of it would not represent the whole.
+    """
+    permutations = [rng.permutation(pairs) for _ in range(math.ceil(requests / pairs))]
+    return np.concatenate(permutations)[:requests]
 
 
 def _statistics(times_s: Floats, aggregates: Sequence[str]) -> Floats:
-    """Means and percentiles of each row, of the times that are not NaN: rows × aggregates. A percentile is the smallest
-    value that so large a share does not exceed."""
+    """Return means and percentiles of each row, without NaN: rows × aggregates.
+
+    A percentile is the smallest value that at least this share of the values does not exceed.
+    """
     shares, is_missing = [PERCENTILES.get(aggregate, 0.5) for aggregate in aggregates], np.isnan(times_s)
     if is_missing.any():
         present = times_s.shape[1] - np.count_nonzero(is_missing, axis=1)
         ranks = np.maximum(np.ceil(np.outer(present, shares)).astype(int) - 1, 0)
-        found = np.take_along_axis(np.partition(times_s, np.unique(ranks), axis=1), ranks, axis=1)  # NaN comes last
+        statistics = np.take_along_axis(
+            np.partition(times_s, np.unique(ranks), axis=1), ranks, axis=1
+        )  # NaN sorts last
     else:
-        places = [math.ceil(share * times_s.shape[1]) - 1 for share in shares]
-        found = np.partition(times_s, sorted(set(places)), axis=1)[:, places]
+        ranks_of_shares = [math.ceil(share * times_s.shape[1]) - 1 for share in shares]
+        statistics = np.partition(times_s, sorted(set(ranks_of_shares)), axis=1)[:, ranks_of_shares]
     if "mean" in aggregates:
-        found[:, aggregates.index("mean")] = np.nanmean(times_s, axis=1)
-    return found
+        statistics[:, aggregates.index("mean")] = np.nanmean(times_s, axis=1)
+    return statistics

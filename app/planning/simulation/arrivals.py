@@ -1,4 +1,7 @@
-"""Arrivals of a simulation: Poisson at rates that change from bin to bin, perhaps over-dispersed, or a trace."""
+"""Arrivals of a simulation, random or from a trace.
+
+Random arrivals are Poisson at rates that change from bin to bin, optionally over-dispersed.
+"""
 
 from __future__ import annotations
 
@@ -21,51 +24,54 @@ def poisson_arrivals(
     modulated_s: float = 30.0,
     chunk: int = CHUNK,
 ) -> Iterator[Floats]:
-    """Ascending times from 0 to the end of the bins, in chunks of constant size; the last may be shorter, or empty.
+    """Yield ascending times from 0 to the end of the bins, in chunks of constant size.
 
-    With a `shape` k the rates are multiplied by a gamma variate of mean 1 and this shape, drawn anew every
-    `modulated_s`: the dispersion of counts over such a span is then 1 + rate × modulated_s / k.
-    One bin may last for ever; modulation wants an end.
+    The last may be shorter, or empty. With a `shape` k the rates are multiplied by a gamma variate of mean 1 and this
+    shape, drawn anew every `modulated_s`: the dispersion of counts over such a span is then 1 + rate × modulated_s / k.
+
+    A single bin may be infinitely long, but modulation needs an end.
     """
-    of_gaps, of_bins = (np.random.Generator(np.random.SFC64(branch(seed, number))) for number in range(2))
-    multipliers, multiplied_s = np.ones(1), math.inf
+    gap_rng, modulation_rng = (np.random.Generator(np.random.SFC64(branch(seed, number))) for number in range(2))
+    multipliers, span_s = np.ones(1), math.inf
     if shape is not None:
-        spans = math.ceil(rates_per_s.size * bin_s / modulated_s)
-        multipliers, multiplied_s = of_bins.gamma(shape, 1 / shape, spans), modulated_s
+        span_count = math.ceil(rates_per_s.size * bin_s / modulated_s)
+        multipliers, span_s = modulation_rng.gamma(shape, 1 / shape, span_count), modulated_s
     rates_per_s, bin_s = np.asarray(rates_per_s, dtype=np.float64), float(bin_s)
     clock, bins = np.zeros(1), np.zeros(2, dtype=np.int64)
     while True:
-        times_s = of_gaps.standard_exponential(chunk)
-        filled = _spend(
-            times_s, np.asarray(rates_per_s, dtype=np.float64), bin_s, multipliers, multiplied_s, clock, bins
-        )
-        yield times_s[:filled]
-        if filled < chunk:
+        times_s = gap_rng.standard_exponential(chunk)
+        count = _to_times(times_s, np.asarray(rates_per_s, dtype=np.float64), bin_s, multipliers, span_s, clock, bins)
+        yield times_s[:count]
+        if count < chunk:
             return
 
 
 def superposed(times_s: Floats, copies: float, window_s: float, seed: np.random.SeedSequence) -> tuple[Floats, Ints]:
-    """Arrival times and row numbers of so many copies of a trace, 0.4 of a copy being a random 40 % of its requests.
+    """Return arrival times and row numbers of `copies` copies of a trace.
 
-    The first copy arrives as recorded. Each further one starts elsewhere in the window and wraps around: users with the
-    same habits, whose bursts keep their length but seldom coincide.
+    0.4 of a copy is a random 40 % of its requests. The first copy arrives as recorded. Each further one starts
+    elsewhere in the window and wraps around: users with the same habits, whose bursts keep their length but rarely
+    coincide.
     """
     rng = np.random.default_rng(seed)
-    whole = max(1, math.ceil(copies - 1e-6))
-    offsets_s = rng.uniform(0.0, window_s, whole)
+    copy_count = max(1, math.ceil(copies - 1e-6))
+    offsets_s = rng.uniform(0.0, window_s, copy_count)
     offsets_s[0] = 0.0
-    shares = np.clip(copies - np.arange(whole), 0.0, 1.0)
+    shares = np.clip(copies - np.arange(copy_count), 0.0, 1.0)
     shares[shares > 1 - 1e-6] = 1.0
-    kept = rng.random((whole, times_s.size)) < shares[:, None]
-    shifted_s = ((times_s + offsets_s[:, None]) % window_s)[kept]
-    rows = np.broadcast_to(np.arange(times_s.size), kept.shape)[kept]
+    is_kept = rng.random((copy_count, times_s.size)) < shares[:, None]
+    shifted_s = ((times_s + offsets_s[:, None]) % window_s)[is_kept]
+    rows = np.broadcast_to(np.arange(times_s.size), is_kept.shape)[is_kept]
     order = np.argsort(shifted_s, kind="stable")
     return shifted_s[order], rows[order]
 
 
 def normals_by_size(sizes: Ints) -> Floats:
-    """Standard normals in the order of the sizes: a lognormal service time made of them is longest for the largest."""
-    from scipy import special  # half a second to import, which the start of a run would wait for
+    """Return standard normals in the order of the sizes.
+
+    A lognormal service time computed from them is longest for the largest size.
+    """
+    from scipy import special  # imported here because it takes half a second, which would delay the start of a run
 
     ranks = np.empty(sizes.size)
     ranks[np.lexsort((np.random.default_rng(0).random(sizes.size), sizes))] = np.arange(sizes.size)
@@ -78,37 +84,38 @@ def in_chunks(times_s: Floats, chunk: int = CHUNK) -> Iterator[Floats]:
 
 
 @compiled
-def _spend(
+def _to_times(
     gaps: Floats,
     rates_per_s: Floats,
     bin_s: float,
     multipliers: Floats,
-    multiplied_s: float,
+    span_s: float,
     clock: Floats,
     bins: Ints,
 ) -> int:
-    """Turns unit exponentials into times, in place: each is spent as expected arrivals, over as many bins as it takes.
+    """Convert unit exponentials to times, in place.
 
-    Gives how many fit before the last bin ends.
+    Each exponential is the expected number of arrivals until the next one, over all bins. Returns how many times are
+    before the end of the last bin.
     """
-    now_s, at, part = clock[0], bins[0], bins[1]
-    for number in range(gaps.size):
-        left = gaps[number]
+    now_s, bin_index, span_index = clock[0], bins[0], bins[1]
+    for index in range(gaps.size):
+        remaining = gaps[index]
         while True:
-            if at == rates_per_s.size:
-                return number
-            border_s = min((at + 1) * bin_s, (part + 1) * multiplied_s)
-            rate_per_s = rates_per_s[at] * multipliers[part]
+            if bin_index == rates_per_s.size:
+                return index
+            border_s = min((bin_index + 1) * bin_s, (span_index + 1) * span_s)
+            rate_per_s = rates_per_s[bin_index] * multipliers[span_index]
             expected = rate_per_s * (border_s - now_s) if rate_per_s > 0 else 0.0
-            if expected > left:
+            if expected > remaining:
                 break
-            left -= expected
+            remaining -= expected
             now_s = border_s
-            if border_s >= (at + 1) * bin_s:
-                at += 1
-            if border_s >= (part + 1) * multiplied_s:
-                part = min(part + 1, multipliers.size - 1)
-        now_s += left / rate_per_s
-        gaps[number] = now_s
-    clock[0], bins[0], bins[1] = now_s, at, part
+            if border_s >= (bin_index + 1) * bin_s:
+                bin_index += 1
+            if border_s >= (span_index + 1) * span_s:
+                span_index = min(span_index + 1, multipliers.size - 1)
+        now_s += remaining / rate_per_s
+        gaps[index] = now_s
+    clock[0], bins[0], bins[1] = now_s, bin_index, span_index
     return gaps.size

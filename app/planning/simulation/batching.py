@@ -1,4 +1,4 @@
-"""A replica that takes all that waits as one batch. One slot is a batch of one."""
+"""Replica that serves all waiting requests as one batch. A replica with one slot has batches of one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ from app.planning.simulation.state import (
 
 @compiled
 def advance_batches(fleet: Fleet, replica: int, until_s: float) -> None:
-    """All that happens up to `until_s`; a batch begins only before it, so that arrivals at one moment go together."""
+    """Advance the replica to `until_s`.
+
+    A batch begins only before `until_s`, so that simultaneous arrivals share a batch.
+    """
     while True:
         if fleet.counts[replica, WORKING] > 0:
             done_s = fleet.reals[replica, DONE]
@@ -49,10 +52,10 @@ def advance_batches(fleet: Fleet, replica: int, until_s: float) -> None:
         if fleet.counts[replica, WAITING] == 0:
             fleet.reals[replica, NEXT] = math.inf
             return
-        start_s, gives_up_s = _start_s(fleet, replica), expiry_s(fleet, replica)
-        if gives_up_s < start_s:
-            if gives_up_s > until_s:
-                fleet.reals[replica, NEXT] = gives_up_s
+        start_s, timeout_s = _start_s(fleet, replica), expiry_s(fleet, replica)
+        if timeout_s < start_s:
+            if timeout_s > until_s:
+                fleet.reals[replica, NEXT] = timeout_s
                 return
             expire_waiting(fleet, replica, min(until_s, start_s))
         elif start_s < until_s:
@@ -66,19 +69,19 @@ def advance_batches(fleet: Fleet, replica: int, until_s: float) -> None:
 def _start_s(fleet: Fleet, replica: int) -> float:
     head = fleet.counts[replica, HEAD]
     start_s = fleet.waits[head, replica, ARRIVAL] + fleet.reals[replica, WINDOW]
-    full = fleet.counts[replica, WIDTH]
-    if fleet.counts[replica, WAITING] >= full:
-        start_s = min(start_s, fleet.waits[(head + full - 1) & (fleet.waits.shape[0] - 1), replica, ARRIVAL])
+    max_batch = fleet.counts[replica, WIDTH]
+    if fleet.counts[replica, WAITING] >= max_batch:
+        start_s = min(start_s, fleet.waits[(head + max_batch - 1) & (fleet.waits.shape[0] - 1), replica, ARRIVAL])
     return float(max(start_s, fleet.reals[replica, DONE]))
 
 
 @inlined
 def _begin(fleet: Fleet, replica: int, start_s: float) -> None:
-    """All that waits had come by then: a replica is brought up to date before an arrival joins it."""
-    most = fleet.counts[replica, WIDTH]
+    """Begin a batch. All waiting requests had arrived by then: a replica is advanced before an arrival joins it."""
+    max_batch = fleet.counts[replica, WIDTH]
     factor = factor_of(fleet, replica, fleet.waits[fleet.counts[replica, HEAD], replica, NORMAL])
     size, work = 0, 0.0
-    while size < most and fleet.counts[replica, WAITING] > 0:
+    while size < max_batch and fleet.counts[replica, WAITING] > 0:
         head = fleet.counts[replica, HEAD]
         arrival_s, mark = fleet.waits[head, replica, ARRIVAL], int(fleet.waits[head, replica, MARK])
         fleet.works[replica, size, ARRIVAL] = arrival_s
@@ -86,12 +89,12 @@ def _begin(fleet: Fleet, replica: int, start_s: float) -> None:
         work += fleet.classes[class_of(mark), WORK]
         size += 1
         pop_waiting(fleet, replica)
-    lasts_s = (fleet.reals[replica, FIXED] + fleet.reals[replica, PER_ITEM] * work) * factor
+    duration_s = (fleet.reals[replica, FIXED] + fleet.reals[replica, PER_ITEM] * work) * factor
     fleet.counts[replica, WORKING] = size
     fleet.counts[replica, BATCHES] += 1
     fleet.counts[replica, ITEMS] += size
-    fleet.reals[replica, BUSY] += lasts_s
-    fleet.reals[replica, DONE] = start_s + lasts_s
+    fleet.reals[replica, BUSY] += duration_s
+    fleet.reals[replica, DONE] = start_s + duration_s
 
 
 @inlined

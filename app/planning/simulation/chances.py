@@ -1,4 +1,4 @@
-"""Random words by counting, compiled: the n-th word of a stream is a function of the stream's seed and n alone.
+"""Compiled counter-based random numbers: the n-th word of a stream depends only on the stream's seed and n.
 
 So designs that draw more or fewer words for a request still share those of all other requests (splitmix64).
 """
@@ -16,7 +16,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 def branch(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
-    """As `seed.spawn` gives at first, but the same at every call."""
+    """Return the same as the first call of `seed.spawn`, at every call."""
     return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
 
 
@@ -30,13 +30,13 @@ def word_of(stream: np.uint64, number: int) -> np.uint64:
 
 @inlined
 def share_of(word: np.uint64) -> float:
-    """In [0, 1)."""
+    """Return a number in [0, 1)."""
     return float(np.float64(word >> _11) * 1.1102230246251565e-16)
 
 
 @inlined
 def high_below(word: np.uint64, bound: int) -> int:
-    """In [0, bound), from the word's upper half; `low_below` is independent of it."""
+    """Return an integer in [0, bound) from the word's upper half; independent of `low_below`."""
     return int(np.int64(((word >> _32) * np.uint64(bound)) >> _32))
 
 

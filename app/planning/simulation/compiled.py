@@ -1,8 +1,8 @@
-"""Functions compiled by numba, which keep their types. Only the simulation imports this: numba takes 0.6 s to load.
+"""Decorators that compile functions with numba and keep their types.
 
-Machine code is cached beside the source, or in the user's cache where that cannot be written. numba itself asks only
-whether the file of the function changed; what one compiled function calls in another file would go stale, so the
-stamp here is of all the sources of this package.
+Only the simulation imports this, since numba takes 0.6 s to load. Machine code is cached beside the source, or in the
+user's cache where that is not writable. numba itself checks only whether the function's own file changed; functions in
+other files that it calls would become stale, so the stamp here covers all sources of this package.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """Compiled at its first call for each set of types; runs without the interpreter's lock and allocates nothing."""
+    """Compile the function at its first call for each set of types; it runs without the GIL and allocates nothing."""
     return _compile(function, forceinline=False)
 
 
 def inlined(function: Function) -> Function:
-    """Likewise, and woven into what calls it: for what is short, or called from one place."""
+    """Compile the function and inline it in its callers, for short functions and those with a single caller."""
     return _compile(function, forceinline=True)
 
 
 def _compile(function: Function, forceinline: bool) -> Function:
     # _nrt: without reference counting of arrays, which would cost more than the simulation
-    compile_it = partial(numba.njit, nogil=True, forceinline=forceinline, _nrt=False)
+    compiler = partial(numba.njit, nogil=True, forceinline=forceinline, _nrt=False)
     try:
-        dispatcher = cast(Any, compile_it(cache=True)(function))
+        dispatcher = cast(Any, compiler(cache=True)(function))
         dispatcher._cache._cache_file._source_stamp = _SOURCES
-    except (RuntimeError, AttributeError):  # no folder to cache in, or no stamp to set: it compiles in each process
-        dispatcher = compile_it()(function)
+    except (RuntimeError, AttributeError):  # no folder to cache in, or no stamp to set: each process compiles it again
+        dispatcher = compiler()(function)
     return cast(Function, dispatcher)
 
 

@@ -1,4 +1,4 @@
-"""What a fleet under simulation is: its replicas, its router, and the classes of its requests."""
+"""Design of a simulated fleet: its replicas, its router, and the classes of its requests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ ROUTERS: tuple[Router, ...] = (
 
 
 class SimulatedClass(msgspec.Struct, frozen=True):
-    """A share of the requests, good when answered inside every limit. The two of tokens hold for token service alone.
+    """Class of requests with its share of all requests.
 
-    `work` multiplies a request's service time, its part of a batch's time, or its input and output tokens.
+    A request is good within all limits. The token limits apply only to token services. `work` multiplies a request's
+    service time, its part of a batch's time, or its input and output tokens.
     """
 
     share: float = 1.0
@@ -28,11 +29,11 @@ class SimulatedClass(msgspec.Struct, frozen=True):
 
 
 class FleetDesign(msgspec.Struct, frozen=True):
-    """One service a replica; they may be faster and slower.
+    """Fleet with one service per replica, whose speeds may differ.
 
-    At most `queue_limit` requests wait at a replica: one more is dropped. What has waited `timeout_s` leaves unserved.
-    `weights` are for the weighted router, and are the replicas' highest rates where none are given. Sessions are
-    equally busy. `lengths` are pairs of input and output tokens, drawn with equal chances.
+    At most `queue_limit` requests wait at a replica; further ones are dropped. A request that has waited `timeout_s`
+    leaves unserved. `weights` are for the weighted router, and default to the replicas' highest rates. All sessions
+    have the same rate. `lengths` are pairs of input and output tokens, drawn with equal probability.
     """
 
     services: tuple[ServiceModel, ...]
@@ -46,12 +47,12 @@ class FleetDesign(msgspec.Struct, frozen=True):
 
 
 def most_per_s(service: ServiceModel, lengths: tuple[tuple[int, int], ...]) -> float:
-    """The rate at which one replica is always busy, about: of tokens it is that of its fullest batch."""
+    """Return the approximate rate at which one replica is always busy; for tokens that of its fullest batch."""
     if not isinstance(service, TokenService):
         return service.most_per_s
     inputs = sum(pair[0] for pair in lengths) / len(lengths)
     outputs = sum(pair[1] for pair in lengths) / len(lengths)
     batch = max(1.0, min(service.max_sequences, service.kv_tokens / (inputs + outputs)))
     context = batch * (inputs + outputs / 2)
-    a_step_s = service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * context
-    return batch / (outputs * a_step_s + batch * inputs * service.prefill_s_per_token)
+    step_s = service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * context
+    return batch / (outputs * step_s + batch * inputs * service.prefill_s_per_token)

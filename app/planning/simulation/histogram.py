@@ -1,7 +1,7 @@
-"""Counts of times in buckets of equal relative width, of constant size: 256 to a doubling, so at most 0.4 % wide.
+"""Histogram of times with buckets of equal relative width and constant size: 256 per doubling, so at most 0.4 % wide.
 
-A bucket is the exponent and the first 8 bits of the fraction of a double. What is under 10 µs or over an hour is
-counted in the first or the last.
+A bucket is the exponent and the first 8 bits of the fraction of a double. Times below 10 µs or above an hour are
+counted in the first or the last bucket.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from app.planning.simulation.compiled import Floats, Ints, inlined
 
 _DROPPED_BITS = 44
-_LEAST_S, _MOST_S = 10e-6, 3600.0
-_FIRST = int(np.float64(_LEAST_S).view(np.int64)) >> _DROPPED_BITS
-BUCKETS = (int(np.float64(_MOST_S).view(np.int64)) >> _DROPPED_BITS) - _FIRST + 1
+_MIN_S, _MAX_S = 10e-6, 3600.0
+_FIRST = int(np.float64(_MIN_S).view(np.int64)) >> _DROPPED_BITS
+BUCKETS = (int(np.float64(_MAX_S).view(np.int64)) >> _DROPPED_BITS) - _FIRST + 1
 
 
 @inlined
@@ -27,7 +27,7 @@ def bucket_of(time_s: float) -> int:
 
 @cache
 def bucket_edges_s() -> Floats:
-    """The lower edge of every bucket and the upper one of the last; not to be written to."""
+    """Return the lower edge of every bucket and the upper edge of the last; the array is read-only."""
     bits: Ints = (np.arange(BUCKETS + 1, dtype=np.int64) + _FIRST) << _DROPPED_BITS
     edges_s = bits.view(np.float64)
     edges_s.flags.writeable = False
@@ -35,12 +35,12 @@ def bucket_edges_s() -> Floats:
 
 
 def quantile_s(counts: Ints, share: float) -> float | None:
-    """Even inside a bucket; None where nothing was counted."""
+    """Return the quantile, linear within a bucket; `None` where nothing was counted."""
     return quantiles_s(counts, (share,))[0]
 
 
 def quantiles_s(counts: Ints, shares: Sequence[float]) -> tuple[float | None, ...]:
-    """Of one histogram, counted up once."""
+    """Return several quantiles of one histogram."""
     below = np.cumsum(counts)
     total = int(below[-1])
     return tuple(_quantile_s(counts, below, share * total) if total else None for share in shares)

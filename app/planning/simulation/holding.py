@@ -1,7 +1,7 @@
-"""A place before the replicas, where requests are held while none is ready; and what a fleet has in hand.
+"""Activator: a place before the replicas where requests are held while none is ready; and the requests in a fleet.
 
-The place is a row of the fleet whose replica never is free: one slot, busy for ever. Requests wait there as at any
-other, may give up, and are dropped beyond its queue.
+The place is a row of the fleet whose replica is never free: one slot that is always busy. Requests wait there as
+elsewhere, may time out, and are dropped beyond its queue.
 """
 
 from __future__ import annotations
@@ -36,41 +36,44 @@ from app.planning.simulation.state import (
     Fleet,
 )
 
-_MOVED = 1 << 40  # numbers the chances of what is moved, apart from those of arrivals
+_MOVED = 1 << 40  # offset of the random numbers of moved requests, to separate them from those of arrivals
 
 
 def hold_at(fleet: Fleet, place: int) -> None:
-    """From now on this replica serves nothing; it must have one slot."""
+    """Make this replica, which must have one slot, hold its requests from now on."""
     fleet.reals[place, DONE] = np.inf
 
 
 def move_held(fleet: Fleet, place: int, now_s: float) -> None:
-    """All that is held goes to the routable replicas, the oldest first, and begins no earlier than now."""
+    """Move all held requests to the routable replicas, oldest first; they begin no earlier than now."""
     if fleet.counts[place, WAITING]:
         _move_held(fleet, place, now_s)
 
 
 def answered_s(fleet: Fleet) -> float:
-    """The latencies of all that was answered, added up."""
+    """Return the sum of the latencies of all responses, in s."""
     return float(fleet.classes[:, SUM + LATENCY].sum())
 
 
 @compiled
 def held_ages_s(fleet: Fleet, now_s: float) -> float:
-    """How long all that waits or is in work has been there, added up; as of a `settle` at that time."""
+    """Return the sum of the times that requests in the fleet have spent there.
+
+    The fleet has to be advanced to `now_s`.
+    """
     ages_s, mask = 0.0, fleet.waits.shape[0] - 1
     for replica in range(fleet.reals.shape[0]):
         for step in range(fleet.counts[replica, WAITING]):
             ages_s += now_s - fleet.waits[(fleet.counts[replica, HEAD] + step) & mask, replica, ARRIVAL]
         if fleet.counts[replica, KIND] != TOKENS:
-            for at in range(fleet.counts[replica, WORKING]):
-                ages_s += now_s - fleet.works[replica, at, ARRIVAL]
+            for slot in range(fleet.counts[replica, WORKING]):
+                ages_s += now_s - fleet.works[replica, slot, ARRIVAL]
             continue
-        for at in range(fleet.counts[replica, DECODING]):
-            ages_s += now_s - fleet.works[replica, fleet.heaps[replica, at, PLACE], ARRIVAL]
+        for slot in range(fleet.counts[replica, DECODING]):
+            ages_s += now_s - fleet.works[replica, fleet.heaps[replica, slot, PLACE], ARRIVAL]
         for step in range(fleet.counts[replica, READING]):
-            at = (fleet.counts[replica, READ_HEAD] + step) % fleet.counts[replica, WIDTH]
-            ages_s += now_s - fleet.works[replica, fleet.heaps[replica, at, READ], ARRIVAL]
+            slot = (fleet.counts[replica, READ_HEAD] + step) % fleet.counts[replica, WIDTH]
+            ages_s += now_s - fleet.works[replica, fleet.heaps[replica, slot, READ], ARRIVAL]
     return ages_s
 
 

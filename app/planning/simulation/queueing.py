@@ -1,4 +1,4 @@
-"""A replica's queue, and what becomes of a request: what slots, batches and tokens share."""
+"""Queue of a replica and outcomes of its requests, shared by slots, batches and tokens."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def class_of(mark: int) -> int:
 
 @inlined
 def factor_of(fleet: Fleet, replica: int, normal: float) -> float:
-    """The lognormal factor, of mean 1, that this replica makes of a request's normal."""
+    """Return the lognormal factor, of mean 1, of a request on this replica."""
     sigma = fleet.reals[replica, SIGMA]
     if sigma == 0.0:
         return 1.0
@@ -55,7 +55,7 @@ def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, ow
 
 @inlined
 def pop_waiting(fleet: Fleet, replica: int) -> None:
-    """Takes the oldest away. An empty queue begins again at place 0, which keeps it in the processor's cache."""
+    """Remove the oldest request. An empty queue starts again at place 0, which keeps it in the processor's cache."""
     head = fleet.counts[replica, HEAD]
     waiting = fleet.counts[replica, WAITING] - 1
     fleet.counts[replica, WAITING] = waiting
@@ -69,7 +69,7 @@ def pop_waiting(fleet: Fleet, replica: int) -> None:
 
 @inlined
 def expiry_s(fleet: Fleet, replica: int) -> float:
-    """When the oldest that waits gives up; inf where none waits."""
+    """Return when the oldest waiting request times out; inf where none waits."""
     if fleet.counts[replica, WAITING] == 0:
         return math.inf
     return float(fleet.waits[fleet.counts[replica, HEAD], replica, ARRIVAL] + fleet.reals[replica, TIMEOUT])
@@ -87,10 +87,10 @@ def expire_waiting(fleet: Fleet, replica: int, until_s: float) -> None:
 
 @inlined
 def record_answer(fleet: Fleet, mark: int, latency_s: float) -> None:
-    kind = class_of(mark)
-    if latency_s <= fleet.classes[kind, LIMIT]:
-        fleet.tallies[kind, GOOD] += 1
+    class_index = class_of(mark)
+    if latency_s <= fleet.classes[class_index, LIMIT]:
+        fleet.tallies[class_index, GOOD] += 1
     else:
-        fleet.tallies[kind, LATE] += 1
-    fleet.classes[kind, SUM + LATENCY] += latency_s
-    fleet.tallies[kind, HISTOGRAMS + LATENCY * BUCKETS + bucket_of(latency_s)] += 1
+        fleet.tallies[class_index, LATE] += 1
+    fleet.classes[class_index, SUM + LATENCY] += latency_s
+    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKETS + bucket_of(latency_s)] += 1

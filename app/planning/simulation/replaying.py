@@ -1,4 +1,7 @@
-"""A fleet under given arrivals, from the first to the last: a recorded trace, or bursts drawn beforehand."""
+"""Simulation of a fleet under given arrivals, from the first to the last.
+
+They are a recorded trace, or bursts drawn in advance.
+"""
 
 from __future__ import annotations
 
@@ -16,32 +19,33 @@ from app.planning.simulation.steady import SteadyOutcome, outcome_of, side_by_si
 from app.records.service import RequestService
 
 BLOCKS = 20
-"""Parts of equal length whose late requests are counted apart, to know how much a few bursts decide."""
+"""Parts of equal length whose late requests are counted separately, to estimate the influence of a few bursts."""
 
 
-_NONE: Floats = np.empty(0)
+_NO_NORMALS: Floats = np.empty(0)
 
 
 class Arrivals(msgspec.Struct, frozen=True, eq=False):
-    """`at_s` ascends within `window_s`; `rows` are places among the design's lengths, empty where they are drawn.
+    """Arrivals within `window_s`.
 
-    `normals` give the service time of a replica of slots, empty where they are drawn.
+    `at_s` is ascending; `rows` are row numbers in the design's lengths, empty where they are drawn. `normals` determine
+    the service times of a replica of slots, empty where they are drawn.
     """
 
     at_s: Floats
     rows: Ints
     window_s: float
-    normals: Floats = _NONE
+    normals: Floats = _NO_NORMALS
 
     def compressed(self, factor: float) -> Arrivals:
-        """The same requests in a `factor`-th of the time: as a replica that much slower, with limits as much longer."""
+        """Return the same requests in `1/factor` of the time, equivalent to a slower replica with longer limits."""
         return Arrivals(self.at_s / factor, self.rows, self.window_s / factor, self.normals)
 
 
 class Replayed(msgspec.Struct, frozen=True):
     outcome: SteadyOutcome
     late_per_block: tuple[int, ...]
-    """Requests that were late, dropped or timed out, of all seeds together."""
+    """Requests that were late, dropped or timed out, over all seeds."""
 
 
 def replay(
@@ -52,32 +56,32 @@ def replay(
     replicas: int,
     workers: int = 2,
 ) -> Replayed:
-    """Every request counts, from an empty fleet until all are answered. `arrivals` are of one seed each.
+    """Simulate every request, from an empty fleet until all are finished. `arrivals` has one entry per seed.
 
-    `design` is what is simulated, and `replicas` and `rate_per_s` are of the fleet that it stands for.
+    `design` is the simulated fleet; `replicas` and `rate_per_s` are those of the fleet that it represents.
     """
     varies = any(service.cv > 0 for service in design.services)
     has_slots = isinstance(design.services[0], RequestService)
 
     def play(seed: int) -> tuple[Fleet, float, Ints]:
-        played = arrivals[seed]
+        arrivals_of_seed = arrivals[seed]
         fleet = new_fleet(design, np.random.SeedSequence((seed, 7)))
         rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, 8))))
-        normals = rng.standard_normal(played.at_s.size) if varies else _NONE
-        if varies and played.normals.size and has_slots:
-            normals = played.normals
+        normals = rng.standard_normal(arrivals_of_seed.at_s.size) if varies else _NO_NORMALS
+        if varies and arrivals_of_seed.normals.size and has_slots:
+            normals = arrivals_of_seed.normals
         normals = fleet_normals(normals, design.services[0])
         late, first = [0], 0
         for block in range(1, BLOCKS + 1):
-            end_s = played.window_s * block / BLOCKS
-            stop = played.at_s.size if block == BLOCKS else int(np.searchsorted(played.at_s, end_s))
+            end_s = arrivals_of_seed.window_s * block / BLOCKS
+            stop = arrivals_of_seed.at_s.size if block == BLOCKS else int(np.searchsorted(arrivals_of_seed.at_s, end_s))
             span = slice(first, stop)
-            serve(fleet, played.at_s[span], normals[span], played.rows[span])
+            serve(fleet, arrivals_of_seed.at_s[span], normals[span], arrivals_of_seed.rows[span])
             settle(fleet, end_s if block < BLOCKS else np.inf)
             late.append(int(fleet.tallies[:, LATE : FAILED + 1].sum()))
             first = stop
         return fleet, 0.0, np.diff(late)
 
-    played = side_by_side(play, len(arrivals), workers)
-    outcome = outcome_of(design, [fleet for fleet, _, _ in played], percentiles, rate_per_s, replicas, 0.0)
-    return Replayed(outcome, tuple(np.sum([late for _, _, late in played], axis=0).tolist()))
+    results = side_by_side(play, len(arrivals), workers)
+    outcome = outcome_of(design, [fleet for fleet, _, _ in results], percentiles, rate_per_s, replicas, 0.0)
+    return Replayed(outcome, tuple(np.sum([late for _, _, late in results], axis=0).tolist()))

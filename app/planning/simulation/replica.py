@@ -1,8 +1,8 @@
-"""Latencies of one replica, given its arrivals and one standard normal a request.
+"""Latencies of one replica, given its arrivals and one standard normal per request.
 
-Everything random is an argument, so under the same arrivals and normals a latency is a continuous function of the
-service's times, which is what a fit wants. Arrivals ascend. `starts` holds the first index of each of several
-independent runs laid end to end, each of which begins empty and ends served; without it all is one run.
+All random numbers are arguments, so for the same arrivals and normals a latency is a continuous function of the
+service's times, as a fit requires. Arrivals are ascending. `starts` has the first index of each of several independent
+runs, concatenated, each of which begins and ends empty; without it there is one run.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ def request_latencies(
     starts: Ints | None = None,
     factors: Floats | None = None,
 ) -> Floats:
-    """First come, first served by `slots` alike, or cores shared by all; a request's time is the mean × its own factor.
+    """Simulate a queue served in order of arrival by identical `slots`, or cores shared by all requests.
 
-    `factors` are those of `unit_normals`, computed here if not given.
+    A request's time is the mean times its own factor. `factors` are those of `unit_normals`, computed here if not
+    given.
     """
     latencies, ends = np.empty(arrivals_s.size), _ends(starts, arrivals_s)
     services_s = (latency_factors(unit_normals, service) if factors is None else factors) * service.mean_s
@@ -45,14 +46,14 @@ def batch_latencies(
     starts: Ints | None = None,
     factors: Floats | None = None,
 ) -> Floats:
-    """Batches of all that waits, up to `max_batch`; a batch's factor is that of its first request.
+    """Simulate batches of all waiting requests, up to `max_batch`; a batch's factor is that of its first request.
 
     `factors` are those of `unit_normals`, computed here if not given.
     """
     latencies = np.empty(arrivals_s.size)
-    law = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
+    parameters = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
     factors = latency_factors(unit_normals, service) if factors is None else factors
-    play_batches(arrivals_s, factors, _ends(starts, arrivals_s), law, service.max_batch, latencies)
+    play_batches(arrivals_s, factors, _ends(starts, arrivals_s), parameters, service.max_batch, latencies)
     return latencies
 
 
@@ -64,12 +65,12 @@ def token_latencies(
     service: TokenService,
     starts: Ints | None = None,
 ) -> tuple[Floats, Floats]:
-    """Time to the first token and to the last.
+    """Simulate continuous batching and return the times to the first and the last token.
 
-    Requests are admitted in order, between steps, when a sequence is free and the KV cache has room for the whole
-    input and output, so nothing is ever preempted; one too large for the cache is served alone. Prompts are read in
-    order, `chunk_tokens` a step, beside the decoding; the step that ends a prompt gives its first token. The factor
-    of a step is that of the request admitted last.
+    Requests are admitted in order, between steps, when a sequence is free and the KV cache has room for the whole input
+    and output, so nothing is ever preempted; one too large for the cache is served alone. Prompts are read in order,
+    `chunk_tokens` per step, together with decoding; the step that completes a prompt returns its first token. The
+    factor of a step is that of the request admitted last.
     """
     first_s, last_s = np.empty(arrivals_s.size), np.empty(arrivals_s.size)
     requests = TokenRequests(
@@ -78,7 +79,7 @@ def token_latencies(
         np.maximum(np.asarray(output_tokens, dtype=np.int64), 1),
         lognormal_factors(unit_normals, service.cv),
     )
-    law = TokenLaw(
+    parameters = TokenLaw(
         service.step_s,
         service.per_sequence_s,
         service.per_kv_token_s,
@@ -88,13 +89,16 @@ def token_latencies(
         service.chunk_tokens,
     )
     heap = np.empty((2, service.max_sequences), dtype=np.int64)
-    play_tokens(requests, _ends(starts, arrivals_s), law, np.empty(7, dtype=np.int64), heap, first_s, last_s)
+    play_tokens(requests, _ends(starts, arrivals_s), parameters, np.empty(7, dtype=np.int64), heap, first_s, last_s)
     since_s = arrivals_s - service.outside_s
     return first_s - since_s, last_s - since_s
 
 
 def latency_factors(unit_normals: Floats, service: RequestService | BatchService) -> Floats:
-    """As `service_factors`, by a compiled look-up: a fit does it some thousand times for 100,000 requests."""
+    """Return `service_factors` by a compiled table look-up.
+
+    A fit does this some thousand times for 100,000 requests.
+    """
     if not isinstance(service, RequestService) or not is_two_phase(service):
         return lognormal_factors(unit_normals, service.cv)
     normals, table = two_phase_table(service)

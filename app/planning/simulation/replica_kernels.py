@@ -1,4 +1,4 @@
-"""The compiled loops of one replica; `replica` tells what they mean. `ends` has one past the last index of each run."""
+"""Compiled loops of one replica, described in `replica`. `ends` has one past the last index of each run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.planning.simulation.compiled import Floats, Ints, compiled, inlined
 
 @inlined
 def replace_least(heap: Floats, value: float) -> None:
-    """Puts `value` in the place of the least of a binary heap."""
+    """Replace the smallest element of a binary heap with `value`."""
     place, size = 0, heap.size
     while True:
         child = 2 * place + 1
@@ -40,29 +40,29 @@ def play_requests(
 
 @inlined
 def push_end(heap: Floats, places: Ints, size: int, end: float, place: int) -> None:
-    """Adds an end and whose it is to a binary heap of `size` of them."""
-    at = size
-    while at > 0 and heap[(at - 1) // 2] > end:
-        heap[at], places[at] = heap[(at - 1) // 2], places[(at - 1) // 2]
-        at = (at - 1) // 2
-    heap[at], places[at] = end, place
+    """Add an end and the place that it belongs to to a binary heap of `size` entries."""
+    position = size
+    while position > 0 and heap[(position - 1) // 2] > end:
+        heap[position], places[position] = heap[(position - 1) // 2], places[(position - 1) // 2]
+        position = (position - 1) // 2
+    heap[position], places[position] = end, place
 
 
 @inlined
 def pop_end(heap: Floats, places: Ints, size: int) -> None:
-    """Removes the least of a binary heap of `size`."""
-    last, place, at = heap[size - 1], places[size - 1], 0
+    """Remove the smallest entry of a binary heap of `size`."""
+    last, place, position = heap[size - 1], places[size - 1], 0
     while True:
-        child = 2 * at + 1
+        child = 2 * position + 1
         if child >= size - 1:
             break
         if child + 1 < size - 1 and heap[child + 1] < heap[child]:
             child += 1
         if heap[child] >= last:
             break
-        heap[at], places[at] = heap[child], places[child]
-        at = child
-    heap[at], places[at] = last, place
+        heap[position], places[position] = heap[child], places[child]
+        position = child
+    heap[position], places[position] = last, place
 
 
 @compiled
@@ -76,8 +76,10 @@ def play_shared(
     places: Ints,
     latencies_s: Floats,
 ) -> None:
-    """Processor sharing: `heap` holds the ends on the clock of work that each running request has received, and is as
-    long as a run."""
+    """Simulate processor sharing.
+
+    `heap` has the ends on the clock of work that each running request has received, and is as long as a run.
+    """
     begin = 0
     for end in ends:
         size, clock_s, now_s = 0, 0.0, 0.0
@@ -110,25 +112,25 @@ def play_batches(
         first = begin
         while first < end:
             start_s = arrivals_s[first] + window_s
-            full = first + max_batch - 1
-            if full < end:
-                start_s = min(start_s, arrivals_s[full])
+            full_index = first + max_batch - 1
+            if full_index < end:
+                start_s = min(start_s, arrivals_s[full_index])
             start_s = max(start_s, free_s)
-            after = first + 1
-            while after < end and after - first < max_batch and arrivals_s[after] <= start_s:
-                after += 1
-            free_s = start_s + (fixed_s + per_item_s * (after - first)) * factors[first]
-            for index in range(first, after):
+            stop = first + 1
+            while stop < end and stop - first < max_batch and arrivals_s[stop] <= start_s:
+                stop += 1
+            free_s = start_s + (fixed_s + per_item_s * (stop - first)) * factors[first]
+            for index in range(first, stop):
                 latencies_s[index] = free_s - arrivals_s[index] + outside_s
-            first = after
+            first = stop
         begin = end
 
 
 @compiled
 def look_up(at: Floats, first: float, step: float, table: Floats, found: Floats) -> None:
-    """Between evenly spaced values, by straight lines; the ends hold beyond them."""
+    """Interpolate linearly between evenly spaced values; constant beyond the ends."""
     last = table.size - 1
     for index in range(at.size):
         place = min(max((at[index] - first) / step, 0.0), last - 1e-9)
-        below = int(place)
-        found[index] = table[below] + (table[below + 1] - table[below]) * (place - below)
+        lower = int(place)
+        found[index] = table[lower] + (table[lower + 1] - table[lower]) * (place - lower)

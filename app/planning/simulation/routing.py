@@ -1,4 +1,4 @@
-"""Which replica a request goes to: one function a router, each of the places in the list of routable replicas."""
+"""Routing of requests to replicas: one function per router, on indices into the list of routable replicas."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ from app.planning.simulation.state import (
 )
 from app.planning.simulation.tokens import advance_tokens
 
-ROUND_ROBIN, RANDOM, POWER_OF_TWO, LEAST_OUTSTANDING, LEAST_WORK, WEIGHTED, SESSION_HASH = range(7)  # as in ROUTERS
+ROUND_ROBIN, RANDOM, POWER_OF_TWO, LEAST_OUTSTANDING, LEAST_WORK, WEIGHTED, SESSION_HASH = range(7)  # in the order of
+# ROUTERS
 
 
 @compiled
@@ -61,7 +62,10 @@ def outstanding(fleet: Fleet, replica: int, now_s: float) -> int:
 
 @inlined
 def work_ahead_s(fleet: Fleet, replica: int, now_s: float) -> float:
-    """Seconds of the whole replica's time; of tokens it counts a request off when it ends."""
+    """Return the replica's remaining work in seconds of the whole replica.
+
+    A token request counts in full until it ends.
+    """
     if fleet.reals[replica, NEXT] <= now_s:
         advance_replica(fleet, replica, now_s)
     owed_s, working = fleet.reals[replica, OWED], fleet.counts[replica, WORKING]
@@ -77,58 +81,61 @@ def work_ahead_s(fleet: Fleet, replica: int, now_s: float) -> float:
 
 @compiled
 def route(fleet: Fleet, now_s: float) -> int:
-    """The replica's number."""
+    """Return the number of the replica for the next request."""
     router, choices = fleet.knobs[ROUTER], fleet.knobs[ROUTABLE]
     if choices == 1:
         return int(fleet.knobs[ROUTABLE_AT + 0])
     if router == ROUND_ROBIN:
-        return int(fleet.knobs[ROUTABLE_AT + _turn(fleet, choices)])
+        return int(fleet.knobs[ROUTABLE_AT + _next_turn(fleet, choices)])
     if router == RANDOM:
         return int(
             fleet.knobs[ROUTABLE_AT + high_below(word_of(np.uint64(fleet.knobs[ROUTING]), fleet.knobs[INDEX]), choices)]
         )
     if router == POWER_OF_TWO:
-        return _of_two(fleet, choices, now_s)
+        return _better_of_two(fleet, choices, now_s)
     if router == SESSION_HASH:
         session = high_below(word_of(np.uint64(fleet.knobs[SESSION]), fleet.knobs[INDEX]), fleet.knobs[SESSIONS])
         return int(fleet.knobs[ROUTABLE_AT + high_below(word_of(np.uint64(fleet.knobs[ROUTING]), session), choices)])
-    return _least(fleet, router, choices, now_s)
+    return _least_loaded(fleet, router, choices, now_s)
 
 
 @inlined
-def _turn(fleet: Fleet, choices: int) -> int:
-    turn = fleet.knobs[TURN]
-    if turn >= choices:
-        turn = 0
-    fleet.knobs[TURN] = turn + 1
-    return int(turn)
+def _next_turn(fleet: Fleet, choices: int) -> int:
+    index = fleet.knobs[TURN]
+    if index >= choices:
+        index = 0
+    fleet.knobs[TURN] = index + 1
+    return int(index)
 
 
 @inlined
-def _of_two(fleet: Fleet, choices: int, now_s: float) -> int:
+def _better_of_two(fleet: Fleet, choices: int, now_s: float) -> int:
     word = word_of(np.uint64(fleet.knobs[ROUTING]), fleet.knobs[INDEX])
-    one = high_below(word, choices)
-    other = one + 1 + low_below(word, choices - 1)
-    if other >= choices:
-        other -= choices
-    first, second = int(fleet.knobs[ROUTABLE_AT + one]), int(fleet.knobs[ROUTABLE_AT + other])
+    first_choice = high_below(word, choices)
+    second_choice = first_choice + 1 + low_below(word, choices - 1)
+    if second_choice >= choices:
+        second_choice -= choices
+    first, second = int(fleet.knobs[ROUTABLE_AT + first_choice]), int(fleet.knobs[ROUTABLE_AT + second_choice])
     return second if outstanding(fleet, second, now_s) < outstanding(fleet, first, now_s) else first
 
 
 @compiled
-def _least(fleet: Fleet, router: int, choices: int, now_s: float) -> int:
-    """Looks from one place further each time, so that equals take turns."""
-    begin = _turn(fleet, choices)
-    best, least = -1, math.inf
+def _least_loaded(fleet: Fleet, router: int, choices: int, now_s: float) -> int:
+    """Return the replica with the least load.
+
+    The search starts one place further each time, so that equal ones alternate.
+    """
+    begin = _next_turn(fleet, choices)
+    best, lowest_load = -1, math.inf
     for step in range(choices):
-        at = begin + step
-        replica = fleet.knobs[ROUTABLE_AT + (at - choices if at >= choices else at)]
+        position = begin + step
+        replica = fleet.knobs[ROUTABLE_AT + (position - choices if position >= choices else position)]
         if router == LEAST_WORK:
             load = work_ahead_s(fleet, replica, now_s)
         elif router == WEIGHTED:
             load = (outstanding(fleet, replica, now_s) + 1) / fleet.reals[replica, WEIGHT]
         else:
             load = float(outstanding(fleet, replica, now_s))
-        if load < least:
-            best, least = replica, load
+        if load < lowest_load:
+            best, lowest_load = replica, load
     return best

@@ -1,6 +1,4 @@
-"""What a replica of continuous batching has in hand: prompts being read, in order, and a heap of sequences by their
-last step.
-"""
+"""Requests in work at a replica with continuous batching: a queue of prompts, and a heap of sequences by last step."""
 
 from __future__ import annotations
 
@@ -61,15 +59,15 @@ def tokens_out(fleet: Fleet, mark: int) -> int:
 
 @compiled
 def reserve_of(fleet: Fleet, replica: int, mark: int) -> int:
-    """The whole of its tokens; of one larger than the cache, the cache."""
+    """Return the tokens that a request reserves: all of its tokens, at most the whole cache."""
     return min(tokens_in(fleet, mark) + tokens_out(fleet, mark), int(fleet.counts[replica, KV_TOKENS]))
 
 
 @compiled
 def owed_s(fleet: Fleet, replica: int, mark: int) -> float:
-    """The replica's time a request takes where its batch is full."""
-    a_token_s = fleet.reals[replica, FIXED] / fleet.counts[replica, WIDTH] + fleet.reals[replica, PER_ITEM]
-    return float(tokens_in(fleet, mark) * fleet.reals[replica, PER_PROMPT] + tokens_out(fleet, mark) * a_token_s)
+    """Return the time that a request takes of the replica at a full batch."""
+    token_s = fleet.reals[replica, FIXED] / fleet.counts[replica, WIDTH] + fleet.reals[replica, PER_ITEM]
+    return float(tokens_in(fleet, mark) * fleet.reals[replica, PER_PROMPT] + tokens_out(fleet, mark) * token_s)
 
 
 @compiled
@@ -90,7 +88,7 @@ def begin_reading(fleet: Fleet, replica: int, arrival_s: float, mark: int) -> No
 
 @compiled
 def read_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
-    """Reads so many tokens of the prompts; what is read whole decodes from this step on, with its first token."""
+    """Process `tokens` tokens of the prompts; a completed prompt decodes from this step on, with its first token."""
     while fleet.counts[replica, READING] > 0:
         if fleet.counts[replica, UNREAD] > tokens:
             fleet.counts[replica, UNREAD] -= tokens
@@ -109,7 +107,7 @@ def read_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
 
 @compiled
 def unread_tokens(fleet: Fleet, replica: int, most: int) -> int:
-    """Of all prompts being read, up to `most`."""
+    """Return the unprocessed tokens of all prompts, at most `most`."""
     unread, width = fleet.counts[replica, UNREAD], fleet.counts[replica, WIDTH]
     for step in range(1, fleet.counts[replica, READING]):
         if unread >= most:
@@ -124,30 +122,30 @@ def _begin_decoding(fleet: Fleet, replica: int, place: int) -> None:
     mark = int(fleet.works[replica, place, MARK])
     fleet.works[replica, place, ENDS] = fleet.reals[replica, DONE]
     heaps = fleet.heaps
-    ends_at = fleet.counts[replica, STEP] + tokens_out(fleet, mark) - 1
-    at = fleet.counts[replica, DECODING]
-    fleet.counts[replica, DECODING] = at + 1
+    last_step = fleet.counts[replica, STEP] + tokens_out(fleet, mark) - 1
+    position = fleet.counts[replica, DECODING]
+    fleet.counts[replica, DECODING] = position + 1
     fleet.counts[replica, CONTEXT] += tokens_in(fleet, mark) + 1
-    while at > 0:
-        parent = (at - 1) // 2
-        if heaps[replica, parent, LAST_STEP] <= ends_at:
+    while position > 0:
+        parent = (position - 1) // 2
+        if heaps[replica, parent, LAST_STEP] <= last_step:
             break
-        heaps[replica, at, LAST_STEP], heaps[replica, at, PLACE] = (
+        heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = (
             heaps[replica, parent, LAST_STEP],
             heaps[replica, parent, PLACE],
         )
-        at = parent
-    heaps[replica, at, LAST_STEP], heaps[replica, at, PLACE] = ends_at, place
+        position = parent
+    heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = last_step, place
 
 
 @compiled
 def finish_sequences(fleet: Fleet, replica: int) -> None:
-    """Those whose last step is taken."""
+    """Finish the sequences whose last step is done."""
     while fleet.counts[replica, DECODING] > 0 and fleet.heaps[replica, 0, LAST_STEP] <= fleet.counts[replica, STEP]:
         place = fleet.heaps[replica, 0, PLACE]
         mark = int(fleet.works[replica, place, MARK])
-        _take_first(fleet, replica)
-        _record(fleet, replica, place, mark)
+        _pop_sequence(fleet, replica)
+        _record_response(fleet, replica, place, mark)
         working = fleet.counts[replica, WORKING] - 1
         fleet.counts[replica, WORKING] = working
         fleet.heaps[replica, fleet.counts[replica, WIDTH] - working - 1, FREE] = place
@@ -159,45 +157,45 @@ def finish_sequences(fleet: Fleet, replica: int) -> None:
 
 
 @compiled
-def _take_first(fleet: Fleet, replica: int) -> None:
+def _pop_sequence(fleet: Fleet, replica: int) -> None:
     heaps = fleet.heaps
     size = fleet.counts[replica, DECODING] - 1
     fleet.counts[replica, DECODING] = size
-    ends_at, place = heaps[replica, size, LAST_STEP], heaps[replica, size, PLACE]
-    at = 0
+    last_step, place = heaps[replica, size, LAST_STEP], heaps[replica, size, PLACE]
+    position = 0
     while True:
-        child = 2 * at + 1
+        child = 2 * position + 1
         if child >= size:
             break
         if child + 1 < size and heaps[replica, child + 1, LAST_STEP] < heaps[replica, child, LAST_STEP]:
             child += 1
-        if heaps[replica, child, LAST_STEP] >= ends_at:
+        if heaps[replica, child, LAST_STEP] >= last_step:
             break
-        heaps[replica, at, LAST_STEP], heaps[replica, at, PLACE] = (
+        heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = (
             heaps[replica, child, LAST_STEP],
             heaps[replica, child, PLACE],
         )
-        at = child
-    heaps[replica, at, LAST_STEP], heaps[replica, at, PLACE] = ends_at, place
+        position = child
+    heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = last_step, place
 
 
 @compiled
-def _record(fleet: Fleet, replica: int, place: int, mark: int) -> None:
-    kind, now_s, outside_s = class_of(mark), fleet.reals[replica, DONE], fleet.reals[replica, OUTSIDE]
+def _record_response(fleet: Fleet, replica: int, place: int, mark: int) -> None:
+    class_index, now_s, outside_s = class_of(mark), fleet.reals[replica, DONE], fleet.reals[replica, OUTSIDE]
     arrival_s = fleet.works[replica, place, ARRIVAL]
     times_s = (now_s - arrival_s + outside_s, fleet.works[replica, place, ENDS] - arrival_s + outside_s)
     gaps = tokens_out(fleet, mark) - 1
-    a_token_s = (times_s[0] - times_s[1]) / gaps if gaps > 0 else 0.0
-    good = (
-        times_s[0] <= fleet.classes[kind, LIMIT]
-        and times_s[1] <= fleet.classes[kind, FIRST_LIMIT]
-        and a_token_s <= fleet.classes[kind, TOKEN_LIMIT]
+    token_s = (times_s[0] - times_s[1]) / gaps if gaps > 0 else 0.0
+    is_good = (
+        times_s[0] <= fleet.classes[class_index, LIMIT]
+        and times_s[1] <= fleet.classes[class_index, FIRST_LIMIT]
+        and token_s <= fleet.classes[class_index, TOKEN_LIMIT]
     )
-    fleet.tallies[kind, GOOD if good else LATE] += 1
-    fleet.tallies[kind, HISTOGRAMS + LATENCY * BUCKETS + bucket_of(times_s[0])] += 1
-    fleet.tallies[kind, HISTOGRAMS + FIRST_TOKEN * BUCKETS + bucket_of(times_s[1])] += 1
-    fleet.classes[kind, SUM + LATENCY] += times_s[0]
-    fleet.classes[kind, SUM + FIRST_TOKEN] += times_s[1]
+    fleet.tallies[class_index, GOOD if is_good else LATE] += 1
+    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKETS + bucket_of(times_s[0])] += 1
+    fleet.tallies[class_index, HISTOGRAMS + FIRST_TOKEN * BUCKETS + bucket_of(times_s[1])] += 1
+    fleet.classes[class_index, SUM + LATENCY] += times_s[0]
+    fleet.classes[class_index, SUM + FIRST_TOKEN] += times_s[1]
     if gaps > 0:
-        fleet.tallies[kind, HISTOGRAMS + PER_TOKEN * BUCKETS + bucket_of(a_token_s)] += 1
-        fleet.classes[kind, SUM + PER_TOKEN] += a_token_s
+        fleet.tallies[class_index, HISTOGRAMS + PER_TOKEN * BUCKETS + bucket_of(token_s)] += 1
+        fleet.classes[class_index, SUM + PER_TOKEN] += token_s

@@ -1,6 +1,6 @@
-"""Arrivals into a fleet, a chunk at a time, and what may be done to it between chunks.
+"""Arrivals of a fleet, chunk by chunk, and the operations on it between chunks.
 
-Nothing here keeps a request once it is answered: 1e9 arrivals take the memory of one chunk.
+No request is stored after its response: 1e9 arrivals take the memory of one chunk.
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ _NO_LENGTHS: Ints = np.empty(0, dtype=np.int64)
 
 
 def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints = _NO_LENGTHS) -> None:
-    """Arrivals ascend, within a call and from call to call; no normals at all means that nothing varies.
+    """Simulate arrivals, which are ascending within a call and between calls.
 
-    `lengths` are places among the design's pairs of lengths, one for each arrival; without any they are drawn.
+    No normals at all means that service times do not vary. `lengths` are row numbers in the design's pairs of lengths,
+    one for each arrival; without any they are drawn. Raises ValueError for fewer normals than arrivals.
     """
     if 0 < unit_normals.size < arrivals_s.size:
         raise ValueError(f"{arrivals_s.size} arrivals have {unit_normals.size} normals")
@@ -75,31 +76,34 @@ def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints 
 
 
 def settle(fleet: Fleet, now_s: float) -> None:
-    """Lets everything up to `now_s` happen; replicas are otherwise brought up to date only when they are looked at."""
-    _settle(fleet, now_s)
+    """Advance all replicas to `now_s`; otherwise a replica is advanced only when it is accessed."""
+    _advance_all(fleet, now_s)
 
 
 def counts_of(fleet: Fleet) -> DayTotals:
-    """As of the last `settle`."""
+    """Return the counts as of the last `settle`."""
     tallies = fleet.tallies[:, :HISTOGRAMS].sum(axis=0)
-    held = int(fleet.counts[:, WAITING].sum() + fleet.counts[:, WORKING].sum())
-    arrived, good, late, dropped, timed_out, failed = (int(each) for each in tallies)
-    return DayTotals(arrived, good, late, dropped, timed_out, failed, held)
+    in_flight = int(fleet.counts[:, WAITING].sum() + fleet.counts[:, WORKING].sum())
+    arrived, good, late, dropped, timed_out, failed = (int(count) for count in tallies)
+    return DayTotals(arrived, good, late, dropped, timed_out, failed, in_flight)
 
 
 def outstanding_of(fleet: Fleet) -> Ints:
-    """Requests each replica holds, as of the last `settle`."""
+    """Return the requests in each replica, as of the last `settle`."""
     return np.asarray(fleet.counts[:, WAITING] + fleet.counts[:, WORKING])
 
 
 def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
-    """Only these get requests from now on; the others go on with what they hold. With none all arrivals are dropped."""
+    """Route requests only to these replicas from now on; the others finish theirs.
+
+    Without any, all arrivals are dropped.
+    """
     fleet.knobs[ROUTABLE] = len(replicas)
     fleet.knobs[ROUTABLE_AT : ROUTABLE_AT + len(replicas)] = replicas
 
 
 def fail_replica(fleet: Fleet, replica: int, now_s: float) -> None:
-    """All it holds has failed, and it stands empty. Whether requests still go to it is for `set_routable` to say."""
+    """Fail all requests of the replica and empty it. Whether it gets new requests is set by `set_routable`."""
     _fail(fleet, replica, now_s)
 
 
@@ -111,26 +115,29 @@ def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, lengths: Ints) -> 
         mark = _mark(fleet)
         if lengths.size:
             mark = (mark & 255) + (lengths[number] << 8)
-        kind = mark & 255
-        fleet.tallies[kind, ARRIVED] += 1
+        class_index = mark & 255
+        fleet.tallies[class_index, ARRIVED] += 1
         if fleet.knobs[ROUTABLE] == 0:
-            fleet.tallies[kind, DROPPED] += 1
+            fleet.tallies[class_index, DROPPED] += 1
         else:
             replica = route(fleet, now_s)
             if fleet.reals[replica, NEXT] <= now_s:
                 advance_replica(fleet, replica, now_s)
             if is_full(fleet, replica):
-                fleet.tallies[kind, DROPPED] += 1
+                fleet.tallies[class_index, DROPPED] += 1
             else:
                 normal = normals[min(number, last_normal)]
                 push_waiting(fleet, replica, now_s, normal, request_owes_s(fleet, replica, normal, mark), mark)
-                _look_again(fleet, replica, now_s)
+                _update_after_arrival(fleet, replica, now_s)
         fleet.knobs[INDEX] += 1
 
 
 @inlined
-def _look_again(fleet: Fleet, replica: int, now_s: float) -> None:
-    """After an arrival: a busy replica has only its patience to watch; others begin when they are next looked at."""
+def _update_after_arrival(fleet: Fleet, replica: int, now_s: float) -> None:
+    """Update the replica after an arrival.
+
+    A busy replica only has its timeout to consider; others begin when they are next accessed.
+    """
     kind, working = fleet.counts[replica, KIND], fleet.counts[replica, WORKING]
     if kind == SLOTS and working < fleet.counts[replica, WIDTH]:
         advance_slots(fleet, replica, now_s)
@@ -143,7 +150,7 @@ def _look_again(fleet: Fleet, replica: int, now_s: float) -> None:
 
 
 @compiled
-def _settle(fleet: Fleet, now_s: float) -> None:
+def _advance_all(fleet: Fleet, now_s: float) -> None:
     for replica in range(fleet.reals.shape[0]):
         if fleet.reals[replica, NEXT] <= now_s:
             advance_replica(fleet, replica, now_s)
@@ -151,7 +158,7 @@ def _settle(fleet: Fleet, now_s: float) -> None:
 
 @inlined
 def _mark(fleet: Fleet) -> int:
-    """The class of the next request, and the index of its lengths in the bits above 8."""
+    """Return the class of the next request, and the index of its lengths in the bits above 8."""
     mark, number = 0, fleet.knobs[INDEX]
     if fleet.classes.shape[0] > 1:
         share = share_of(word_of(np.uint64(fleet.knobs[CLASSES]), number))
@@ -165,35 +172,35 @@ def _mark(fleet: Fleet) -> int:
 
 @inlined
 def is_full(fleet: Fleet, replica: int) -> bool:
-    """What still finds a place in work, or in the batch that gathers, does not count as queued."""
-    room, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
+    """Return whether the replica's queue is full; requests that fit into work or the gathering batch are not queued."""
+    free_places, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
     if fleet.counts[replica, KIND] == BATCH:
-        room = room if working == 0 else 0
+        free_places = free_places if working == 0 else 0
     else:
-        room -= working
-    return bool(fleet.counts[replica, WAITING] >= fleet.knobs[QUEUE_LIMIT] + room)
+        free_places -= working
+    return bool(fleet.counts[replica, WAITING] >= fleet.knobs[QUEUE_LIMIT] + free_places)
 
 
 @inlined
 def request_owes_s(fleet: Fleet, replica: int, normal: float, mark: int) -> float:
-    """What the request adds to its replica's work; 0 where no router asks."""
+    """Return the work that a request adds to its replica; 0 where the router does not need it."""
     if fleet.knobs[ROUTER] != LEAST_WORK:
         return 0.0
     kind, width = fleet.counts[replica, KIND], fleet.counts[replica, WIDTH]
     if kind == TOKENS:
         return owed_s(fleet, replica, mark)
-    lasts_s = fleet.reals[replica, PER_ITEM] * fleet.classes[mark & 255, WORK] * factor_of(fleet, replica, normal)
+    duration_s = fleet.reals[replica, PER_ITEM] * fleet.classes[mark & 255, WORK] * factor_of(fleet, replica, normal)
     if kind == BATCH:
-        return float(lasts_s + fleet.reals[replica, FIXED] / width)
-    return float(lasts_s / width)
+        return float(duration_s + fleet.reals[replica, FIXED] / width)
+    return float(duration_s / width)
 
 
 @compiled
 def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
     advance_replica(fleet, replica, now_s)
-    ring = fleet.waits.shape[0]
+    ring_size = fleet.waits.shape[0]
     for step in range(fleet.counts[replica, WAITING]):
-        mark = int(fleet.waits[(fleet.counts[replica, HEAD] + step) % ring, replica, MARK])
+        mark = int(fleet.waits[(fleet.counts[replica, HEAD] + step) % ring_size, replica, MARK])
         fleet.tallies[mark & 255, FAILED] += 1
     width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
     if fleet.counts[replica, KIND] == TOKENS:
@@ -215,12 +222,12 @@ def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
 
 @inlined
 def _fail_sequences(fleet: Fleet, replica: int) -> None:
-    """The free places are a stack; those not on it are in work."""
+    """Fail all sequences. The free places are a stack; those not on it are in work."""
     free = fleet.counts[replica, WIDTH] - fleet.counts[replica, WORKING]
     for place in range(fleet.counts[replica, WIDTH]):
         is_free = False
-        for other in range(free):
-            is_free = is_free or fleet.heaps[replica, other, FREE] == place
+        for index in range(free):
+            is_free = is_free or fleet.heaps[replica, index, FREE] == place
         if not is_free:
             fleet.tallies[int(fleet.works[replica, place, MARK]) & 255, FAILED] += 1
             fleet.heaps[replica, free, FREE] = place

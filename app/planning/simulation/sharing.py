@@ -1,7 +1,7 @@
-"""A replica with processor sharing: all requests run at once and share its cores equally.
+"""Replica with processor sharing: all requests run at once and share its cores equally.
 
-Every running request receives the same amount of work, so each one's end is known on a clock of work per request,
-whatever arrives later. No request waits, so none leaves because it waited too long.
+Every running request receives the same amount of work, so the end of each is known on a clock of work per request,
+whatever arrives later. No request waits, so none times out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from app.planning.simulation.state import (
 
 @compiled
 def advance_shared(fleet: Fleet, replica: int, until_s: float) -> None:
-    """All that happens up to `until_s`; what arrived then starts."""
+    """Advance the replica to `until_s`; requests that have arrived then start."""
     while fleet.counts[replica, WORKING] > 0:
         done_s = _next_end_s(fleet, replica)
         if done_s > until_s:
@@ -56,7 +56,10 @@ def advance_shared(fleet: Fleet, replica: int, until_s: float) -> None:
 
 @inlined
 def work_left_s(fleet: Fleet, replica: int, now_s: float) -> float:
-    """Of all requests that run, on one core. The replica's next end is not before `now_s`."""
+    """Return the remaining work of all running requests, in s of one core.
+
+    The replica's next end is not before `now_s`.
+    """
     working = fleet.counts[replica, WORKING]
     if working == 0:
         return 0.0
@@ -66,7 +69,7 @@ def work_left_s(fleet: Fleet, replica: int, now_s: float) -> float:
 
 @inlined
 def _speed(fleet: Fleet, replica: int) -> float:
-    """Of each running request, in cores."""
+    """Return the speed of each running request, in cores."""
     return float(min(1.0, fleet.counts[replica, WIDTH] / fleet.counts[replica, WORKING]))
 
 
@@ -80,15 +83,15 @@ def _next_end_s(fleet: Fleet, replica: int) -> float:
 
 @inlined
 def _start(fleet: Fleet, replica: int, now_s: float) -> None:
-    """The oldest that waits."""
+    """Start the oldest waiting request."""
     if fleet.counts[replica, WORKING] == 0:
         fleet.reals[replica, CLOCK], fleet.reals[replica, DONE] = 0.0, now_s
     head = fleet.counts[replica, HEAD]
     mark, arrival_s = int(fleet.waits[head, replica, MARK]), fleet.waits[head, replica, ARRIVAL]
-    alone_s = fleet.reals[replica, PER_ITEM] * fleet.classes[class_of(mark), WORK]
-    alone_s *= factor_of(fleet, replica, fleet.waits[head, replica, NORMAL])
+    work_s = fleet.reals[replica, PER_ITEM] * fleet.classes[class_of(mark), WORK]
+    work_s *= factor_of(fleet, replica, fleet.waits[head, replica, NORMAL])
     pop_waiting(fleet, replica)
-    put_work(fleet, replica, fleet.reals[replica, CLOCK] + alone_s, arrival_s, mark)
+    put_work(fleet, replica, fleet.reals[replica, CLOCK] + work_s, arrival_s, mark)
     fleet.counts[replica, BATCHES] += 1
     fleet.counts[replica, ITEMS] += 1
-    fleet.reals[replica, BUSY] += alone_s / fleet.counts[replica, WIDTH]
+    fleet.reals[replica, BUSY] += work_s / fleet.counts[replica, WIDTH]

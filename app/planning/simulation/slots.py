@@ -1,4 +1,4 @@
-"""A replica of several slots: first come, first served, one request a slot."""
+"""Replica with several slots: served in order of arrival, one request per slot."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from app.planning.simulation.state import (
 
 @compiled
 def advance_slots(fleet: Fleet, replica: int, until_s: float) -> None:
-    """All that happens up to `until_s`. While any waits, every slot is taken."""
+    """Advance the replica to `until_s`. While any request waits, every slot is taken."""
     while fleet.counts[replica, WORKING] > 0 and fleet.works[replica, 0, ENDS] <= until_s:
         done_s = fleet.works[replica, 0, ENDS]
         record_answer(
@@ -43,8 +43,8 @@ def advance_slots(fleet: Fleet, replica: int, until_s: float) -> None:
             done_s + fleet.reals[replica, OUTSIDE] - fleet.works[replica, 0, ARRIVAL],
         )
         take_first_work(fleet, replica)
-        _begin_waiting(fleet, replica, done_s)
-    _begin_waiting(fleet, replica, until_s)
+        _start_oldest(fleet, replica, done_s)
+    _start_oldest(fleet, replica, until_s)
     expire_waiting(fleet, replica, until_s)
     next_s = expiry_s(fleet, replica)
     if fleet.counts[replica, WORKING] > 0:
@@ -53,22 +53,22 @@ def advance_slots(fleet: Fleet, replica: int, until_s: float) -> None:
 
 
 @compiled
-def _begin_waiting(fleet: Fleet, replica: int, now_s: float) -> None:
-    """Gives the oldest that waits and has not given up to a free slot."""
+def _start_oldest(fleet: Fleet, replica: int, now_s: float) -> None:
+    """Start the oldest waiting request that has not timed out, if a slot is free."""
     while expiry_s(fleet, replica) < now_s:
         expire_waiting(fleet, replica, now_s)
     if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.counts[replica, WIDTH]:
         return
     head = fleet.counts[replica, HEAD]
     mark = int(fleet.waits[head, replica, MARK])
-    lasts_s = fleet.reals[replica, PER_ITEM] * fleet.classes[class_of(mark), WORK]
-    lasts_s *= factor_of(fleet, replica, fleet.waits[head, replica, NORMAL])
+    duration_s = fleet.reals[replica, PER_ITEM] * fleet.classes[class_of(mark), WORK]
+    duration_s *= factor_of(fleet, replica, fleet.waits[head, replica, NORMAL])
     arrival_s = fleet.waits[head, replica, ARRIVAL]
     pop_waiting(fleet, replica)
-    put_work(fleet, replica, now_s + lasts_s, arrival_s, mark)
+    put_work(fleet, replica, now_s + duration_s, arrival_s, mark)
     fleet.counts[replica, BATCHES] += 1
     fleet.counts[replica, ITEMS] += 1
-    fleet.reals[replica, BUSY] += lasts_s / fleet.counts[replica, WIDTH]
+    fleet.reals[replica, BUSY] += duration_s / fleet.counts[replica, WIDTH]
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""The state of a simulated fleet: arrays whose size depends on the design, never on how many requests came."""
+"""State of a simulated fleet: arrays whose size depends on the design, never on the number of requests."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from app.planning.simulation.design import ROUTERS, FleetDesign, most_per_s
 from app.planning.simulation.histogram import BUCKETS
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
-# Columns of `reals`: the next moment that changes what the replica holds; when its work in hand ends or its last ended
-# (of tokens: when its step began); the sum of such ends over slots (of tokens: work in hand, s); work that waits, s;
-# busy time, s; the factor of its steps; then its law: of a batch, fixed and per item; of a step, fixed, per sequence,
-# per token in the cache and per token of prompt; how long requests wait at most; and with processor sharing the
-# work that each request has received since the replica was idle, as of DONE (ends are on this clock).
+# Columns of `reals`: next time at which the replica's state changes; when its work ends or its last work ended (tokens:
+# when its step began); the sum of such ends over slots (tokens: work in progress, s); waiting work, s; busy time, s;
+# the factor of its steps; then its service model (batch: fixed and per item; step: fixed, per sequence, per token in
+# the cache and per token of prompt); the timeout of waiting requests; and for processor sharing the work that each
+# request has received since the replica was idle, as of DONE (ends are on this clock).
 NEXT, DONE, DONE_SUM, OWED, BUSY, FACTOR = range(6)
 FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, TIMEOUT, CLOCK = range(6, 16)
-# Columns of `counts`: the queue's place and size; requests in work; batches and the requests in them (of tokens, steps
-# and sequences); steps so far; tokens reserved and in the cache; prompts being read, and what is unread of the first;
+# Columns of `counts`: the queue's place and size; requests in work; batches and the requests in them (tokens: steps and
+# sequences); steps so far; tokens reserved and in the cache; prompts being read, and the unread tokens of the first;
 # sequences decoding; then its limits.
 HEAD, WAITING, WORKING, BATCHES, ITEMS, STEP, RESERVED, CONTEXT, READ_HEAD, READING, UNREAD, DECODING = range(12)
 KIND, WIDTH, KV_TOKENS, READ_A_STEP = range(12, 16)
 SLOTS, BATCH, TOKENS, SHARED = range(4)
-# Of what waits and of what is in work; a mark is the class + 256 × the index of the lengths.
+# Columns of waiting and running requests; a mark is the class + 256 × the index of the lengths.
 ARRIVAL, MARK, NORMAL, OWES = range(4)
-ENDS = 2  # of tokens: when the first token came
-# Of `heaps`: a heap of last steps with the places in `works`; the places being read, in order; a stack of free places.
+ENDS = 2  # tokens: when the first token was returned
+# Columns of `heaps`: a heap of last steps with the places in `works`; the places being read, in order; a stack of free
+# places.
 LAST_STEP, PLACE, READ, FREE = range(4)
 # Columns of `classes`
 SHARE, WORK, LIMIT, FIRST_LIMIT, TOKEN_LIMIT, SUM = range(6)
@@ -42,11 +43,14 @@ ROUTING, CLASSES, SESSION, LENGTHS, ROUTABLE_AT = range(8, 13)
 
 
 class Fleet(NamedTuple):
-    """Rows are replicas, but of `classes` and `tallies`, where they are classes. Few arrays: each costs every call."""
+    """Arrays of a fleet. Rows are replicas, except in `classes` and `tallies`, where they are classes.
+
+    There are few arrays, since each makes every call slower.
+    """
 
     reals: Floats
     counts: Ints
-    waits: Floats  # rings of a size that is a power of 2; by place first, so that short queues lie side by side
+    waits: Floats  # rings of a size that is a power of 2; by place first, so that short queues are adjacent in memory
     works: Floats
     heaps: Ints
     classes: Floats
@@ -55,7 +59,10 @@ class Fleet(NamedTuple):
 
 
 def new_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
-    """An empty fleet, all of it routable. Designs given one seed share routing, classes, sessions and lengths."""
+    """Create an empty fleet with all replicas routable.
+
+    Designs with one seed share routing, classes, sessions and lengths.
+    """
     replicas = len(design.services)
     limits = np.array([_limits(service) for service in design.services], dtype=np.int64)
     width = int(limits[:, WIDTH - KIND].max())
@@ -77,7 +84,7 @@ def new_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
 def _reals(design: FleetDesign) -> Floats:
     weights = design.weights or tuple(most_per_s(service, design.lengths) for service in design.services)
     rows = [
-        (np.inf, -np.inf, 0.0, 0.0, 0.0, 1.0, *_law(service, weight), design.timeout_s, 0.0)
+        (np.inf, -np.inf, 0.0, 0.0, 0.0, 1.0, *_service_columns(service, weight), design.timeout_s, 0.0)
         for service, weight in zip(design.services, weights, strict=True)
     ]
     return np.array(rows)
@@ -90,10 +97,19 @@ def _heaps(replicas: int, width: int) -> Ints:
 
 
 def _classes(design: FleetDesign) -> Floats:
-    shares = np.cumsum([each.share for each in design.classes])
+    shares = np.cumsum([request_class.share for request_class in design.classes])
     rows = [
-        (share, each.work, each.limit_s, each.first_token_limit_s, each.per_token_limit_s, 0.0, 0.0, 0.0)
-        for share, each in zip(shares / shares[-1], design.classes, strict=True)
+        (
+            share,
+            request_class.work,
+            request_class.limit_s,
+            request_class.first_token_limit_s,
+            request_class.per_token_limit_s,
+            0.0,
+            0.0,
+            0.0,
+        )
+        for share, request_class in zip(shares / shares[-1], design.classes, strict=True)
     ]
     return np.array(rows)
 
@@ -109,7 +125,7 @@ def _knobs(design: FleetDesign, seed: np.random.SeedSequence) -> Ints:
 
 @lru_cache(16)
 def _flat_lengths(lengths: tuple[tuple[int, int], ...]) -> Ints:
-    """Of a trace's many thousands, read once for all plays."""
+    """Return the lengths flattened; cached, since a trace has many thousands."""
     return np.maximum(np.array(lengths, dtype=np.int64).ravel(), 1)
 
 
@@ -117,7 +133,7 @@ def _limits(service: ServiceModel) -> tuple[int, int, int, int]:
     match service:
         case RequestService(discipline="processor sharing"):
             return (SHARED, service.slots, 0, 0)
-        case RequestService():  # one slot is a batch of one, and faster so
+        case RequestService():  # one slot is a batch of one, which is faster to simulate
             return (BATCH if service.slots == 1 else SLOTS, service.slots, 0, 0)
         case BatchService():
             return (BATCH, service.max_batch, 0, 0)
@@ -125,8 +141,8 @@ def _limits(service: ServiceModel) -> tuple[int, int, int, int]:
             return (TOKENS, service.max_sequences, service.kv_tokens, service.chunk_tokens)
 
 
-def _law(service: ServiceModel, weight: float) -> tuple[float, ...]:
-    """The columns from FIXED to PER_PROMPT."""
+def _service_columns(service: ServiceModel, weight: float) -> tuple[float, ...]:
+    """Return the columns from FIXED to PER_PROMPT."""
     sigma, outside_s = float(np.sqrt(np.log1p(service.cv**2))), service.outside_s
     if is_two_phase(service):
         sigma = FLEET_SIGMA
@@ -136,5 +152,5 @@ def _law(service: ServiceModel, weight: float) -> tuple[float, ...]:
         case BatchService():
             return (service.fixed_s, service.per_item_s, service.window_s, sigma, outside_s, weight, 0.0, 0.0)
         case TokenService():
-            a_token_s, a_prompt_token_s = service.per_kv_token_s, service.prefill_s_per_token
-            return (service.step_s, service.per_sequence_s, 0.0, sigma, outside_s, weight, a_token_s, a_prompt_token_s)
+            kv_token_s, prompt_token_s = service.per_kv_token_s, service.prefill_s_per_token
+            return (service.step_s, service.per_sequence_s, 0.0, sigma, outside_s, weight, kv_token_s, prompt_token_s)

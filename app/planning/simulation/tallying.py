@@ -1,4 +1,4 @@
-"""What was counted in a fleet, or in the same fleet under several seeds, as percentiles and shares."""
+"""Percentiles and shares from the counts of a fleet, or of the same fleet under several seeds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from app.planning.simulation.state import (
 
 
 class Times(msgspec.Struct, frozen=True):
-    """Percentiles in the order they were asked for; None where nothing was counted."""
+    """Mean and percentiles of a time, in the requested order; `None` where nothing was counted."""
 
     mean_s: float | None
     percentiles_s: tuple[float | None, ...]
@@ -42,7 +42,11 @@ class Times(msgspec.Struct, frozen=True):
 
 
 class ClassOutcome(msgspec.Struct, frozen=True):
-    """`good_share` is of what ended: answered, dropped, timed out or failed; token times are None without tokens."""
+    """Results of one class.
+
+    `good_share` is the share of the requests that ended: with a response, dropped, timed out or failed. Token times are
+    `None` without tokens.
+    """
 
     good_share: float | None
     latency: Times
@@ -51,23 +55,23 @@ class ClassOutcome(msgspec.Struct, frozen=True):
 
 
 def forget_counts(fleet: Fleet) -> None:
-    """Ends a warm-up: what is in flight now counts as arrived, and all else is counted from here."""
-    counted = fleet.tallies[:, :HISTOGRAMS].copy()
+    """End a warm-up: requests in flight now count as arrived, and all other counts start here."""
+    counts = fleet.tallies[:, :HISTOGRAMS].copy()
     fleet.tallies[:] = 0
-    fleet.tallies[:, ARRIVED] = counted[:, ARRIVED] - counted[:, ARRIVED + 1 :].sum(axis=1)
+    fleet.tallies[:, ARRIVED] = counts[:, ARRIVED] - counts[:, ARRIVED + 1 :].sum(axis=1)
     fleet.classes[:, SUM:] = 0.0
     fleet.reals[:, BUSY] = 0.0
     fleet.counts[:, [BATCHES, ITEMS]] = 0
 
 
 def latency_counts(fleet: Fleet, which: int = LATENCY) -> Ints:
-    """The histogram of all classes: LATENCY, or FIRST_TOKEN or PER_TOKEN where there are tokens."""
+    """Return the histogram over all classes of LATENCY or, where there are tokens, FIRST_TOKEN or PER_TOKEN."""
     start = HISTOGRAMS + which * BUCKETS
     return np.asarray(fleet.tallies[:, start : start + BUCKETS].sum(axis=0))
 
 
 def class_outcome(fleets: Sequence[Fleet], classes: slice, percentiles: Sequence[float]) -> ClassOutcome:
-    """Of the classes named, pooled over fleets that differ by their seed."""
+    """Return the results of the given classes, pooled over fleets that differ by their seed."""
     has_tokens = fleets[0].tallies.shape[1] > HISTOGRAMS + BUCKETS
     return ClassOutcome(
         good_share=good_share([fleet.tallies[classes] for fleet in fleets]),
@@ -78,44 +82,45 @@ def class_outcome(fleets: Sequence[Fleet], classes: slice, percentiles: Sequence
 
 
 def good_share(tallies: Sequence[Ints]) -> float | None:
-    ended = sum(int(each[:, GOOD : FAILED + 1].sum()) for each in tallies)
-    return sum(int(each[:, GOOD].sum()) for each in tallies) / ended if ended else None
+    ended = sum(int(counts[:, GOOD : FAILED + 1].sum()) for counts in tallies)
+    return sum(int(counts[:, GOOD].sum()) for counts in tallies) / ended if ended else None
 
 
 def mean_batch(fleets: Sequence[Fleet]) -> float | None:
-    """Requests a batch; of tokens, sequences a step; of slots, 1."""
+    """Return the mean requests per batch; for tokens sequences per step; for slots 1."""
     batches = sum(int(fleet.counts[:, BATCHES].sum()) for fleet in fleets)
     return sum(int(fleet.counts[:, ITEMS].sum()) for fleet in fleets) / batches if batches else None
 
 
 def busy_s(fleet: Fleet, now_s: float) -> Floats:
-    """Each replica's busy time up to now, in whole replicas: what is in hand counts for the part that has passed.
+    """Return each replica's busy time up to now, in whole replicas.
 
-    As of a `settle` at `now_s`; its growth over a span, divided by the span, is the utilisation an autoscaler sees.
+    Work in progress counts for the part that has passed. As of a `settle` at `now_s`. Its increase over a span, divided
+    by the span, is the utilization that an autoscaler reads.
     """
     working, kind, width = (fleet.counts[:, column] for column in (WORKING, KIND, WIDTH))
     done_s, done_sum_s = fleet.reals[:, DONE], fleet.reals[:, DONE_SUM]
-    ahead_s = np.zeros(working.size)  # of batches and slots the whole is counted when it begins, of steps when they end
-    in_hand = working > 0
-    by_end = in_hand & (kind != SLOTS) & (kind != SHARED)
-    ahead_s[by_end] = done_s[by_end] - now_s
-    slots = in_hand & (kind == SLOTS)
-    ahead_s[slots] = (done_sum_s[slots] - working[slots] * now_s) / width[slots]
-    shared = in_hand & (kind == SHARED)
+    future_s = np.zeros(working.size)  # batches and slots are counted in full when they begin, steps when they end
+    in_work = working > 0
+    until_end = in_work & (kind != SLOTS) & (kind != SHARED)
+    future_s[until_end] = done_s[until_end] - now_s
+    slots = in_work & (kind == SLOTS)
+    future_s[slots] = (done_sum_s[slots] - working[slots] * now_s) / width[slots]
+    shared = in_work & (kind == SHARED)
     speed = np.minimum(1.0, width[shared] / working[shared])
     clock_s = fleet.reals[shared, CLOCK] + (now_s - done_s[shared]) * speed
-    ahead_s[shared] = (done_sum_s[shared] - working[shared] * clock_s) / width[shared]
-    return np.asarray(fleet.reals[:, BUSY] - ahead_s)
+    future_s[shared] = (done_sum_s[shared] - working[shared] * clock_s) / width[shared]
+    return np.asarray(fleet.reals[:, BUSY] - future_s)
 
 
 def _times(fleets: Sequence[Fleet], classes: slice, which: int, percentiles: Sequence[float]) -> Times:
     start = HISTOGRAMS + which * BUCKETS
-    each = [np.asarray(fleet.tallies[classes, start : start + BUCKETS].sum(axis=0)) for fleet in fleets]
-    total = sum(int(counts.sum()) for counts in each)
-    summed_s = sum(float(fleet.classes[classes, SUM + which].sum()) for fleet in fleets)
+    histograms = [np.asarray(fleet.tallies[classes, start : start + BUCKETS].sum(axis=0)) for fleet in fleets]
+    total = sum(int(counts.sum()) for counts in histograms)
+    total_s = sum(float(fleet.classes[classes, SUM + which].sum()) for fleet in fleets)
     shares = [percentile / 100 for percentile in percentiles]
     return Times(
-        mean_s=summed_s / total if total else None,
-        percentiles_s=quantiles_s(np.sum(each, axis=0), shares),
-        per_seed_s=tuple(quantiles_s(counts, shares) for counts in each),
+        mean_s=total_s / total if total else None,
+        percentiles_s=quantiles_s(np.sum(histograms, axis=0), shares),
+        per_seed_s=tuple(quantiles_s(counts, shares) for counts in histograms),
     )

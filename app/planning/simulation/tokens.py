@@ -1,4 +1,4 @@
-"""A replica of continuous batching: prompts are read in pieces beside the decoding; nothing is preempted."""
+"""Replica with continuous batching: prompts are processed in chunks together with decoding; nothing is preempted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from app.planning.simulation.token_kernel import steps_last_s, steps_until, whol
 
 @compiled
 def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
-    """Every step that ends by `until_s`. `DONE` is then where the step under way began, which is taken later."""
+    """Simulate every step that ends by `until_s`. `DONE` is then the start of the step in progress, simulated later."""
     while True:
         if fleet.counts[replica, WORKING] == 0:
             if fleet.counts[replica, WAITING] == 0:
@@ -57,13 +57,13 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
             break
         expire_waiting(fleet, replica, fleet.reals[replica, DONE])
         _admit(fleet, replica)
-        if fleet.counts[replica, WORKING] == 0:  # all that had come gave up
+        if fleet.counts[replica, WORKING] == 0:  # all requests that had arrived have timed out
             continue
         if fleet.counts[replica, READING] > 0:
-            took = _read(fleet, replica, until_s)
+            has_stepped = _read(fleet, replica, until_s)
         else:
-            took = _decode(fleet, replica, until_s)
-        if not took:
+            has_stepped = _decode(fleet, replica, until_s)
+        if not has_stepped:
             break
         finish_sequences(fleet, replica)
     expire_waiting(fleet, replica, until_s)
@@ -72,11 +72,11 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
 
 @compiled
 def _fits(fleet: Fleet, replica: int) -> bool:
-    """Whether the oldest that waits has a place."""
+    """Return whether there is room for the oldest waiting request."""
     if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.counts[replica, WIDTH]:
         return False
-    needs = reserve_of(fleet, replica, int(fleet.waits[fleet.counts[replica, HEAD], replica, MARK]))
-    return bool(fleet.counts[replica, RESERVED] + needs <= fleet.counts[replica, KV_TOKENS])
+    needed_tokens = reserve_of(fleet, replica, int(fleet.waits[fleet.counts[replica, HEAD], replica, MARK]))
+    return bool(fleet.counts[replica, RESERVED] + needed_tokens <= fleet.counts[replica, KV_TOKENS])
 
 
 @compiled
@@ -92,8 +92,8 @@ def _admit(fleet: Fleet, replica: int) -> None:
 
 
 @compiled
-def _a_step_s(fleet: Fleet, replica: int) -> float:
-    """Of a step that reads no prompt, before its factor."""
+def _step_s(fleet: Fleet, replica: int) -> float:
+    """Return the time of a step without prompts, before its factor."""
     return float(
         fleet.reals[replica, FIXED]
         + fleet.reals[replica, PER_ITEM] * fleet.counts[replica, DECODING]
@@ -103,41 +103,41 @@ def _a_step_s(fleet: Fleet, replica: int) -> float:
 
 @compiled
 def _read(fleet: Fleet, replica: int, until_s: float) -> bool:
-    """Takes a step that reads prompts too, if it ends in time."""
+    """Simulate one step that also processes prompts, if it ends in time."""
     tokens = unread_tokens(fleet, replica, fleet.counts[replica, READ_A_STEP])
-    lasts_s = _a_step_s(fleet, replica) + fleet.reals[replica, PER_PROMPT] * tokens
-    lasts_s *= fleet.reals[replica, FACTOR]
-    if fleet.reals[replica, DONE] + lasts_s > until_s:
+    duration_s = _step_s(fleet, replica) + fleet.reals[replica, PER_PROMPT] * tokens
+    duration_s *= fleet.reals[replica, FACTOR]
+    if fleet.reals[replica, DONE] + duration_s > until_s:
         return False
-    _count(fleet, replica, 1, lasts_s)
+    _count_steps(fleet, replica, 1, duration_s)
     read_prompts(fleet, replica, tokens)
     return True
 
 
 @compiled
 def _decode(fleet: Fleet, replica: int, until_s: float) -> bool:
-    """Takes as many equal steps as come before anything changes, and end in time."""
+    """Simulate as many equal steps as come before any change of state, and end in time."""
     now_s, factor = fleet.reals[replica, DONE], fleet.reals[replica, FACTOR]
-    a_step_s = _a_step_s(fleet, replica)
+    step_s = _step_s(fleet, replica)
     growth_s = fleet.reals[replica, PER_KV] * fleet.counts[replica, DECODING]
     steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
     change_s = expiry_s(fleet, replica)
     if _fits(fleet, replica):
         change_s = fleet.waits[fleet.counts[replica, HEAD], replica, ARRIVAL]
     if change_s < math.inf:
-        steps = steps_until((change_s - now_s) / factor, a_step_s, growth_s, steps)
+        steps = steps_until((change_s - now_s) / factor, step_s, growth_s, steps)
     if until_s < math.inf:
-        steps = whole_steps((until_s - now_s) / factor, a_step_s, growth_s, steps)
+        steps = whole_steps((until_s - now_s) / factor, step_s, growth_s, steps)
     if steps == 0:
         return False
-    _count(fleet, replica, steps, factor * steps_last_s(steps, a_step_s, growth_s))
+    _count_steps(fleet, replica, steps, factor * steps_last_s(steps, step_s, growth_s))
     return True
 
 
 @compiled
-def _count(fleet: Fleet, replica: int, steps: int, lasts_s: float) -> None:
-    fleet.reals[replica, DONE] += lasts_s
-    fleet.reals[replica, BUSY] += lasts_s
+def _count_steps(fleet: Fleet, replica: int, steps: int, duration_s: float) -> None:
+    fleet.reals[replica, DONE] += duration_s
+    fleet.reals[replica, BUSY] += duration_s
     fleet.counts[replica, BATCHES] += steps
     fleet.counts[replica, ITEMS] += steps * fleet.counts[replica, WORKING]
     fleet.counts[replica, STEP] += steps
@@ -146,7 +146,7 @@ def _count(fleet: Fleet, replica: int, steps: int, lasts_s: float) -> None:
 
 @compiled
 def _next_end_s(fleet: Fleet, replica: int) -> float:
-    """No request ends before this."""
+    """Return a time before which no request ends."""
     if fleet.counts[replica, WORKING] == 0:
         if fleet.counts[replica, WAITING] == 0:
             return math.inf
@@ -155,5 +155,5 @@ def _next_end_s(fleet: Fleet, replica: int) -> float:
     if fleet.counts[replica, READING] == 0 and not _fits(fleet, replica):
         steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
     growth_s = fleet.reals[replica, PER_KV] * fleet.counts[replica, DECODING]
-    lasts_s = steps_last_s(steps, _a_step_s(fleet, replica), growth_s)
-    return float(fleet.reals[replica, DONE] + fleet.reals[replica, FACTOR] * lasts_s)
+    duration_s = steps_last_s(steps, _step_s(fleet, replica), growth_s)
+    return float(fleet.reals[replica, DONE] + fleet.reals[replica, FACTOR] * duration_s)

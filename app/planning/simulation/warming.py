@@ -1,6 +1,6 @@
-"""Compiles the simulation, or loads it from the cache, so that the first plan need not wait for it.
+"""Compilation of the simulation, or loading it from the cache, so that the first plan does not wait for it.
 
-Both may run in a thread beside other work: the rest of the program goes on, somewhat slower.
+Both functions may run in a thread beside other work, which they slow down somewhat.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TIMES_S, _NORMALS = np.arange(3.0), np.zeros(3)
 
 
 def compile_planner() -> None:
-    """What a plan calls and no more: a fleet under a steady rate or bursts, and one replica's measured stages."""
+    """Compile what a plan needs: a fleet at a steady rate or under bursts, and measured stages of one replica."""
     simulate_steady(_DESIGN, 0.1, 40, seeds=(1,))
     next(poisson_arrivals(np.ones(1), 1.0, np.random.SeedSequence(1), chunk=1))
     request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5))
@@ -31,7 +31,7 @@ def compile_planner() -> None:
 
 
 def compile_all() -> None:
-    """What plays a day too, and one replica of a language model."""
+    """Compile what a simulated day and one replica of a language model need as well."""
     compile_planner()
     fleet = new_fleet(_DESIGN, np.random.SeedSequence(1))
     hold_at(fleet, 1)

@@ -1,13 +1,9 @@
-"""The catalogue of accelerators and offers: dated facts in two CSV files, whose conventions their README tells.
+"""The catalog of accelerators and offers, and the user's prices on top of it.
 
-The CPU's architecture, read from an instance type's name where the provider's naming tells it.
-
-How much CO2e a kWh makes where an offer stands: the mean of its country's grid, as a dated fact.
-
-A user's rows over the catalogue's offers. What is the user's stays known as such, cell by cell.
-
-The user's price list that was imported: kept beside the runs, and over the bundled catalogue in
-every plan.
+The catalog consists of dated facts in CSV files; their README explains the conventions. This module also derives CPU
+architectures from instance type names where the provider's naming allows it, reads the mean CO2e per kWh of each
+country's grid, merges the rows of a user's price list, cell by cell, and stores the imported price list beside the
+runs, from where it applies to every plan.
 """
 
 from __future__ import annotations
@@ -29,19 +25,22 @@ from app.records.offers import Accelerator, Catalogue, GridIntensity, Offer, Ove
 from loadgen.decoding import decode_json
 
 Architecture = Literal["x86_64", "arm64"]
-# superchips with an Arm CPU of their own beside the accelerator
+# Superchips that combine an accelerator with an Arm CPU
 _ARM_SUPERCHIPS = ("gh200", "gb200", "gb300", "gb10")
-# a g after the generation's digit is Graviton: c7g, m8g, g5g, x2gd; a1 is the first of them
+# A g after the digit of the generation means Graviton: c7g, m8g, g5g, x2gd; a1 is the first Graviton family.
 _AWS_ARM = re.compile(r"a1\.|[a-z]+\d+[a-z]*g[a-z]*\.")
 _GCP_ARM = re.compile(r"(?:c4a|n4a|t2a|a4x)-")
-# a p among the letters after the size is Arm: Standard_D16ps_v5
+# A p among the letters after the size means Arm: Standard_D16ps_v5.
 _AZURE_ARM = re.compile(r"Standard_[A-Z]+\d+(?:-\d+)?[a-z]*p[a-z]*(?:_|$)")
 _ARM = {"aws": _AWS_ARM, "gcp": _GCP_ARM, "azure": _AZURE_ARM}
 _NEBIUS_X86 = re.compile(r"cpu-[de]\d")
 
 
 def cpu_architecture(provider: str, instance_type: str, accelerator: str | None) -> Architecture | None:
-    """None where the name does not tell, as on marketplaces."""
+    """Derive the CPU architecture from the name of an instance type.
+
+    Return `None` if the name does not determine it, as on marketplaces.
+    """
     if accelerator is not None and accelerator.startswith(_ARM_SUPERCHIPS):
         return "arm64"
     if provider in _ARM:
@@ -50,7 +49,7 @@ def cpu_architecture(provider: str, instance_type: str, accelerator: str | None)
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """A country with its intensity, or a provider's region with the country it is in."""
+    """A country with its grid intensity, or a provider's region with the country it is in."""
 
     key: str
     country: str
@@ -58,7 +57,10 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 def load_grid(path: Path) -> dict[str, GridIntensity]:
-    """By country, and by provider/region. Raises UsageError naming the file, and the line of a bad cell."""
+    """Load grid intensities by country and by provider/region.
+
+    Raises UsageError naming the file and the line of a bad cell.
+    """
     places = list(read_unique(path, _place))
     countries = {place.key: place.intensity for place in places if place.intensity is not None}
     unknown = next((place for place in places if place.country not in countries), None)
@@ -78,16 +80,16 @@ def _place(row: CsvRow) -> _Place:
 
 
 YOURS = "yours"
-"""The source of a user's figure."""
+"""Source of values that come from the user."""
 NO_ACCELERATOR = "none"
 _PRICES = ("on_demand_usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
 _CELLS = ("accelerator", "accelerator_count", "vcpus", "memory_gib", *_PRICES, "cpu_architecture")
 
 
 def merge_offers(catalogue: Catalogue, rows: Iterable[PriceRow]) -> Catalogue:
-    """The catalogue with the rows over it: those of a known key change its cells, others are offers of their own.
+    """Apply a user's rows to the catalog: rows of a known key change its cells, others become new offers.
 
-    Raises UsageError naming the row that makes no offer.
+    Raises UsageError naming the row that does not make a valid offer.
     """
     offers = {offer.key: offer for offer in catalogue.offers}
     grid = dict(catalogue.grid)
@@ -102,9 +104,9 @@ def merge_offers(catalogue: Catalogue, rows: Iterable[PriceRow]) -> Catalogue:
 
 
 def merged_offer(offer: Offer | None, row: PriceRow, catalogue: Catalogue) -> Offer:
-    """Raises BadValueError where the two together are no offer."""
+    """Apply a user's row to an offer. Raises BadValueError if the result is not a valid offer."""
     _check_names(row, catalogue)
-    merged = _new(row) if offer is None else _changed(offer, row)
+    merged = _new_offer(row) if offer is None else _change_offer(offer, row)
     if (merged.accelerator_count > 0) != (merged.accelerator is not None):
         key = merged.accelerator or NO_ACCELERATOR
         raise CellError("accelerator_count", f"{merged.accelerator_count:g} does not go with accelerator_key {key!r}")
@@ -119,7 +121,7 @@ def _check_names(row: PriceRow, catalogue: Catalogue) -> None:
         raise CellError("country", f"{row.country!r} is not in the grid's table", "Write its code, such as DE.")
 
 
-def _new(row: PriceRow) -> Offer:
+def _new_offer(row: PriceRow) -> Offer:
     if row.accelerator is None:
         hint = "Write an accelerator_key, or none for a CPU; to change a known offer, write its key as it is."
         raise BadValueError(f"{row.key} is not in the catalogue, so it lacks accelerator_key", hint=hint)
@@ -141,13 +143,13 @@ def _new(row: PriceRow) -> Offer:
         as_of=row.as_of,
         source=YOURS,
         cpu_architecture=row.cpu_architecture or cpu_architecture(row.provider, row.instance_type, accelerator),
-        overrides=tuple(Override(cell, None, row.as_of) for cell in _given(row)),
+        overrides=tuple(Override(cell, None, row.as_of) for cell in _given_cells(row)),
         owned=row.owned,
     )
 
 
-def _changed(offer: Offer, row: PriceRow) -> Offer:
-    given = _given(row)
+def _change_offer(offer: Offer, row: PriceRow) -> Offer:
+    given = _given_cells(row)
     changes = {cell: getattr(row, cell) for cell in given}
     if changes.get("accelerator") == NO_ACCELERATOR:
         changes["accelerator"] = None
@@ -170,24 +172,24 @@ def _changed(offer: Offer, row: PriceRow) -> Offer:
     )
 
 
-def _given(row: PriceRow) -> tuple[str, ...]:
+def _given_cells(row: PriceRow) -> tuple[str, ...]:
     return tuple(cell for cell in _CELLS if getattr(row, cell) is not None)
 
 
 def _source(source: str, is_new_price: bool) -> str:
-    """The first of several sources is that of the on-demand price."""
+    """Update the source of an offer. The first of several sources is that of the on-demand price."""
     parts = source.split("+")
-    others = [part for part in parts if part != YOURS]
+    other_parts = [part for part in parts if part != YOURS]
     leads = is_new_price or parts[0] == YOURS
-    return "+".join([YOURS, *others] if leads else [*others, YOURS])
+    return "+".join([YOURS, *other_parts] if leads else [*other_parts, YOURS])
 
 
 VERSION = 1
-_AGAIN = "Import the price list again with `sizewise offers import`, or remove this file."
+_REIMPORT_HINT = "Import the price list again with `sizewise offers import`, or remove this file."
 
 
 def imported_path() -> Path:
-    """In SIZEWISE_HOME, else in the user's data folder, as the runs are."""
+    """Return the path of the imported price list: in SIZEWISE_HOME, or in the user's data folder, like the runs."""
     home = os.environ.get("SIZEWISE_HOME")
     if home:
         return Path(home) / "offers.json"
@@ -197,22 +199,22 @@ def imported_path() -> Path:
 
 
 def imported_list() -> PriceList | None:
-    """None where none was imported. Raises UsageError where it cannot be read."""
+    """Load the imported price list, or return `None` if there is none. Raises UsageError if it cannot be read."""
     path = imported_path()
     try:
-        found = decode_json(path.read_bytes(), PriceList)
+        prices = decode_json(path.read_bytes(), PriceList)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint=_AGAIN) from error
-    if found.version != VERSION:
-        raise UsageError(f"{path} is of version {found.version}; this Sizewise reads {VERSION}", hint=_AGAIN)
-    return found
+        raise UsageError(f"{path} cannot be read: {error}", hint=_REIMPORT_HINT) from error
+    if prices.version != VERSION:
+        raise UsageError(f"{path} is of version {prices.version}; this Sizewise reads {VERSION}", hint=_REIMPORT_HINT)
+    return prices
 
 
 def imported_rows() -> tuple[PriceRow, ...]:
-    found = imported_list()
-    return () if found is None else found.rows
+    prices = imported_list()
+    return () if prices is None else prices.rows
 
 
 def encoded(prices: PriceList) -> bytes:
@@ -220,7 +222,7 @@ def encoded(prices: PriceList) -> bytes:
 
 
 def load_catalogue(directory: Path | None = None) -> Catalogue:
-    """The bundled catalogue with the user's imported price list over it; or another folder's as it is.
+    """Load the bundled catalog with the user's imported price list applied, or the catalog of another folder unchanged.
 
     Raises UsageError naming the file and the line of a bad cell.
     """
@@ -232,40 +234,43 @@ def load_catalogue(directory: Path | None = None) -> Catalogue:
 
 
 def bundled_catalogue() -> Catalogue:
-    """Without anything of the user's."""
+    """Load the bundled catalog without the user's prices."""
     return load_catalogue(DIRECTORY / "hardware")
 
 
 def find_offer(catalogue: Catalogue, name: str, region: str | None = None) -> Offer:
-    """The first offer named `provider/instance`, or `provider/instance@region`. Raises UsageError with the nearest."""
-    wanted, own_region = split_key(name)
+    """Return the first offer named `provider/instance` or `provider/instance@region`.
+
+    Raises UsageError with the most similar name.
+    """
+    instance, own_region = split_key(name)
     region = region or own_region
-    named = [offer for offer in catalogue.offers if offer.instance == wanted]
+    named = [offer for offer in catalogue.offers if offer.instance == instance]
     if not named:
         names = {offer.instance for offer in catalogue.offers}
-        raise UsageError(f"the catalogue has no offer {wanted!r}", hint=did_you_mean(wanted, sorted(names)))
+        raise UsageError(f"the catalogue has no offer {instance!r}", hint=did_you_mean(instance, sorted(names)))
     regions = [offer.region for offer in named]
     if region is not None and region not in regions:
-        raise UsageError(f"{wanted} is not known in {region!r}", hint=f"Known in {', '.join(regions)}.")
+        raise UsageError(f"{instance} is not known in {region!r}", hint=f"Known in {', '.join(regions)}.")
     return named[0 if region is None else regions.index(region)]
 
 
 def find_accelerator(catalogue: Catalogue, key: str) -> Accelerator:
-    _check("accelerator", key, catalogue.accelerators)
+    _check_known("accelerator", key, catalogue.accelerators)
     return catalogue.accelerators[key]
 
 
 def check_region(catalogue: Catalogue, name: str) -> None:
-    """Raises UsageError, with the nearest, where no offer is in such a region."""
-    _check("region", name, (offer.region for offer in catalogue.offers))
+    """Raise UsageError, with the most similar name, if no offer is in this region."""
+    _check_known("region", name, (offer.region for offer in catalogue.offers))
 
 
 def check_provider(catalogue: Catalogue, name: str) -> None:
-    """Raises UsageError, with the nearest, where no offer is by such a provider."""
-    _check("provider", name, (offer.provider for offer in catalogue.offers))
+    """Raise UsageError, with the most similar name, if no offer is from this provider."""
+    _check_known("provider", name, (offer.provider for offer in catalogue.offers))
 
 
-def _check(what: str, name: str, known: Iterable[str]) -> None:
+def _check_known(what: str, name: str, known: Iterable[str]) -> None:
     names = sorted(set(known))
     if name not in names:
         raise UsageError(f"the catalogue has no {what} {name!r}", hint=did_you_mean(name, names))

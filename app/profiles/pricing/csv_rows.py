@@ -1,4 +1,4 @@
-"""Tables of facts in CSV, row by row; what is wrong is told by file, line and column."""
+"""Read CSV tables of facts row by row, and report errors by file, line and column."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ K = TypeVar("K", bound=Keyed)
 
 
 class CsvRow(msgspec.Struct, frozen=True):
-    """One line's cells; each reader raises ValueError naming the column."""
+    """The cells of one line. Each accessor raises ValueError naming the column."""
 
     cells: dict[str, str | None]
 
@@ -56,7 +56,7 @@ class CsvRow(msgspec.Struct, frozen=True):
 
 
 def read_unique(path: Path, read: Callable[[CsvRow], K]) -> Iterator[K]:
-    """What `read` makes of each row; no two may have the same `key`."""
+    """Yield the item that `read` builds from each row. Raises UsageError if two items have the same `key`."""
     keys: set[str] = set()
     for line, row in _rows(path):
         try:

@@ -1,4 +1,4 @@
-"""Exchange rates as dated facts, and when to doubt them."""
+"""Exchange rates as dated facts, and warnings about outdated ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def bundled_rates() -> Mapping[str, ExchangeRate]:
 
 
 def load_rates(path: Path) -> dict[str, ExchangeRate]:
-    """By currency. Raises UsageError naming the file, and the line of what is wrong."""
+    """Load exchange rates by currency. Raises UsageError naming the file and the line of the problem."""
     try:
         document = read_document(path.read_bytes(), str(path))
     except OSError as error:
@@ -38,7 +38,7 @@ def load_rates(path: Path) -> dict[str, ExchangeRate]:
 
 
 def usd_of(currency: str) -> float:
-    """What one unit is worth. Raises BadValueError with the nearest known one."""
+    """Return the value of one unit of a currency in USD. Raises BadValueError with the most similar known currency."""
     if currency == USD:
         return 1.0
     rates = bundled_rates()
@@ -49,7 +49,10 @@ def usd_of(currency: str) -> float:
 
 
 def currency_notes(values: object, today: datetime.date) -> tuple[str, ...]:
-    """What to doubt of the amounts in a document's values (or texts): each currency whose rate is over 90 days old."""
+    """Return a warning for each currency used in a document whose exchange rate is more than 90 days old.
+
+    `values` holds the values of the document, or texts.
+    """
     used = sorted({code for text in _texts(values) if (code := _currency(text)) is not None} & bundled_rates().keys())
     return tuple(note for code in used if (note := rate_note(bundled_rates()[code], today)) is not None)
 
@@ -65,7 +68,7 @@ def rate_note(rate: ExchangeRate, today: datetime.date) -> str | None:
 
 
 def _currency(text: str) -> str | None:
-    amount = text.rpartition("=")[2].strip()  # an override: plan.budget=4000 EUR/month
+    amount = text.rpartition("=")[2].strip()  # the text may be an override such as plan.budget=4000 EUR/month
     match = _MONEY.fullmatch(amount)
     return None if match is None else match[1]
 

@@ -1,4 +1,6 @@
-"""The cells of a user's price list: what each may hold. It carries its unit, or is a number of the unit it names."""
+"""Parse the cells of a user's price list: a value with its unit, or a number in the unit that the column name
+states.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from app.profiles import units
 from app.profiles.problems import BadValueError
 
 KEY_CELLS = ("provider", "instance_type", "region")
-_MOST = 1e9
-_LONGEST = 200
+_MAX_VALUE = 1e9
+_MAX_CHARACTERS = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}", re.ASCII)
 _LIFE = re.compile(r"(\d+\.?\d*)\s*(y|years?|months?)", re.ASCII)
 MONTHS_A_YEAR = 12
@@ -21,7 +23,7 @@ _NO_NUMBERS = ("nan", ".nan", ".inf", "-.inf", "inf", "+inf", "-inf", "infinity"
 
 
 class CellError(BadValueError):
-    """`cell` is the one that is wrong."""
+    """A cell has an invalid value; `cell` is its column."""
 
     def __init__(self, cell: str, message: str, hint: str | None = None) -> None:
         super().__init__(f"{cell}: {message}", hint=hint)
@@ -29,13 +31,13 @@ class CellError(BadValueError):
 
 
 class CostShare(float):
-    """Of what the hardware cost."""
+    """A cost given as a share of the hardware's purchase price."""
 
 
 def read_cell(cell: str, value: object) -> Any:
-    """Raises CellError. `cell` is one of READERS."""
-    if isinstance(value, str) and len(value) > _LONGEST:
-        raise CellError(cell, f"longer than {_LONGEST} characters")
+    """Parse the value of a cell, which must be one of READERS. Raises CellError."""
+    if isinstance(value, str) and len(value) > _MAX_CHARACTERS:
+        raise CellError(cell, f"longer than {_MAX_CHARACTERS} characters")
     try:
         return READERS[cell](value)
     except BadValueError as error:
@@ -71,16 +73,16 @@ def _number(value: object) -> float:
 
 
 def _bounded(number: float) -> float:
-    if number > _MOST:
-        raise BadValueError(f"{number:g} is more than {_MOST:,.0f}")
+    if number > _MAX_VALUE:
+        raise BadValueError(f"{number:g} is more than {_MAX_VALUE:,.0f}")
     return number
 
 
-def _up_to(most: float, what: str) -> Callable[[object], float]:
+def _up_to(maximum: float, what: str) -> Callable[[object], float]:
     def read(value: object) -> float:
         number = _number(value)
-        if number > most:
-            raise BadValueError(f"{number:g} is more than any instance has ({most:,.0f} {what})")
+        if number > maximum:
+            raise BadValueError(f"{number:g} is more than any instance has ({maximum:,.0f} {what})")
         return number
 
     return read
@@ -94,7 +96,7 @@ def _price_per_hour(value: object) -> float:
 
 
 def _money_or_number(parse: Callable[[object], float]) -> Callable[[object], float]:
-    """A plain number is of USD, as the cell's name says."""
+    """Return a parser of money in which a plain number is in USD, as the column name states."""
 
     def read(value: object) -> float:
         has_unit = isinstance(value, str) and value.strip()[-1:].isalpha() and value.strip().lower() not in _NO_NUMBERS
@@ -156,7 +158,8 @@ READERS: dict[str, Callable[[object], Any]] = {
     "spot_usd_per_hour": _price_per_hour,
     "reserved_1y_usd_per_hour": _price_per_hour,
     "as_of_date": _date,
-    "source": _name,  # read, so that a part of our own table is a price list; what is the user's is of the user
+    # Accepted but ignored, so that rows of the bundled table are valid: the source of a user's prices is the user.
+    "source": _name,
     "cpu_architecture": _architecture,
     "country": _name,
     "capex_usd": _number,

@@ -1,9 +1,6 @@
-"""A user's price list: a CSV with columns of the catalogue's, or YAML; rows of it, or what is wrong with them.
+"""Read a user's price list: CSV with the columns of the catalog, or YAML.
 
-YAML is a list of rows, one row, or a mapping from `provider/instance@region` to the cells that are
-the user's.
-
-One row of a user's price list, from its cells.
+YAML is a list of rows, a single row, or a mapping from `provider/instance@region` to the cells that the user sets.
 """
 
 from __future__ import annotations
@@ -35,9 +32,9 @@ from app.records.offers import Catalogue, OwnedHardware, PriceRow
 
 
 def price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
-    """Blank cells are as if they were not there; a row without a date is of today.
+    """Build a price row from its cells. Blank cells count as missing, and a row without a date is dated today.
 
-    Raises CellError, UnknownKeyError, and BadValueError where cells do not go together.
+    Raises CellError, UnknownKeyError, or BadValueError if the cells contradict each other.
     """
     for cell in cells:
         if cell not in READERS:
@@ -50,7 +47,7 @@ def price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
     as_of = read.get("as_of_date", today)
     if as_of > today:
         raise CellError("as_of_date", f"{as_of} is after today, {today}")
-    owned = _owned(read)
+    owned = _owned_hardware(read)
     if owned is not None and "on_demand_usd_per_hour" in read:
         raise CellError("on_demand_usd_per_hour", "an owned instance has no price of its own: its cost is worked out")
     provider, instance_type, region = (read[cell] for cell in KEY_CELLS)
@@ -65,21 +62,21 @@ def price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
     )
 
 
-def _owned(read: Mapping[str, Any]) -> OwnedHardware | None:
-    stray = next((cell for cell in OWNED_CELLS if cell in read), None)
+def _owned_hardware(read: Mapping[str, Any]) -> OwnedHardware | None:
+    unexpected = next((cell for cell in OWNED_CELLS if cell in read), None)
     if "capex_usd" in read and "capex" in read:
         raise CellError("capex", "stands beside capex_usd: write one of them")
     capex_usd = read.get("capex_usd", read.get("capex"))
     if capex_usd is None:
-        if stray is not None:
-            raise CellError(stray, "belongs to owned hardware, and capex_usd is missing")
+        if unexpected is not None:
+            raise CellError(unexpected, "belongs to owned hardware, and capex_usd is missing")
         return None
     if "life" not in read:
         raise BadValueError("owned hardware needs its life", hint="Write it like life: 4y.")
     if ("power_w" in read) != ("tariff" in read):
         here = "power_w" if "power_w" in read else "tariff"
         raise CellError(here, "power_w and tariff go together: one of them says nothing of the electricity's cost")
-    residual = _of_capex(read.get("residual", 0.0), capex_usd)
+    residual = _resolve_share(read.get("residual", 0.0), capex_usd)
     if residual > capex_usd:
         raise CellError("residual", "is worth more than it cost")
     return OwnedHardware(
@@ -91,15 +88,15 @@ def _owned(read: Mapping[str, Any]) -> OwnedHardware | None:
         pue=read.get("pue", 1.0),
         tariff_usd_per_kwh=read.get("tariff", 0.0),
         colo_usd_per_month=read.get("colo", 0.0),
-        support_usd_per_month=_of_capex(read.get("support", 0.0), capex_usd / MONTHS_A_YEAR),
+        support_usd_per_month=_resolve_share(read.get("support", 0.0), capex_usd / MONTHS_A_YEAR),
         staff_usd_per_month=read.get("staff", 0.0),
-        network_usd=_of_capex(read.get("network", 0.0), capex_usd),
+        network_usd=_resolve_share(read.get("network", 0.0), capex_usd),
         availability=read.get("availability", 1.0),
         units=read.get("units"),
     )
 
 
-def _of_capex(value: float, capex_usd: float) -> float:
+def _resolve_share(value: float, capex_usd: float) -> float:
     return value * capex_usd if isinstance(value, CostShare) else value
 
 
@@ -108,7 +105,7 @@ _KEY_SHAPE = "provider/instance@region"
 
 
 class PriceEntry(msgspec.Struct, frozen=True):
-    """One row's cells as they stand in the file, with the line of each."""
+    """The cells of one row as written in the file, with the line of each cell."""
 
     cells: dict[str, object]
     line: int | None
@@ -116,9 +113,9 @@ class PriceEntry(msgspec.Struct, frozen=True):
 
 
 class ParsedPriceList(msgspec.Struct, frozen=True):
-    """The good rows, and up to MOST_PROBLEMS of what is wrong with the others, in the file's order.
+    """The valid rows of a price list, and up to MOST_PROBLEMS problems of the others, in the order of the file.
 
-    `values` is all that was written, for what is to be said about it.
+    `values` holds everything that was written, for warnings about it.
     """
 
     rows: tuple[PriceRow, ...]
@@ -127,7 +124,7 @@ class ParsedPriceList(msgspec.Struct, frozen=True):
 
 
 def load_offers(paths: Sequence[Path], today: datetime.date, catalogue: Catalogue | None = None) -> Catalogue:
-    """The catalogue with the price lists over it, the last on top. Raises ProfileError for the first wrong cell."""
+    """Load the catalog with the price lists applied in order. Raises ProfileError for the first invalid cell."""
     catalogue = catalogue or load_catalogue()
     for path in paths:
         reading = read_price_list(path, catalogue, today)
@@ -138,7 +135,10 @@ def load_offers(paths: Sequence[Path], today: datetime.date, catalogue: Catalogu
 
 
 def read_price_list(path: Path, catalogue: Catalogue, today: datetime.date) -> ParsedPriceList:
-    """The rows as they go over `catalogue`. A file that cannot be read at all is one problem; nothing is raised."""
+    """Read a price list as it applies to `catalogue`.
+
+    Nothing is raised: a file that cannot be read is reported as one problem.
+    """
     known = {offer.key: offer for offer in catalogue.offers}
     rows: dict[str, PriceRow] = {}
     problems: list[ProfileError] = []
@@ -169,7 +169,10 @@ def _problem(path: Path, entry: PriceEntry, error: BadValueError) -> ProfileErro
 
 
 def _entries(path: Path) -> Iterator[PriceEntry]:
-    """Raises ProfileError for what is wrong with the file as a whole, or with the shape of a row."""
+    """Iterate over the rows of a price list.
+
+    Raises ProfileError for problems with the file as a whole, or with the shape of a row.
+    """
     content = _content(path)
     if path.suffix.lower() == ".csv":
         return _csv_entries(path, content)
@@ -213,12 +216,12 @@ def _check_header(path: Path, header: Sequence[str] | None) -> None:
     columns = [column.strip() for column in header or ()]
     missing = [column for column in KEY_CELLS if column not in columns]
     if missing:
-        found = ", ".join(columns)[:80]
-        hint = f"The first line names the columns, with commas between them; here it is {found!r}."
+        names = ", ".join(columns)[:80]
+        hint = f"The first line names the columns, with commas between them; here it is {names!r}."
         raise ProfileError(f"the column {missing[0]} is missing", path=str(path), line=1, hint=hint)
-    twice = next((column for column in columns if columns.count(column) > 1), None)
-    if twice is not None:
-        raise ProfileError(f"the column {twice!r} stands here a second time", path=str(path), line=1)
+    duplicate = next((column for column in columns if columns.count(column) > 1), None)
+    if duplicate is not None:
+        raise ProfileError(f"the column {duplicate!r} stands here a second time", path=str(path), line=1)
 
 
 def _yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
@@ -228,11 +231,11 @@ def _yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
         return
     placed: list[tuple[KeyPath, object]]
     if isinstance(value, list):
-        placed = [((at,), row) for at, row in enumerate(value)]
+        placed = [((index,), row) for index, row in enumerate(value)]
     elif isinstance(value, dict) and set(KEY_CELLS) & value.keys():
         placed = [((), value)]
     elif isinstance(value, dict):
-        placed = [((key,), _keyed(path, document.lines.get((key,)), key, row)) for key, row in value.items()]
+        placed = [((key,), _add_key_cells(path, document.lines.get((key,)), key, row)) for key, row in value.items()]
     else:
         raise ProfileError("a price list is a list of rows, or a mapping from offers to their cells", path=str(path))
     for where, row in placed:
@@ -243,8 +246,8 @@ def _yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
         yield PriceEntry(row, line, lines)
 
 
-def _keyed(path: Path, line: int | None, key: str, row: object) -> object:
-    """The row with the names that its key holds."""
+def _add_key_cells(path: Path, line: int | None, key: str, row: object) -> object:
+    """Return the row with the cells that its key states."""
     provider, slash, rest = key.partition("/")
     instance_type, at, region = rest.rpartition("@")
     if not (provider and slash and instance_type and at and region):

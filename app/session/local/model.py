@@ -1,4 +1,5 @@
-"""The model of an embedded endpoint, measured alone before it is served: one call after another, batch by batch."""
+"""Standalone measurement of an embedded endpoint's model before it is served: sequential calls, one batch size at a
+time."""
 
 from __future__ import annotations
 
@@ -24,18 +25,20 @@ from app.session.telling import Telling
 _OPEN_LIMIT_S = 60.0
 _SCORE_LIMIT_S = 120.0
 _HALF_WIDTH = 0.02
-_LEAST_SHARE = 0.5
+_MIN_DURATION_SHARE = 0.5
 
 
 class Alone(msgspec.Struct, frozen=True):
-    """Accuracy and cold start stand on the first of the stages."""
+    """Stages of the standalone measurement. Accuracy and cold start are attached to the first one."""
 
     stages: tuple[Stage, ...]
     provider: Check
 
 
 def measure_alone(spec: AloneSpec, parts: Parts, telling: Telling, interruption: Interruption) -> Alone:
-    """Told as it goes, as stages below 0: those of the run begin at 0. Raises UsageError, UnavailableError or
+    """Measure the embedded endpoint's model by itself.
+
+    Events number these stages below 0, since those of the run start at 0. Raises UsageError, UnavailableError or
     InstrumentError."""
     assert parts.start_alone is not None
     running = parts.start_alone(spec.job)
@@ -47,9 +50,9 @@ def measure_alone(spec: AloneSpec, parts: Parts, telling: Telling, interruption:
         for index, batch in enumerate(spec.batches):
             packed: list[bytes] = []
             began: list[Began] = []
-            plan, variant = _plan(spec, batch), _variant(spec, opened, batch)
+            plan, variant = _measure_plan(spec, batch), _variant(spec, opened, batch)
             progress = CallProgress(index - len(spec.batches), plan, variant, telling, parts.now_ns)
-            measured = running.measure(plan, partial(_take, index, packed, began, progress))
+            measured = running.measure(plan, partial(_on_report, index, packed, began, progress))
             facts = CallStage(
                 index=index,
                 variant=variant,
@@ -62,32 +65,34 @@ def measure_alone(spec: AloneSpec, parts: Parts, telling: Telling, interruption:
                 wanted_half_width=_HALF_WIDTH,
             )
             calls = pa.Table.from_batches([unpacked(index, b"".join(packed))])
-            stages.append(_named(summarise_calls(calls, facts, (check,)), check))
-        once = _once(opened)
+            stages.append(_finalize_stage(summarise_calls(calls, facts, (check,)), check))
+        cold_metrics = _cold_start_metrics(opened)
         if spec.job.label is not None:
             scored = scores_of(running.score(_SCORE_LIMIT_S))
-            once["accuracy"] = {"value": accuracy_of(scored.values, None, scored.metric).value}
+            cold_metrics["accuracy"] = {"value": accuracy_of(scored.values, None, scored.metric).value}
     finally:
         running.close()
-    first = msgspec.structs.replace(stages[0], metrics={**stages[0].metrics, **once})
+    first = msgspec.structs.replace(stages[0], metrics={**stages[0].metrics, **cold_metrics})
     return Alone((first, *stages[1:]), check)
 
 
-def _take(index: int, packed: list[bytes], began: list[Began], progress: CallProgress, told: Began | Calls) -> None:
-    match told:
+def _on_report(
+    index: int, packed: list[bytes], began: list[Began], progress: CallProgress, report: Began | Calls
+) -> None:
+    match report:
         case Began():
-            began.append(told)
+            began.append(report)
         case Calls(packed=rows):
             packed.append(rows)
             progress.show(unpacked(index, rows), began[0].start_ns if began else None)
 
 
-def _plan(spec: AloneSpec, batch: int) -> Measure:
+def _measure_plan(spec: AloneSpec, batch: int) -> Measure:
     return Measure(
         scenario="single-stream",
         batch=batch,
         streams=1,
-        least_s=spec.seconds * _LEAST_SHARE,
+        least_s=spec.seconds * _MIN_DURATION_SHARE,
         most_s=spec.seconds,
         half_width=_HALF_WIDTH,
         least_calls=1,
@@ -95,8 +100,10 @@ def _plan(spec: AloneSpec, batch: int) -> Measure:
     )
 
 
-def _named(stage: Stage, check: Check) -> Stage:
-    """By its batch alone, and held to the provider alone: these stages are beside the answer, and short."""
+def _finalize_stage(stage: Stage, check: Check) -> Stage:
+    """Name the stage after its batch size and judge it only by the provider check.
+
+    These stages are short and not part of the result's headline."""
     assert stage.variant is not None
     name = f"batch {stage.variant.batch}"
     return msgspec.structs.replace(stage, name=name, checks=(check,), verdict=verdict_of((check,)))
@@ -110,7 +117,7 @@ def _provider_check(spec: AloneSpec, opened: Opened) -> Check:
     return provider_check(spec.job.provider, opened.provider_used, strays_of(opened.placements), opened.provider_reason)
 
 
-def _once(opened: Opened) -> dict[str, dict[str, Estimate]]:
+def _cold_start_metrics(opened: Opened) -> dict[str, dict[str, Estimate]]:
     cold = {
         "library_load_ms": opened.library_load_ms,
         "session_build_ms": opened.session_build_ms,

@@ -1,7 +1,7 @@
-"""From what was measured of each variant to the result: verdict, the best of them, objectives, exit code.
+"""Builds the result of a local run from the measured variants: verdict, best variant, objectives and exit code.
 
-What limits each variant, from its times, the model's costs, the processor's peaks, and the law of
-its batches.
+The bottleneck of each variant follows from its times, the cost of the model, the peaks of the processor, and the fitted
+batch model.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from app.session.machine import gpus_of
 from app.session.outcome import clock_of, held_against
 from app.telemetry.clock import ClockReading
 
-_ALONE = "single-stream"
+_SINGLE_STREAM = "single-stream"
 
 
 def batch_laws_of(stages: Sequence[Stage]) -> tuple[BatchLaw, ...]:
-    """Of variants that differ in their batch alone, where there are several, by their times of one call at a time."""
+    """Fit batch models to groups of variants that differ only in batch size, from their single-stream times."""
     groups: dict[tuple[object, ...], list[tuple[Variant, Stage]]] = {}
     for stage in stages:
-        if stage.variant is not None and stage.tags["scenario"] == _ALONE:
+        if stage.variant is not None and stage.tags["scenario"] == _SINGLE_STREAM:
             groups.setdefault(without_batch(stage.variant), []).append((stage.variant, stage))
     return tuple(
         fit_batch_law(
             [BatchPoint(variant.batch, _estimate(stage, "execute_ms")) for variant, stage in group],
-            min((variant for variant, _ in group), key=lambda one: one.batch),
+            min((variant for variant, _ in group), key=lambda variant: variant.batch),
         )
         for group in groups.values()
         if len({variant.batch for variant, _ in group}) > 1
@@ -71,23 +71,26 @@ def bound_of_variant(
     parts: LocalParts,
     environment: Environment,
 ) -> Bound | None:
-    """`path` is of the file that was run. None where the variant was not timed with one call at a time."""
-    alone = next((stage for stage in stages if stage.tags["scenario"] == _ALONE), None)
-    if alone is None or path is None or alone.verdict.status == "INVALID":
+    """Return the bottleneck of a variant; `None` if it was not timed single-stream.
+
+    `path` is the model file that was run.
+    """
+    single_stream = next((stage for stage in stages if stage.tags["scenario"] == _SINGLE_STREAM), None)
+    if single_stream is None or path is None or single_stream.verdict.status == "INVALID":
         return None
     cost = parts.cost_of(path, facts.variant.batch, order.settings.axes)
-    law = next((one for one in laws if without_batch(one.variant) == without_batch(facts.variant)), None)
+    batch_model = next((law for law in laws if without_batch(law.variant) == without_batch(facts.variant)), None)
     peaks = parts.peaks_of(order, environment, facts.size_bytes or 0)
-    nodes = sum(one.nodes for one in facts.placements) or None
-    return bound_of(_times(alone), cost, peaks, law, nodes)
+    nodes = sum(placement.nodes for placement in facts.placements) or None
+    return bound_of(_call_times(single_stream), cost, peaks, batch_model, nodes)
 
 
 def without_batch(variant: Variant) -> tuple[object, ...]:
-    """What variants that differ in their batch alone have in common."""
+    """Return a key of everything but the batch size: equal for variants that differ only in it."""
     return variant.model, variant.provider, variant.precision, variant.threads, variant.streams, variant.devices
 
 
-def _times(stage: Stage) -> CallTimes:
+def _call_times(stage: Stage) -> CallTimes:
     return CallTimes(
         execute_ms=_estimate(stage, "execute_ms").value,
         prepare_ms=_estimate(stage, "prepare_ms").value,
@@ -98,18 +101,18 @@ def _times(stage: Stage) -> CallTimes:
 
 
 def _estimate(stage: Stage, metric: str) -> Estimate:
-    """Its median; the mean where there were too few calls for one."""
-    found = stage.metrics.get(metric, {})
-    median = found.get("p50", Estimate(None))
-    return median if median.value is not None else found.get("mean", Estimate(None))
+    """Return the median of a metric, or its mean if there were too few calls for a median."""
+    aggregates = stage.metrics.get(metric, {})
+    median = aggregates.get("p50", Estimate(None))
+    return median if median.value is not None else aggregates.get("mean", Estimate(None))
 
 
-_ALIKE = 0.999
-_SCALING = ("multi-stream", "offline")
+_MIN_COSINE = 0.999
+_SCALING_SCENARIOS = ("multi-stream", "offline")
 
 
 class MeasuredLocally(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a local run found out, before it is judged. `idle`: when the GPUs had nothing to do."""
+    """All measurements of a local run before evaluation. `idle` is the window in which the GPUs were idle."""
 
     environment: Environment
     variants: tuple[MeasuredVariant, ...]
@@ -129,14 +132,18 @@ class MeasuredLocally(msgspec.Struct, frozen=True, kw_only=True):
 def conclude_locally(
     spec: LocalSpec, parts: LocalParts, measured: MeasuredLocally, artifacts: tuple[Artifact, ...]
 ) -> Result:
-    """The result of a local run, however it ended. `parts` read rows back, and what models and processors are."""
-    variants = tuple(_whole(parts, measured, one) for one in measured.variants)
-    stages = tuple(stage for one in variants for stage in one.stages)
+    """Build the result of a local run, however it ended.
+
+    `parts` read rows back, and describe models and processors.
+    """
+    variants = tuple(_evaluate_variant(parts, measured, variant) for variant in measured.variants)
+    stages = tuple(stage for variant in variants for stage in variant.stages)
     laws = batch_laws_of(stages)
-    variants = tuple(_with_scaling(one, variants) for one in variants)
-    stages = tuple(stage for one in variants for stage in one.stages)
+    variants = tuple(_with_scaling(variant, variants) for variant in variants)
+    stages = tuple(stage for variant in variants for stage in variant.stages)
     variants = tuple(
-        _with_bound(one, two, laws, parts, measured) for one, two in zip(measured.variants, variants, strict=True)
+        _with_bound(variant, evaluated, laws, parts, measured)
+        for variant, evaluated in zip(measured.variants, variants, strict=True)
     )
     validity = (*measured.checks, *_checks(spec, measured, variants))
     verdict = verdict_of(validity)
@@ -145,9 +152,9 @@ def conclude_locally(
     judged_on = () if answering is None else answering.answering(spec.slo)
     slo = tuple(judge_by_answer(objective, judged_on) for objective in spec.slo)
     gates = tuple(judge_gate_by_answer(gate, judged_on, stages) for gate in spec.gates)
-    spoilt = verdict_of([check for check in validity if check.verdict == "INVALID"])
+    invalid_verdict = verdict_of([check for check in validity if check.verdict == "INVALID"])
     is_missed = reason == "missed" and "slo" in spec.gating.kinds
-    causes = _causes(measured, spoilt, causes_of((*slo, *gates), spec.gating), is_missed=is_missed)
+    causes = _causes(measured, invalid_verdict, causes_of((*slo, *gates), spec.gating), is_missed=is_missed)
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -164,7 +171,7 @@ def conclude_locally(
         gates=gates,
         plan=None,
         local=LocalResult(
-            variants=tuple(one.facts for one in variants),
+            variants=tuple(variant.facts for variant in variants),
             batch_laws=laws,
             best=None if best is None else best.facts.variant,
             best_reason=reason,
@@ -181,53 +188,59 @@ def conclude_locally(
     return held_against(result, spec.baseline, spec.gating)
 
 
-def _whole(parts: LocalParts, measured: MeasuredLocally, one: MeasuredVariant) -> Judgeable:
-    """With the accuracy beside the reference's, and with what was read of the machine."""
+def _evaluate_variant(parts: LocalParts, measured: MeasuredLocally, measured_variant: MeasuredVariant) -> Judgeable:
+    """Evaluate a variant: add its accuracy relative to the reference, and its telemetry."""
     accuracy = None
-    if one.scored is not None:
-        is_same = measured.reference is not None and measured.reference.metric == one.scored.metric
-        beside = measured.reference.values if is_same and measured.reference is not None else None
-        accuracy = accuracy_of(one.scored.values, beside, one.scored.metric)
-        if one.is_reference:  # what it keeps of itself is no matter of chance
-            kept = Estimate(1.0, (1.0, 1.0), n=accuracy.value.n)
-            accuracy = msgspec.structs.replace(accuracy, change=None, kept=kept, p_value=None, test=None)
+    if measured_variant.scored is not None:
+        is_comparable = measured.reference is not None and measured.reference.metric == measured_variant.scored.metric
+        reference_values = measured.reference.values if is_comparable and measured.reference is not None else None
+        accuracy = accuracy_of(measured_variant.scored.values, reference_values, measured_variant.scored.metric)
+        if (
+            measured_variant.is_reference
+        ):  # The accuracy that a model keeps relative to itself is exactly 1, so there is no test.
+            unchanged = Estimate(1.0, (1.0, 1.0), n=accuracy.value.n)
+            accuracy = msgspec.structs.replace(accuracy, change=None, kept=unchanged, p_value=None, test=None)
     stages = []
-    for number, facts in enumerate(one.call_stages):
-        stage = summarise_calls(parts.store.stage_calls(facts.index), facts, one.checks)
+    for number, facts in enumerate(measured_variant.call_stages):
+        stage = summarise_calls(parts.store.stage_calls(facts.index), facts, measured_variant.checks)
         stage = _with_telemetry(stage, measured)
         if number == 0:
-            metrics = {**stage.metrics, **_cold(one.facts), **_accuracy_metrics(accuracy)}
+            metrics = {**stage.metrics, **_cold_start_metrics(measured_variant.facts), **_accuracy_metrics(accuracy)}
             stage = msgspec.structs.replace(stage, metrics=metrics)
         stages.append(stage)
-    return Judgeable(msgspec.structs.replace(one.facts, accuracy=accuracy), tuple(stages))
+    return Judgeable(msgspec.structs.replace(measured_variant.facts, accuracy=accuracy), tuple(stages))
 
 
-def _with_scaling(one: Judgeable, variants: Sequence[Judgeable]) -> Judgeable:
-    """Of several devices at once: their throughput, of so many times that of the first one alone."""
-    variant = one.facts.variant
+def _with_scaling(result: Judgeable, variants: Sequence[Judgeable]) -> Judgeable:
+    """Add the scaling efficiency of several devices: their throughput relative to that many times the first
+    device's.
+    """
+    variant = result.facts.variant
     if len(variant.devices) < 2:
-        return one
+        return result
     single = msgspec.structs.replace(variant, devices=variant.devices[:1])
-    alone = next((other for other in variants if other.facts.variant == single), None)
-    if alone is None:
-        return one
-    return msgspec.structs.replace(one, stages=tuple(_scaled(stage, alone.stages) for stage in one.stages))
+    single_result = next((candidate for candidate in variants if candidate.facts.variant == single), None)
+    if single_result is None:
+        return result
+    return msgspec.structs.replace(
+        result, stages=tuple(_with_efficiency(stage, single_result.stages) for stage in result.stages)
+    )
 
 
-def _scaled(stage: Stage, alone: Sequence[Stage]) -> Stage:
+def _with_efficiency(stage: Stage, single_stages: Sequence[Stage]) -> Stage:
     assert stage.variant is not None
-    same = next((other for other in alone if other.tags == stage.tags), None)
-    if stage.tags["scenario"] not in _SCALING or same is None:
+    single = next((candidate for candidate in single_stages if candidate.tags == stage.tags), None)
+    if stage.tags["scenario"] not in _SCALING_SCENARIOS or single is None:
         return stage
-    many, first = (found.metrics["throughput_per_s"]["value"].value for found in (stage, same))
-    if not many or not first:
+    total, first = (item.metrics["throughput_per_s"]["value"].value for item in (stage, single))
+    if not total or not first:
         return stage
-    efficiency = {"value": Estimate(many / (len(stage.variant.devices) * first))}
+    efficiency = {"value": Estimate(total / (len(stage.variant.devices) * first))}
     return msgspec.structs.replace(stage, metrics={**stage.metrics, "scaling_efficiency": efficiency})
 
 
 def _with_telemetry(stage: Stage, measured: MeasuredLocally) -> Stage:
-    """With the readings of its window; of what ran on GPUs, with their energy and whether they were held back."""
+    """Add the telemetry of the stage's window; for stages on GPUs also their energy and a throttling check."""
     assert stage.variant is not None
     metrics = {**stage.metrics, **telemetry_metrics(measured.telemetry, stage.window)}
     if stage.variant.provider not in NVIDIA:
@@ -235,31 +248,43 @@ def _with_telemetry(stage: Stage, measured: MeasuredLocally) -> Stage:
     sources = [f"gpu{gpu.index}" for gpu in gpus_of(stage.variant, measured.environment.gpus)]
     inferences = stage.completed * stage.variant.batch
     metrics |= gpu_use(measured.telemetry, stage.window, measured.idle, inferences=inferences, sources=sources)
-    held_back = throttling_check(measured.telemetry, stage.window, sources)
-    checks = stage.checks if held_back is None else (*stage.checks, held_back)
+    throttling = throttling_check(measured.telemetry, stage.window, sources)
+    checks = stage.checks if throttling is None else (*stage.checks, throttling)
     return msgspec.structs.replace(stage, metrics=metrics, checks=checks, verdict=verdict_of(checks))
 
 
 def _with_bound(
-    one: MeasuredVariant, whole: Judgeable, laws: tuple[BatchLaw, ...], parts: LocalParts, measured: MeasuredLocally
+    measured_variant: MeasuredVariant,
+    result: Judgeable,
+    batch_models: tuple[BatchLaw, ...],
+    parts: LocalParts,
+    measured: MeasuredLocally,
 ) -> Judgeable:
-    bound = bound_of_variant(one.order, one.path, whole.facts, whole.stages, laws, parts, measured.environment)
-    return msgspec.structs.replace(whole, facts=msgspec.structs.replace(whole.facts, bound=bound))
+    bound = bound_of_variant(
+        measured_variant.order,
+        measured_variant.path,
+        result.facts,
+        result.stages,
+        batch_models,
+        parts,
+        measured.environment,
+    )
+    return msgspec.structs.replace(result, facts=msgspec.structs.replace(result.facts, bound=bound))
 
 
-def _cold(facts: VariantFacts) -> dict[str, dict[str, Estimate]]:
-    """The medians of the cold starts without anything kept."""
-    anew = [one for one in facts.cold_starts if not one.is_cached]
-    if not anew:
+def _cold_start_metrics(facts: VariantFacts) -> dict[str, dict[str, Estimate]]:
+    """Return the median cold-start times, over the starts without a cache."""
+    uncached = [start for start in facts.cold_starts if not start.is_cached]
+    if not uncached:
         return {}
-    parts = {
-        "process_start_ms": [one.process_ms for one in anew],
-        "library_load_ms": [one.library_load_ms for one in anew],
-        "session_build_ms": [one.session_build_ms for one in anew],
-        "first_inference_ms": [one.first_inference_ms for one in anew],
+    times_ms = {
+        "process_start_ms": [start.process_ms for start in uncached],
+        "library_load_ms": [start.library_load_ms for start in uncached],
+        "session_build_ms": [start.session_build_ms for start in uncached],
+        "first_inference_ms": [start.first_inference_ms for start in uncached],
     }
     return {
-        name: {"value": Estimate(float(pd.Series(values).median()), n=len(values))} for name, values in parts.items()
+        name: {"value": Estimate(float(pd.Series(values).median()), n=len(values))} for name, values in times_ms.items()
     }
 
 
@@ -273,19 +298,19 @@ def _accuracy_metrics(accuracy: Accuracy | None) -> dict[str, dict[str, Estimate
 
 
 def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeable, ...]) -> tuple[Check, ...]:
-    stages = [stage for one in variants for stage in one.answering(spec.slo)]
+    stages = [stage for result in variants for stage in result.answering(spec.slo)]
     checks = [*run_checks(stages)]
-    for one in variants:
-        if one.facts.failure is not None and not one.facts.is_left_out:
-            told = f"{one.facts.failure}." + (f" {one.facts.hint}" if one.facts.hint else "")
-            checks.append(Check("variant_ended", one.facts.variant.label, None, None, "WARN", told))
+    for result in variants:
+        if result.facts.failure is not None and not result.facts.is_left_out:
+            text = f"{result.facts.failure}." + (f" {result.facts.hint}" if result.facts.hint else "")
+            checks.append(Check("variant_ended", result.facts.variant.label, None, None, "WARN", text))
     was_ended = measured.interrupted is not None or measured.limit_reached is not None
-    whole = sum(bool(one.stages) and one.facts.failure is None for one in variants)
-    if variants and not whole and not was_ended:
+    complete = sum(bool(result.stages) and result.facts.failure is None for result in variants)
+    if variants and not complete and not was_ended:
         checks.append(Check("variants", 0, 1, "measured", "INVALID", "Not one variant was measured to its end."))
-    checks += [check for one in variants if (check := _same_outputs(one.facts)) is not None]
-    chance = next((one.scored.chance for one in measured.variants if one.scored is not None), None)
-    checks += [check for one in variants if (check := _above_chance(one.facts, chance)) is not None]
+    checks += [check for result in variants if (check := _repeatability_check(result.facts)) is not None]
+    chance = next((result.scored.chance for result in measured.variants if result.scored is not None), None)
+    checks += [check for result in variants if (check := _chance_check(result.facts, chance)) is not None]
     if stages:
         checks.append(telemetry_check(measured.telemetry))
     clock = clock_of(measured.started, measured.ended, measured.wall_start)
@@ -297,37 +322,40 @@ def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeabl
     return tuple(checks)
 
 
-def _above_chance(facts: VariantFacts, chance: float | None) -> Check | None:
-    """None where there is nothing to warn of."""
+def _chance_check(facts: VariantFacts, chance: float | None) -> Check | None:
+    """Return a check that the accuracy is above chance; `None` if there is nothing to warn about."""
     if facts.accuracy is None or facts.accuracy.metric != "top-1":
         return None
     check = chance_check(facts.accuracy.value, chance, f"{facts.variant.label}: ")
     return check if check is not None and check.verdict != "VALID" else None
 
 
-def _same_outputs(facts: VariantFacts) -> Check | None:
-    """A model as it is, on the CPU, against itself: None where it answers alike, or is not one."""
-    is_itself = facts.variant.provider == "cpu" and facts.variant.precision == "as-is"
-    least = None if facts.fidelity is None else facts.fidelity.cosine_least
-    if not is_itself or least is None or least >= _ALIKE:
+def _repeatability_check(facts: VariantFacts) -> Check | None:
+    """Compare the unmodified model on the CPU with itself.
+
+    `None` if its outputs are the same each time, or if this variant is another one.
+    """
+    is_unmodified = facts.variant.provider == "cpu" and facts.variant.precision == "as-is"
+    min_cosine = None if facts.fidelity is None else facts.fidelity.cosine_least
+    if not is_unmodified or min_cosine is None or min_cosine >= _MIN_COSINE:
         return None
     hint = f"{facts.variant.model} answers the same rows otherwise each time: what its variants keep cannot be told."
-    return Check("same_outputs", least, _ALIKE, "cosine", "WARN", hint)
+    return Check("same_outputs", min_cosine, _MIN_COSINE, "cosine", "WARN", hint)
 
 
 def _variant_notes(variants: Sequence[Judgeable]) -> Iterator[str]:
-    """Each once, with the variants it is of where it is not of all."""
-    told: dict[str, list[str]] = {}
-    variants = [one for one in variants if not one.facts.is_left_out]
-    for one in variants:
-        for note in one.facts.notes:
-            told.setdefault(note, []).append(one.facts.variant.label)
-    for note, labels in told.items():
-        whose = "" if len(labels) == len(variants) else f"{labels[0]}{', and others' if len(labels) > 1 else ''}: "
-        yield f"{whose}{note}"
+    """Yield the notes of the variants without duplicates, with a label where a note does not apply to all of them."""
+    labels_by_note: dict[str, list[str]] = {}
+    variants = [result for result in variants if not result.facts.is_left_out]
+    for result in variants:
+        for note in result.facts.notes:
+            labels_by_note.setdefault(note, []).append(result.facts.variant.label)
+    for note, labels in labels_by_note.items():
+        prefix = "" if len(labels) == len(variants) else f"{labels[0]}{', and others' if len(labels) > 1 else ''}: "
+        yield f"{prefix}{note}"
 
 
-def _causes(measured: MeasuredLocally, verdict: Verdict, judged: list[Cause], *, is_missed: bool) -> list[Cause]:
+def _causes(measured: MeasuredLocally, verdict: Verdict, gate_causes: list[Cause], *, is_missed: bool) -> list[Cause]:
     causes: list[Cause] = []
     if measured.interrupted is not None:
         causes.append(Cause("interrupted", measured.interrupted, "stopped by the user"))
@@ -335,7 +363,7 @@ def _causes(measured: MeasuredLocally, verdict: Verdict, judged: list[Cause], *,
         causes.append(invalid_cause(verdict))
     if measured.limit_reached is not None:
         causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
-    causes += judged
+    causes += gate_causes
     if is_missed and verdict.status != "INVALID" and all(cause.code != ExitCode.GATE_FAILED for cause in causes):
         causes.append(NO_VARIANT)
     return causes

@@ -1,4 +1,4 @@
-"""What the fp32 model gives on the CPU: what the outputs and the accuracy of its variants are held against."""
+"""Reference outputs and scores of the fp32 model on the CPU, which its variants are compared with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCORE_LIMIT_S = 3600.0
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """One a labelled row."""
+    """Scores of the labeled rows, one value per row."""
 
     metric: Literal["top-1", "mean absolute error"]
     values: npt.NDArray[np.float64]
@@ -35,35 +35,37 @@ def scores_of(scored: Scored) -> Scores:
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """`outputs` is the file of them; None where the model does not run on the CPU, or answers in text. `scores` are
-    None without labels."""
+    """Reference of a model.
+
+    `outputs` is the file with its outputs; `None` if the model does not run on the CPU, or returns text. `scores` is
+    `None` without labels."""
 
     outputs: str | None
     scores: Scores | None
 
 
 class References:
-    """One a model, found when it is first asked for."""
+    """References by model, computed on first use."""
 
     def __init__(
         self, spec: LocalSpec, parts: LocalParts, telling: Telling, limits: LimitWatch, interruption: Interruption
     ) -> None:
         self._spec, self._parts, self._telling = spec, parts, telling
         self._limits, self._interruption = limits, interruption
-        self._found: dict[str, Reference] = {}
+        self._references: dict[str, Reference] = {}
 
     def of(self, order: VariantOrder) -> Reference:
-        if order.model not in self._found:
+        if order.model not in self._references:
             self._telling.phase("reference", f"running {order.variant.model} on the CPU, to hold its variants against")
-            self._found[order.model] = self._find(order)
-        return self._found[order.model]
+            self._references[order.model] = self._find(order)
+        return self._references[order.model]
 
     def _within(self, wanted_s: float) -> float:
         return self._limits.within(wanted_s, self._parts.now_ns())
 
     def scores_of(self, model: str) -> Scores | None:
-        """None where it was not looked for."""
-        return self._found[model].scores if model in self._found else None
+        """Return the reference scores of a model; `None` if they were not computed."""
+        return self._references[model].scores if model in self._references else None
 
     def _find(self, order: VariantOrder) -> Reference:
         name = Path(order.model).stem
@@ -85,14 +87,15 @@ class References:
             running.opened(self._within(OPEN_LIMIT_S))
             if self._spec.data.label is not None:
                 scores = scores_of(running.score(self._within(SCORE_LIMIT_S)))
-                self._parts.store.keep_outputs(f"scores-of-reference-{len(self._found) + 1}", scores.values)
-            given = running.give_outputs(ROWS, self._within(OPEN_LIMIT_S))
-            array = np.frombuffer(given.content, given.dtype).reshape(given.shape)
-            outputs = self._parts.store.keep_outputs(f"reference-{len(self._found) + 1}", array)
+                self._parts.store.keep_outputs(f"scores-of-reference-{len(self._references) + 1}", scores.values)
+            reply = running.give_outputs(ROWS, self._within(OPEN_LIMIT_S))
+            array = np.frombuffer(reply.content, reply.dtype).reshape(reply.shape)
+            outputs = self._parts.store.keep_outputs(f"reference-{len(self._references) + 1}", array)
         except SizewiseError as error:
-            is_same = order.variant.provider == "cpu" and order.precision == "as-is"  # which then tells it itself
+            # The variant then reports the error itself.
+            is_variant_itself = order.variant.provider == "cpu" and order.precision == "as-is"
             was_ended = self._interruption.is_requested or not self._limits.check(self._parts.now_ns())
-            if not (was_ended or is_same):
+            if not (was_ended or is_variant_itself):
                 self._telling.note(f"Nothing to hold {name} against on the CPU: {error}.")
         finally:
             running.close()

@@ -1,4 +1,4 @@
-"""One run of a local model, variant by variant. It prints nothing: whatever happens is told as an event."""
+"""One run of a local model, variant by variant. It prints nothing: everything that happens is emitted as an event."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.session.telling import Telling
 
 
 def run_locally(spec: LocalSpec, parts: LocalParts, emit: Emit, interruption: Interruption) -> RunOutcome:
-    """Measure every variant, judge and store one run; whatever was started is closed, however it ends."""
+    """Measure every variant, evaluate and store one run, and close every resource that was started, however it ends."""
     with ExitStack() as running:
         return _LocalSession(spec, parts, emit, interruption, running).execute()
 
@@ -43,8 +43,8 @@ class _LocalSession:
             self._parts.store,
             self._interruption,
             add_note=self._telling.note_by_user,
-            change_rate=_no_rate,
-            extend=_no_longer,
+            change_rate=_refuse_rate_change,
+            extend=_refuse_extension,
         )
         with control:
             self._machine.start(self._running)
@@ -53,26 +53,32 @@ class _LocalSession:
             if environment.gpus:
                 self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)
             for order in self._spec.variants:
-                self._take_up(order)
+                self._measure_or_skip(order)
         return self._conclude(environment)
 
-    def _take_up(self, order: VariantOrder) -> None:
+    def _measure_or_skip(self, order: VariantOrder) -> None:
         if not self._runner.may_go_on:
             return
-        slower = self._too_slow_before(order) if self._spec.finds_best else None
+        slower = self._slower_batch(order) if self._spec.finds_best else None
         if slower is not None:
             self._runner.leave_out(order, f"batch {slower} is beyond the SLO already")
             return
         self._runner.measure(order)
 
-    def _too_slow_before(self, order: VariantOrder) -> int | None:
-        """A smaller batch of an otherwise equal variant that was too slow already: times grow with the batch."""
-        times = [one for one in self._spec.slo if one.metric.endswith("_ms") and one.comparator in ("<", "<=")]
+    def _slower_batch(self, order: VariantOrder) -> int | None:
+        """Return a smaller batch size of the same variant that already missed the SLO: times grow with the batch
+        size.
+        """
+        time_objectives = [
+            objective
+            for objective in self._spec.slo
+            if objective.metric.endswith("_ms") and objective.comparator in ("<", "<=")
+        ]
         for done in self._runner.variants:
-            same, this = done.order.variant, order.variant
-            is_smaller = without_batch(same) == without_batch(this) and same.batch < this.batch
-            if is_smaller and done.call_stages and is_beyond(times, self._runner.stages_of(done)):
-                return same.batch
+            earlier, current = done.order.variant, order.variant
+            is_smaller = without_batch(earlier) == without_batch(current) and earlier.batch < current.batch
+            if is_smaller and done.call_stages and is_beyond(time_objectives, self._runner.stages_of(done)):
+                return earlier.batch
         return None
 
     def _conclude(self, environment: Environment) -> RunOutcome:
@@ -80,7 +86,7 @@ class _LocalSession:
         self._running.close()
         telemetry = self._machine.telemetry()
         self._limits.check(self._parts.now_ns())
-        self._refuse_where_nothing_ran()
+        self._raise_if_nothing_ran()
         measured = MeasuredLocally(
             reference=self._runner.reference_scores,
             environment=environment,
@@ -96,23 +102,25 @@ class _LocalSession:
             interrupted=self._interruption.code,
             notes=(*self._spec.notes, *self._telling.notes, *(f"Note: {text}" for text in self._telling.by_user)),
         )
-        found = conclude_locally(self._spec, self._parts, measured, self._parts.store.seal())
-        result = self._machine.with_selftest(found)
+        concluded = conclude_locally(self._spec, self._parts, measured, self._parts.store.seal())
+        result = self._machine.with_selftest(concluded)
         text = self._parts.store.write_result(result)
         return RunOutcome(result, text, telemetry)
 
-    def _refuse_where_nothing_ran(self) -> None:
-        """What kept every variant from starting is told as what it is: a model that is none, a provider not here."""
+    def _raise_if_nothing_ran(self) -> None:
+        """Raise the first error if user errors kept every variant from starting, such as an invalid model or a missing
+        provider.
+        """
         variants = self._runner.variants
-        errors = [one.error for one in variants if one.error is not None]
-        is_ours = errors and all(isinstance(error, UsageError | UnavailableError) for error in errors)
-        if is_ours and len(errors) == len(variants) and not any(one.call_stages for one in variants):
+        errors = [variant.error for variant in variants if variant.error is not None]
+        are_user_errors = errors and all(isinstance(error, UsageError | UnavailableError) for error in errors)
+        if are_user_errors and len(errors) == len(variants) and not any(variant.call_stages for variant in variants):
             raise errors[0]
 
 
-def _no_rate(_: float) -> str:
+def _refuse_rate_change(_: float) -> str:
     raise UsageError("a local run has no rate to change")
 
 
-def _no_longer(_: float) -> str:
+def _refuse_extension(_: float) -> str:
     raise UsageError("a local run has no stage that can be extended")

@@ -1,7 +1,7 @@
-"""What a local run needs from the world. `app.wiring` builds the real parts, tests their own.
+"""Specification and dependencies of a local model's run.
 
-What one run of a local model is to do: a profile with everything resolved. Made by wiring, read by
-the session.
+The specification is a profile with everything resolved; the wiring builds it and the session reads it. The wiring
+builds the real dependencies, tests build their own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from app.telemetry.clock import ClockReading
 
 
 class VariantOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant to be measured. `model` is the user's file; `environment` makes its devices the only ones seen."""
+    """One variant to measure. `model` is the user's file; `environment` makes only its devices visible."""
 
     variant: Variant
     model: str
@@ -39,8 +39,11 @@ class VariantOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScenarioOrder(msgspec.Struct, frozen=True):
-    """Of the server scenario there is a `rate_per_s`, or a `share` of what the variant does at the most; `finds_most`
-    begins at that share and searches the highest rate inside the SLO."""
+    """A scenario to run.
+
+    The server scenario has a `rate_per_s`, or a `share` of the variant's maximum throughput. With `finds_most` it
+    starts at that share and searches for the highest rate within the SLO.
+    """
 
     scenario: Scenario
     rate_per_s: float | None = None
@@ -49,9 +52,12 @@ class ScenarioOrder(msgspec.Struct, frozen=True):
 
 
 class DataSpec(msgspec.Struct, frozen=True):
-    """Files of inputs. Without `rows` they are made up; without `label` nothing is scored. Of
-    `calibration`, `calibration_rows` are for static quantisation: where those are labelled rows, no variant is scored
-    by them (`unscored_rows`)."""
+    """Input files.
+
+    Without `rows`, inputs are generated; without `label`, nothing is scored. `calibration_rows` rows of `calibration`
+    are used for static quantization; if they are labeled rows of the data, they are excluded from scoring
+    (`unscored_rows`).
+    """
 
     rows: str | None = None
     label: str | None = None
@@ -62,8 +68,11 @@ class DataSpec(msgspec.Struct, frozen=True):
 
 
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """`variants` in the order they are measured. With `finds_best`, larger batches than one that failed the SLO are
-    left out. The first model's accuracy is what that of the others is held against."""
+    """Specification of a local run.
+
+    `variants` are in measurement order. With `finds_best`, batch sizes larger than one that missed the SLO are skipped.
+    Accuracies are compared with that of the first model.
+    """
 
     run_id: str
     name: str
@@ -84,16 +93,18 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSpec
     memory_limit_bytes: int | None
     spare_memory_bytes: int | None = None
-    """What a variant on the CPU may take where the profile sets no limit. Drivers of GPUs reserve more than they use,
-    so that no number would be right for the others."""
+    """Memory limit of a CPU variant if the profile sets none.
+
+    Other providers have no default: GPU drivers reserve more memory than they use, so no value would be right.
+    """
     usd_per_hour: float | None = None
     price_note: str | None = None
-    """When that was the price, and where it is from."""
+    """Date and source of the price."""
     gating: Gating = Gating()
     notes: tuple[str, ...] = ()
     workload_hash: str | None = None
     baseline: BaselineSpec | None = None
-    """What the result is compared with."""
+    """Baseline that the result is compared with."""
 
     def memory_limit(self, provider: str) -> int | None:
         spare = self.spare_memory_bytes if provider == "cpu" else None
@@ -101,8 +112,10 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PreparedModel(msgspec.Struct, frozen=True):
-    """The file a variant is run from: the user's own, or what was made of it. `kept_model` is where the runtime's
-    optimised form may be kept; None where it keeps none."""
+    """The file that a variant runs from: the user's own, or one derived from it.
+
+    `kept_model` is where the runtime's optimized form may be cached; `None` if the runtime does not cache.
+    """
 
     path: str
     sha256: str
@@ -112,7 +125,7 @@ class PreparedModel(msgspec.Struct, frozen=True):
 
 
 class LocalStore(Protocol):
-    """The run directory. `append_telemetry` is called from the telemetry's thread, all else from the session's."""
+    """The run directory. `append_telemetry` is called from the telemetry thread, everything else from the session's."""
 
     def write_environment(self, environment: Environment) -> None: ...
 
@@ -121,12 +134,12 @@ class LocalStore(Protocol):
     def stage_calls(self, stage: int) -> pa.Table: ...
 
     def sync_rows(self) -> None:
-        """Return once every row is on the disk."""
+        """Return once all rows are on disk."""
 
     def append_telemetry(self, batch: pa.RecordBatch) -> None: ...
 
     def keep_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
-        """Writes them as an .npz for the children to read, and returns its path."""
+        """Write outputs to an .npz file for the child processes to read, and return its path."""
 
     def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None: ...
 
@@ -136,19 +149,21 @@ class LocalStore(Protocol):
 
 
 class LocalParts(msgspec.Struct, frozen=True):
+    """Dependencies of a local session."""
+
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
     prepare_model: Callable[[VariantOrder, DataSpec], PreparedModel]
-    """Makes the precision asked for, or takes it from the cache. Raises UsageError or InstrumentError."""
+    """Convert the model to the requested precision, or use the cached file. Raises UsageError or InstrumentError."""
     start_variant: Callable[[str, VariantJob, tuple[tuple[str, str], ...]], RunningVariant]
-    """`what` names it in sentences; the last is its environment."""
+    """Start a variant: its name in messages, its job, and its environment variables."""
     cost_of: Callable[[str, int, dict[str, int]], BatchCost | None]
-    """What an inference costs by a model's file, at a batch and with lengths of axes; None where it does not tell."""
+    """Return the cost of an inference, given a model file, batch size and axis lengths; `None` if it is unknown."""
     peaks_of: Callable[[VariantOrder, Environment, int], Peaks | None]
-    """Of the processor that a variant runs on, with weights of so many bytes."""
+    """Return the peak rates of the processor that a variant runs on, for weights of the given size in bytes."""
     foreign_processes: Callable[[Sequence[GpuProcess], Collection[int]], tuple[GpuProcess, ...]]
-    """Of processes on the GPUs, those that are none of ours nor begun by one of them."""
+    """Return those GPU processes that are neither ours nor started by one of ours."""
     gpu_memory_gib: Callable[[], dict[int, float]]
-    """In use now, by GPU; empty without a driver."""
+    """Return the GPU memory in use, by GPU index; empty without a driver."""
     telemetry: Telemetry
     store: LocalStore
     read_clock: Callable[[], ClockReading]
@@ -156,4 +171,4 @@ class LocalParts(msgspec.Struct, frozen=True):
     wall_now: Callable[[], datetime.datetime]
     pause: Callable[[float], None]
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None
-    """As Parts has it."""
+    """Return the last self-test stored for a machine's fingerprint, or `None`."""

@@ -1,6 +1,6 @@
-"""The scenarios of one variant, run in its process one after the other; each is a stage.
+"""Runs the scenarios of one variant in its process, one after the other; each one is a stage.
 
-What is told of a scenario while it runs: at most four snapshots a second, as the rows come.
+Progress is emitted as snapshots while the rows arrive, at most four per second.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from app.session.telling import Telling
 
 
 class CallProgress:
+    """Emits the start and snapshots of a scenario while it runs."""
+
     def __init__(
         self, index: int, plan: Measure, variant: Variant, telling: Telling, now_ns: Callable[[], int]
     ) -> None:
@@ -36,18 +38,18 @@ class CallProgress:
         self._done = 0
         self._is_measuring = False
         self.last_end_ns = 0
-        """Of the calls that were told."""
+        """End of the latest reported call, in monotonic ns."""
 
     def show(self, rows: pa.RecordBatch, start_ns: int | None) -> None:
-        """`start_ns` is None while it warms up."""
+        """Emit a snapshot of new rows. `start_ns` is `None` during warm-up, which is not shown."""
         if start_ns is None or rows.num_rows == 0:
             return
         if not self._is_measuring:
             self._is_measuring = True
-            self._tell_of_the_start(start_ns)
+            self._emit_start(start_ns)
         ends_ns = pc.max(rows["end_ns"]).as_py()
         self.last_end_ns = max(self.last_end_ns, ends_ns or 0)
-        times_ms = (_times(rows, "executed_ns") - _times(rows, "prepared_ns")) / 1e6
+        times_ms = (_column(rows, "executed_ns") - _column(rows, "prepared_ns")) / 1e6
         times_ms = times_ms[~np.isnan(times_ms)]
         self._done += times_ms.size
         if not times_ms.size:
@@ -68,7 +70,7 @@ class CallProgress:
             )
         )
 
-    def _tell_of_the_start(self, start_ns: int) -> None:
+    def _emit_start(self, start_ns: int) -> None:
         plan = self._plan
         self._telling.emit(
             events.StageStarted(
@@ -85,25 +87,29 @@ class CallProgress:
         )
 
 
-def _times(rows: pa.RecordBatch, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _column(rows: pa.RecordBatch, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     values: np.ndarray[tuple[int], np.dtype[np.float64]] = rows[name].to_numpy(zero_copy_only=False).astype(np.float64)
     return values
 
 
-_FEWEST_CALLS = 40
-"""For an interval by batch means."""
-_FOR_AN_INTERVAL = 3
-"""Times what a percentile of the SLO can be shown with: so many have an interval as well, where calls depend on one
-another a little."""
-_FEWEST_ARRIVALS = 20
-"""In a stage of a search: of fewer nothing can be told."""
-_HOLDS = 2
+_MIN_CALLS = 40
+"""Minimum number of calls for a confidence interval by batch means."""
+_INTERVAL_FACTOR = 3
+"""Factor on the samples that a percentile of the SLO needs.
+
+With so many, it also has a confidence interval if calls are slightly dependent.
+"""
+_MIN_ARRIVALS = 20
+"""Minimum number of arrivals in a search stage; fewer give no evidence."""
+_REPEATS = 2
 MOST_PROBES = 15
-"""Of the search for the most arrivals inside the SLO."""
+"""Maximum number of probes when searching for the highest rate within the SLO."""
 
 
 class VariantStages:
-    """What has been run so far, whatever befalls the variant next. Belongs to the session's thread."""
+    """Stages of a variant that have run so far, kept even if the variant fails later. Used by the session's thread
+    only.
+    """
 
     def __init__(
         self,
@@ -114,7 +120,7 @@ class VariantStages:
         indices: Iterator[int],
         may_go_on: Callable[[], bool],
     ) -> None:
-        """`indices` number the stages of the run."""
+        """`indices` yields the stage numbers of the run."""
         self._spec, self._parts, self._telling, self._order = spec, parts, telling, order
         self._indices, self._may_go_on = indices, may_go_on
         self.opened: Opened | None = None
@@ -124,34 +130,37 @@ class VariantStages:
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """Where it really ran."""
-        opened, asked = self.opened, self._order.variant.provider
+        """Check of the execution provider that was actually used; empty until the model is open."""
+        opened, requested = self.opened, self._order.variant.provider
         if opened is None:
             return ()
-        strays = strays_of(opened.placements)
-        return (provider_check(asked, opened.provider_used, strays, opened.provider_reason),)
+        fallback_nodes = strays_of(opened.placements)
+        return (provider_check(requested, opened.provider_used, fallback_nodes, opened.provider_reason),)
 
     def run_all(self, running: RunningVariant) -> None:
-        """Until all are done, or the run may not go on. Raises what ends the variant."""
-        for wanted in self._spec.scenarios:
+        """Run all scenarios, or stop once the run may not continue. Raises the error that ends the variant."""
+        for scenario in self._spec.scenarios:
             if not self._may_go_on():
                 return
-            if wanted.scenario == "multi-stream" and not self._order.variant.is_of_many:
-                continue  # its queries would be single calls
-            rate_per_s = self._rate_of(wanted)
-            if wanted.scenario == "server" and rate_per_s is None:
+            if scenario.scenario == "multi-stream" and not self._order.variant.is_of_many:
+                continue  # A multi-stream query would be a single call.
+            rate_per_s = self._scenario_rate(scenario)
+            if scenario.scenario == "server" and rate_per_s is None:
                 self._telling.note(f"{self._order.variant.label}: no server scenario: nothing tells what it can do.")
-            elif wanted.finds_most and rate_per_s is not None:
+            elif scenario.finds_most and rate_per_s is not None:
                 self.server_per_s = self._search(rate_per_s, running)
             else:
-                self._run(wanted.scenario, rate_per_s, running)
+                self._run(scenario.scenario, rate_per_s, running)
 
     def _search(self, start_per_s: float, running: RunningVariant) -> Estimate:
-        """Each rate that is tried is a stage. One that is INVALID tells nothing of the model."""
-        search = RateSearch(start_per_s, _HOLDS, MOST_PROBES)
+        """Search for the highest rate within the SLO; each probe is a stage.
+
+        An INVALID stage is no evidence about the model and counts as beyond its capacity.
+        """
+        search = RateSearch(start_per_s, _REPEATS, MOST_PROBES)
         while (probe := search.next()) is not None and self._may_go_on():
-            if probe.rate_per_s * self._spec.at_most_s < _FEWEST_ARRIVALS:
-                return Estimate(None, reason=f"no rate held that brings {_FEWEST_ARRIVALS} arrivals in load.at_most")
+            if probe.rate_per_s * self._spec.at_most_s < _MIN_ARRIVALS:
+                return Estimate(None, reason=f"no rate held that brings {_MIN_ARRIVALS} arrivals in load.at_most")
             stage = self._run("server", probe.rate_per_s, running, in_search=True)
             if stage is None or stage.verdict.status == "INVALID":
                 search.record_beyond(probe)
@@ -160,23 +169,23 @@ class VariantStages:
         outcome = search.outcome()
         if outcome.max_rate_per_s is None:
             return Estimate(None, reason=outcome.reason)
-        carried, failed = outcome.bracket
-        interval = None if carried is None or failed is None else (min(carried, outcome.max_rate_per_s), failed)
+        passed, failed = outcome.bracket
+        interval = None if passed is None or failed is None else (min(passed, outcome.max_rate_per_s), failed)
         return Estimate(outcome.max_rate_per_s, interval, n=outcome.probes)
 
     def _run(
         self, scenario: Scenario, rate_per_s: float | None, running: RunningVariant, *, in_search: bool = False
     ) -> Stage | None:
-        """None where it was ended before its warm-up was over."""
+        """Run one scenario; `None` if it ended before its warm-up was complete."""
         index, plan = next(self._indices), self._plan(scenario, rate_per_s)
         progress = CallProgress(index, plan, self._order.variant, self._telling, self._parts.now_ns)
         began: Began | None = None
 
-        def take(told: Began | Calls) -> None:
+        def on_report(report: Began | Calls) -> None:
             nonlocal began
-            match told:
+            match report:
                 case Began():
-                    began = told
+                    began = report
                 case Calls(packed=packed):
                     rows = unpacked(index, packed)
                     self._parts.store.append_calls(rows)
@@ -187,7 +196,7 @@ class VariantStages:
         measured: VariantMeasured | None = None
         stage: Stage | None = None
         try:
-            measured = running.measure(plan, take)
+            measured = running.measure(plan, on_report)
             self.measured.append(measured)
         finally:
             if began is not None:
@@ -220,16 +229,16 @@ class VariantStages:
             least_s=spec.at_least_s,
             most_s=spec.at_most_s,
             half_width=spec.half_width,
-            least_calls=max(_FEWEST_CALLS, _FOR_AN_INTERVAL * samples_needed(spec.slo)),
+            least_calls=max(_MIN_CALLS, _INTERVAL_FACTOR * samples_needed(spec.slo)),
             warmup_most_s=spec.warmup_s,
             rate_per_s=rate_per_s,
             seed=spec.seed,
         )
 
-    def _rate_of(self, wanted: ScenarioOrder) -> float | None:
-        """In calls a second."""
-        if wanted.share is None:
-            return wanted.rate_per_s
-        stages = [summarise_calls(self._parts.store.stage_calls(one.index), one) for one in self.call_stages]
-        most_per_s = fastest_per_s(stages)
-        return None if most_per_s is None else wanted.share * most_per_s / self._order.variant.batch
+    def _scenario_rate(self, scenario: ScenarioOrder) -> float | None:
+        """Return the scenario's rate in calls per second; `None` if it is not known."""
+        if scenario.share is None:
+            return scenario.rate_per_s
+        stages = [summarise_calls(self._parts.store.stage_calls(stage.index), stage) for stage in self.call_stages]
+        max_per_s = fastest_per_s(stages)
+        return None if max_per_s is None else scenario.share * max_per_s / self._order.variant.batch

@@ -1,6 +1,6 @@
-"""One variant after the other, each in a process of its own: a crash costs one of them, and no row.
+"""Measures the variants one after the other, each in a process of its own: a crash costs one variant and no rows.
 
-How cold the start of a variant is: opened again and again, each time in a new process, and closed.
+Cold starts are measured by opening and closing a variant repeatedly, each time in a new process.
 """
 
 from __future__ import annotations
@@ -28,32 +28,35 @@ _OPEN_LIMIT_S = 600.0
 
 
 class ColdStarts:
-    """Found once for variants that are opened in the same way: batch and streams do not matter to it."""
+    """Measures cold starts once per way of opening a model: batch size and streams do not affect them."""
 
     def __init__(
         self, spec: LocalSpec, parts: LocalParts, telling: Telling, limits: LimitWatch, interruption: Interruption
     ) -> None:
         self._spec, self._parts, self._telling = spec, parts, telling
         self._limits, self._interruption = limits, interruption
-        self._known: set[tuple[object, ...]] = set()
+        self._measured_keys: set[tuple[object, ...]] = set()
 
     def of(self, order: VariantOrder, prepared: PreparedModel) -> tuple[ColdStartOf, ...]:
-        """Empty where another variant has told it. Raises what opening it raises."""
-        key = (prepared.path, order.variant.provider, order.settings.threads, order.variant.devices)
-        if key in self._known or self._spec.cold_starts == 0:
-            return ()
-        self._known.add(key)
-        self._telling.phase("cold start", f"starting {order.variant.label} anew, {self._spec.cold_starts} times")
-        found = [self._start(order, prepared.path, None) for _ in range(self._spec.cold_starts)]
-        if prepared.kept_model is not None:
-            found += self._with_kept(order, prepared.path, prepared.kept_model)
-        return tuple(one for one in found if one is not None)
+        """Return the cold starts of a variant; empty if an equivalent variant was measured.
 
-    def _with_kept(self, order: VariantOrder, path: str, kept_model: str) -> list[ColdStartOf | None]:
+        Raises the errors of opening the variant.
+        """
+        key = (prepared.path, order.variant.provider, order.settings.threads, order.variant.devices)
+        if key in self._measured_keys or self._spec.cold_starts == 0:
+            return ()
+        self._measured_keys.add(key)
+        self._telling.phase("cold start", f"starting {order.variant.label} anew, {self._spec.cold_starts} times")
+        starts = [self._start(order, prepared.path, None) for _ in range(self._spec.cold_starts)]
+        if prepared.kept_model is not None:
+            starts += self._start_with_cache(order, prepared.path, prepared.kept_model)
+        return tuple(start for start in starts if start is not None)
+
+    def _start_with_cache(self, order: VariantOrder, path: str, kept_model: str) -> list[ColdStartOf | None]:
         try:
-            self._start(order, path, kept_model)  # keeps it, where it is not kept yet
+            self._start(order, path, kept_model)  # Fills the cache if it is empty.
             return [self._start(order, path, kept_model) for _ in range(self._spec.cold_starts)]
-        except SizewiseError as error:  # it runs, and cannot be kept: of more than 2 GiB, say
+        except SizewiseError as error:  # The model runs but cannot be cached, for example because it exceeds 2 GiB.
             if not self._interruption.is_requested:
                 self._telling.note(f"{order.variant.label}: no start with the optimised model kept: {error}.")
             return []
@@ -88,34 +91,34 @@ class ColdStarts:
         )
 
 
-_FEWEST_CALLS = 40
-"""For an interval by batch means."""
-_HOLDS = 2
-_MOST_PROBES = 15
-"""Of the search for the most arrivals inside the SLO."""
+_MIN_CALLS = 40
+"""Minimum number of calls for a confidence interval by batch means."""
+_REPEATS = 2
+_MAX_PROBES = 15
+"""Maximum number of probes when searching for the highest rate within the SLO."""
 _MEMORY_GIB = 0.05
 _MEMORY_WAIT_S = 5.0
 _PAUSE_S = 0.05
 
 
 class MeasuredVariant(msgspec.Struct, frozen=True, kw_only=True):
-    """`call_stages` belong to the rows in the store; `scores` are one a labelled row."""
+    """A measured variant. `call_stages` describe rows in the store; `scored` has one score per labeled row."""
 
     order: VariantOrder
     facts: VariantFacts
     call_stages: tuple[CallStage, ...] = ()
     checks: tuple[Check, ...] = ()
     path: str | None = None
-    """Of the file that was run."""
+    """Path of the model file that was run."""
     scored: Scores | None = None
     is_reference: bool = False
-    """The first model as it is, on the CPU."""
+    """Whether the variant is the unmodified first model on the CPU."""
     error: SizewiseError | None = None
-    """What ended it early."""
+    """Error that ended the variant early."""
 
 
-class _Found(msgspec.Struct):
-    """What is known of a variant so far, whatever befalls it next."""
+class _VariantState(msgspec.Struct):
+    """State of a variant that is kept even if it fails later."""
 
     stages: VariantStages
     prepared: PreparedModel | None = None
@@ -124,7 +127,7 @@ class _Found(msgspec.Struct):
 
 
 class VariantRunner:
-    """Belongs to the session's thread."""
+    """Measures variants. Used by the session's thread only."""
 
     def __init__(
         self, spec: LocalSpec, parts: LocalParts, telling: Telling, limits: LimitWatch, interruption: Interruption
@@ -138,7 +141,7 @@ class VariantRunner:
 
     @property
     def reference_scores(self) -> Scores | None:
-        """Of the first model, which those of all variants are held against."""
+        """Scores of the first model, which those of all variants are compared with."""
         return self._references.scores_of(self._spec.variants[0].model)
 
     @property
@@ -146,20 +149,20 @@ class VariantRunner:
         return self._limits.check(self._parts.now_ns()) and not self._interruption.is_requested
 
     def measure(self, order: VariantOrder) -> MeasuredVariant:
-        """It goes wrong in no way that would end the run."""
+        """Measure one variant. Its errors are recorded in the result and do not end the run."""
         number = len(self.variants) + 1
         now_ns = self._parts.now_ns
         self._telling.emit(events.VariantStarted(now_ns(), number, len(self._spec.variants), order.variant))
         before_gib = self._parts.gpu_memory_gib()
         stages = VariantStages(self._spec, self._parts, self._telling, order, self._indices, lambda: self.may_go_on)
-        found = _Found(stages)
+        state = _VariantState(stages)
         failure: SizewiseError | None = None
         try:
-            self._go_through(order, found)
+            self._measure_stages(order, state)
         except SizewiseError as error:
             failure = error
         self._await_memory(order, before_gib)
-        measured = self._concluded(order, found, failure)
+        measured = self._finish(order, state, failure)
         self.variants.append(measured)
         self._parts.store.sync_rows()
         self._telling.emit(events.VariantFinished(now_ns(), number, measured.facts))
@@ -177,42 +180,42 @@ class VariantRunner:
         self.variants.append(MeasuredVariant(order=order, facts=facts))
 
     def stages_of(self, measured: MeasuredVariant) -> tuple[Stage, ...]:
-        """Without what is read of the machine, which comes later."""
+        """Return the stages of a variant without telemetry, which is added later."""
         return tuple(
-            summarise_calls(self._parts.store.stage_calls(one.index), one, measured.checks)
-            for one in measured.call_stages
+            summarise_calls(self._parts.store.stage_calls(stage.index), stage, measured.checks)
+            for stage in measured.call_stages
         )
 
-    def _go_through(self, order: VariantOrder, found: _Found) -> None:
-        found.prepared = self._parts.prepare_model(order, self._spec.data)
+    def _measure_stages(self, order: VariantOrder, state: _VariantState) -> None:
+        state.prepared = self._parts.prepare_model(order, self._spec.data)
         reference = self._references.of(order)
         if not self.may_go_on:
             return
-        found.cold = self._cold_starts.of(order, found.prepared)
-        job = self.job_of(order, found.prepared, reference.outputs)
+        state.cold = self._cold_starts.of(order, state.prepared)
+        job = self.job_of(order, state.prepared, reference.outputs)
         running = self._parts.start_variant(order.variant.label, job, order.environment)
         self._interruption.attach(lambda _: running.kill())
         try:
-            if not self.may_go_on:  # asked for before there was anything to kill
+            if not self.may_go_on:  # The stop was requested before there was a process to kill.
                 return
             self._parts.telemetry.watch("model", running.pid)
-            found.stages.opened = running.opened(self._limits.within(OPEN_LIMIT_S, self._parts.now_ns()))
-            found.stages.run_all(running)
-            self._look_for_others(order)
+            state.stages.opened = running.opened(self._limits.within(OPEN_LIMIT_S, self._parts.now_ns()))
+            state.stages.run_all(running)
+            self._check_other_processes(order)
             if self._spec.data.label is not None and self.may_go_on:
-                found.scored = scores_of(running.score(self._limits.within(SCORE_LIMIT_S, self._parts.now_ns())))
-                self._parts.store.keep_outputs(f"scores-{len(self.variants) + 1}", found.scored.values)
+                state.scored = scores_of(running.score(self._limits.within(SCORE_LIMIT_S, self._parts.now_ns())))
+                self._parts.store.keep_outputs(f"scores-{len(self.variants) + 1}", state.scored.values)
         finally:
             running.close()
 
-    def _look_for_others(self, order: VariantOrder) -> None:
-        """Who else computes on the GPUs while this variant does."""
+    def _check_other_processes(self, order: VariantOrder) -> None:
+        """Warn if other processes compute on the GPUs while this variant runs."""
         others = self._parts.foreign_processes(self._parts.telemetry.gpu_processes, {os.getpid()})
         if not others:
             return
-        told = ", ".join(f"process {one.pid} on GPU {one.gpu}" for one in others)
+        text = ", ".join(f"process {process.pid} on GPU {process.gpu}" for process in others)
         hint = f"While {order.variant.label} ran, others computed there: end them, or measure on a GPU of your own."
-        self._telling.check(Check("other_processes_on_the_gpu", told, None, None, "WARN", hint))
+        self._telling.check(Check("other_processes_on_the_gpu", text, None, None, "WARN", hint))
 
     def job_of(self, order: VariantOrder, prepared: PreparedModel, reference: str | None) -> VariantJob:
         return VariantJob(
@@ -233,28 +236,28 @@ class VariantRunner:
         return order.model == first and order.precision == "as-is" and order.variant.provider == "cpu"
 
     def _await_memory(self, order: VariantOrder, before_gib: dict[int, float]) -> None:
-        """The next variant is to find the GPUs as this one did."""
+        """Wait until the variant's GPU memory is released, so that the next variant finds the same state."""
         waits = round(_MEMORY_WAIT_S / _PAUSE_S) if before_gib else 0
         for _ in range(waits):
-            held = self._held(before_gib)
-            if not held:
+            unreleased = self._unreleased_gpus(before_gib)
+            if not unreleased:
                 return
             self._parts.pause(_PAUSE_S)
-        if before_gib and (held := self._held(before_gib)):
-            names = ", ".join(f"GPU {index}" for index in held)
+        if before_gib and (unreleased := self._unreleased_gpus(before_gib)):
+            names = ", ".join(f"GPU {index}" for index in unreleased)
             hint = f"After {order.variant.label} memory was not back in {_MEMORY_WAIT_S:g} s: look for others there."
             self._telling.check(Check("gpu_memory_given_back", names, None, None, "WARN", hint))
 
-    def _held(self, before_gib: dict[int, float]) -> list[int]:
+    def _unreleased_gpus(self, before_gib: dict[int, float]) -> list[int]:
         now_gib = self._parts.gpu_memory_gib()
         return [index for index, was in before_gib.items() if now_gib.get(index, was) > was + _MEMORY_GIB]
 
-    def _concluded(self, order: VariantOrder, found: _Found, failure: SizewiseError | None) -> MeasuredVariant:
+    def _finish(self, order: VariantOrder, state: _VariantState, failure: SizewiseError | None) -> MeasuredVariant:
         if failure is not None and not self.may_go_on:
-            failure = None  # it was ended on purpose, by the user or by a limit
-        prepared, opened, measured = found.prepared, found.stages.opened, found.stages.measured
-        peaks = [one.peak_memory_bytes for one in measured if one.peak_memory_bytes is not None]
-        fidelities = [one.fidelity for one in measured if one.fidelity is not None]
+            failure = None  # Ended on purpose by the user or by a limit.
+        prepared, opened, measured = state.prepared, state.stages.opened, state.stages.measured
+        peaks = [item.peak_memory_bytes for item in measured if item.peak_memory_bytes is not None]
+        fidelities = [item.fidelity for item in measured if item.fidelity is not None]
         facts = VariantFacts(
             variant=order.variant,
             model_file=order.model,
@@ -264,19 +267,19 @@ class VariantRunner:
             hint=None if failure is None else failure.hint,
             provider_used=None if opened is None else opened.provider_used,
             placements=() if opened is None else opened.placements,
-            cold_starts=found.cold,
+            cold_starts=state.cold,
             fidelity=fidelities[0] if fidelities else None,
-            server_per_s=found.stages.server_per_s,
+            server_per_s=state.stages.server_per_s,
             peak_memory_gib=max(peaks) / 2**30 if peaks else None,
             notes=() if prepared is None or opened is None else (*prepared.notes, *opened.notes),
         )
         return MeasuredVariant(
             order=order,
             facts=facts,
-            call_stages=tuple(found.stages.call_stages),
-            checks=found.stages.checks,
+            call_stages=tuple(state.stages.call_stages),
+            checks=state.stages.checks,
             path=None if prepared is None else prepared.path,
-            scored=found.scored,
+            scored=state.scored,
             is_reference=self._is_reference(order),
             error=failure,
         )

@@ -1,1 +1,1 @@
-"""The proof of the instrument: each part of it held against something that is known."""
+"""Self-test of the load generator: each part is checked against a known truth."""

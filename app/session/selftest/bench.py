@@ -1,7 +1,6 @@
-"""Stages as a run has them, on servers whose times are known.
+"""Stages as in a real run, on servers with known timings, and the dependencies of a self-test.
 
-What a self-test needs from the world: the parts of a run, each of which can be exchanged for one
-that lies.
+Each dependency can be replaced by a faulty one to test the self-test itself.
 """
 
 from __future__ import annotations
@@ -33,6 +32,8 @@ from loadgen.workloads import HttpWorkload
 
 
 class SelfTestStore(Store, Protocol):
+    """Run directory of a self-test."""
+
     @property
     def directory(self) -> Path: ...
 
@@ -42,15 +43,17 @@ class SelfTestStore(Store, Protocol):
 
 
 class SelfTestParts(msgspec.Struct, frozen=True):
+    """Dependencies of a self-test."""
+
     fingerprint: str
     start_load: Callable[[], Load]
     start_scripted: Callable[[Script], ScriptedTarget]
     start_null_server: Callable[[LoadKind], NullServer]
     read_core_use: Callable[[Collection[int]], CoreUse | None]
     distribution: Callable[[npt.NDArray[np.float64]], dict[str, Estimate]]
-    """Percentiles by name, of values in the order of time."""
+    """Return estimates of percentiles by name, for values in time order."""
     open_store: Callable[[], SelfTestStore]
-    """Of a directory that whoever gave these parts takes away."""
+    """Open a run directory, which the provider of these dependencies deletes afterwards."""
     open_run: Callable[[Path], StoredRun]
     read_clock: Callable[[], ClockReading]
     now_ns: Callable[[], int]
@@ -58,13 +61,13 @@ class SelfTestParts(msgspec.Struct, frozen=True):
 
 
 LEAD_IN_S = 0.5
-"""The first requests of a stage open connections, and those of a worker load code."""
+"""Lead-in of a stage in seconds. The first requests open connections, and those of a new worker load code."""
 _DRAIN_S = 5.0
 _WORKLOAD = HttpWorkload()
 
 
 class Bench:
-    """The rows of all its stages are in the store."""
+    """Runs stages against servers with known timings. The rows of all stages are in the store."""
 
     def __init__(
         self,
@@ -95,9 +98,11 @@ class Bench:
     def measure(
         self, name: str, script: Script, rate_per_s: float, duration_s: float, *, connections: int = 2048
     ) -> Stage:
-        """One stage of even arrivals. `script` counts its times from the first request, `LEAD_IN_S` before the stage.
+        """Run one stage with evenly spaced arrivals.
 
-        Raises loadgen.process.LoadError, and InstrumentError when the server does not start.
+        The times of `script` count from the first request, which is sent `LEAD_IN_S` before the stage.
+
+        Raises loadgen.process.LoadError, and InstrumentError if the server does not start.
         """
         server = self._parts.start_scripted(script)
         try:
@@ -116,4 +121,5 @@ class Bench:
 
 
 def seen(stage: Stage, metric: str, aggregate: str) -> float | None:
+    """Return the measured value of a metric's aggregate, or `None`."""
     return stage.metrics[metric][aggregate].value

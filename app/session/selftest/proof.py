@@ -1,17 +1,12 @@
-"""All checks of a self-test, one after the other.
+"""All checks of a self-test, run one after the other.
 
-The clock that everything is timed by: it does not go back, is fine enough, goes as others do, and
-is the workers' too.
-
-Percentiles of distributions whose quantiles are known.
-
-A run that was cut short at any byte is read back to its last whole piece.
-
-A server that freezes: everybody who was due meanwhile has waited, whoever could be sent or not.
-
-A delay that was put in is found again, and so is every answer.
-
-What the generator itself can send, found on a server that does nothing.
+Clock: it never goes back, has a fine resolution, runs at the same speed as other clocks, and is shared by the workers.
+Percentiles: distributions with known quantiles.
+Store: a run that was cut at any byte is read back to its last complete piece.
+Stall: when a server freezes, the latency of every request due meanwhile includes the wait, even if it could not be
+sent.
+Injection: an added delay is measured, and no response is lost.
+Ceiling: the maximum rate of the load generator on a server that does nothing.
 """
 
 from __future__ import annotations
@@ -46,36 +41,42 @@ from loadgen.process import LoadError
 from loadgen.reference.script import Script
 
 _READINGS = 20_000
-_COARSEST_NS = 10_000
-_APART_LIMIT = 0.001
-_ASLEEP_LIMIT_S = 1.0
+_MAX_RESOLUTION_NS = 10_000
+_DRIFT_LIMIT = 0.001
+_SUSPEND_LIMIT_S = 1.0
 
 
 def check_clock(
     now_ns: Callable[[], int], started: ClockReading, ended: ClockReading, rows: pa.Table
 ) -> Iterator[Finding]:
-    """`rows` are of requests that the workers timed between the two readings."""
+    """Yield findings about the clock. `rows` are requests that the workers timed between the two readings."""
     steps_ns = np.diff(np.array([now_ns() for _ in range(_READINGS)], np.int64))
     forward_ns = steps_ns[steps_ns > 0]
     yield finding("clock", "steps back", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
     yield finding(
-        "clock", "smallest step", float(forward_ns.min()) if forward_ns.size else None, high=_COARSEST_NS, unit="ns"
+        "clock",
+        "smallest step",
+        float(forward_ns.min()) if forward_ns.size else None,
+        high=_MAX_RESOLUTION_NS,
+        unit="ns",
     )
     ratio = ended.wall_to_monotonic_ratio(started)
     yield finding(
         "clock",
         "apart from the wall clock",
         None if ratio is None else 1e6 * abs(ratio - 1),
-        high=1e6 * _APART_LIMIT,
+        high=1e6 * _DRIFT_LIMIT,
         unit="ppm",
     )
     asleep_s = ended.suspended_since(started)
     if asleep_s is not None:
-        yield finding("clock", "asleep meanwhile", asleep_s, high=_ASLEEP_LIMIT_S, unit="s")
-    yield finding("clock", "requests timed outside of the test", _outside(rows, started, ended), high=0, unit=None)
+        yield finding("clock", "asleep meanwhile", asleep_s, high=_SUSPEND_LIMIT_S, unit="s")
+    yield finding(
+        "clock", "requests timed outside of the test", _count_outside(rows, started, ended), high=0, unit=None
+    )
 
 
-def _outside(rows: pa.Table, started: ClockReading, ended: ClockReading) -> float | None:
+def _count_outside(rows: pa.Table, started: ClockReading, ended: ClockReading) -> float | None:
     if not rows.num_rows:
         return None
     early = pc.less(rows["sent_ns"], started.monotonic_ns)
@@ -87,10 +88,13 @@ Values = npt.NDArray[np.float64]
 
 _N = 100_000
 _ERROR_LIMIT = 0.001
-_SAMPLES, _SAMPLE_N, _COVERED = 400, 1_000, "p95"
+_SAMPLES, _SAMPLE_N, _COVERAGE_PERCENTILE = 400, 1_000, "p95"
 _COVERAGE = (0.93, 0.99)
-"""Of intervals meant to hold the truth in 95 of 100 cases, four standard errors of 400 around what they do (order
-statistics are whole numbers, so it is a little more)."""
+"""Accepted coverage of 95 % confidence intervals.
+
+Four standard errors of 400 samples around the expected coverage, which is slightly above 95 % because order statistics
+are discrete.
+"""
 
 _QUANTILES: dict[str, Callable[[Values], Values]] = {
     "uniform": lambda share: 1 + 99 * share,
@@ -104,13 +108,14 @@ _QUANTILES: dict[str, Callable[[Values], Values]] = {
 
 
 def check_percentiles(distribution: Callable[[Values], dict[str, Estimate]]) -> Iterator[Finding]:
+    """Yield findings about the error and the interval coverage of percentile estimates."""
     rng = np.random.default_rng(1)
     worst = 0.0
     for quantile in _QUANTILES.values():
         ordered = quantile((np.arange(_N) + 0.5) / _N)
-        found = distribution(rng.permutation(ordered))
+        estimates = distribution(rng.permutation(ordered))
         for name, q in PERCENTILES.items():
-            true, value = float(ordered[math.ceil(_N * q - 1e-9) - 1]), found[name].value
+            true, value = float(ordered[math.ceil(_N * q - 1e-9) - 1]), estimates[name].value
             worst = max(worst, math.inf if value is None else abs(value / true - 1))
     yield finding(
         "percentiles",
@@ -121,42 +126,47 @@ def check_percentiles(distribution: Callable[[Values], dict[str, Estimate]]) -> 
     )
     yield finding(
         "percentiles",
-        f"95 % intervals of a {_COVERED} that hold it, of {_SAMPLES}",
-        100 * _covered(distribution, rng),
+        f"95 % intervals of a {_COVERAGE_PERCENTILE} that hold it, of {_SAMPLES}",
+        100 * _coverage(distribution, rng),
         low=100 * _COVERAGE[0],
         high=100 * _COVERAGE[1],
         unit="%",
     )
 
 
-def _covered(distribution: Callable[[Values], dict[str, Estimate]], rng: np.random.Generator) -> float:
-    true = -math.log1p(-PERCENTILES[_COVERED])
-    intervals = (distribution(rng.exponential(1.0, _SAMPLE_N))[_COVERED].ci95 for _ in range(_SAMPLES))
-    return sum(one is not None and one[0] <= true <= one[1] for one in intervals) / _SAMPLES
+def _coverage(distribution: Callable[[Values], dict[str, Estimate]], rng: np.random.Generator) -> float:
+    true_value = -math.log1p(-PERCENTILES[_COVERAGE_PERCENTILE])
+    intervals = (distribution(rng.exponential(1.0, _SAMPLE_N))[_COVERAGE_PERCENTILE].ci95 for _ in range(_SAMPLES))
+    return sum(interval is not None and interval[0] <= true_value <= interval[1] for interval in intervals) / _SAMPLES
 
 
-_CUTS = 60
+_TRUNCATIONS = 60
 
 
 def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun]) -> Iterator[Finding]:
-    """`directory` holds a run's rows and events, `sent` of them; copies of it are made inside, and cut."""
+    """Yield findings about reading back stored rows and events.
+
+    `directory` holds the rows and events of a run that sent `sent` requests. Truncated copies of it are created inside.
+    """
     rows = open_run(directory).requests()
     yield finding("store", "rows read back of those sent", float(rows.num_rows), low=sent, high=sent, unit=None)
-    rng, wrong = np.random.default_rng(1), 0
+    rng, failures = np.random.default_rng(1), 0
     requests, events = (directory / REQUESTS).read_bytes(), (directory / EVENTS).read_bytes()
-    ends, counts = _batches(directory / REQUESTS)
-    for number in range(_CUTS):
+    ends, counts = _batch_ends(directory / REQUESTS)
+    for number in range(_TRUNCATIONS):
         copy = directory / f"cut-{number}"
         copy.mkdir()
-        place, line = int(rng.integers(0, len(requests))), int(rng.integers(0, len(events)))
-        (copy / REQUESTS).write_bytes(requests[:place])
-        (copy / EVENTS).write_bytes(events[:line])
-        whole = counts[bisect.bisect_right(ends, place)]
-        wrong += not _is_read(open_run, copy, rows.slice(0, whole), events[:line].count(b"\n"))
-    yield finding("store", f"wrongly read back, of {_CUTS} runs cut at any byte", float(wrong), high=0, unit=None)
+        cut_at, events_cut_at = int(rng.integers(0, len(requests))), int(rng.integers(0, len(events)))
+        (copy / REQUESTS).write_bytes(requests[:cut_at])
+        (copy / EVENTS).write_bytes(events[:events_cut_at])
+        whole_rows = counts[bisect.bisect_right(ends, cut_at)]
+        failures += not _reads_back(open_run, copy, rows.slice(0, whole_rows), events[:events_cut_at].count(b"\n"))
+    yield finding(
+        "store", f"wrongly read back, of {_TRUNCATIONS} runs cut at any byte", float(failures), high=0, unit=None
+    )
 
 
-def _is_read(open_run: Callable[[Path], StoredRun], copy: Path, rows: pa.Table, events: int) -> bool:
+def _reads_back(open_run: Callable[[Path], StoredRun], copy: Path, rows: pa.Table, events: int) -> bool:
     try:
         run = open_run(copy)
         return bool(run.requests().equals(rows)) and len(run.events()) == events
@@ -164,8 +174,8 @@ def _is_read(open_run: Callable[[Path], StoredRun], copy: Path, rows: pa.Table, 
         return False
 
 
-def _batches(path: Path) -> tuple[list[int], list[int]]:
-    """Where each batch ends in the file, and how many rows are there before the first end, the second and so on."""
+def _batch_ends(path: Path) -> tuple[list[int], list[int]]:
+    """Return the end offset of each batch in the file, and the cumulative row counts, starting with 0."""
     ends, rows = [], []
     with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
         for batch in stream:
@@ -181,8 +191,10 @@ _TOLERANCE = 0.05
 
 
 def check_stall(bench: Bench) -> Iterator[Finding]:
-    """By so few connections, most of those due in the freeze are sent after it, and their times from the send know
-    nothing of it. With the connections half used, the backlog takes as long again to go.
+    """Yield findings about the latency of a server that freezes.
+
+    With so few connections, most requests due in the freeze are sent after it, so their times from the send exclude it.
+    At half utilization of the connections, the backlog takes as long again to clear.
     """
     script = Script(delay_s=STALL_DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_AFTER_S, freeze_s=FREEZE_S)
     stage = bench.measure("stall", script, STALL_RATE_PER_S, STALL_DURATION_S, connections=CONNECTIONS)
@@ -207,10 +219,12 @@ def check_stall(bench: Bench) -> Iterator[Finding]:
 
 
 def expected_s(q: float) -> float:
-    """The q-th percentile of the latency, q above the share of those who did not wait.
+    """Return the expected quantile `q` of the latency in seconds, for `q` above the share of requests that did not
+    wait.
 
-    All connections are answered at once at the thaw and then once in each `DELAY_S`, so who was due t after the freeze
-    began has its answer at the thaw + utilisation · t; who was in flight then, up to `DELAY_S` before, at the thaw.
+    At the thaw all connections respond at once, and then once every `DELAY_S`. A request due t after the start of the
+    freeze therefore receives its response at thaw + utilization · t. A request in flight at the start of the freeze,
+    sent up to `DELAY_S` before it, receives its response at the thaw.
     """
     utilisation = STALL_RATE_PER_S * STALL_DELAY_S / CONNECTIONS
     return FREEZE_S + (1 - utilisation) * (STALL_DELAY_S - (1 - q) * STALL_DURATION_S)
@@ -218,10 +232,11 @@ def expected_s(q: float) -> float:
 
 INJECTION_RATE_PER_S, INJECTION_DURATION_S = 100.0, 2.0
 INJECTION_DELAY_S, INJECTED_S = 0.02, 0.04
-_OWN_MS = 5.0
+_MAX_OVERHEAD_MS = 5.0
 
 
 def check_injection(bench: Bench) -> Iterator[Finding]:
+    """Yield findings about a delay added to the server, which must be measured, and about lost responses."""
     before = bench.measure(
         "injection, without", Script(delay_s=INJECTION_DELAY_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
     )
@@ -242,7 +257,7 @@ def check_injection(bench: Bench) -> Iterator[Finding]:
         f"p50 of the latency beyond the server's {1e3 * INJECTION_DELAY_S:g} ms",
         None if before_ms is None else before_ms - 1e3 * INJECTION_DELAY_S,
         low=0.0,
-        high=_OWN_MS,
+        high=_MAX_OVERHEAD_MS,
         unit="ms",
     )
     due = 2 * INJECTION_RATE_PER_S * INJECTION_DURATION_S
@@ -250,38 +265,39 @@ def check_injection(bench: Bench) -> Iterator[Finding]:
 
 
 LEAST_PER_S = 1_000.0
-"""Less than this, and the generator would be the limit of most runs."""
+"""Minimum capacity in requests/s; below it the load generator would limit most runs."""
 
 
 def check_ceiling(parts: SelfTestParts, load: Load, interruption: Interruption) -> Iterator[Finding]:
-    found = find_ceiling("plain", load, parts.start_null_server, interruption, parts.read_core_use)
+    """Yield a finding about the capacity of the load generator."""
+    measured = find_ceiling("plain", load, parts.start_null_server, interruption, parts.read_core_use)
     yield finding(
-        "null ceiling", "kept up with on a server that does nothing", found.per_s, low=LEAST_PER_S, unit="requests/s"
+        "null ceiling", "kept up with on a server that does nothing", measured.per_s, low=LEAST_PER_S, unit="requests/s"
     )
 
 
 _LIMIT_S = 55.0
-_LAST_SECOND_TRY_S = 40.0
-"""What is begun again later than this might not end in a minute."""
+_MAX_RETRY_START_S = 40.0
+"""Time in seconds after which no check is repeated, since it might not end within a minute."""
 
 Checking = Callable[[], Iterable[Finding]]
 
 
 def prove(parts: SelfTestParts, interruption: Interruption, on_check: Callable[[str], None]) -> SelfTest | None:
-    """None where it was interrupted. `on_check` hears what is looked at.
+    """Run the self-test; `None` if it was interrupted.
 
-    Raises InstrumentError where a part does not even start.
+    `on_check` receives the name of each check before it runs. Raises InstrumentError if a component does not start.
     """
     with ExitStack() as running:
         try:
-            return _Proof(parts, interruption, on_check, running).execute()
+            return _SelfTestRun(parts, interruption, on_check, running).execute()
         except LoadError as error:
             if interruption.is_requested:
                 return None
             raise InstrumentError(error.message, hint=error.hint) from error
 
 
-class _Proof:
+class _SelfTestRun:
     def __init__(
         self,
         parts: SelfTestParts,
@@ -322,17 +338,20 @@ class _Proof:
         )
 
     def _check(self, name: str, check: Checking, *, is_timed: bool = False) -> None:
-        """What is timed is tried once more where it fails: a busy moment of the machine is no fault of the instrument,
-        and a fault is there the second time too."""
+        """Run one check and collect its findings.
+
+        A failed timed check is repeated once: a busy moment of the machine is no fault of the load generator, and a
+        real fault fails again.
+        """
         if self._interruption.is_requested:
             return
         self._on_check(name)
-        found = tuple(check())
-        may_again = is_timed and not self._interruption.is_requested and self._elapsed_s() < _LAST_SECOND_TRY_S
-        if may_again and not all(one.passed for one in found):
+        findings = tuple(check())
+        may_retry = is_timed and not self._interruption.is_requested and self._elapsed_s() < _MAX_RETRY_START_S
+        if may_retry and not all(item.passed for item in findings):
             self._on_check(f"{name}, once more")
-            found = tuple(replace(one, tries=2) for one in check())
-        self._findings += found
+            findings = tuple(replace(item, tries=2) for item in check())
+        self._findings += findings
 
     def _elapsed_s(self) -> float:
         return (self._parts.now_ns() - self._start_ns) / 1e9

@@ -1,7 +1,7 @@
-"""AIPerf: `profile_export_aiperf.json`, one load point, and `profile_export.jsonl`, its requests.
+"""Read AIPerf results: `profile_export_aiperf.json`, one load point, and `profile_export.jsonl`, its requests.
 
-The two belong together where they lie in one folder: load, model and version are in the first, exact latencies in the
-second. Every figure comes with its unit. The configuration moved with schema 1.2, from `loadgen` to `phases`.
+Files in the same folder belong together: the first holds load, model and version, the second exact latencies. Every
+value comes with its unit. With schema 1.2, the configuration moved from `loadgen` to `phases`.
 """
 
 from __future__ import annotations
@@ -49,37 +49,40 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     summaries = _by_folder(document for document in documents if _is_summary(document))
     models: list[tuple[str, str | None]] = []
     versions: set[str] = set()
-    rungs: list[Rung] = []
+    load_points: list[Rung] = []
     precisions: list[CurvePrecision] = []
     notes = [FROM_SEND]
     for folder, document in summaries.items():
         summary = Node(document.value, document.name)
         models.append((document.name, _model(summary)))
         versions.update(filter(None, [summary.at("aiperf_version").text()]))
-        rung, said = _rung(document.name, summary)
-        good = [row for row in _profiled(rows.pop(folder, None)) if _succeeded(row)]
-        is_whole = bool(good) and len(good) == rung.completed
+        load_point, point_notes = _load_point(document.name, summary)
+        successful = [row for row in _profiled(rows.pop(folder, None)) if _succeeded(row)]
+        is_whole = bool(successful) and len(successful) == load_point.completed
         if is_whole:
-            rung = msgspec.structs.replace(rung, latencies_s=_latencies(good), lengths=_lengths(good) or rung.lengths)
-        elif good:
-            said = [
-                *said,
-                f"{len(good)} requests lie beside a summary of {rung.completed}: its own aggregates are used",
+            load_point = msgspec.structs.replace(
+                load_point, latencies_s=_latencies(successful), lengths=_lengths(successful) or load_point.lengths
+            )
+        elif successful:
+            count, total = len(successful), load_point.completed
+            point_notes = [
+                *point_notes,
+                f"{count} requests lie beside a summary of {total}: its own aggregates are used",
             ]
-        rungs.append(rung)
+        load_points.append(load_point)
         precisions.append("requests" if is_whole else "aggregates")
-        notes += said
+        notes += point_notes
     for document in rows.values():
-        rungs.append(_from_requests(document))
+        load_points.append(_from_requests(document))
         precisions.append("requests")
         notes.append(_NO_LOAD)
-    notes += [_TPOT] * any("tpot" in rung.latencies_s for rung in rungs)
+    notes += [_TPOT] * any("tpot" in load_point.latencies_s for load_point in load_points)
     return ForeignCurve(
         tool=TOOL,
         version=" and ".join(sorted(versions)) or None,
         model=only("model", models),
         precision=worst(precisions),
-        rungs=tuple(rungs),
+        rungs=tuple(load_points),
         notes=tuple(notes),
     )
 
@@ -101,12 +104,12 @@ def _is_requests(document: ForeignDocument) -> bool:
 
 
 def _by_folder(documents: Iterable[ForeignDocument]) -> dict[Path, ForeignDocument]:
-    found: dict[Path, ForeignDocument] = {}
+    by_folder: dict[Path, ForeignDocument] = {}
     for document in documents:
-        if document.folder in found:
-            raise refused(document.name, f"{found[document.folder].name} in its folder is of the same kind")
-        found[document.folder] = document
-    return found
+        if document.folder in by_folder:
+            raise refused(document.name, f"{by_folder[document.folder].name} in its folder is of the same kind")
+        by_folder[document.folder] = document
+    return by_folder
 
 
 def _model(summary: Node) -> str | None:
@@ -117,18 +120,18 @@ def _model(summary: Node) -> str | None:
 
 
 def _load(name: str, summary: Node) -> tuple[float | None, float | None, Gaps]:
-    """Rate, concurrency, and how requests at a rate came."""
+    """Return the rate, the concurrency, and the distribution of the gaps between requests at a rate."""
     config = summary.at("input_config")
     phases = [phase for phase in config.at("phases").items() if _is_measured(phase)]
     if len(phases) > 1:
         raise refused(name, "it mixes several phases of load", "Give the files in its folder phases/ instead.")
-    place = phases[0] if phases else config.at("loadgen")
-    if place.at("type").value in ("fixed_schedule", "user_centric"):
+    settings = phases[0] if phases else config.at("loadgen")
+    if settings.at("type").value in ("fixed_schedule", "user_centric"):
         raise refused(name, "it replays a schedule, which is no constant load")
-    rate = place.at("request_rate" if not phases else "rate").number_or_none()
-    named = [place.at(key).value for key in ("arrival_pattern", "request_rate_mode", "type")]
+    rate = settings.at("request_rate" if not phases else "rate").number_or_none()
+    named = [settings.at(key).value for key in ("arrival_pattern", "request_rate_mode", "type")]
     pattern = next((name for name in named if isinstance(name, str)), "poisson")
-    return rate, place.at("concurrency").number_or_none(), _PATTERNS.get(pattern, "other")
+    return rate, settings.at("concurrency").number_or_none(), _PATTERNS.get(pattern, "other")
 
 
 def _is_measured(phase: Node) -> bool:
@@ -136,7 +139,7 @@ def _is_measured(phase: Node) -> bool:
     return kind != "warmup"
 
 
-def _rung(name: str, summary: Node) -> tuple[Rung, list[str]]:
+def _load_point(name: str, summary: Node) -> tuple[Rung, list[str]]:
     rate, concurrency, gaps = _load(name, summary)
     completed = summary.at("request_count", "avg").count_or_none()
     failed = summary.at("error_request_count", "avg").count_or_none()
@@ -154,7 +157,7 @@ def _rung(name: str, summary: Node) -> tuple[Rung, list[str]]:
     for metric, tag in _METRICS.items():
         node = summary.at(tag)
         latencies[metric] = {} if node.value is None else in_seconds(taken(node, _AGGREGATES), _unit_s(node))
-    rung = Rung(
+    load_point = Rung(
         offered_per_s=rate,
         clients=concurrency if rate is None else None,
         achieved_per_s=per_s,
@@ -171,7 +174,7 @@ def _rung(name: str, summary: Node) -> tuple[Rung, list[str]]:
         gaps=gaps,
     )
     notes = [_CAPPED] if rate is not None and concurrency is not None else []
-    return rung, notes if rate is not None or concurrency is not None else [_UNKNOWN_LOAD]
+    return load_point, notes if rate is not None or concurrency is not None else [_UNKNOWN_LOAD]
 
 
 def _unit_s(node: Node) -> float:
@@ -183,7 +186,7 @@ def _unit_s(node: Node) -> float:
 
 def _from_requests(document: ForeignDocument) -> Rung:
     rows = _profiled(document)
-    good = [row for row in rows if _succeeded(row)]
+    successful = [row for row in rows if _succeeded(row)]
     starts = [row.at("metadata", "request_start_ns").number() for row in rows]
     ends = [row.at("metadata", "request_end_ns").number() for row in rows]
     duration = (max(ends) - min(starts)) * 1e-9 if rows else 0.0
@@ -192,22 +195,22 @@ def _from_requests(document: ForeignDocument) -> Rung:
     return Rung(
         offered_per_s=None,
         clients=None,
-        achieved_per_s=len(good) / duration,
+        achieved_per_s=len(successful) / duration,
         duration_s=duration,
-        completed=len(good),
-        failed=len(rows) - len(good),
-        latencies_s=_latencies(good),
-        input_tokens_mean=mean_or_none(_values(good, "input_sequence_length")),
-        output_tokens_mean=mean_or_none(_values(good, "output_sequence_length")),
-        lengths=_lengths(good),
+        completed=len(successful),
+        failed=len(rows) - len(successful),
+        latencies_s=_latencies(successful),
+        input_tokens_mean=mean_or_none(_values(successful, "input_sequence_length")),
+        output_tokens_mean=mean_or_none(_values(successful, "output_sequence_length")),
+        lengths=_lengths(successful),
     )
 
 
 def _profiled(document: ForeignDocument | None) -> list[Node]:
-    """Its requests without those of the warm-up; none of no document."""
+    """Return the requests of a document without those of the warm-up; empty if there is no document."""
     if document is None:
         return []
-    rows = [Node(value, document.name, f"request {at}") for at, value in enumerate(document.values, 1)]
+    rows = [Node(value, document.name, f"request {number}") for number, value in enumerate(document.values, 1)]
     return [row for row in rows if row.at("metadata", "benchmark_phase").value in (None, "profiling")]
 
 
@@ -215,17 +218,17 @@ def _succeeded(row: Node) -> bool:
     return row.at("error").value is None and not row.at("metadata", "was_cancelled").value
 
 
-def _latencies(good: list[Node]) -> dict[str, dict[str, float]]:
-    found = {}
+def _latencies(successful: list[Node]) -> dict[str, dict[str, float]]:
+    latencies = {}
     for metric, tag in _METRICS.items():
-        nodes = [row.at("metrics", tag) for row in good]
-        found[metric] = exact(node.at("value").number() * _unit_s(node) for node in nodes if node.value is not None)
-    return present(found)
+        nodes = [row.at("metrics", tag) for row in successful]
+        latencies[metric] = exact(node.at("value").number() * _unit_s(node) for node in nodes if node.value is not None)
+    return present(latencies)
 
 
-def _lengths(good: list[Node]) -> TokenSample | None:
-    inputs, outputs = (_values(good, f"{side}_sequence_length") for side in ("input", "output"))
-    return sample_of_rows(inputs, outputs) if len(inputs) == len(outputs) == len(good) else None
+def _lengths(successful: list[Node]) -> TokenSample | None:
+    inputs, outputs = (_values(successful, f"{side}_sequence_length") for side in ("input", "output"))
+    return sample_of_rows(inputs, outputs) if len(inputs) == len(outputs) == len(successful) else None
 
 
 def _values(rows: list[Node], tag: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""A foreign file's text and what it parses to. Nobody vouches for it: it is bounded, and refused in a sentence."""
+"""Read and parse untrusted result files of other tools, within limits, with refusals of one sentence."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from app.errors import UsageError
 LARGEST_BYTES = 128 * 2**20
 LARGEST_TABLE_BYTES = 16 * 2**20
 MOST_VALUES = 1_000_000
-MOST_PARTS = 4_000_000  # lists and objects: each takes many times the memory that its two characters do
-_LARGEST_NAME = 80
+MOST_PARTS = 4_000_000  # lists and objects: each needs far more memory than its two characters
+_MAX_NAME_CHARACTERS = 80
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 class ForeignDocument(msgspec.Struct, frozen=True):
-    """One file. `values` are the JSON values in it, one after the other; `header` and `lines` are those of a CSV table,
-    cells stripped; `text` is kept of a file that is neither."""
+    """The content of one file.
+
+    `values` are the JSON values in it, one after the other. `header` and `lines` are those of a CSV table, with
+    stripped cells. `text` is set for a file that is neither.
+    """
 
     name: str
     folder: Path
@@ -34,15 +37,18 @@ class ForeignDocument(msgspec.Struct, frozen=True):
 
     @property
     def value(self) -> object:
-        """The only JSON value; None where there are several or none."""
+        """The only JSON value, or `None` if there are several or none."""
         return self.values[0] if len(self.values) == 1 else None
 
     def rows(self) -> list[dict[str, str]]:
-        """Of a table, by column. Raises UsageError where they do not fit the header: tables that are not of a known
-        tool are let be."""
-        twice = _first_repeated(column for column in self.header if column)
-        if twice is not None:
-            raise refused(self.name, f'the column "{printable(twice)}" is there twice')
+        """Return the rows of a table as mappings by column.
+
+        Raises UsageError if they do not fit the header. The check is made here so that tables of unknown tools are
+        ignored.
+        """
+        duplicate = _first_repeated(column for column in self.header if column)
+        if duplicate is not None:
+            raise refused(self.name, f'the column "{printable(duplicate)}" is there twice')
         return [_row(self.header, line, self.name) for line in self.lines]
 
 
@@ -50,14 +56,14 @@ def refused(name: str, why: str, hint: str | None = None) -> UsageError:
     return UsageError(f"{name} cannot be read as a curve: {why}", hint=hint)
 
 
-def printable(text: str, longest: int = _LARGEST_NAME) -> str:
-    """Text of a file, safe on a terminal."""
+def printable(text: str, longest: int = _MAX_NAME_CHARACTERS) -> str:
+    """Return text from a file in a form that is safe on a terminal, with at most `longest` characters."""
     clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
 def open_document(path: Path) -> ForeignDocument:
-    """Raises UsageError where the file is too large, no text, or broken JSON or CSV."""
+    """Read a file. Raises UsageError if it is too large, not text, or broken JSON or CSV."""
     name = printable(path.name)
     text = _text(path, name)
     start = text.lstrip()[:1]
@@ -94,18 +100,18 @@ def _text(path: Path, name: str) -> str:
 
 
 def _json_values(text: str, name: str) -> tuple[object, ...]:
-    decoder = json.JSONDecoder(object_pairs_hook=_without_repeats)
+    decoder = json.JSONDecoder(object_pairs_hook=_reject_duplicates)
     values: list[object] = []
-    at = _past_blanks(text, 0)
+    position = _skip_blanks(text, 0)
     if text.count("[") + text.count("{") > MOST_PARTS:
         raise refused(name, f"its JSON has more than {MOST_PARTS:,} lists and objects")
     try:
-        while at < len(text):
+        while position < len(text):
             if len(values) == MOST_VALUES:
                 raise refused(name, f"it has more than {MOST_VALUES:,} JSON values, one after the other")
-            value, at = decoder.raw_decode(text, at)
+            value, position = decoder.raw_decode(text, position)
             values.append(value)
-            at = _past_blanks(text, at)
+            position = _skip_blanks(text, position)
     except json.JSONDecodeError as error:
         line = text.count("\n", 0, error.pos) + 1
         raise refused(name, f"line {line} is not JSON ({error.msg}): it may have been cut short") from error
@@ -116,12 +122,12 @@ def _json_values(text: str, name: str) -> tuple[object, ...]:
     return tuple(values)
 
 
-def _past_blanks(text: str, at: int) -> int:
-    blanks = _BLANKS.match(text, at)
-    return blanks.end() if blanks else at
+def _skip_blanks(text: str, position: int) -> int:
+    blanks = _BLANKS.match(text, position)
+    return blanks.end() if blanks else position
 
 
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     table = dict(pairs)
     if len(table) != len(pairs):
         raise ValueError(
@@ -131,11 +137,11 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _first_repeated(names: Iterable[str]) -> str | None:
-    seen: set[str] = set()
+    known: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in known:
             return name
-        seen.add(name)
+        known.add(name)
     return None
 
 
@@ -151,7 +157,7 @@ def _table(text: str, name: str, folder: Path) -> ForeignDocument:
 
 
 def _row(header: Sequence[str], line: Sequence[str], name: str) -> dict[str, str]:
-    """Cells beyond the header are let go where they are empty: some tools end their lines with a comma."""
+    """Build a row. Empty cells beyond the header are dropped, because some tools end their lines with a comma."""
     if len(line) < len(header) or any(line[len(header) :]):
         raise refused(name, f"a line has {len(line)} cells where the header has {len(header)}: it may be cut short")
     return {column: cell for column, cell in zip(header, line, strict=False) if column}

@@ -1,6 +1,6 @@
-"""What one format's reader found in the files of its tool.
+"""Functions that the readers of all formats share.
 
-Latencies as a rung has them: from requests, exact; from a tool's own aggregates, in seconds.
+Latencies come from requests, exactly, or from a tool's own aggregates; both are in seconds.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ ALL_AT_ONCE = "a load point without a rate sent its requests all at once: its th
 
 
 def only(what: str, values: Iterable[tuple[str, str | None]]) -> str | None:
-    """The one value that the files, by name, agree on; None where none has any. Raises UsageError where two differ."""
-    one: str | None = None
+    """Return the one value that all files agree on, or `None` if none has a value.
+
+    Raises UsageError if two files differ.
+    """
+    agreed: str | None = None
     for name, value in values:
-        if one is not None and value is not None and value != one:
+        if agreed is not None and value is not None and value != agreed:
             hint = f"Give the files of one {what}."
-            raise refused(name, f"it is of the {what} {value}, and another of these files of {one}", hint)
-        one = value if one is None else one
-    return one
+            raise refused(name, f"it is of the {what} {value}, and another of these files of {agreed}", hint)
+        agreed = value if agreed is None else agreed
+    return agreed
 
 
 def worst(precisions: list[CurvePrecision]) -> CurvePrecision:
@@ -41,14 +44,14 @@ UNITS_S: dict[str, float] = {
 
 
 def percentile_name(percent: float) -> str:
-    """`p99_9` for 99.9, as the catalogue of metrics has it."""
+    """Return the name of a percentile as in the catalog of metrics: `p99_9` for 99.9."""
     return f"p{percent:g}".replace(".", "_")
 
 
 def exact(values_s: Iterable[float]) -> dict[str, float]:
-    """Mean, greatest and exact percentiles; empty of no values and of nothing but zeros.
+    """Compute mean, maximum and exact percentiles; empty without values, or if all values are 0.
 
-    The q-th percentile is the ceil(n q)-th value in order, as in our own results.
+    The q-th percentile is the ceil(n q)-th smallest value, as in Sizewise's own results.
     """
     ordered = np.sort(np.fromiter(values_s, dtype=np.float64))
     if not ordered.any():
@@ -59,20 +62,20 @@ def exact(values_s: Iterable[float]) -> dict[str, float]:
 
 
 def taken(node: Node, keys: Mapping[str, str]) -> dict[str, float]:
-    """The numbers under `keys`, which maps a tool's names to ours; those that are absent or null are left out."""
-    found = ((ours, node.at(theirs).number_or_none()) for theirs, ours in keys.items())
-    return {ours: value for ours, value in found if value is not None}
+    """Return the numbers under `keys`, which maps a tool's names to ours. Absent and null values are left out."""
+    numbers = ((name, node.at(tool_name).number_or_none()) for tool_name, name in keys.items())
+    return {name: value for name, value in numbers if value is not None}
 
 
 def in_seconds(aggregates: Mapping[str, float], unit_s: float) -> dict[str, float]:
-    """Nothing but zeros is what several tools write where they measured nothing: empty."""
+    """Convert aggregates to seconds; empty if all are 0, which several tools write for values they did not measure."""
     if not any(aggregates.values()):
         return {}
     return {name: value * unit_s for name, value in aggregates.items()}
 
 
 def present(latencies_s: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Without the metrics that have no aggregate."""
+    """Return the latencies without the metrics that have no aggregate."""
     return {metric: aggregates for metric, aggregates in latencies_s.items() if aggregates}
 
 

@@ -1,6 +1,7 @@
-"""genai-bench: a JSON file a concurrency, of an experiment's folder whose `experiment_metadata.json` names the model.
+"""Read genai-bench results: one JSON file per concurrency in the folder of an experiment.
 
-Latencies are in the file's `_time_unit`, which older versions lack: seconds.
+The folder's `experiment_metadata.json` names the model. Latencies are in the file's `_time_unit`, or in seconds in
+older versions, which lack it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ TOOL = "genai-bench"
 _METRICS = {"latency": "e2e_latency", "ttft": "ttft", "tpot": "tpot"}
 _AGGREGATES = {name: name for name in ("mean", "p50", "p90", "p95", "p99", "max")}
 _TRIMMED = "latencies are the tool's own, of fewer requests than it lists: warm-up and cool-down are left out of them"
-_CLOSE = 1e-6
+_TOLERANCE_S = 1e-6
 
 
 def recognises(document: ForeignDocument) -> bool:
@@ -27,14 +28,14 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     runs = [document for document in documents if _is_run(document)]
     about = [Node(document.value, document.name) for document in documents if not _is_run(document)]
     scenario = only("traffic scenario", ((run.name, _scenario(run)) for run in runs))
-    found = [_rung(document) for document in runs]
-    notes = [FROM_SEND, *(note for _, _, said in found for note in said)]
+    results = [_load_point(document) for document in runs]
+    notes = [FROM_SEND, *(note for _, _, point_notes in results for note in point_notes)]
     return ForeignCurve(
         tool=TOOL,
         version=" and ".join(sorted({text for node in about if (text := node.at("benchmark_version").text())})) or None,
         model=only("model", (("experiment_metadata.json", node.at("model").text()) for node in about)),
-        precision=worst([precision for _, precision, _ in found] or ["aggregates"]),
-        rungs=tuple(rung for rung, _, _ in found),
+        precision=worst([precision for _, precision, _ in results] or ["aggregates"]),
+        rungs=tuple(load_point for load_point, _, _ in results),
         notes=(*notes, f"traffic scenario {scenario}") if scenario else tuple(notes),
     )
 
@@ -53,7 +54,7 @@ def _scenario(run: ForeignDocument) -> str | None:
     return Node(run.value, run.name).at("aggregated_metrics", "scenario").text()
 
 
-def _rung(document: ForeignDocument) -> tuple[Rung, CurvePrecision, list[str]]:
+def _load_point(document: ForeignDocument) -> tuple[Rung, CurvePrecision, list[str]]:
     run = Node(document.value, document.name)
     figures = run.at("aggregated_metrics")
     if figures.at("iteration_type").value == "batch_size":
@@ -62,11 +63,11 @@ def _rung(document: ForeignDocument) -> tuple[Rung, CurvePrecision, list[str]]:
     if unit not in UNITS_S:
         raise run.at("_time_unit").wrong("a unit of time")
     completed = figures.at("num_completed_requests").count()
-    latencies, precision, said = _latencies(run, figures, UNITS_S[unit])
+    latencies, precision, notes = _latencies(run, figures, UNITS_S[unit])
     per_s = figures.at("requests_per_second").number_or_none()
     if per_s is None:
         per_s = figures.at("requests_per_minute").number() / 60
-    rung = Rung(
+    load_point = Rung(
         offered_per_s=None,
         clients=figures.at("num_concurrency").number(),
         achieved_per_s=per_s,
@@ -78,30 +79,34 @@ def _rung(document: ForeignDocument) -> tuple[Rung, CurvePrecision, list[str]]:
         output_tokens_mean=figures.at("stats", "num_output_tokens", "mean").number_or_none() or None,
         lengths=_lengths(run),
     )
-    return rung, precision, said
+    return load_point, precision, notes
 
 
 def _lengths(run: Node) -> TokenSample | None:
-    good = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
-    pairs = [[row.at(f"num_{side}_tokens").number_or_none() for side in ("input", "output")] for row in good]
-    counted = [(asked, answered) for asked, answered in pairs if asked and answered]
+    successful = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
+    pairs = [[row.at(f"num_{side}_tokens").number_or_none() for side in ("input", "output")] for row in successful]
+    counted = [(input_tokens, output_tokens) for input_tokens, output_tokens in pairs if input_tokens and output_tokens]
     return sample_of_rows(*zip(*counted, strict=True)) if counted else None
 
 
 def _latencies(
     run: Node, figures: Node, unit_s: float
 ) -> tuple[dict[str, dict[str, float]], CurvePrecision, list[str]]:
-    """From the requests where the tool's own figures are of all of them, which their means tell."""
-    theirs = {
+    """Return the latencies computed from the requests if the tool's own aggregates cover all of them, else the
+    aggregates.
+
+    Both cover the same requests if their means agree.
+    """
+    from_tool = {
         metric: in_seconds(taken(figures.at("stats", key), _AGGREGATES), unit_s) for metric, key in _METRICS.items()
     }
-    good = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
-    ours = {
-        metric: exact(row.at(key).number() * unit_s for row in good if row.at(key).value is not None)
+    successful = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
+    from_requests = {
+        metric: exact(row.at(key).number() * unit_s for row in successful if row.at(key).value is not None)
         for metric, key in _METRICS.items()
     }
-    if not good:
-        return present(theirs), "aggregates", []
-    if abs(theirs["latency"].get("mean", 0.0) - ours["latency"].get("mean", 0.0)) <= _CLOSE * unit_s:
-        return present(ours), "requests", []
-    return present(theirs), "aggregates", [_TRIMMED]
+    if not successful:
+        return present(from_tool), "aggregates", []
+    if abs(from_tool["latency"].get("mean", 0.0) - from_requests["latency"].get("mean", 0.0)) <= _TOLERANCE_S * unit_s:
+        return present(from_requests), "requests", []
+    return present(from_tool), "aggregates", [_TRIMMED]

@@ -1,6 +1,7 @@
-"""GuideLLM's JSON report, from 0.3 on: every benchmark in it is one load point.
+"""Read GuideLLM's JSON reports, from version 0.3 on. Each benchmark in a report is one load point.
 
-`request_latency` is in seconds, what ends in `_ms` in milliseconds. Version 0.3 keeps strategy and model elsewhere.
+`request_latency` is in seconds, values whose names end in `_ms` are in milliseconds. Version 0.3 stores strategy and
+model in other places.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ _CAPPED = "the rate was capped by max_concurrency"
 def recognises(document: ForeignDocument) -> bool:
     benchmarks = document.value.get("benchmarks") if isinstance(document.value, dict) else None
     return isinstance(benchmarks, list) and all(
-        isinstance(one, dict) and isinstance(one.get("metrics"), dict) and "request_latency" in one["metrics"]
-        for one in benchmarks
+        isinstance(benchmark, dict)
+        and isinstance(benchmark.get("metrics"), dict)
+        and "request_latency" in benchmark["metrics"]
+        for benchmark in benchmarks
     )
 
 
 def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
-    rungs: list[Rung] = []
+    load_points: list[Rung] = []
     precisions: list[CurvePrecision] = []
     notes: list[str] = []
     models: list[tuple[str, str | None]] = []
@@ -51,35 +54,37 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
             raise refused(document.name, "its list of benchmarks is empty")
         for benchmark in benchmarks:
             models.append((document.name, _model(report, benchmark)))
-            rung, precision, said = _rung(document.name, benchmark)
-            rungs.append(rung)
+            load_point, precision, point_notes = _load_point(document.name, benchmark)
+            load_points.append(load_point)
             precisions.append(precision)
-            notes += said
+            notes += point_notes
     return ForeignCurve(
         tool=TOOL,
         version=" and ".join(sorted(filter(None, versions))) or None,
         model=only("model", models),
         precision=worst(precisions),
-        rungs=tuple(rungs),
+        rungs=tuple(load_points),
         notes=tuple(notes),
     )
 
 
 def _model(report: Node, benchmark: Node) -> str | None:
-    places = (
+    candidates = (
         benchmark.at("config", "backend", "model"),
         benchmark.at("worker", "backend_model"),
         report.at("config", "spec", "backend", "model"),
         report.at("args", "model"),
     )
-    return next((place.text() for place in places if isinstance(place.value, str) and place.value), None)
+    return next(
+        (candidate.text() for candidate in candidates if isinstance(candidate.value, str) and candidate.value), None
+    )
 
 
-def _rung(name: str, benchmark: Node) -> tuple[Rung, CurvePrecision, list[str]]:
+def _load_point(name: str, benchmark: Node) -> tuple[Rung, CurvePrecision, list[str]]:
     strategy = benchmark.at("config", "strategy")
     if strategy.value is None:
         strategy = benchmark.at("args", "strategy")  # 0.3
-    rate, clients, said = _load(name, strategy)
+    rate, clients, notes = _load(name, strategy)
     metrics, totals = benchmark.at("metrics"), _totals(benchmark)
     completed = totals.at("successful").count()
     duration = benchmark.at("duration").number_or_none()
@@ -89,9 +94,9 @@ def _rung(name: str, benchmark: Node) -> tuple[Rung, CurvePrecision, list[str]]:
     rows = _window(benchmark, completed)
     is_intended = rate is not None and bool(rows) and all(_target(row) is not None for row in rows)
     latencies = _from_requests(rows, is_intended=is_intended) if rows else _from_aggregates(metrics)
-    said += [_FROM_INTENDED if is_intended else FROM_SEND] * (rate is not None)
-    said += [_TPOT] * ("tpot" in latencies) + [_CUT] * bool(totals.at("incomplete").count_or_none())
-    rung = Rung(
+    notes += [_FROM_INTENDED if is_intended else FROM_SEND] * (rate is not None)
+    notes += [_TPOT] * ("tpot" in latencies) + [_CUT] * bool(totals.at("incomplete").count_or_none())
+    load_point = Rung(
         offered_per_s=rate,
         clients=clients,
         achieved_per_s=per_s,
@@ -104,17 +109,17 @@ def _rung(name: str, benchmark: Node) -> tuple[Rung, CurvePrecision, list[str]]:
         output_tokens_mean=metrics.at("output_token_count", "successful", "mean").number_or_none() or None,
         lengths=_lengths(rows, metrics),
     )
-    return rung, "requests" if rows else "aggregates", said
+    return load_point, "requests" if rows else "aggregates", notes
 
 
 def _lengths(rows: list[Node], metrics: Node) -> TokenSample | None:
     pairs = [[row.at(f"{side}_tokens").number_or_none() for side in ("prompt", "output")] for row in rows]
-    counted = [(asked, answered) for asked, answered in pairs if asked and answered]
+    counted = [(input_tokens, output_tokens) for input_tokens, output_tokens in pairs if input_tokens and output_tokens]
     if counted and len(counted) == len(rows):
         return sample_of_rows(*zip(*counted, strict=True))
     summaries = [metrics.at(f"{side}_token_count", "successful") for side in ("prompt", "output")]
     return sample_of_percentiles(
-        *(taken(one.at("percentiles"), _PERCENTILES) | taken(one, {"mean": "mean"}) for one in summaries)
+        *(taken(summary.at("percentiles"), _PERCENTILES) | taken(summary, {"mean": "mean"}) for summary in summaries)
     )
 
 
@@ -124,7 +129,7 @@ def _totals(benchmark: Node) -> Node:
 
 
 def _load(name: str, strategy: Node) -> tuple[float | None, float | None, list[str]]:
-    """Rate, else clients, and what to say of them."""
+    """Return the rate, or otherwise the number of clients, with notes on them."""
     kind, cap = strategy.at("type_").text(), strategy.at("max_concurrency").number_or_none()
     if kind in ("constant", "poisson"):
         return strategy.at("rate").number(), None, [_CAPPED] * (cap is not None)
@@ -138,10 +143,12 @@ def _load(name: str, strategy: Node) -> tuple[float | None, float | None, list[s
 
 
 def _window(benchmark: Node, completed: int) -> list[Node]:
-    """The successful requests that the tool's own figures are of; none where the report keeps only some of them."""
+    """Return the successful requests that the tool's own values are based on; empty if the report keeps only some of
+    them.
+    """
     rows = list(benchmark.at("requests", "successful").items())
     start, end = (benchmark.at(key).number_or_none() for key in ("start_time", "end_time"))
-    if len(rows) > completed and start is not None and end is not None:  # with those of warm-up and cool-down
+    if len(rows) > completed and start is not None and end is not None:  # includes those of warm-up and cool-down
         rows = [row for row in rows if _sent(row) <= end and _ended(row) >= start]
     is_whole = bool(completed) and len(rows) == completed
     return rows if is_whole and all(row.at("request_latency").value is not None for row in rows) else []
@@ -174,7 +181,7 @@ def _ended(row: Node) -> float:
 
 
 def _target(row: Node) -> float | None:
-    """When the schedule would have it sent; -1 is what 0.3 writes for unknown."""
+    """Return the scheduled send time. Version 0.3 writes -1 if it is unknown."""
     node = row.at("info", "timings", "targeted_start")
     if node.value is None:
         node = row.at("scheduler_info", "targeted_start_time")
@@ -183,9 +190,9 @@ def _target(row: Node) -> float | None:
 
 def _from_aggregates(metrics: Node) -> dict[str, dict[str, float]]:
     tool_names = {"latency": "request_latency", "ttft": "time_to_first_token_ms", "tpot": "inter_token_latency_ms"}
-    found = {}
-    for metric, theirs in tool_names.items():
-        summary, unit_s = metrics.at(theirs, "successful"), 1.0 if metric == "latency" else 1e-3
+    latencies = {}
+    for metric, tool_name in tool_names.items():
+        summary, unit_s = metrics.at(tool_name, "successful"), 1.0 if metric == "latency" else 1e-3
         levels = taken(summary.at("percentiles"), _PERCENTILES)
-        found[metric] = in_seconds(levels | taken(summary, {"mean": "mean", "max": "max"}), unit_s)
-    return present(found)
+        latencies[metric] = in_seconds(levels | taken(summary, {"mean": "mean", "max": "max"}), unit_s)
+    return present(latencies)

@@ -1,4 +1,4 @@
-"""inference-perf: `stage_N_lifecycle_metrics.json`, a load point each, and the summary of all stages. In seconds."""
+"""Read inference-perf results: one load point per `stage_N_lifecycle_metrics.json`, and the summary. In seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _METRICS = {
 _AGGREGATES = {"mean": "mean", "max": "max", "median": "p50"} | {
     f"p{p:g}": percentile_name(p) for p in (50, 90, 95, 99, 99.9)
 }
-_ABSURD_S = 1e6
+_MAX_PLAUSIBLE_S = 1e6
 _ITL = "ITL is the gap between tokens; those of one chunk have none between them"
 _SUMMARY = "the file is a summary of all stages: a load point only where the run had one stage"
 _LEFT_OUT = "the summary of all stages is left out, being no load point of its own"
@@ -41,16 +41,16 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
             raise refused(documents[0].name, "these are summaries of several runs", "Give their stages' files.")
         notes.append(_LEFT_OUT if stages else _SUMMARY)
     read_points = stages or points
-    rungs = [_rung(point) for point in read_points]
-    notes += [_ITL] * any("itl" in rung.latencies_s for rung in rungs) + _late(read_points)
-    return ForeignCurve(tool=TOOL, precision="aggregates", rungs=tuple(rungs), notes=tuple(notes))
+    load_points = [_load_point(point) for point in read_points]
+    notes += [_ITL] * any("itl" in load_point.latencies_s for load_point in load_points) + _late(read_points)
+    return ForeignCurve(tool=TOOL, precision="aggregates", rungs=tuple(load_points), notes=tuple(notes))
 
 
-def _rung(point: Node) -> Rung:
-    load, good = point.at("load_summary"), point.at("successes")
+def _load_point(point: Node) -> Rung:
+    load, successes = point.at("load_summary"), point.at("successes")
     clients = load.at("concurrency").number_or_none()
-    completed = good.at("count").count()
-    per_s = good.at("throughput", "requests_per_sec").number()
+    completed = successes.at("count").count()
+    per_s = successes.at("throughput", "requests_per_sec").number()
     duration = point.at("benchmark_time_seconds").number_or_none()
     return Rung(
         offered_per_s=None if clients is not None else load.at("requested_rate").number_or_none() or None,
@@ -59,18 +59,18 @@ def _rung(point: Node) -> Rung:
         duration_s=duration if duration is not None else completed / per_s if per_s else None,
         completed=completed,
         failed=point.at("failures", "count").count(),
-        latencies_s=_latencies(good.at("latency")),
-        input_tokens_mean=_mean(good.at("prompt_tokens"), good.at("prompt_len")),
-        output_tokens_mean=_mean(good.at("output_tokens"), good.at("output_len")),
+        latencies_s=_latencies(successes.at("latency")),
+        input_tokens_mean=_mean(successes.at("prompt_tokens"), successes.at("prompt_len")),
+        output_tokens_mean=_mean(successes.at("output_tokens"), successes.at("output_len")),
         lengths=sample_of_percentiles(
-            _levels(good.at("prompt_tokens"), good.at("prompt_len")),
-            _levels(good.at("output_tokens"), good.at("output_len")),
+            _levels(successes.at("prompt_tokens"), successes.at("prompt_len")),
+            _levels(successes.at("output_tokens"), successes.at("output_len")),
         ),
     )
 
 
 def _latencies(latency: Node) -> dict[str, dict[str, float]]:
-    return present({ours: in_seconds(taken(latency.at(key), _AGGREGATES), 1.0) for ours, key in _METRICS.items()})
+    return present({metric: in_seconds(taken(latency.at(key), _AGGREGATES), 1.0) for metric, key in _METRICS.items()})
 
 
 def _mean(*summaries: Node) -> float | None:
@@ -83,8 +83,11 @@ def _levels(*summaries: Node) -> dict[str, float]:
 
 
 def _late(points: list[Node]) -> list[str]:
-    """Of the open loops; where clients wait, what is scheduled waits with them."""
+    """Return a note on how late the generator was in open-loop stages.
+
+    Closed-loop stages are left out, because their schedule waits for the clients.
+    """
     loads = [point.at("load_summary") for point in points]
     delays = [load.at("schedule_delay", "p99").value for load in loads if load.at("concurrency").value is None]
-    late_s = max((delay for delay in delays if isinstance(delay, float) and 0 < delay < _ABSURD_S), default=0.0)
+    late_s = max((delay for delay in delays if isinstance(delay, float) and 0 < delay < _MAX_PLAUSIBLE_S), default=0.0)
     return [f"the generator was late by up to {late_s:.3g} s (p99 of its schedule delay)"] if late_s else []

@@ -1,6 +1,7 @@
-"""Locust's `--csv`: a `_stats.csv` a run, its aggregated row one load point; `_stats_history.csv` tells the users.
+"""Read Locust's `--csv` files: one `_stats.csv` per run, whose aggregated row is one load point. In milliseconds.
 
-In milliseconds. Locust rounds response times to two digits before it takes percentiles, and keeps those of failures.
+`_stats_history.csv` states the number of users. Locust rounds response times to two digits before it computes
+percentiles, and includes those of failed requests.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     for run, document in histories.items():
         if run not in stats:
             raise refused(document.name, "it is the history of a run whose _stats.csv is not given")
-    notes, rungs = [FROM_SEND, _ROUNDED], []
+    notes, load_points = [FROM_SEND, _ROUNDED], []
     for run, document in stats.items():
         users = _users(histories[run]) if run in histories else []
-        rungs.append(_rung(document, max(users, default=None)))
+        load_points.append(_load_point(document, max(users, default=None)))
         notes += [_VARIED] if len(set(users)) > 1 else [] if users else [_NO_USERS]
-    notes += [_FAILURES] * any(rung.failed for rung in rungs)
-    return ForeignCurve(tool=TOOL, precision="rounded", rungs=tuple(rungs), notes=tuple(notes))
+    notes += [_FAILURES] * any(load_point.failed for load_point in load_points)
+    return ForeignCurve(tool=TOOL, precision="rounded", rungs=tuple(load_points), notes=tuple(notes))
 
 
 def _is_stats(document: ForeignDocument) -> bool:
@@ -54,12 +55,12 @@ def _run(document: ForeignDocument) -> tuple[Path, str]:
 
 
 def _users(history: ForeignDocument) -> list[float]:
-    """Of the rows in which there were any."""
+    """Return the number of users in each row that has any."""
     counts = [cell_number(row, "User Count", history.name) for row in history.rows()]
     return [count for count in counts if count]
 
 
-def _rung(document: ForeignDocument, users: float | None) -> Rung:
+def _load_point(document: ForeignDocument, users: float | None) -> Rung:
     rows = [row for row in document.rows() if row["Name"] == "Aggregated"]
     if len(rows) != 1:
         raise refused(document.name, f"it has {len(rows)} rows named Aggregated where one was expected")

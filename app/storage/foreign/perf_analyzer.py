@@ -1,4 +1,4 @@
-"""Triton's perf_analyzer, `-f`: a CSV of load points, latencies in whole microseconds."""
+"""Read the CSV files of Triton's perf_analyzer (`-f`): load points with latencies in whole microseconds."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def recognises(document: ForeignDocument) -> bool:
 
 
 def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
-    rungs = tuple(rung for document in documents for rung in _rungs(document))
-    even = [_EVEN] * any(rung.offered_per_s is not None for rung in rungs)
-    return ForeignCurve(tool=TOOL, precision="aggregates", rungs=rungs, notes=(FROM_SEND, _BATCH, *even, _COUNTS))
+    load_points = tuple(load_point for document in documents for load_point in _load_points(document))
+    even = [_EVEN] * any(load_point.offered_per_s is not None for load_point in load_points)
+    return ForeignCurve(tool=TOOL, precision="aggregates", rungs=load_points, notes=(FROM_SEND, _BATCH, *even, _COUNTS))
 
 
-def _rungs(document: ForeignDocument) -> list[Rung]:
+def _load_points(document: ForeignDocument) -> list[Rung]:
     percentiles = {column: match for column in document.header if (match := _PERCENTILE.fullmatch(column))}
     if not percentiles:
         hint = "The CSV of a composing model has none: give that of the whole model."
         raise refused(document.name, "it has no columns of latency percentiles", hint)
-    return [_rung(document, row, percentiles) for row in document.rows()]
+    return [_load_point(document, row, percentiles) for row in document.rows()]
 
 
-def _rung(document: ForeignDocument, row: dict[str, str], percentiles: dict[str, re.Match[str]]) -> Rung:
+def _load_point(document: ForeignDocument, row: dict[str, str], percentiles: dict[str, re.Match[str]]) -> Rung:
     def cell(column: str) -> float:
         return cell_number(row, column, document.name)
 

@@ -1,7 +1,7 @@
-"""Result files of other load tools, and curves that were typed in, as one capacity curve.
+"""Read result files of other load tools, and curves entered by hand, as one capacity curve.
 
-What a file is is told by its content. Files of one tool and one model together are one curve; whatever cannot be used
-is refused in a sentence that names the file.
+The format of a file is detected from its content. Files of one tool and one model form one curve. A file that cannot be
+used is refused with one sentence that names it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from app.storage.foreign import aiperf, genai_bench, guidellm, inference_perf, l
 from app.storage.foreign.documents import ForeignDocument, open_document, printable, refused
 
 MOST_FILES = 200
-_MOST_RUNGS = 2000
-_MOST_PER_S, _MOST_S = 1e9, 1e7
+_MAX_LOAD_POINTS = 2000
+_MAX_PER_S, _MAX_LATENCY_S = 1e9, 1e7
 _SUFFIXES = (".json", ".jsonl", ".csv")
 _FORMATS = (guidellm, vllm, aiperf, genai_bench, inference_perf, perf_analyzer, locust, typed)
 _CLOSED = (
@@ -34,101 +34,117 @@ _KNOWN = (
 
 
 def read_foreign(paths: Sequence[Path]) -> ForeignCurve:
-    """One curve of these files. Of a folder those are taken that are known, not those in its folders.
+    """Read files as one curve. Of a folder, the recognized files are read, without those in subfolders.
 
-    Raises UsageError where a file cannot be read, is of no known tool or lacks what a load point needs, and where
-    files are of two tools or of two models.
+    Raises UsageError if a file cannot be read, is of no known tool or lacks what a load point needs, or if files are of
+    different tools or models.
     """
     documents = _documents(paths)
     module, first = documents[0]
-    for other, document in documents:
-        if other is not module:
-            tools = f"{first.name} is of {module.TOOL} and {document.name} of {other.TOOL}"
+    for other_module, document in documents:
+        if other_module is not module:
+            tools = f"{first.name} is of {module.TOOL} and {document.name} of {other_module.TOOL}"
             raise UsageError(f"{tools}: a curve is of one tool", hint="Give the files of one tool.")
-    found: ForeignCurve = module.read(tuple(document for _, document in documents))
+    curve: ForeignCurve = module.read(tuple(document for _, document in documents))
     source = first.name if len(documents) == 1 else f"{first.name} and {len(documents) - 1} more"
-    _refuse_nonsense(source, found)
-    return replace(found, source=source, rungs=tuple(_by_load(found.rungs)), notes=_notes(found))
+    _check_plausible(source, curve)
+    return replace(curve, source=source, rungs=tuple(_sort_by_load(curve.rungs)), notes=_notes(curve))
 
 
 def _documents(paths: Sequence[Path]) -> list[tuple[ModuleType, ForeignDocument]]:
     if not paths:
         raise UsageError("no result file was given", hint=_KNOWN)
-    found = [one for path in paths for one in (_folder(path) if path.is_dir() else [_known(path)])]
-    if len(found) > MOST_FILES:
+    documents = [
+        recognized
+        for path in paths
+        for recognized in (_read_folder(path) if path.is_dir() else [_read_known_file(path)])
+    ]
+    if len(documents) > MOST_FILES:
         raise UsageError(f"these are more than {MOST_FILES} files", hint="Give those of one curve.")
-    places = [(document.folder.resolve(), document.name) for _, document in found]
-    if len(set(places)) < len(places):
-        raise refused(next(place for place in places if places.count(place) > 1)[1], "it was given twice")
-    return found
+    locations = [(document.folder.resolve(), document.name) for _, document in documents]
+    if len(set(locations)) < len(locations):
+        raise refused(
+            next(location for location in locations if locations.count(location) > 1)[1], "it was given twice"
+        )
+    return documents
 
 
-def _folder(path: Path) -> list[tuple[ModuleType, ForeignDocument]]:
-    """The files of a folder that are known; others lie beside results with good reason."""
+def _read_folder(path: Path) -> list[tuple[ModuleType, ForeignDocument]]:
+    """Return the recognized files of a folder. Other files beside results are normal."""
     try:
-        files = sorted(one for one in path.iterdir() if one.suffix.lower() in _SUFFIXES and one.is_file())
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
     except OSError as error:
         raise refused(printable(path.name), f"{error.strerror or 'the folder cannot be listed'}") from error
     if len(files) > MOST_FILES:
         raise refused(printable(path.name), f"the folder has more than {MOST_FILES} files")
-    documents = [open_document(one) for one in files]
-    known = [(module, document) for document in documents if (module := _format(document)) is not None]
+    documents = [open_document(file) for file in files]
+    known = [(module, document) for document in documents if (module := _find_format(document)) is not None]
     if not known:
         raise refused(printable(path.name), "the folder has no result file that is known", _KNOWN)
     return known
 
 
-def _known(path: Path) -> tuple[ModuleType, ForeignDocument]:
+def _read_known_file(path: Path) -> tuple[ModuleType, ForeignDocument]:
     document = open_document(path)
-    module = _format(document)
+    module = _find_format(document)
     if module is None:
         raise refused(document.name, "it is no result file that is known", _KNOWN)
     return module, document
 
 
-def _format(document: ForeignDocument) -> ModuleType | None:
+def _find_format(document: ForeignDocument) -> ModuleType | None:
     return next((module for module in _FORMATS if module.recognises(document)), None)
 
 
-def _refuse_nonsense(source: str, found: ForeignCurve) -> None:
-    if not found.rungs:
+def _check_plausible(source: str, curve: ForeignCurve) -> None:
+    if not curve.rungs:
         raise refused(source, "it has no load point")
-    if len(found.rungs) > _MOST_RUNGS:
-        raise refused(source, f"it has more than {_MOST_RUNGS} load points")
-    for rung in found.rungs:
-        if rung.offered_per_s == 0 or rung.clients == 0:
+    if len(curve.rungs) > _MAX_LOAD_POINTS:
+        raise refused(source, f"it has more than {_MAX_LOAD_POINTS} load points")
+    for load_point in curve.rungs:
+        if load_point.offered_per_s == 0 or load_point.clients == 0:
             raise refused(source, "a load point of it has no load")
-        if max(rung.offered_per_s or 0.0, rung.achieved_per_s) > _MOST_PER_S:
-            raise refused(source, f"a rate of it is above {_MOST_PER_S:g} a second")
-        for metric, aggregates in rung.latencies_s.items():
-            _refuse_wrong_order(source, metric, aggregates)
+        if max(load_point.offered_per_s or 0.0, load_point.achieved_per_s) > _MAX_PER_S:
+            raise refused(source, f"a rate of it is above {_MAX_PER_S:g} a second")
+        for metric, aggregates in load_point.latencies_s.items():
+            _check_order(source, metric, aggregates)
 
 
-def _refuse_wrong_order(source: str, metric: str, aggregates: dict[str, float]) -> None:
-    if max(aggregates.values()) > _MOST_S:
+def _check_order(source: str, metric: str, aggregates: dict[str, float]) -> None:
+    if max(aggregates.values()) > _MAX_LATENCY_S:
         raise refused(source, f"its {metric} reaches {max(aggregates.values()):.3g} s: its units are not as expected")
     levels = sorted((_percent(name), value, name) for name, value in aggregates.items() if name.startswith("p"))
-    for (_, low, below), (_, high, above) in pairwise(levels):
+    for (_, low, lower), (_, high, upper) in pairwise(levels):
         if low > high * (1 + 1e-9):
-            raise refused(source, f"{above} of its {metric} is below {below}")
+            raise refused(source, f"{upper} of its {metric} is below {lower}")
 
 
 def _percent(name: str) -> float:
     return float(name[1:].replace("_", "."))
 
 
-def _by_load(rungs: tuple[Rung, ...]) -> list[Rung]:
-    """Closed loops by their clients; as soon as one has none, all by the rate offered or, without one, achieved."""
-    if all(rung.clients is not None for rung in rungs):
-        return sorted(rungs, key=lambda rung: (rung.clients or 0.0, rung.achieved_per_s))
-    return sorted(rungs, key=lambda rung: (rung.offered_per_s or rung.achieved_per_s, rung.achieved_per_s))
+def _sort_by_load(load_points: tuple[Rung, ...]) -> list[Rung]:
+    """Sort the load points of closed loops by number of clients.
+
+    If any point has no clients, sort all by the offered rate or, without one, by the achieved rate.
+    """
+    if all(load_point.clients is not None for load_point in load_points):
+        return sorted(load_points, key=lambda load_point: (load_point.clients or 0.0, load_point.achieved_per_s))
+    return sorted(
+        load_points,
+        key=lambda load_point: (load_point.offered_per_s or load_point.achieved_per_s, load_point.achieved_per_s),
+    )
 
 
-def _notes(found: ForeignCurve) -> tuple[str, ...]:
+def _notes(curve: ForeignCurve) -> tuple[str, ...]:
     needed = needed_samples(0.99)
-    counts = [rung.completed for rung in found.rungs if rung.completed is not None and rung.latencies_s]
+    counts = [
+        load_point.completed
+        for load_point in curve.rungs
+        if load_point.completed is not None and load_point.latencies_s
+    ]
     few = (
         f"a load point rests on {min(counts)} requests; p99 needs {needed}" if counts and min(counts) < needed else None
     )
-    closed = _CLOSED if any(rung.clients is not None for rung in found.rungs) else None
-    return tuple(dict.fromkeys(note for note in (*found.notes, closed, few) if note is not None))
+    closed = _CLOSED if any(load_point.clients is not None for load_point in curve.rungs) else None
+    return tuple(dict.fromkeys(note for note in (*curve.notes, closed, few) if note is not None))

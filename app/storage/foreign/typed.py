@@ -1,8 +1,8 @@
-"""A curve that a person typed: CSV, or YAML with the same keys. Nobody measured it, and it says so.
+"""Read a curve entered by hand, as CSV or as YAML with the same keys, and mark it as not measured.
 
 CSV has a column `offered_per_s`, columns such as `latency_ms.p95` (`latency`, `ttft`, `tpot` and `itl`; `mean`, `p50`,
-`p99.9`, `max`) and, where it differs from the offered rate, `achieved_per_s`. YAML is a list of mappings with these
-keys, or a mapping of `model` and `points`.
+`p99.9`, `max`) and, if it differs from the offered rate, `achieved_per_s`. YAML is a list of mappings with these keys,
+or a mapping with `model` and `points`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from app.storage.foreign.node import cell_number
 TOOL = "typed"
 _OFFERED, _ACHIEVED = "offered_per_s", "achieved_per_s"
 _COLUMN = re.compile(r"(latency|ttft|tpot|itl)_ms\.(mean|max|p\d{1,2}(?:[._]\d{1,4})?)")
-_LARGEST_CHARACTERS = 64 * 1024
-_DEEPEST = 3  # a mapping, its points, one of them
+_MAX_CHARACTERS = 64 * 1024
+_MAX_DEPTH = 3  # the mapping, the list of points, and a point
 _ASSUMED = "the curve was typed in: every number of it is an assumption"
 _AS_OFFERED = "completions are assumed to keep up with the offered rate"
 _SHAPE = f"a list of points, each with {_OFFERED} and latencies such as latency_ms.p95"
 
 
 def recognises(document: ForeignDocument) -> bool:
-    """Whatever is neither JSON nor another tool's table is tried as YAML."""
+    """Return whether this reader applies: any file that is neither JSON nor another tool's table is tried as YAML."""
     return _OFFERED in document.header or bool(document.text)
 
 
@@ -36,15 +36,15 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     models: list[tuple[str, str | None]] = []
     rows: list[tuple[str, dict[str, str]]] = []
     for document in documents:
-        model, points = _yaml(document) if document.text else (None, document.rows())
+        model, points = _parse_yaml(document) if document.text else (None, document.rows())
         models.append((document.name, model))
         rows += [(document.name, point) for point in points]
     notes = (_ASSUMED, _AS_OFFERED) if any(_ACHIEVED not in row for _, row in rows) else (_ASSUMED,)
-    rungs = tuple(_rung(name, row) for name, row in rows)
-    return ForeignCurve(tool=TOOL, precision="typed", rungs=rungs, notes=notes, model=only("model", models))
+    load_points = tuple(_load_point(name, row) for name, row in rows)
+    return ForeignCurve(tool=TOOL, precision="typed", rungs=load_points, notes=notes, model=only("model", models))
 
 
-def _rung(name: str, row: dict[str, str]) -> Rung:
+def _load_point(name: str, row: dict[str, str]) -> Rung:
     latencies: dict[str, dict[str, float]] = {}
     for column in row:
         if match := _COLUMN.fullmatch(column):
@@ -67,9 +67,9 @@ def _rung(name: str, row: dict[str, str]) -> Rung:
     )
 
 
-def _yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, str]]]:
-    """The model and the points. Scalars stay text, and nothing but mappings, lists and scalars is let in."""
-    if len(document.text) > _LARGEST_CHARACTERS:
+def _parse_yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, str]]]:
+    """Return the model and the points. Scalars stay text; only mappings, lists and scalars are accepted."""
+    if len(document.text) > _MAX_CHARACTERS:
         raise refused(document.name, f"it is no result file that is known, and too long for {_SHAPE}")
     try:
         _refuse_depth(document)
@@ -89,11 +89,14 @@ def _yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, str]]]:
 
 
 def _refuse_depth(document: ForeignDocument) -> None:
-    """And aliases. It stops at what is too deep, since the time that reading it takes grows with the depth."""
+    """Refuse documents that are too deep or have aliases.
+
+    The check stops at the first element that is too deep, because parsing time grows with the depth.
+    """
     depth = 0
     for event in yaml.parse(document.text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             raise refused(document.name, "it is nested deeper than a typed curve is")
         if isinstance(event, yaml.AliasEvent):
             raise refused(document.name, "it has a YAML alias")
@@ -106,12 +109,12 @@ def _point(node: yaml.Node, name: str) -> dict[str, str]:
 
 
 def _entries(node: yaml.MappingNode, name: str) -> Iterator[tuple[str, yaml.Node]]:
-    seen: set[str] = set()
+    keys: set[str] = set()
     for key_node, value in node.value:
         key = _scalar(key_node, name)
-        if key in seen:
+        if key in keys:
             raise refused(name, f'the key "{printable(key)}" is there twice in one mapping')
-        seen.add(key)
+        keys.add(key)
         yield key, value
 
 

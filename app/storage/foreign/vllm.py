@@ -1,6 +1,6 @@
-"""`vllm bench serve --save-result` and `--append-result`, with and without `--save-detailed`.
+"""Read results of `vllm bench serve --save-result` and `--append-result`, with or without `--save-detailed`.
 
-A file is one load point; appended ones hold several objects, one after the other. Aggregates are in milliseconds, the
+Each result is one load point; an appended file holds several JSON objects in sequence. Aggregates are in milliseconds,
 lists of requests in seconds.
 """
 
@@ -47,18 +47,18 @@ def recognises(document: ForeignDocument) -> bool:
 
 def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     points = [(document.name, Node(value, document.name)) for document in documents for value in document.values]
-    found = [_rung(name, point) for name, point in points]
-    notes = [note for _, _, said in found for note in said]
+    results = [_load_point(name, point) for name, point in points]
+    notes = [note for _, _, point_notes in results for note in point_notes]
     return ForeignCurve(
         tool=TOOL,
         model=only("model", ((name, point.at("model_id").text()) for name, point in points)),
-        precision=worst([precision for _, precision, _ in found]),
-        rungs=tuple(rung for rung, _, _ in found),
+        precision=worst([precision for _, precision, _ in results]),
+        rungs=tuple(load_point for load_point, _, _ in results),
         notes=tuple(notes),
     )
 
 
-def _rung(name: str, point: Node) -> tuple[Rung, CurvePrecision, list[str]]:
+def _load_point(name: str, point: Node) -> tuple[Rung, CurvePrecision, list[str]]:
     if point.at("ramp_up_strategy").value is not None:
         raise refused(name, "its rate ramped up, so it is no one load point")
     rate, clients = _rate(point.at("request_rate")), point.at("max_concurrency").number_or_none()
@@ -66,7 +66,7 @@ def _rung(name: str, point: Node) -> tuple[Rung, CurvePrecision, list[str]]:
     is_capped = rate is not None and clients is not None
     latencies, precision, has_queue = _latencies(name, point, completed, is_capped)
     burstiness = point.at("burstiness").number_or_none()
-    rung = Rung(
+    load_point = Rung(
         offered_per_s=rate,
         clients=clients if rate is None else None,
         achieved_per_s=point.at("request_throughput").number(),
@@ -87,18 +87,18 @@ def _rung(name: str, point: Node) -> tuple[Rung, CurvePrecision, list[str]]:
         None if "latency" in latencies or not completed else _NO_LATENCY,
         f"arrivals were gamma, of burstiness {burstiness:g}; 1 is Poisson" if burstiness not in (None, 1.0) else None,
     ]
-    return rung, precision, [note for note in notes if note is not None]
+    return load_point, precision, [note for note in notes if note is not None]
 
 
 def _rate(node: Node) -> float | None:
-    """None of "inf", which sends as fast as the clients allow."""
+    """Return the rate, or `None` for "inf", which sends as fast as the clients allow."""
     if node.value in (None, "inf", math.inf):
         return None
     return node.number()
 
 
 def _failed(point: Node, completed: int) -> int | None:
-    """Older versions count only what succeeded."""
+    """Return the number of failed requests. Older versions count only successful ones."""
     failed = point.at("failed").count_or_none()
     prompts = point.at("num_prompts").count_or_none()
     return max(0, prompts - completed) if failed is None and prompts is not None else failed
@@ -110,7 +110,9 @@ def _per_request(total: Node, completed: int) -> float | None:
 
 
 def _lengths(point: Node) -> TokenSample | None:
-    """Of the requests that succeeded: others have no output tokens. None without --save-detailed."""
+    """Return the token counts of successful requests, since others have no output tokens; `None` without
+    --save-detailed.
+    """
     inputs, outputs = (
         point.at(key).numbers() if isinstance(point.at(key).value, list) else []
         for key in ("input_lens", "output_lens")
@@ -122,7 +124,7 @@ def _lengths(point: Node) -> TokenSample | None:
 def _latencies(
     name: str, point: Node, completed: int, is_capped: bool
 ) -> tuple[dict[str, dict[str, float]], CurvePrecision, bool]:
-    """With their precision, and whether waiting in the client is in them."""
+    """Return the latencies, their precision, and whether they include waiting in the client."""
     aggregates, has_queue = _aggregates(point, is_capped)
     if not completed:
         return {}, "aggregates", False
@@ -130,28 +132,31 @@ def _latencies(
     if rows is None:
         return aggregates, "aggregates", has_queue
     latencies, has_queue = rows
-    # the lists of latencies alone are kept without --save-detailed: the tool's aggregates tell the rest
+    # Without --save-detailed only the lists of latencies are stored; the other metrics come from the aggregates.
     precision: CurvePrecision = "requests" if aggregates.keys() <= latencies.keys() else "aggregates"
     return aggregates | latencies, precision, has_queue
 
 
 def _aggregates(point: Node, is_capped: bool) -> tuple[dict[str, dict[str, float]], bool]:
-    found: dict[str, dict[str, float]] = {}
+    by_metric: dict[str, dict[str, float]] = {}
     for key in point.table():
         if match := _AGGREGATE.fullmatch(key):
-            word, metric = match.groups()
-            name = {"mean": "mean", "median": "p50"}.get(word) or percentile_name(float(word[1:]))
-            found.setdefault(metric, {})[name] = point.at(key).number()
-    queued, sent = found.pop("e2el_including_client_queue", {}), found.pop("e2el", {})
+            level, metric = match.groups()
+            name = {"mean": "mean", "median": "p50"}.get(level) or percentile_name(float(level[1:]))
+            by_metric.setdefault(metric, {})[name] = point.at(key).number()
+    queued, sent = by_metric.pop("e2el_including_client_queue", {}), by_metric.pop("e2el", {})
     has_queue = is_capped and bool(queued)
-    seconds = {metric: in_seconds(values, 1e-3) for metric, values in found.items()}
+    seconds = {metric: in_seconds(values, 1e-3) for metric, values in by_metric.items()}
     return present({"latency": in_seconds(queued if has_queue else sent, 1e-3), **seconds}), has_queue
 
 
 def _from_requests(
     name: str, point: Node, completed: int, is_capped: bool
 ) -> tuple[dict[str, dict[str, float]], bool] | None:
-    """None where the file has no lists of requests, or they do not tell which requests succeeded."""
+    """Compute latencies from the lists of requests.
+
+    Return `None` if the file has no lists, or if it is unclear which requests succeeded.
+    """
     ttfts, latencies, waits = (point.at(key).numbers() for key in ("ttfts", "latencies", "queue_times"))
     gaps = [item.numbers() for item in point.at("itls").items()]
     outputs = point.at("output_lens").numbers() if isinstance(point.at("output_lens").value, list) else []
@@ -168,29 +173,29 @@ def _from_requests(
         "queue_times": waits,
     }
     same_length(name, {key: values for key, values in lists.items() if values})
-    good = _succeeded(point, latencies, completed)
-    if good is None:
+    successful = _succeeded(point, latencies, completed)
+    if successful is None:
         return None
     has_queue = is_capped and bool(waits)
     wait = waits if has_queue else [0.0] * len(latencies)
     tpots = [
-        (latencies[at] - ttfts[at]) / (outputs[at] - 1)
-        for at in good
-        if ttfts and outputs and outputs[at] > 1 and latencies[at] >= ttfts[at] > 0
+        (latencies[i] - ttfts[i]) / (outputs[i] - 1)
+        for i in successful
+        if ttfts and outputs and outputs[i] > 1 and latencies[i] >= ttfts[i] > 0
     ]
-    found = {
-        "latency": exact(latencies[at] + wait[at] for at in good),
-        "ttft": exact(ttfts[at] + wait[at] for at in good) if any(ttfts) else {},
+    latencies_by_metric = {
+        "latency": exact(latencies[i] + wait[i] for i in successful),
+        "ttft": exact(ttfts[i] + wait[i] for i in successful) if any(ttfts) else {},
         "tpot": exact(tpots),
-        "itl": exact(gap for at in good if gaps for gap in gaps[at]),
+        "itl": exact(gap for i in successful if gaps for gap in gaps[i]),
     }
-    return present(found), has_queue
+    return present(latencies_by_metric), has_queue
 
 
 def _succeeded(point: Node, latencies: list[float], completed: int) -> list[int] | None:
-    """The places of the requests that succeeded: those without an error, else those with a latency."""
+    """Return the indices of successful requests: those without an error, or otherwise those with a latency."""
     errors = [item.value for item in point.at("errors").items()]
-    without = [at for at, error in enumerate(errors) if error in ("", None)]
-    timed = [at for at, latency in enumerate(latencies) if latency > 0]
-    tries = [without, timed] if len(errors) == len(latencies) else [timed]
-    return next((good for good in tries if len(good) == completed), None)
+    without = [i for i, error in enumerate(errors) if error in ("", None)]
+    timed = [i for i, latency in enumerate(latencies) if latency > 0]
+    candidates = [without, timed] if len(errors) == len(latencies) else [timed]
+    return next((indices for indices in candidates if len(indices) == completed), None)

@@ -13,7 +13,7 @@ from app.profiles.loading import load_profile
 def test_every_key_is_told_with_unit_bounds_default_and_meaning(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profiles", "keys"]) == 0
     out = capsys.readouterr().out
-    assert "load.warmup  (ms, s, m, h; at most 30d; default 2s)\n    What three warm-up windows take" in out
+    assert "load.warmup  (ms, s, m, h; at most 30d; default 2s)\n    Total duration of three warm-up windows" in out
     assert main(["profiles", "keys", "local", "--json"]) == 0
     rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["target.batch"]["default"] == [1]

@@ -12,7 +12,7 @@ from app.planning.changes import (
     COLD_MINUTES,
     Size,
     WhatIfChange,
-    _ahead,
+    _max_ahead,
     caching,
     faster_variant,
     savings,
@@ -92,8 +92,8 @@ def saving(asked: PlanQuestion, per_s: float = 100.0) -> Saving:
 
 def test_a_fleet_looks_ahead_as_far_as_a_start_takes() -> None:
     needed = np.array([1.0, 1, 1, 1, 3, 1, 1])
-    assert _ahead(needed, 1).tolist() == [1, 1, 1, 3, 3, 1, 1]
-    assert _ahead(needed, 3).tolist() == [1, 3, 3, 3, 3, 1, 1]
+    assert _max_ahead(needed, 1).tolist() == [1, 1, 1, 3, 3, 1, 1]
+    assert _max_ahead(needed, 3).tolist() == [1, 3, 3, 3, 3, 1, 1]
 
 
 def test_of_flat_traffic_a_pool_is_one_instance_for_nothing() -> None:

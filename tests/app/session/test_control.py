@@ -43,7 +43,7 @@ def test_a_note_is_an_event_and_in_the_result(bench: Bench) -> None:
 
 def test_a_run_takes_only_so_many_notes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Asked(bench.directory, *[AddNote(f"{n}") for n in range(3)])
-    monkeypatch.setattr("app.session.control._MOST_NOTES", 2)
+    monkeypatch.setattr("app.session.control._MAX_NOTES", 2)
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
     assert asked.answers[2].startswith("refused: the run has 2 notes")
     assert len(outcome.result.notes) == 2

@@ -1,9 +1,4 @@
-"""The machine that it was measured on, and the profile that it was measured by.
-
-What failed, by class: how often, from when to when, and what it does to the numbers.
-
-Every check of the measurement, how it was made, and whether the instrument itself was proved.
-"""
+"""Tabs of facts about a run: environment, profile, errors by class, and validity checks."""
 
 from __future__ import annotations
 
@@ -19,7 +14,7 @@ from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
 from app.gui.widgets import button, hbox, label
 from reports.model import Report
 
-_MOST_LETTERS = 200_000
+_MAX_CHARACTERS = 200_000
 
 
 class EnvironmentTab(Tab):
@@ -65,7 +60,7 @@ class ProfileTab(Tab):
         return bool(shown.opened.spec_text)
 
     def show_run(self, shown: Shown) -> None:
-        self.text.setPlainText(shown.opened.spec_text[:_MOST_LETTERS])
+        self.text.setPlainText(shown.opened.spec_text[:_MAX_CHARACTERS])
         parts = ["As it was run, every default written out; secrets are references."]
         if shown.own.reproduce.seed is not None:
             parts.append(f"Seed {shown.own.reproduce.seed}.")
@@ -99,11 +94,11 @@ class ErrorsTab(Tab):
             self.about.setText("No request failed, and none was left unsent.")
             return
         failed = count(sum(row.count for row in rows))
-        words = (
+        template = (
             "{count} requests failed or were never sent, those of failed probes and warm-ups among them. Latency is of "
             "successful answers only: what failed shows in the error rate and the goodput."
         )
-        self.about.setText(words.format(count=failed))
+        self.about.setText(template.format(count=failed))
         self.model.set_rows(frames.error_frame(rows))
         wide_enough(self.table)
         fit_height(self.table)
@@ -124,13 +119,13 @@ class ValidityTab(Tab):
         self.selftest, self.method = label("", wrap=True), label("", wrap=True)
         self.files = label("", "muted", wrap=True)
         self.column.addWidget(self.table)
-        for heading, words in (
+        for heading, text_label in (
             ("Self-test of the instrument", self.selftest),
             ("How it was measured", self.method),
             ("Files, by their SHA-256", self.files),
         ):
             self.add_heading(heading)
-            self.column.addWidget(words)
+            self.column.addWidget(text_label)
         self.column.addStretch(1)
 
     def is_for(self, shown: Shown) -> bool:
@@ -139,17 +134,19 @@ class ValidityTab(Tab):
     def show_run(self, shown: Shown) -> None:
         report = shown.report
         rows = sorted(report.checks, key=lambda row: _RANK[row.verdict])
-        self.model.set_rows(frames.check_frame(rows), hints={place: row.hint or "" for place, row in enumerate(rows)})
+        self.model.set_rows(frames.check_frame(rows), hints={number: row.hint or "" for number, row in enumerate(rows)})
         wide_enough(self.table)
         fit_height(self.table)
         self.selftest.setText(_selftest(report))
         self.method.setText("\n".join(f"– {sentence}" for sentence in (*report.method, *report.notes)))
-        self.files.setText("\n".join(f"{one.path}  {one.sha256[:16]}…" for one in report.artifacts) or "none")
+        self.files.setText(
+            "\n".join(f"{artifact.path}  {artifact.sha256[:16]}…" for artifact in report.artifacts) or "none"
+        )
 
 
 def _selftest(report: Report) -> str:
-    mark = report.selftest
-    if mark is None:
+    selftest = report.selftest
+    if selftest is None:
         return "There was none on this machine: `sizewise selftest` proves the instrument in a minute."
-    outcome = "passed" if mark.passed else f"FAILED in {', '.join(mark.failed)}"
-    return f"{mark.id}, {mark.at[:10]}, {outcome}"
+    outcome = "passed" if selftest.passed else f"FAILED in {', '.join(selftest.failed)}"
+    return f"{selftest.id}, {selftest.at[:10]}, {outcome}"

@@ -1,6 +1,6 @@
-"""The whole distribution: its slow end, the share answered by each time, and how both moved over the run.
+"""Latency tab: tail latency by percentile, latency CDF, and the distribution over time.
 
-Tokens: times to the first, between them, and how many a second.
+Tokens tab: time to first token, time between tokens, and token throughput.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from app.gui.widgets import label
 from reports import formatting
 from reports.model import Report
 
-_DRAWN = ("latency_ms", "service_ms", "ttft_ms")
+_LATENCY_METRICS = ("latency_ms", "service_ms", "ttft_ms")
 
 
 class LatencyTab(Tab):
@@ -54,26 +54,34 @@ class LatencyTab(Tab):
         self._draw_ecdf(report)
         self._draw_heat(report)
         n = report.spectra[0].n if report.spectra else 0
-        words = (
+        template = (
             "{count} answers of the stages that the answer rests on, pooled. The slow end goes by the slowest one in "
             "so many, as far as that many allow: 10 is p90, 100 is p99, 1,000 is p99.9."
         )
-        self.about.setText(words.format(count=count(n)))
+        self.about.setText(template.format(count=count(n)))
 
     def _draw_spectrum(self, report: Report) -> None:
         self.spectrum.clear()
-        for series, one in enumerate(report.spectra):
-            share = np.array(one.share)
-            self.spectrum.set_line(one.metric, one.name, 1 / (1 - share), np.array(one.ms), series=series)
+        for series, spectrum in enumerate(report.spectra):
+            share = np.array(spectrum.share)
+            self.spectrum.set_line(
+                spectrum.metric, spectrum.name, 1 / (1 - share), np.array(spectrum.ms), series=series
+            )
         limit = report.curve.limit
-        if limit is not None and report.curve.metric in _DRAWN:
+        if limit is not None and report.curve.metric in _LATENCY_METRICS:
             self.spectrum.set_limit(limit.value, f"SLO {report.curve.percentile} {formatting.limit(limit)}")
         self.spectrum.say("" if report.spectra else "Nothing was answered in the stages that the answer rests on.")
 
     def _draw_ecdf(self, report: Report) -> None:
         self.ecdf.clear()
-        for series, one in enumerate(report.distributions):
-            self.ecdf.set_line(one.metric, one.name, np.array(one.ms), 100 * np.array(one.share), series=series)
+        for series, distribution in enumerate(report.distributions):
+            self.ecdf.set_line(
+                distribution.metric,
+                distribution.name,
+                np.array(distribution.ms),
+                100 * np.array(distribution.share),
+                series=series,
+            )
         self.ecdf.say("" if report.distributions else "Nothing was answered.")
 
     def _draw_heat(self, report: Report) -> None:
@@ -93,11 +101,11 @@ class TokensTab(Tab):
         self.ecdf = Chart("Share by then", Axis("Time", "ms", True), Axis("Share", "%"), look)
         self.model = QuantityModel(frames.token_headers(), frames.TOKEN_QUANTITIES)
         self.table = table_of(self.model, "Tokens by stage")
-        words = (
+        explanation = (
             "TTFT counts from the intended start to the first delta that is not empty; TPOT is the time from the first "
             "token to the last, by the tokens after the first."
         )
-        self.column.addWidget(label(words, "muted", wrap=True))
+        self.column.addWidget(label(explanation, "muted", wrap=True))
         self.column.addWidget(self.table)
         for chart in (self.first, self.ecdf):
             chart.setMinimumHeight(220)
@@ -110,8 +118,8 @@ class TokensTab(Tab):
         report = shown.report
         stages = {row.name: row for row in report.stages}
         invalid = [
-            place
-            for place, row in enumerate(report.tokens)
+            number
+            for number, row in enumerate(report.tokens)
             if row.stage in stages and stages[row.stage].trust == "INVALID"
         ]
         self.model.set_rows(frames.token_frame(report.tokens), invalid)
@@ -121,11 +129,11 @@ class TokensTab(Tab):
         load = report.load
         has_first = load is not None and bool(load.ttft_p95_ms)
         if load is not None and has_first:
-            values = np.array([np.nan if one is None else one for one in load.ttft_p95_ms], dtype=np.float64)
+            values = np.array([np.nan if item is None else item for item in load.ttft_p95_ms], dtype=np.float64)
             self.first.set_line("ttft", "TTFT p95", np.array(load.at_s), values, series=0)
         self.first.say("" if has_first else "No answer here had a token.")
         self.ecdf.clear()
-        of_tokens = [one for one in report.distributions if one.metric in ("ttft_ms", "tpot_ms")]
-        for series, one in enumerate(of_tokens):
-            self.ecdf.set_line(one.metric, one.label, np.array(one.ms), 100 * np.array(one.share), series=series)
-        self.ecdf.say("" if of_tokens else "No answer here had a token.")
+        token_distributions = [item for item in report.distributions if item.metric in ("ttft_ms", "tpot_ms")]
+        for series, item in enumerate(token_distributions):
+            self.ecdf.set_line(item.metric, item.label, np.array(item.ms), 100 * np.array(item.share), series=series)
+        self.ecdf.say("" if token_distributions else "No answer here had a token.")

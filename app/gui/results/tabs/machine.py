@@ -1,6 +1,7 @@
-"""GPUs and host over the run: what was read, by unit, on one time axis. What was not read is n/a, and not 0.
+"""Machine tab: readings of GPUs and host over the run, one chart per metric on a shared time axis. Missing readings are
+n/a, not 0.
 
-When a GPU's clocks were held back, as bands over the run's time.
+Periods in which a GPU was throttled are shown as bands.
 """
 
 from __future__ import annotations
@@ -33,24 +34,27 @@ REASONS = "gpu_throttle_reasons"
 
 
 def throttle_bands(telemetry: pd.DataFrame, start_ns: int) -> tuple[tuple[float, float, str, State], ...]:
-    """One a stretch of readings of a GPU with the same reasons; seconds from the start of the run."""
-    read = telemetry[telemetry["metric"] == REASONS]
-    found: list[tuple[float, float, str, State]] = []
-    for source, of_gpu in read.groupby("source", observed=True):
-        ordered = of_gpu.sort_values("at_ns").dropna(subset=["value"])
+    """Return a band (start, end, text, state) for each period in which a GPU was throttled for the same reasons. Times
+    are in seconds from the start of the run."""
+    throttling = telemetry[telemetry["metric"] == REASONS]
+    bands: list[tuple[float, float, str, State]] = []
+    for source, gpu_readings in throttling.groupby("source", observed=True):
+        ordered = gpu_readings.sort_values("at_ns").dropna(subset=["value"])
         pairs = zip(ordered["at_ns"], ordered["value"], strict=True)
         readings = [(at_ns, throttle_names(bits)) for at_ns, bits in pairs]
-        for reasons, stretch in groupby(readings, key=lambda one: one[1]):
+        for reasons, stretch in groupby(readings, key=lambda reading: reading[1]):
             times_s = [(at_ns - start_ns) / 1e9 for at_ns, _ in stretch]
             if reasons:
-                words = "{gpu} held back: {reasons}".format(gpu=source, reasons=", ".join(reasons))
-                found.append((times_s[0], times_s[-1], words, "warn"))
-    return tuple(found)
+                text = "{gpu} held back: {reasons}".format(gpu=source, reasons=", ".join(reasons))
+                bands.append((times_s[0], times_s[-1], text, "warn"))
+    return tuple(bands)
 
 
-_MOST_CHARTS, _MOST_LINES = 8, 6
-_FIRST = ("gpu_utilisation_percent", "gpu_power_w", "gpu_memory_gib", "gpu_sm_clock_mhz", "host_cpu_percent",
-          "endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "host_memory_gib")  # fmt: skip
+_MAX_CHARTS, _MAX_LINES = 8, 6
+_IMPORTANT_METRICS = (
+    "gpu_utilisation_percent", "gpu_power_w", "gpu_memory_gib", "gpu_sm_clock_mhz", "host_cpu_percent",
+    "endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "host_memory_gib",
+)  # fmt: skip
 
 
 class MachineTab(Tab):
@@ -72,19 +76,21 @@ class MachineTab(Tab):
         if self._linked is not None:
             self._linked.hide()
             self._linked.deleteLater()
-        groups = grouped([one for one in shown.report.telemetry if one.metric != REASONS])
-        left_out = len({one.metric for one in shown.report.telemetry}) - len(groups)
-        has_gpu = any(one.metric.startswith("gpu_") for one in shown.report.telemetry)
-        words = "" if has_gpu else "No GPU was read on this machine. "
-        more = f"{left_out} more readings are in the HTML report." if left_out > 0 else ""
-        self.about.setText(f"{words}{more}")
+        groups = grouped(
+            [telemetry_series for telemetry_series in shown.report.telemetry if telemetry_series.metric != REASONS]
+        )
+        omitted = len({telemetry_series.metric for telemetry_series in shown.report.telemetry}) - len(groups)
+        has_gpu = any(telemetry_series.metric.startswith("gpu_") for telemetry_series in shown.report.telemetry)
+        no_gpu_text = "" if has_gpu else "No GPU was read on this machine. "
+        omitted_text = f"{omitted} more readings are in the HTML report." if omitted > 0 else ""
+        self.about.setText(f"{no_gpu_text}{omitted_text}")
         self.charts = [self._chart(series) for series in groups]
         if not self.charts:
             self.about.setText("Nothing was read of the machine here.")
             return
         throttled = throttle_bands(shown.opened.facts.telemetry, shown.result.zero_ns)
-        for chart, of_it in zip(self.charts, groups, strict=True):
-            is_gpu = of_it[0].metric.startswith("gpu_")
+        for chart, chart_series in zip(self.charts, groups, strict=True):
+            is_gpu = chart_series[0].metric.startswith("gpu_")
             chart.set_bands(throttled if is_gpu and throttled else bands_of(shown.report))
         self._linked = LinkedCharts(self.charts)
         self._linked.span_button.hide()
@@ -98,17 +104,18 @@ class MachineTab(Tab):
         chart = Chart(name, Axis("Time", "s"), Axis(name, first.unit), self._look)
         chart.setToolTip(tip(first.description))
         chart.setMinimumHeight(max(9 * self.fontMetrics().height(), chart.minimumSizeHint().height()))
-        for place, one in enumerate(series[:_MOST_LINES]):
-            values = np.array([np.nan if value is None else value for value in one.values], dtype=np.float64)
-            chart.set_line(one.source, one.source, np.array(one.at_s), values, series=place)
+        for number, line in enumerate(series[:_MAX_LINES]):
+            values = np.array([np.nan if value is None else value for value in line.values], dtype=np.float64)
+            chart.set_line(line.source, line.source, np.array(line.at_s), values, series=number)
         return chart
 
 
 def grouped(telemetry: Sequence[TelemetrySeries]) -> list[list[TelemetrySeries]]:
-    """A chart a metric, what people look for first; the rest is in the report."""
+    """Group the series by metric, one chart each. The most important metrics come first; those past the limit are only
+    in the report."""
     by_metric: defaultdict[str, list[TelemetrySeries]] = defaultdict(list)
-    for one in telemetry:
-        by_metric[one.metric].append(one)
-    order = [name for name in _FIRST if name in by_metric]
+    for series in telemetry:
+        by_metric[series.metric].append(series)
+    order = [name for name in _IMPORTANT_METRICS if name in by_metric]
     order += [name for name in by_metric if name not in order]
-    return [by_metric[name] for name in order[:_MOST_CHARTS]]
+    return [by_metric[name] for name in order[:_MAX_CHARTS]]

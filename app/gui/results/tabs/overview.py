@@ -1,4 +1,4 @@
-"""What the run is judged by, and how it went over time."""
+"""Overview tab: the objectives and their evaluation, and the run over time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the run planned, in short, and how it compares with its baseline where it had one."""
+"""Summary of the run's plan, and comparison with its baseline if it had one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Every request, the slowest first: filtered by numpy masks, and each leads to its moment on the time axis."""
+"""Requests tab: every request, the slowest first. It can be filtered, and each request can be shown on the time
+axis."""
 
 from __future__ import annotations
 
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
     from app.reporting.opened import OpenedRun
 
-_HEIGHT = 420
+_MIN_HEIGHT_PX = 420
 
 
 class RequestsTab(Tab):
-    """`moment_chosen` has seconds from the start of the run, and what the request was, in words."""
+    """Table of all requests. `moment_chosen` emits the time in seconds from the start of the run, and a description of
+    the request."""
 
     title = "Requests"
     moment_chosen = Signal(float, str)
@@ -35,23 +37,23 @@ class RequestsTab(Tab):
                    "service_ms": "Service (ms)", "ttft_ms": "TTFT (ms)", "tpot_ms": "TPOT (ms)",
                    "send_lag_ms": "Send lag (ms)", "result": "Result", "error": "Error",
                    "status": "Status"}  # fmt: skip
-        self.model = FrameModel(None, headers, {"at_s": _moment, "status": _status, "error": _error})
+        self.model = FrameModel(None, headers, {"at_s": _time_text, "status": _status_text, "error": _error_text})
         self.table = FrameTable(self.model, "Requests")
-        self.table.setMinimumHeight(_HEIGHT)
+        self.table.setMinimumHeight(_MIN_HEIGHT_PX)
         self.stage, self.result, self.error = QComboBox(), QComboBox(), QComboBox()
         self.least = QLineEdit()
         self.told = label("", "muted", wrap=True)
         self.jump = button("Show on the &time axis", self._jump_to_chosen)
         self._run: OpenedRun | None = None
         self._window_s: tuple[float, float] | None = None
-        self._loading: Latest[tuple[OpenedRun, pd.DataFrame]] = Latest(self, self._loaded, self._failed)
+        self._loading: Latest[tuple[OpenedRun, pd.DataFrame]] = Latest(self, self._on_loaded, self._on_failed)
         self._build()
 
     def is_for(self, shown: Shown) -> bool:
         return int(shown.opened.table.num_rows) > 0
 
     def show_run(self, shown: Shown) -> None:
-        """The frame of a run is made once; a window filters it."""
+        """Show the requests. The table is built once per run; a selected time range only filters it."""
         self._window_s = shown.asked.window_s
         if self._run is shown.opened:
             self._filter()
@@ -60,28 +62,28 @@ class RequestsTab(Tab):
         self._run = run
         self.told.setText("reading every request…")
 
-        def made() -> tuple[OpenedRun, pd.DataFrame]:
+        def load() -> tuple[OpenedRun, pd.DataFrame]:
             from app.gui.results.requests_frame import requests_frame
 
             return run, requests_frame(run)
 
-        self._loading.ask(made)
+        self._loading.ask(load)
 
-    def _loaded(self, outcome: tuple[OpenedRun, pd.DataFrame]) -> None:
+    def _on_loaded(self, outcome: tuple[OpenedRun, pd.DataFrame]) -> None:
         run, frame = outcome
         if run is not self._run:
             return
-        for box, column, every in self._boxes():
+        for box, column, all_text in self._boxes():
             with QSignalBlocker(box):
                 box.clear()
-                box.addItem(every, None)
+                box.addItem(all_text, None)
                 if column in frame:
-                    for word in frame[column].cat.categories:
-                        box.addItem(str(word), str(word))
+                    for category in frame[column].cat.categories:
+                        box.addItem(str(category), str(category))
         self.table.set_frame(frame)
         self._filter()
 
-    def _failed(self, error: Exception) -> None:
+    def _on_failed(self, error: Exception) -> None:
         self.told.setText(str(error))
 
     def _filter(self) -> None:
@@ -91,19 +93,19 @@ class RequestsTab(Tab):
         if self._run is None or not len(frame.columns):
             return
         least_ms = self._least_ms()
-        is_wrong = bool(self.least.text().strip()) and least_ms is None
-        chosen = (self.stage.currentData(), self.result.currentData(), self.error.currentData())
-        mask = mask_of(frame, *chosen, least_ms)
+        is_invalid = bool(self.least.text().strip()) and least_ms is None
+        filters = (self.stage.currentData(), self.result.currentData(), self.error.currentData())
+        mask = mask_of(frame, *filters, least_ms)
         if self._window_s is not None:
             at_s = frame["at_s"].to_numpy()
             inside = (at_s >= self._window_s[0]) & (at_s < self._window_s[1])
             mask = inside if mask is None else mask & inside
         self.model.set_filter(mask)
-        shown, every = self.model.rowCount(), len(frame)
-        words = f"{count(shown)} of {count(every)} requests"
-        window = ", of the chosen window" if self._window_s is not None else ""
-        wrong = f"; {self.least.text()} is no number of milliseconds" if is_wrong else ""
-        self.told.setText(f"{words}{window}{wrong}")
+        matching, total = self.model.rowCount(), len(frame)
+        text = f"{count(matching)} of {count(total)} requests"
+        window_text = ", of the chosen window" if self._window_s is not None else ""
+        error_text = f"; {self.least.text()} is no number of milliseconds" if is_invalid else ""
+        self.told.setText(f"{text}{window_text}{error_text}")
         self.table.setAccessibleDescription(self.told.text())
 
     def _least_ms(self) -> float | None:
@@ -121,10 +123,12 @@ class RequestsTab(Tab):
         at_s = self.model.index(index.row(), 0).data(RAW)
         columns = [str(name) for name in self.model.frame.columns]
         times = next((name for name in ("latency_ms", "service_ms") if name in columns), None)
-        took = None if times is None else self.model.index(index.row(), columns.index(times)).data(RAW)
-        words = f"request, {number(took)} ms" if isinstance(took, float) and took == took else ""
+        latency_ms = None if times is None else self.model.index(index.row(), columns.index(times)).data(RAW)
+        description = (
+            f"request, {number(latency_ms)} ms" if isinstance(latency_ms, float) and latency_ms == latency_ms else ""
+        )
         if isinstance(at_s, float):
-            self.moment_chosen.emit(at_s, words)
+            self.moment_chosen.emit(at_s, description)
 
     def _boxes(self) -> tuple[tuple[QComboBox, str, str], ...]:
         return (
@@ -135,9 +139,9 @@ class RequestsTab(Tab):
 
     def _build(self) -> None:
         row = QHBoxLayout()
-        for box, _, every in self._boxes():
-            box.setAccessibleName(every)
-            box.addItem(every, None)
+        for box, _, all_text in self._boxes():
+            box.setAccessibleName(all_text)
+            box.addItem(all_text, None)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
             box.currentIndexChanged.connect(self._filter)
             row.addWidget(box)
@@ -158,14 +162,14 @@ class RequestsTab(Tab):
             enter.activated.connect(self._jump_to_chosen)
 
 
-def _moment(value: object) -> str:
+def _time_text(value: object) -> str:
     return f"{value:,.3f} s" if isinstance(value, float) else seconds(0)
 
 
-def _status(value: object) -> str:
+def _status_text(value: object) -> str:
     return f"{value:.0f}" if isinstance(value, float) and value == value else "n/a"
 
 
-def _error(value: object) -> str:
-    """What did not fail has none."""
+def _error_text(value: object) -> str:
+    """Return the error class, or an empty string if the request did not fail."""
     return value if isinstance(value, str) else ""

@@ -1,4 +1,5 @@
-"""What a tab of the result page is: it is filled when it is first looked at, and again when what is shown changes."""
+"""Base class of the tabs of the Results page. A tab is filled when it is first viewed, and again when the shown run
+changes."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from app.gui.results.quantity_model import QuantityModel
     from app.gui.tables import FrameTable
 
-_MOST_LINES = 14
+_MAX_ROWS = 14
 
 
 class Tab(QWidget):
@@ -25,7 +26,7 @@ class Tab(QWidget):
         self.column = vbox(within=self, margins=(0, 8, 0, 0), spacing=8)
 
     def is_for(self, shown: Shown) -> bool:
-        """Whether the run has anything of it."""
+        """Return whether the run has data for this tab."""
         raise NotImplementedError
 
     def show_run(self, shown: Shown) -> None:
@@ -41,12 +42,12 @@ def table_of(model: QuantityModel, name: str) -> FrameTable:
     return FrameTable(model, name)
 
 
-def fit_height(table: FrameTable, most: int = _MOST_LINES) -> None:
-    """As high as its rows, up to so many: the page scrolls, not every table on it."""
+def fit_height(table: FrameTable, most: int = _MAX_ROWS) -> None:
+    """Set the height to that of the rows, at most `most` rows: the page scrolls instead of each table."""
     rows = min(max(1, table.frame_model.rowCount()), most)
-    line = table.verticalHeader().defaultSectionSize()
-    bar = table.horizontalScrollBar().sizeHint().height()
-    table.setFixedHeight(rows * line + table.horizontalHeader().sizeHint().height() + bar + 4)
+    row_px = table.verticalHeader().defaultSectionSize()
+    scroll_bar_px = table.horizontalScrollBar().sizeHint().height()
+    table.setFixedHeight(rows * row_px + table.horizontalHeader().sizeHint().height() + scroll_bar_px + 4)
 
 
 def wide_enough(table: FrameTable) -> None:

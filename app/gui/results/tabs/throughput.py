@@ -1,4 +1,5 @@
-"""What each load did: the curve with its knee, failed and INVALID points kept hollow, and every stage in numbers."""
+"""Throughput tab: latency by request rate with the knee, and all stages in numbers. Points that failed or are INVALID
+are hollow."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from app.gui.widgets import clear, label, vbox
 from reports import formatting
 from reports.model import Report, StageRow
 
-_WIDEST = 400
-_ON_THE_CURVE = ("probe", "hold", "steady")
+_MAX_CHARACTERS = 400
+_CURVE_KINDS = ("probe", "hold", "steady")
 
 
 class ThroughputTab(Tab):
@@ -30,19 +31,19 @@ class ThroughputTab(Tab):
         self.about = label("", wrap=True)
         self.stages = QuantityModel(None, frames.STAGE_QUANTITIES)
         self.table = table_of(self.stages, "Stages")
-        self._more = _Tables(self)
+        self._more_tables = _Tables(self)
         self.column.addWidget(self.about)
         self.column.addWidget(self.curve, 1)
         self.add_heading("Every stage, with 95 % intervals")
         self.column.addWidget(self.table)
-        self.column.addWidget(self._more)
+        self.column.addWidget(self._more_tables)
 
     def is_for(self, shown: Shown) -> bool:
         return bool(shown.own.stages)
 
     def show_run(self, shown: Shown) -> None:
         report = shown.report
-        limit = "" if report.max_rate is None else report.max_rate.limited_by[:_WIDEST]
+        limit = "" if report.max_rate is None else report.max_rate.limited_by[:_MAX_CHARACTERS]
         self.about.setText(f"What limits it: {limit}")
         self.about.setVisible(report.max_rate is not None)
         self._draw(report)
@@ -52,28 +53,28 @@ class ThroughputTab(Tab):
         )
         wide_enough(self.table)
         fit_height(self.table)
-        self._more.show_run(report)
+        self._more_tables.show_run(report)
 
     def _draw(self, report: Report) -> None:
         self.curve.clear()
-        points = [row for row in report.stages if row.kind in _ON_THE_CURVE and not row.pooled]
+        points = [row for row in report.stages if row.kind in _CURVE_KINDS and not row.pooled]
         points = [row for row in points if _rate(row) is not None and row.judged.value is not None]
         self.curve.setVisible(bool(points))
         if not points:
             return
         name = f"{report.curve.percentile.replace('_', '.')} {formatting.metric(report.curve.metric)}"
-        held = [row for row in points if formatting.stage_state(row) == "held"]
-        x, y = _mean_by_rate(sorted(held, key=lambda row: _rate(row) or 0.0))
+        passed = [row for row in points if formatting.stage_state(row) == "held"]
+        x, y = _mean_by_rate(sorted(passed, key=lambda row: _rate(row) or 0.0))
         if len(x) > 1:
             self.curve.set_line("curve", "held, mean of repeats", x, y, series=0)
         for series, state in enumerate(("held", "not judged", "failed", "INVALID")):
-            self._points(state, [row for row in points if formatting.stage_state(row) == state], series)
+            self._draw_points(state, [row for row in points if formatting.stage_state(row) == state], series)
         if report.curve.limit is not None:
             self.curve.set_limit(report.curve.limit.value, f"SLO {name} {formatting.limit(report.curve.limit)}")
-        self._mark(report)
+        self._draw_markers(report)
 
-    def _points(self, state: str, rows: list[StageRow], series: int) -> None:
-        """What did not hold, or is not to be relied on, stays as a hollow point."""
+    def _draw_points(self, state: str, rows: list[StageRow], series: int) -> None:
+        """Draw the points of one state. Points that missed the SLO or are INVALID are hollow."""
         if rows:
             is_hollow = state in ("failed", "INVALID")
             self.curve.set_points(
@@ -86,13 +87,13 @@ class ThroughputTab(Tab):
                 names=tuple(f"{frames.stage_name(row)}: {state}, {formatting.quantity(row.judged)}" for row in rows),
             )
 
-    def _mark(self, report: Report) -> None:
-        found = report.max_rate
+    def _draw_markers(self, report: Report) -> None:
+        max_rate = report.max_rate
         marks = []
-        if found is not None and found.per_s.value is not None:
-            marks.append((found.per_s.value, "carried" if found.at_least else "max rate"))
-            if found.per_s.ci95 is not None:
-                self.curve.set_region(*found.per_s.ci95, None, None, "95 %")
+        if max_rate is not None and max_rate.per_s.value is not None:
+            marks.append((max_rate.per_s.value, "carried" if max_rate.at_least else "max rate"))
+            if max_rate.per_s.ci95 is not None:
+                self.curve.set_region(*max_rate.per_s.ci95, None, None, "95 %")
         if report.knees is not None:
             marks += [
                 (row.at.value, f"knee, {row.name}")
@@ -103,7 +104,7 @@ class ThroughputTab(Tab):
 
 
 class _Tables(QWidget):
-    """What only some runs have: the knee, spikes, requests by target or name, the load workers."""
+    """Tables that only some runs have: knee, spikes, requests by group, and load workers."""
 
     def __init__(self, tab: Tab) -> None:
         super().__init__(tab)

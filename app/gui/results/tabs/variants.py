@@ -1,4 +1,4 @@
-"""A model that ran on this machine by itself: each variant and scenario, and what each is limited by."""
+"""Variants tab: each variant and scenario of a local model, and its bottleneck."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.gui.theme import Look
 from app.gui.widgets import label
 from reports.local_model import LocalSection
 
-_MOST = 20
+_MAX_BOTTLENECKS = 20
 
 
 class VariantsTab(Tab):
@@ -46,49 +46,58 @@ class VariantsTab(Tab):
             return
         best = f"Best: {local.best}." if local.best else local.best_reason or ""
         self.about.setText(". ".join(part for part in (local.common, best) if part))
-        frame, struck, hints = frames.variant_frame(local)
-        self.model.set_rows(frame, struck, hints)
+        frame, invalid, hints = frames.variant_frame(local)
+        self.model.set_rows(frame, invalid, hints)
         wide_enough(self.table)
         fit_height(self.table)
-        told = [f"{one.name}: {one.bound.sentence}" for one in local.variants[:_MOST] if one.bound is not None]
-        self.bounds.setText("\n".join(told) or "Nothing is known of it.")
+        lines = [
+            f"{variant.name}: {variant.bound.sentence}"
+            for variant in local.variants[:_MAX_BOTTLENECKS]
+            if variant.bound is not None
+        ]
+        self.bounds.setText("\n".join(lines) or "Nothing is known of it.")
         self._draw(local)
 
     def _draw(self, local: LocalSection) -> None:
-        """A chart has its axes for good, and these are each run's own."""
+        """Draw the chart of latency and cost. It is created for each run, because the axes of a chart cannot be
+        changed."""
         if self.front is not None:
             self.front.hide()
             self.front.deleteLater()
             self.front = None
-        placed = [one for one in local.variants if one.latency.value is not None and one.cost.value is not None]
+        placed = [
+            variant
+            for variant in local.variants
+            if variant.latency.value is not None and variant.cost.value is not None
+        ]
         if len(placed) < 2:
             return
         unit = placed[0].cost.unit
         axes = Axis(local.axes.latency, "ms", True), Axis(local.axes.cost, unit if unit not in local.axes.cost else "")
         front = Chart("Latency and cost", *axes, self._look)
         front.setMinimumHeight(260)
-        for series, (state, of_it) in enumerate(
+        for series, (state, variants) in enumerate(
             (
-                ("on the front", [one for one in placed if one.on_front]),
-                ("beaten by another", [one for one in placed if not one.on_front]),
+                ("on the front", [variant for variant in placed if variant.on_front]),
+                ("beaten by another", [variant for variant in placed if not variant.on_front]),
             )
         ):
-            if of_it:
+            if variants:
                 front.set_points(
                     state,
                     state,
-                    np.array([one.latency.value for one in of_it], dtype=np.float64),
-                    np.array([one.cost.value for one in of_it], dtype=np.float64),
+                    np.array([variant.latency.value for variant in variants], dtype=np.float64),
+                    np.array([variant.cost.value for variant in variants], dtype=np.float64),
                     series=series,
-                    hollow=np.array([one.state == "INVALID" for one in of_it]),
-                    names=tuple(one.name for one in of_it),
+                    hollow=np.array([variant.state == "INVALID" for variant in variants]),
+                    names=tuple(variant.name for variant in variants),
                 )
         self.front = front
         self.column.insertWidget(self.column.indexOf(self.table) + 1, front, 1)
 
 
 class ModelTab(Tab):
-    """Of a model that was served too, measured alone beside it."""
+    """Standalone measurement of the model of a run that also served it."""
 
     title = "Model alone"
 
@@ -114,10 +123,10 @@ class ModelTab(Tab):
         model = shown.own.model
         if model is None:
             return
-        starts = [f"{one.name} {quantity(one.quantity)}" for one in model.cold_start]
+        starts = [f"{start.name} {quantity(start.quantity)}" for start in model.cold_start]
         accuracy = [] if model.accuracy is None else [f"accuracy {quantity(model.accuracy)}"]
-        words = f"{model.name} on this machine, with nothing in between"
-        self.about.setText("; ".join([words, *accuracy, *starts]))
+        text = f"{model.name} on this machine, with nothing in between"
+        self.about.setText("; ".join([text, *accuracy, *starts]))
         self.model.set_rows(frames.batch_frame(model.batches))
         wide_enough(self.table)
         fit_height(self.table)

@@ -85,7 +85,7 @@ def test_while_a_run_measures_its_own_telemetry_is_shown(
     assert watch.state.of_run
     assert watch._reader is None, "the machine itself is asked nothing meanwhile"
     watch.look()
-    assert not watch._is_looking, "nor is anything tried on it"
+    assert not watch._is_checking, "nor is anything tried on it"
     watch.follow_run(None)
     assert not watch.state.of_run
     watch.close()

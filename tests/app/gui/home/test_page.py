@@ -64,8 +64,8 @@ def test_each_large_action_leads_to_its_page(qtbot: QtBot, navigation: Navigatio
 
 def test_the_first_time_there_is_no_run_and_the_model_is_selected(qtbot: QtBot, page: HomePage) -> None:
     page.enter()
-    qtbot.waitUntil(lambda: "No runs yet" in page._instead.text())
-    assert "already selected" in page._instead.text()
+    qtbot.waitUntil(lambda: "No runs yet" in page._no_runs.text())
+    assert "already selected" in page._no_runs.text()
 
 
 def test_the_last_five_runs_open_with_their_badges(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
